@@ -1,0 +1,161 @@
+"""Every exception and warning of nlcore, so that one `except` clause can name what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+__all__ = [
+    "ConfigError",
+    "ConformanceError",
+    "ContractError",
+    "DeviceError",
+    "DtypeError",
+    "DuplicateAlgorithmError",
+    "NlcoreError",
+    "NonFiniteError",
+    "NumericalError",
+    "NumericalWarning",
+    "OutdatedVersionWarning",
+    "PerformanceWarning",
+    "PluginDisabledError",
+    "PluginError",
+    "PluginIncompatibleError",
+    "PluginLoadError",
+    "PluginLoadWarning",
+    "RegistryError",
+    "ShapeError",
+    "SingularCurvatureError",
+    "UnknownAlgorithmError",
+    "UnknownNamespaceError",
+    "UnknownVersionError",
+    "UnsupportedCurvatureError",
+    "nearest",
+    "shorten",
+]
+
+
+class NlcoreError(Exception):
+    """Base of every error that nlcore raises on purpose."""
+
+
+class RegistryError(NlcoreError):
+    """An algorithm could not be registered or looked up."""
+
+
+class UnknownNamespaceError(RegistryError, LookupError):
+    """No installed plugin provides the part of an id before the slash."""
+
+
+class UnknownAlgorithmError(RegistryError, LookupError):
+    """The namespace is there, but holds no algorithm of that name."""
+
+
+class UnknownVersionError(RegistryError, LookupError):
+    """The algorithm is there, but not in the version asked for."""
+
+
+class DuplicateAlgorithmError(RegistryError, ValueError):
+    """Two specifications claim one id."""
+
+
+class PluginError(NlcoreError):
+    """A plugin is at fault, or was told not to load."""
+
+
+class PluginLoadError(PluginError):
+    """A plugin failed while it was imported or asked for its algorithms; the cause is chained."""
+
+
+class PluginIncompatibleError(PluginError):
+    """A plugin was written for another version of the plugin interface or of the core."""
+
+
+class PluginDisabledError(PluginError):
+    """A plugin is installed, but the environment switches it off."""
+
+
+class ConfigError(NlcoreError, ValueError):
+    """An option is unknown, of the wrong type, or outside its range."""
+
+
+class ContractError(NlcoreError):
+    """A loss, or the tensors handed to it, break the protocol."""
+
+
+class ShapeError(ContractError, ValueError):
+    """A tensor has the wrong shape."""
+
+
+class DtypeError(ContractError, TypeError):
+    """A tensor has the wrong dtype."""
+
+
+class DeviceError(ContractError, ValueError):
+    """Tensors that belong together are on different devices."""
+
+
+class UnsupportedCurvatureError(NlcoreError, TypeError):
+    """The loss cannot supply the curvature that was asked for."""
+
+
+class NumericalError(NlcoreError, ArithmeticError):
+    """A computation left the range in which its result means something."""
+
+
+class NonFiniteError(NumericalError):
+    """NaN or infinity where a number was expected.
+
+    Args:
+        message: What happened and what to do.
+        samples: Indices along the batch of the samples at fault.
+    """
+
+    def __init__(self, message: str, samples: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.samples = tuple(samples)
+
+
+class SingularCurvatureError(NumericalError):
+    """The damped curvature matrix has no inverse in the precision at hand.
+
+    Args:
+        message: What happened and what to do.
+        samples: Indices along the batch of the samples at fault; empty when one matrix serves all.
+    """
+
+    def __init__(self, message: str, samples: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.samples = tuple(samples)
+
+
+class ConformanceError(NlcoreError, AssertionError):
+    """An algorithm fails a check of the conformance kit."""
+
+
+class PluginLoadWarning(UserWarning):
+    """A plugin was left out because it could not be loaded."""
+
+
+class OutdatedVersionWarning(DeprecationWarning):
+    """A newer version of the algorithm exists, or this one is deprecated."""
+
+
+class NumericalWarning(UserWarning):
+    """A result is finite but may not mean what it seems to."""
+
+
+class PerformanceWarning(UserWarning):
+    """A slower path was taken than the loss could offer."""
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """Return `" (did you mean 'x'?)"` for the candidate closest to `word`, or an empty string."""
+    found = get_close_matches(word, list(candidates), n=1, cutoff=0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def shorten(items: Sequence[object], limit: int = 8) -> str:
+    """Return `items` as a comma-separated text that names at most `limit` of them."""
+    text = ", ".join(str(item) for item in items[:limit])
+    return f"{text}, … ({len(items)} in all)" if len(items) > limit else text

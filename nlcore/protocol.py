@@ -1,0 +1,123 @@
+"""The contract between algorithms and the Newton engine: what a plugin author implements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    Target: TypeAlias = Tensor | tuple["Target", ...] | list["Target"] | dict[str, "Target"]
+else:
+    Target: TypeAlias = Any
+
+__all__ = [
+    "AlgorithmicLoss",
+    "GaussNewtonSplit",
+    "SuppliesGradient",
+    "SuppliesHessian",
+    "Target",
+    "Traits",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the engine may assume about a loss before it has seen any data.
+
+    Attributes:
+        event_ndim: Number of dimensions of one prediction; the batch comes in front of them.
+        order: How many derivatives exist and say something. A piecewise-linear loss has order 1: its
+            second derivative is zero wherever it exists, and a Hessian would be silently empty.
+        stochastic: Whether the loss draws random numbers, which it takes from `generator` alone.
+        transforms: `"func"` when `torch.func` can differentiate the loss, `"autograd"` when it uses
+            old-style autograd Functions that only `torch.autograd.grad` understands.
+        convex: Whether every sample's loss is convex in the prediction, so that its Hessian is positive
+            semi-definite and needs no repair. A promise: a false one gives a wrong step.
+        takes_mask: Whether the call accepts `mask=`, a bool tensor [batch, *event] that is True at padded
+            outputs. A loss without it is evaluated on all outputs; the engine then keeps the padded ones
+            out of the gradient and of the curvature.
+    """
+
+    event_ndim: int = 1
+    order: int = 2
+    stochastic: bool = False
+    transforms: Literal["func", "autograd"] = "func"
+    convex: bool = False
+    takes_mask: bool = False
+
+
+@runtime_checkable
+class AlgorithmicLoss(Protocol):
+    """A loss with an algorithm inside: one number per sample, samples independent.
+
+    The batch is the first dimension of everything. A call changes no input, keeps dtype and device, uses no
+    statistics of the batch, reduces nothing, and takes random numbers from `generator` alone. Sizes are read
+    from the inputs, so one object serves every size.
+    """
+
+    @property
+    def traits(self) -> Traits:
+        """What the engine may assume; constant over the life of the object."""
+        ...
+
+    def __call__(self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the loss of each sample.
+
+        Args:
+            prediction: [batch, *event], what the network predicts.
+            target: What is known; a tensor or nested tuples, lists and dicts of tensors, batch first.
+            generator: Source of random numbers of a stochastic loss.
+
+        Returns:
+            [batch], the dtype and device of `prediction`.
+        """
+        ...
+
+    def example(
+        self,
+        batch_size: int,
+        *,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+        device: torch.device | str,
+    ) -> tuple[Tensor, Any]:
+        """Return a valid `(prediction, target)` of the given batch size, for checks and demonstrations."""
+        ...
+
+
+@runtime_checkable
+class SuppliesGradient(Protocol):
+    """A loss whose useful gradient is not the derivative of its value: perturbed, black box, SPO+ …"""
+
+    def gradient(self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the gradient of each sample's loss, [batch, *event]."""
+        ...
+
+
+@runtime_checkable
+class SuppliesHessian(Protocol):
+    """A loss that knows its second derivative in closed form, or an estimate of it."""
+
+    def hessian(self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the Hessian of each sample's loss, [batch, m, m] with m the product of the event's sizes."""
+        ...
+
+
+@runtime_checkable
+class GaussNewtonSplit(Protocol):
+    """A loss `outer(inner(prediction), target)` with `outer` convex in the features.
+
+    Its Gauss–Newton matrix Jᵀ H_outer J, J the Jacobian of `inner`, is positive semi-definite by
+    construction and needs no second derivative of the algorithm.
+    """
+
+    def inner(self, prediction: Tensor) -> Tensor:
+        """Return the features of each sample, [batch, *features]."""
+        ...
+
+    def outer(self, features: Tensor, target: Any) -> Tensor:
+        """Return the convex loss of each sample, [batch]."""
+        ...

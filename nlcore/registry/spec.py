@@ -1,0 +1,68 @@
+"""What a plugin tells about one of its algorithms: strings only, so that describing it imports nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from nlcore.errors import RegistryError
+
+__all__ = ["AlgorithmSpec"]
+
+_NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
+_ID = re.compile(rf"(?P<namespace>{_NAME})/(?P<name>{_NAME})-v(?P<version>[1-9][0-9]*)")
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlgorithmSpec:
+    """One algorithm of a plugin.
+
+    Args:
+        id: `namespace/name-vN`, lower snake case. A configuration whose numbers change becomes a new vN.
+        factory: `"module:attribute"` of a callable that takes the options and returns an `AlgorithmicLoss`.
+        config: `"module:Class"` of its `AlgorithmConfig`; `None` when there are no options.
+        summary: One line for lists.
+        reference: The paper or page that defines the algorithm.
+        since: The version of the distribution that brought it.
+        deprecated: Why not to use it any more and what to use instead; `None` while it is current.
+
+    Raises:
+        RegistryError: The id or a reference does not have its form.
+    """
+
+    id: str
+    factory: str
+    config: str | None = None
+    summary: str = ""
+    reference: str = ""
+    since: str = ""
+    deprecated: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
+            raise RegistryError(
+                f"{self.id!r} is not an id. Write namespace/name-vN in lower snake case, as in 'sorting/neuralsort-v1'."
+            )
+        for field, value in (("factory", self.factory), ("config", self.config)):
+            if value is None and field == "config":
+                continue
+            if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+                raise RegistryError(
+                    f"{self.id}: {field} {value!r} is not a reference. Write 'module:attribute', as in 'my_plugin.losses:Blur'."
+                )
+
+    @property
+    def namespace(self) -> str:
+        """The part of the id before the slash."""
+        return self.id.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """The part of the id between the slash and the version."""
+        return self.id.partition("/")[2].rpartition("-v")[0]
+
+    @property
+    def version(self) -> int:
+        """The number behind `-v`."""
+        return int(self.id.rpartition("-v")[2])
