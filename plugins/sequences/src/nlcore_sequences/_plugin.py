@@ -1,0 +1,23 @@
+"""What this distribution registers: descriptions only, so that listing it imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nlcore.plugin import AlgorithmSpec, hookimpl
+
+__all__ = ["nlcore_algorithms"]
+
+
+@hookimpl
+def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
+    """Return the losses of the namespace `sequences`."""
+    return [
+        AlgorithmSpec(
+            id="sequences/prefix_sum-v1",
+            factory="nlcore_sequences.prefix_sum:PrefixSum",
+            summary="Numbers supervised by their running totals: ½‖cumsum(y) − target‖².",
+            reference="Newton Losses, Petersen et al., NeurIPS 2024 (method); prefix sum: definition",
+            since="0.1.0",
+        ),
+    ]
