@@ -1,1 +1,5 @@
-"""Namespace `core`."""
+"""Namespace `core`: losses whose Newton steps are known in closed form."""
+
+from nlcore.builtin._plugin import nlcore_algorithms
+
+__all__ = ["nlcore_algorithms"]

@@ -1,0 +1,27 @@
+"""The Newton-loss engine: derivatives → curvature → damping → solve → direction → loss."""
+
+from nlcore.newton.compose import Composed, compose
+from nlcore.newton.auto import Auto
+from nlcore.newton.curvature import Curvature, EmpiricalFisher, GaussNewton, Hessian
+from nlcore.newton.damping import Relative
+from nlcore.newton.inject import InjectFisher, inject_fisher
+from nlcore.newton.loss import NewtonLoss
+from nlcore.newton.result import Result
+from nlcore.newton.step import NewtonStep, newton_step
+
+__all__ = [
+    "Auto",
+    "Composed",
+    "Curvature",
+    "EmpiricalFisher",
+    "GaussNewton",
+    "Hessian",
+    "InjectFisher",
+    "NewtonLoss",
+    "NewtonStep",
+    "Relative",
+    "Result",
+    "compose",
+    "inject_fisher",
+    "newton_step",
+]

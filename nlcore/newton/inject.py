@@ -1,0 +1,129 @@
+"""The Fisher variant for a loss one cannot look into: a layer behind the network (Algorithm 2 of the paper)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from nlcore.errors import ConfigError, DtypeError, ShapeError
+from nlcore.newton.curvature import Batch, EmpiricalFisher
+from nlcore.newton.damping import Damping, Relative, check_damping
+from nlcore.newton.derivatives import Derivatives
+
+__all__ = ["InjectFisher", "inject_fisher"]
+
+Reduction = Literal["mean", "sum"]
+
+
+def inject_fisher(
+    prediction: Tensor,
+    damping: Damping = Relative(1.0),  # noqa: B008 - frozen
+    *,
+    reduction: Reduction = "mean",
+    loss_scale: float = 1.0,
+    max_step: float | None = 100.0,
+) -> Tensor:
+    """Return the prediction unchanged; on the way back its gradient becomes the damped Fisher direction.
+
+    Put it between the network and any scalar loss: only the gradient that comes back is needed, so the loss may be
+    anything. With the same loss, it equals `NewtonLoss(loss, EmpiricalFisher(damping))`.
+
+    Args:
+        prediction: [batch, *event].
+        damping: λ as a number, or `Relative(ρ)`.
+        reduction: How the loss behind it reduces over the batch: the incoming gradient of a mean is 1/N of the
+            samples' gradients, and the Fisher matrix must be told.
+        loss_scale: The factor that multiplies the loss before `backward`: a loss weight, one over the number of
+            accumulation steps, or `GradScaler.get_scale()`. The Fisher matrix is of the unscaled loss; the
+            direction keeps the factor, so that unscaling and weighting stay right.
+        max_step: See `EmpiricalFisher`.
+
+    Raises:
+        ConfigError: An option has a value it cannot take.
+        ShapeError: The prediction has no batch dimension.
+        DtypeError: It is not floating point.
+
+    Example:
+        >>> import torch
+        >>> y = torch.tensor([[2.0]], requires_grad=True)
+        >>> inject_fisher(y, 1.0).square().sum().backward()
+        >>> y.grad  # g / (g² + 1) with g = 4
+        tensor([[0.2353]])
+    """
+    check_damping(damping, "inject_fisher")
+    if reduction not in ("mean", "sum"):
+        raise ConfigError(f"inject_fisher(reduction={reduction!r}): choose 'mean' or 'sum', as the loss behind it does.")
+    if not loss_scale > 0:
+        raise ConfigError(f"inject_fisher(loss_scale={loss_scale!r}): the factor must be a positive number.")
+    if not isinstance(prediction, Tensor) or not prediction.is_floating_point():
+        got = prediction.dtype if isinstance(prediction, Tensor) else type(prediction).__name__
+        raise DtypeError(f"inject_fisher: the prediction must be a floating-point tensor, and is {got}.")
+    if prediction.ndim == 0:
+        raise ShapeError("inject_fisher: the prediction needs the batch in front, and has shape [].")
+    fisher = EmpiricalFisher(damping=damping, max_step=max_step)
+    return _Inject.apply(prediction, fisher, reduction, float(loss_scale))  # type: ignore[no-any-return]
+
+
+class InjectFisher(nn.Module):
+    """`inject_fisher` as a layer to put behind a network.
+
+    Args:
+        damping: λ as a number, or `Relative(ρ)`.
+        reduction: How the loss behind it reduces over the batch.
+        loss_scale: The factor on the loss; an attribute that may be set before every step.
+        max_step: See `EmpiricalFisher`.
+    """
+
+    def __init__(
+        self,
+        damping: Damping = Relative(1.0),  # noqa: B008 - frozen
+        *,
+        reduction: Reduction = "mean",
+        loss_scale: float = 1.0,
+        max_step: float | None = 100.0,
+    ) -> None:
+        super().__init__()
+        self.damping, self.reduction, self.loss_scale, self.max_step = damping, reduction, loss_scale, max_step
+
+    def forward(self, prediction: Tensor) -> Tensor:
+        """Return the prediction, [batch, *event], with a Fisher step attached to its gradient."""
+        return inject_fisher(
+            prediction,
+            self.damping,
+            reduction=self.reduction,
+            loss_scale=self.loss_scale,
+            max_step=self.max_step,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the options."""
+        return f"damping={self.damping!r}, reduction={self.reduction!r}, loss_scale={self.loss_scale!r}"
+
+
+class _Inject(torch.autograd.Function):
+    """Identity forward; (F + λI)⁻¹g backward."""
+
+    @staticmethod
+    def forward(prediction: Tensor, fisher: EmpiricalFisher, reduction: Reduction, loss_scale: float) -> Tensor:
+        return prediction.view_as(prediction)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, EmpiricalFisher, Reduction, float], output: Tensor) -> None:
+        _, ctx.fisher, ctx.reduction, ctx.loss_scale = inputs
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        count = incoming.shape[0]
+        if incoming.numel() == 0:
+            return incoming, None, None, None
+        factor = ctx.loss_scale / (count if ctx.reduction == "mean" else 1)
+        gradient = incoming.reshape(count, -1).double() / factor
+        usable = torch.isfinite(gradient).all(-1)
+        derivatives = Derivatives(gradient.new_zeros(count), torch.where(usable.unsqueeze(-1), gradient, 0.0))
+        step = ctx.fisher.step(None, derivatives, Batch(usable.double()))
+        regular = (step.solution.codes == 0).unsqueeze(-1) & usable.unsqueeze(-1)
+        direction = torch.where(regular, step.solution.direction, gradient) * factor
+        return direction.to(incoming.dtype).reshape(incoming.shape), None, None, None

@@ -1,0 +1,183 @@
+"""The Newton loss as a module: the value of the original loss, the gradient of the Newton step."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from nlcore.errors import ConfigError, nearest
+from nlcore.newton.adapt import check_inputs, evaluate, inspect_loss
+from nlcore.newton.auto import Auto
+from nlcore.newton.curvature import Curvature
+from nlcore.newton.derivatives import Backend
+from nlcore.newton.step import NewtonStep, OnFailure, check_curvature, flat_mask, newton_step, sample_weight
+
+__all__ = ["NewtonLoss"]
+
+Reduction = Literal["mean", "sum", "none"]
+Value = Literal["original", "newton"]
+
+
+class NewtonLoss(nn.Module):
+    """Train a network towards one Newton step of its loss (Petersen et al., Newton Losses, arXiv 2410.19055).
+
+    A drop-in for the loss: the value is that of the original loss, the gradient that reaches the network is the
+    damped Newton direction (C + λI)⁻¹∇ℓ of every sample. It is exactly linear in the incoming scalar, so gradient
+    scalers, loss weights and accumulation work. Without gradients (`torch.no_grad`) only the value is computed.
+
+    Args:
+        loss: An `AlgorithmicLoss`, or any callable `(prediction, target) -> [batch]`.
+        curvature: `Hessian(...)`, `GaussNewton(...)` or `EmpiricalFisher(...)`; `None` is `Auto()`, which picks by
+            what the loss can supply.
+        reduction: `"mean"` over the batch, weighted where weights are given; `"sum"`; or `"none"`.
+        value: `"original"` reports ℓ, so that logs compare with plain training; `"newton"` reports ½‖z* − y‖².
+            The gradient is the same.
+        on_failure: `"raise"` an error that names the samples at fault, or `"fallback"` to the plain gradient for
+            them; they are counted in `stats` and nothing waits for the device.
+        generator: Random numbers of a stochastic loss.
+        backend: `"func"`, `"autograd"`, or what the loss's traits name.
+
+    Raises:
+        ConfigError: An option has a value it cannot take.
+        UnsupportedCurvatureError: The loss cannot supply the curvature.
+
+    Shape:
+        - prediction: [batch, *event]; target: what the loss takes, batch first.
+        - output: [] for `"mean"` and `"sum"`, [batch] for `"none"`.
+
+    Example:
+        >>> import torch, nlcore
+        >>> criterion = nlcore.NewtonLoss(lambda y, t: (y - t).square().sum(-1) / 2, nlcore.Hessian(damping=1.0))
+        >>> prediction = torch.tensor([[3.0, 1.0]], requires_grad=True)
+        >>> criterion(prediction, torch.zeros(1, 2)).backward()
+        >>> prediction.grad
+        tensor([[1.5000, 0.5000]])
+    """
+
+    def __init__(
+        self,
+        loss: Any,
+        curvature: Curvature | Auto | None = None,
+        *,
+        reduction: Reduction = "mean",
+        value: Value = "original",
+        on_failure: OnFailure = "raise",
+        generator: torch.Generator | None = None,
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__()
+        for name, given, choices in (
+            ("reduction", reduction, ("mean", "sum", "none")),
+            ("value", value, ("original", "newton")),
+            ("on_failure", on_failure, ("raise", "fallback")),
+            ("backend", backend, ("auto", "func", "autograd")),
+        ):
+            if given not in choices:
+                raise ConfigError(
+                    f"NewtonLoss({name}={given!r}): choose one of {', '.join(map(repr, choices))}"
+                    f"{nearest(str(given), choices)}."
+                )
+        self._info = inspect_loss(loss)
+        self.loss = loss
+        self.curvature = Auto() if curvature is None else curvature
+        check_curvature(self._info, self.curvature, None)
+        self.reduction, self.value, self.on_failure = reduction, value, on_failure
+        self.generator, self.backend = generator, backend
+        self.last_step: NewtonStep | None = None
+
+    def forward(
+        self, prediction: Tensor, target: Any, *, weight: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss.
+
+        Args:
+            prediction: [batch, *event].
+            target: What the loss takes.
+            weight: [batch], the weight of each sample; the mean is Σ wᵢℓᵢ / Σ wᵢ.
+            mask: [batch, *event] bool, True at padded outputs, which take no part in gradient, trace or mean.
+
+        Raises:
+            ContractError: Wrong shape, dtype or device.
+            NumericalError: A number is not finite or a matrix singular, with `on_failure="raise"`.
+        """
+        if not (torch.is_grad_enabled() and isinstance(prediction, Tensor) and prediction.requires_grad):
+            return self._reduce(self._plain(prediction, target, mask), prediction, weight)
+        step = newton_step(
+            self._info,
+            prediction,
+            target,
+            self.curvature,
+            weight=weight,
+            mask=mask,
+            on_failure=self.on_failure,
+            generator=self.generator,
+            backend=self.backend,
+        )
+        self.last_step = step
+        value = step.value
+        if self.value == "newton":
+            value = step.direction.flatten(1).square().sum(1) / 2
+        return self._reduce(_Attach.apply(prediction, value, step.direction), prediction, weight)
+
+    def explain(self) -> str:
+        """Return which curvature is used and why, in a sentence."""
+        if isinstance(self.curvature, Auto):
+            chosen, reason = self.curvature.choose(self._info)
+            if self.last_step is not None:
+                chosen = self.last_step.curvature
+            return f"{self._info.name}: {chosen!r}, because {reason}."
+        return f"{self._info.name}: {self.curvature!r}, as given."
+
+    @property
+    def stats(self) -> dict[str, float | str]:
+        """What the last step was like, as a flat dict for a logger; empty before the first. See `NewtonStep.stats`."""
+        return {} if self.last_step is None else self.last_step.stats
+
+    def extra_repr(self) -> str:
+        """Return the options that differ from the defaults."""
+        return f"{self._info.name}, {self.curvature!r}, reduction={self.reduction!r}"
+
+    def _plain(self, prediction: Tensor, target: Any, mask: Tensor | None) -> Tensor:
+        check_inputs(self._info, prediction, target)
+        flat_mask(self._info, prediction, mask)
+        half = prediction.dtype in (torch.float16, torch.bfloat16)
+        return evaluate(self._info, prediction.float() if half else prediction, target, self.generator, mask)
+
+    def _reduce(self, value: Tensor, prediction: Tensor, weight: Tensor | None) -> Tensor:
+        if weight is None:
+            if self.reduction == "none":
+                return value
+            total = value.sum()
+            return total / max(1, value.shape[0]) if self.reduction == "mean" else total
+        weights = sample_weight(self._info, prediction, weight).to(value.dtype)
+        value = weights * value
+        if self.reduction == "none":
+            return value
+        if self.reduction == "sum":
+            return value.sum()
+        total_weight = weights.sum()
+        return value.sum() / torch.where(total_weight == 0, 1.0, total_weight)
+
+
+class _Attach(torch.autograd.Function):
+    """The given value in the forward pass; the given direction, times what comes in, in the backward pass."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(prediction: Tensor, value: Tensor, direction: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        prediction, _, direction = inputs
+        ctx.save_for_backward(direction)
+        ctx.dtype = prediction.dtype
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (direction,) = ctx.saved_tensors
+        shaped = incoming.reshape(-1, *[1] * (direction.ndim - 1))
+        return (shaped * direction).to(ctx.dtype), None, None
