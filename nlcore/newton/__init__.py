@@ -1,7 +1,7 @@
 """The Newton-loss engine: derivatives → curvature → damping → solve → direction → loss."""
 
-from nlcore.newton.compose import Composed, compose
 from nlcore.newton.auto import Auto
+from nlcore.newton.compose import Composed, compose
 from nlcore.newton.curvature import Curvature, EmpiricalFisher, GaussNewton, Hessian
 from nlcore.newton.damping import Relative
 from nlcore.newton.inject import InjectFisher, inject_fisher

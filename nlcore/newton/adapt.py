@@ -71,8 +71,6 @@ def inspect_loss(loss: object) -> LossInfo:
     )
 
 
-
-
 def check_inputs(info: LossInfo, prediction: Any, target: Any) -> None:
     """Refuse what no loss can work on; no value is read, so nothing waits for the device.
 

@@ -30,7 +30,9 @@ class Auto:
     The first row that fits is taken.
     """
 
-    def choose(self, info: LossInfo, size: int | None = None) -> tuple[Curvature, str]:
+    def choose(  # noqa: PLR0911 - one return for each row of the table
+        self, info: LossInfo, size: int | None = None
+    ) -> tuple[Curvature, str]:
         """Return the curvature for a loss, and why.
 
         Args:

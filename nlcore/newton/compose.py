@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -43,7 +43,7 @@ class Composed:
 
     inner_function: Inner
     outer_function: Outer
-    traits: Traits = Traits()
+    traits: Traits = field(default_factory=Traits)
     example_function: Callable[..., tuple[Tensor, Any]] | None = None
 
     def inner(self, prediction: Tensor) -> Tensor:
@@ -109,5 +109,7 @@ def compose(
             )
         outer = _OUTERS[outer]
     elif not callable(outer):
-        raise ConfigError(f"compose(outer={outer!r}): outer must be a name or a function (features, target) -> [batch].")
+        raise ConfigError(
+            f"compose(outer={outer!r}): outer must be a name or a function (features, target) -> [batch]."
+        )
     return Composed(inner, outer, traits or Traits(), example)

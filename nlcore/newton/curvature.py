@@ -44,11 +44,7 @@ class Batch:
         An output's own entry is its mean over the samples that have it; scaling from both sides keeps a
         positive semi-definite sum so, which a division entry by entry would not.
         """
-        counts = (
-            self.weight.sum().expand(size)
-            if self.keep is None
-            else (self.weight.unsqueeze(-1) * self.keep).sum(0)
-        )
+        counts = self.weight.sum().expand(size) if self.keep is None else (self.weight.unsqueeze(-1) * self.keep).sum(0)
         return torch.where(counts > 0, counts, torch.inf).rsqrt()
 
     def mean(self, blocks: Tensor) -> Tensor:
@@ -154,7 +150,10 @@ class Hessian(Curvature):
         matrix = batch.mean(blocks) if self.aggregate == "batch" else blocks
         if self.psd != "none" and not info.traits.convex and self.psd_scope == "batch":
             matrix, negative = _repair(matrix, self.psd)
-        step = _dense_step(self.damping, matrix, derivatives.gradient.double(), batch, self.solver, self.psd == "none")
+        gradient = derivatives.gradient.double()
+        step = _dense_step(
+            self.damping, matrix, gradient, batch, solver=self.solver, allow_indefinite=self.psd == "none"
+        )
         return _finish(step, negative, self.max_ratio if self.aggregate == "sample" else None)
 
 
@@ -203,7 +202,8 @@ class GaussNewton(Curvature):
         """Return the damped Gauss–Newton direction of every sample."""
         blocks = _masked(derivatives.blocks().double(), batch)
         matrix = batch.mean(blocks) if self.aggregate == "batch" else blocks
-        step = _dense_step(self.damping, matrix, derivatives.gradient.double(), batch, self.solver, False)
+        gradient = derivatives.gradient.double()
+        step = _dense_step(self.damping, matrix, gradient, batch, solver=self.solver, allow_indefinite=False)
         return _finish(step, None, self.max_ratio if self.aggregate == "sample" else None)
 
 
@@ -265,9 +265,7 @@ class EmpiricalFisher(Curvature):
         mean_curvature = diagonal.sum() / batch.sizes(gradient.shape[1]).clamp(min=1)
         damping = self.damping if isinstance(self.damping, Relative) else self.damping / unit.square()
         strength = (
-            damping_strength(damping, mean_curvature, diagonal.amax())
-            if isinstance(damping, Relative)
-            else damping
+            damping_strength(damping, mean_curvature, diagonal.amax()) if isinstance(damping, Relative) else damping
         )
         count, size = root.shape
         if self.solver == "kernel" or (self.solver == "auto" and count < size and batch.keep is None):
@@ -292,7 +290,7 @@ def _kernel_solution(root: Tensor, strength: Tensor, batch: Batch) -> Solution:
 
 
 def _dense_step(
-    damping: Damping, matrix: Tensor, gradient: Tensor, batch: Batch, solver: Solver, allow_indefinite: bool
+    damping: Damping, matrix: Tensor, gradient: Tensor, batch: Batch, *, solver: Solver, allow_indefinite: bool
 ) -> CurvatureStep:
     """Damp a formed matrix by the mean curvature of the batch, and solve."""
     over_batch = matrix if matrix.ndim == 2 else batch.mean(matrix)

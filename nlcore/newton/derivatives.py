@@ -132,9 +132,7 @@ def differentiate(
     flat = prediction.detach().reshape(shape[0], -1)
     calls = _OneDraw(info, target, shape, generator, mask)
     if kind == "hessian" and info.supplies_hessian:
-        plain = differentiate(
-            info, prediction, target, "gradient", backend=backend, generator=generator, mask=mask
-        )
+        plain = differentiate(info, prediction, target, "gradient", backend=backend, generator=generator, mask=mask)
         with torch.no_grad():
             hessian = calls.supplied("hessian", flat, (*flat.shape, flat.shape[1]))
         return Derivatives(plain.value, plain.gradient, supplied=hessian)
@@ -147,7 +145,8 @@ def differentiate(
 
 
 def _with_func(calls: _OneDraw, flat: Tensor, kind: Kind, chunk_size: int | None) -> Derivatives:
-    vjp, vmap = torch.func.vjp, torch.func.vmap
+    vjp: Any = torch.func.vjp  # its annotation knows no has_aux
+    vmap = torch.func.vmap
 
     def gradient_and_value(y: Tensor) -> tuple[Tensor, Tensor]:
         if calls.info.supplies_gradient:
@@ -188,9 +187,7 @@ def _with_autograd(calls: _OneDraw, flat: Tensor, kind: Kind, chunk_size: int | 
                 gradient = _grad(value.sum(), y, create_graph=kind == "hessian")
             if kind == "gradient":
                 return Derivatives(value.detach(), gradient.detach())
-            return Derivatives(
-                value.detach(), gradient.detach(), lambda v: _batched_grad(gradient, y, v, chunk_size)
-            )
+            return Derivatives(value.detach(), gradient.detach(), lambda v: _batched_grad(gradient, y, v, chunk_size))
         features = calls.inner(y)
         dual = torch.zeros_like(features, requires_grad=True)
         pulled = _grad(features, y, dual, create_graph=True)
@@ -221,4 +218,3 @@ def _batched_grad(output: Tensor, source: Tensor, directions: Tensor, chunk_size
         return torch.cat([_grad(output, source, piece, retain_graph=True, is_grads_batched=True) for piece in pieces])
     except RuntimeError:
         return torch.stack([_grad(output, source, direction, retain_graph=True) for direction in directions])
-

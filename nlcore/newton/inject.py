@@ -54,7 +54,9 @@ def inject_fisher(
     """
     check_damping(damping, "inject_fisher")
     if reduction not in ("mean", "sum"):
-        raise ConfigError(f"inject_fisher(reduction={reduction!r}): choose 'mean' or 'sum', as the loss behind it does.")
+        raise ConfigError(
+            f"inject_fisher(reduction={reduction!r}): choose 'mean' or 'sum', as the loss behind it does."
+        )
     if not loss_scale > 0:
         raise ConfigError(f"inject_fisher(loss_scale={loss_scale!r}): the factor must be a positive number.")
     if not isinstance(prediction, Tensor) or not prediction.is_floating_point():

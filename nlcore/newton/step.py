@@ -136,7 +136,16 @@ def newton_step(
         return _empty(info, prediction, curvature)
     with torch.autocast(prediction.device.type, enabled=False):
         return _step(
-            info, prediction.detach(), target, curvature, weights, padded, mask, on_failure, generator, backend
+            info,
+            prediction.detach(),
+            target,
+            curvature,
+            weight=weights,
+            padded=padded,
+            mask=mask,
+            on_failure=on_failure,
+            generator=generator,
+            backend=backend,
         )
 
 
@@ -145,6 +154,7 @@ def _step(
     prediction: Tensor,
     target: Any,
     curvature: Curvature,
+    *,
     weight: Tensor,
     padded: Tensor | None,
     mask: Tensor | None,
@@ -183,9 +193,7 @@ def _step(
     direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient.double())
     shape, dtype = prediction.shape, work.dtype
     direction = direction.to(dtype).reshape(shape)
-    return NewtonStep(
-        derivatives.value, gradient.reshape(shape), direction, work - direction, codes, curvature, taken
-    )
+    return NewtonStep(derivatives.value, gradient.reshape(shape), direction, work - direction, codes, curvature, taken)
 
 
 def check_curvature(info: LossInfo, curvature: object, size: int | None) -> Curvature:

@@ -1,0 +1,47 @@
+# Every command a person needs. Each makes the environment it works in.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PLUGINS := sorting sequences bench
+STAMP  := $(VENV)/.installed
+SOURCES := nlcore $(PLUGINS:%=plugins/%/src)
+# One thread a process: the tensors are small, and test and study workers share the cores.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.PHONY: help demo test check lint types format wheels clean
+.DEFAULT_GOAL := help
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]" $(PLUGINS:%=-e plugins/%)
+	touch $@
+
+demo: $(STAMP)  ## train both digit tasks, print the tables, draw the pictures (4 minutes on 2 cores)
+	$(BIN)/nlcore bench demo --out runs/demo
+
+test: $(STAMP)  ## run every test
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## the type checker, strict
+	$(BIN)/mypy $(SOURCES)
+
+check: lint types test  ## all that a change must pass
+
+format: $(STAMP)  ## rewrite in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheels: $(STAMP)  ## build a wheel of the core and of every plugin into dist/
+	for project in . $(PLUGINS:%=plugins/%); do $(BIN)/python -m build --outdir dist $$project || exit 1; done
+
+clean:  ## remove what the other commands made
+	rm -rf $(VENV) dist build runs site .pytest_cache .mypy_cache .ruff_cache
