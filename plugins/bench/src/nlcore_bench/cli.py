@@ -1,0 +1,135 @@
+"""The command `nlcore bench`: options here, torch only once a study starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlcore.errors import ConfigError
+from nlcore_bench.arms import RANKING, TOTALS, Arm
+
+if TYPE_CHECKING:
+    from nlcore_bench.study import Study, Workers
+
+__all__ = ["add_bench"]
+
+_EPILOG = """\
+examples:
+  nlcore bench totals                       five arms, 3 seeds, about half a minute on 2 cores
+  nlcore bench totals --arms plain fisher   two of them
+  nlcore bench totals --seeds 10            add seeds to the runs that are already there
+  nlcore bench ranking --quick              see that everything works
+  nlcore bench demo --out runs/demo         both tasks
+
+A study that was stopped goes on where it was when the same command is given again. Its folder holds settings.json,
+runs.jsonl (one line per finished run), table.txt, table.md and curves.png.
+"""
+
+_QUICK_STEPS = 60
+
+
+def add_bench(subparsers: Any) -> None:
+    """Add `bench` and its commands.
+
+    Args:
+        subparsers: What argparse's `add_subparsers()` returns.
+    """
+    bench = _parser(subparsers, "bench", "train on real data and compare: plain, clipping, Newton losses")
+    commands = bench.add_subparsers(title="commands", dest="bench_command", required=True, metavar="COMMAND")
+    for name, summary, arms in (
+        ("totals", "read digits whose running totals alone are supervised", TOTALS),
+        ("ranking", "rank numbers whose order alone is supervised", RANKING),
+    ):
+        parser = _parser(commands, name, summary)
+        _add_options(parser, arms)
+        parser.set_defaults(run=_run, tasks=(name,))
+    demo = _parser(commands, "demo", "both tasks with the settings of `make demo`")
+    _add_options(demo, None)
+    demo.set_defaults(run=_run, tasks=("totals", "ranking"), arms=[])
+
+
+def _parser(subparsers: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, arms: tuple[Arm, ...] | None) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", help="results go to DIR/TASK (default: runs, or runs/quick)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="reported seeds (default: 3)")
+    parser.add_argument("--tuning-seeds", type=int, metavar="N", help="seeds on which each rate is tried (default: 2)")
+    parser.add_argument("--steps", type=int, metavar="N", help="training steps of a run (default: 500)")
+    if arms is not None:
+        names = ", ".join(arm.name for arm in arms)
+        parser.add_argument("--arms", nargs="+", default=[], metavar="ARM", help=f"some of {names} (default: all)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes, one thread each (default: one per core, at most 8)"
+    )
+    parser.add_argument("--quick", action="store_true", help=f"1 seed, {_QUICK_STEPS} steps: does it work at all?")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the tasks that the command names, one after the other."""
+    from nlcore_bench.study import workers
+
+    out = arguments.out or Path("runs/quick" if arguments.quick else "runs")
+    studies = [_study(name, arguments) for name in arguments.tasks]
+    count = _positive("--workers", arguments.workers, min(8, _cores()))
+    try:
+        with workers(count) as pool:
+            for study in studies:
+                _one(study, out / study.task.name, pool, arguments.quiet)
+    except KeyboardInterrupt:
+        print(f"\nStopped. Finished runs are kept in {out}; the same command goes on from there.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _one(study: Study, folder: Path, pool: Workers, quiet: bool) -> None:
+    from nlcore_bench.report import write_report
+
+    runs = study.run(folder, pool, quiet=quiet)
+    print(write_report(study, runs, folder))
+    print(f"Table, picture and runs: {folder}\n", flush=True)
+
+
+def _study(name: str, arguments: argparse.Namespace) -> Study:
+    from nlcore_bench.study import Study
+    from nlcore_bench.tasks import Ranking, Totals
+
+    makers: dict[str, Callable[[], Totals | Ranking]] = {"totals": Totals, "ranking": Ranking}
+    task = makers[name]()
+    quick = arguments.quick
+    return Study(
+        task=replace(task, steps=_positive("--steps", arguments.steps, _QUICK_STEPS if quick else task.steps)),
+        arms=tuple(arguments.arms),
+        seeds=_positive("--seeds", arguments.seeds, 1 if quick else 3),
+        tuning=_positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick else 2),
+    )
+
+
+def _positive(option: str, value: int | None, otherwise: int) -> int:
+    """Return what was given for `option`, or `otherwise` when nothing was."""
+    if value is None:
+        return otherwise
+    if value < 1:
+        raise ConfigError(f"{option} was given {value}; give 1 or more.")
+    return value
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,102 @@
+"""Tables as plain text and Markdown, and the files that a study leaves in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nlcore_bench.files import write_whole
+from nlcore_bench.picture import draw_curves
+from nlcore_bench.records import Cell, Run
+from nlcore_bench.study import Study
+from nlcore_bench.summary import Row, Sample, summarise
+
+__all__ = ["markdown", "text", "write_report"]
+
+
+def write_report(study: Study, runs: Mapping[Cell, Run], folder: Path) -> str:
+    """Write `table.txt`, `table.md` and `curves.png` into `folder` and return the text."""
+    rows = summarise(study, runs)
+    table = text(study, rows)
+    write_whole(folder / "table.txt", table)
+    write_whole(folder / "table.md", markdown(study, rows))
+    write_whole(folder / "curves.png", draw_curves(study, rows))
+    return table
+
+
+def text(study: Study, rows: Sequence[Row]) -> str:
+    """Return the table for a terminal, with what one must know to read it."""
+    cells = _cells(study, rows)
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in cells]
+    rule = "-" * max(map(len, lines))
+    notes = [f"- {note}" for note in _notes(study, rows)]
+    return "\n".join([study.task.title, "", lines[0], rule, *lines[1:], "", *notes, ""])
+
+
+def markdown(study: Study, rows: Sequence[Row]) -> str:
+    """Return the same table in Markdown."""
+    head, *body = _cells(study, rows)
+    lines = [_line(head), "|---|" + "---:|" * (len(head) - 1), *map(_line, body)]
+    notes = [f"- {note}" for note in _notes(study, rows)]
+    return "\n".join([f"**{study.task.title}**", "", *lines, "", *notes, ""])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(study: Study, rows: Sequence[Row]) -> list[list[str]]:
+    """Return the head and one list of texts per row."""
+    first, *others = study.task.metrics
+    differs = any(row.difference is not None for row in rows)
+    head = [
+        "arm",
+        f"{first.label}, held out %",
+        *(f"{metric.label}, held out %" for metric in others),
+        f"{first.label}, training %",
+        *(["minus plain"] if differs else []),
+        f"steps to {first.threshold:.0f} %",
+        "rate",
+        "s/run",
+    ]
+    table = [head]
+    for row in rows:
+        difference = "" if row.difference is None else _mean(row.difference[first.name], error=True)
+        table.append(
+            [
+                row.arm.title,
+                _mean(row.held_out[first.name]),
+                *(_mean(row.held_out[metric.name]) for metric in others),
+                _mean(row.train[first.name]),
+                *([difference] if differs else []),
+                row.steps_to(first),
+                f"{row.rate:g}" + ("*" if row.edge else ""),
+                f"{row.seconds.mean:.2f}",
+            ]
+        )
+    return table
+
+
+def _mean(sample: Sample, *, error: bool = False) -> str:
+    """Return mean ± standard deviation, or signed mean ± standard error."""
+    spread = sample.error if error else sample.spread
+    mean = f"{sample.mean:+.1f}" if error else f"{sample.mean:.1f}"
+    return mean if spread is None else f"{mean} ± {spread:.1f}"
+
+
+def _notes(study: Study, rows: Sequence[Row]) -> list[str]:
+    task = study.task
+    seeds = "1 seed" if study.seeds == 1 else f"{study.seeds} seeds; ± is the standard deviation over them"
+    paired = ", for differences (paired by seed) the standard error" if study.seeds > 1 else ""
+    others = "1 other seed" if study.tuning == 1 else f"{study.tuning} other seeds"
+    notes = [
+        f"{task.steps} steps of Adam with a cosine schedule; {seeds}{paired}. Each arm tried {len(task.rates)} rates × "
+        f"{others}. Time is processor time on one thread, evaluations left out.",
+        *task.notes,
+    ]
+    if any(row.edge for row in rows):
+        notes.append("* the smallest or largest rate that was tried; a better one may lie beyond.")
+    for row in rows:
+        notes += [f"A run of '{row.arm.title}' stopped early and counts as it stood: {why}" for why in row.failures]
+    return notes

@@ -1,0 +1,186 @@
+"""Tune every arm with the same budget, then measure fresh seeds once; go on from what is already there."""
+
+from __future__ import annotations
+
+import multiprocessing
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Protocol
+
+import torch
+from tqdm import tqdm
+
+from nlcore.errors import ConfigError, nearest
+from nlcore_bench.arms import Arm
+from nlcore_bench.records import Cell, Run, Store
+from nlcore_bench.tasks.base import Task
+from nlcore_bench.train import train
+
+__all__ = ["Study", "Workers", "execute", "run_cell", "workers"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A task, the arms that compete, and the seeds.
+
+    Attributes:
+        task: What is learned.
+        arms: Names of the arms; empty for all of the task.
+        tuning: Number of seeds on which every learning rate is tried, 0, 1, …
+        seeds: Number of reported seeds, 1000, 1001, …; none is a tuning seed.
+
+    Raises:
+        ConfigError: A number of seeds below 1, or an arm that the task does not have.
+    """
+
+    task: Task
+    arms: tuple[str, ...] = ()
+    tuning: int = 2
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("tuning", "seeds"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"{name} was given {getattr(self, name)}; a study needs at least 1 seed of each kind."
+                )
+        known = [arm.name for arm in self.task.arms]
+        for name in self.arms:
+            if name not in known:
+                raise ConfigError(
+                    f"{self.task.name} has no arm {name!r}{nearest(name, known)}. Its arms: {', '.join(known)}."
+                )
+
+    @property
+    def chosen(self) -> tuple[Arm, ...]:
+        """The arms that compete, in the order of the task."""
+        return tuple(arm for arm in self.task.arms if not self.arms or arm.name in self.arms)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what two runs must share to be put into one table.
+
+        Which arms and how many reported seeds is left out: a later run may add to either.
+        """
+        return {
+            "task": self.task.name,
+            "tuning_seeds": self.tuning,
+            **self.task.settings(),
+            "arms": {arm.name: arm.settings() for arm in self.task.arms},
+        }
+
+    def tuning_cells(self) -> list[Cell]:
+        """Return the runs that choose the learning rates: the same number for every arm."""
+        return [
+            Cell("tune", arm.name, rate, seed)
+            for arm in self.chosen
+            for rate in self.task.rates
+            for seed in range(self.tuning)
+        ]
+
+    def report_cells(self, rates: Mapping[str, float]) -> list[Cell]:
+        """Return the runs that are reported, at the chosen rate of every arm."""
+        return [
+            Cell("report", arm.name, rates[arm.name], 1000 + seed) for arm in self.chosen for seed in range(self.seeds)
+        ]
+
+    def best_rates(self, runs: Mapping[Cell, Run]) -> dict[str, float]:
+        """Return the rate of every arm with the best mean on validation data; of equal ones the smaller.
+
+        A rate at which a run failed is taken only when there is no other.
+        """
+        metric = self.task.metrics[0].name
+
+        def merit(arm: str, rate: float) -> tuple[bool, float, float]:
+            group = [runs[Cell("tune", arm, rate, seed)] for seed in range(self.tuning)]
+            whole = all(run.failure is None for run in group)
+            return whole, fmean(run.final[metric] for run in group), -rate
+
+        return {arm.name: max(self.task.rates, key=lambda rate: merit(arm.name, rate)) for arm in self.chosen}
+
+    def run(self, folder: Path, workers: Workers, *, quiet: bool = False) -> Mapping[Cell, Run]:
+        """Do what is missing in `folder` and return every run of it.
+
+        Args:
+            folder: Where settings and runs are kept.
+            workers: What runs the cells.
+            quiet: Whether to show no progress bars.
+
+        Raises:
+            ResultsError: The folder belongs to other settings.
+        """
+        store = Store(folder, self.settings(), _environment())
+        execute(self.task, self.tuning_cells(), store, workers, label=f"{self.task.name}: learning rates", quiet=quiet)
+        rates = self.best_rates(store.runs)
+        execute(
+            self.task, self.report_cells(rates), store, workers, label=f"{self.task.name}: fresh seeds", quiet=quiet
+        )
+        return store.runs
+
+
+def run_cell(task: Task, cell: Cell) -> Run:
+    """Train one cell; a function of the module, so that another process can be sent it."""
+    arm = next(arm for arm in task.arms if arm.name == cell.arm)
+    report = cell.phase == "report"
+    outcome = train(task, arm, rate=cell.rate, seed=cell.seed, part="test" if report else "validation", curves=report)
+    return Run(cell=cell, **asdict(outcome))
+
+
+class Workers(Protocol):
+    """Something that runs cells and yields each as it is done, in any order."""
+
+    def __call__(self, task: Task, cells: Sequence[Cell]) -> Iterable[Run]:
+        """Yield one run per cell."""
+        ...
+
+
+@contextmanager
+def workers(count: int) -> Iterator[Workers]:
+    """Give `count` processes of one thread each; 1 stays in this process.
+
+    The number changes how long a study takes, none of its results.
+    """
+    if count == 1:
+        yield lambda task, cells: (run_cell(task, cell) for cell in cells)
+        return
+    # Spawned, not forked: torch's threads do not survive a fork.
+    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+
+    def submit(task: Task, cells: Sequence[Cell]) -> Iterable[Run]:
+        futures: list[Future[Run]] = [pool.submit(run_cell, task, cell) for cell in cells]
+        return (future.result() for future in as_completed(futures))
+
+    try:
+        yield submit
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def execute(
+    task: Task, cells: Sequence[Cell], store: Store, workers: Workers, *, label: str, quiet: bool = False
+) -> None:
+    """Run the cells that `store` does not hold yet and add each as soon as it is done."""
+    missing = [cell for cell in cells if cell not in store.runs]
+    with tqdm(
+        total=len(cells), initial=len(cells) - len(missing), desc=label, unit="run", disable=quiet, dynamic_ncols=True
+    ) as bar:
+        if missing:
+            for run in workers(task, missing):
+                store.add(run)
+                bar.update()
+
+
+def _environment() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
+    for name in ("nlcore", "nlcore-sequences", "nlcore-sorting", "nlcore-bench", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,9 @@
+"""The tasks: each says what is read, what is supervised and what counts as right."""
+
+from __future__ import annotations
+
+from nlcore_bench.tasks.base import Batch, Metric, Task
+from nlcore_bench.tasks.ranking import Ranking
+from nlcore_bench.tasks.totals import Totals
+
+__all__ = ["Batch", "Metric", "Ranking", "Task", "Totals"]
