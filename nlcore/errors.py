@@ -18,6 +18,7 @@ __all__ = [
     "NumericalWarning",
     "OutdatedVersionWarning",
     "PerformanceWarning",
+    "PluginConflictError",
     "PluginDisabledError",
     "PluginError",
     "PluginIncompatibleError",
@@ -69,6 +70,10 @@ class PluginLoadError(PluginError):
 
 class PluginIncompatibleError(PluginError):
     """A plugin was written for another version of the plugin interface or of the core."""
+
+
+class PluginConflictError(PluginError):
+    """Several distributions claim one namespace, so none of them gets it."""
 
 
 class PluginDisabledError(PluginError):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from nlcore.errors import RegistryError
 
-__all__ = ["AlgorithmSpec"]
+__all__ = ["AlgorithmSpec", "is_namespace", "split_id"]
 
 _NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
-_ID = re.compile(rf"(?P<namespace>{_NAME})/(?P<name>{_NAME})-v(?P<version>[1-9][0-9]*)")
+_ID = re.compile(rf"(?P<namespace>{_NAME})/(?P<name>{_NAME})(?:-v(?P<version>[1-9][0-9]*))?")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -40,7 +40,8 @@ class AlgorithmSpec:
     deprecated: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
+        parts = split_id(self.id) if isinstance(self.id, str) else None
+        if parts is None or parts[2] is None:
             raise RegistryError(
                 f"{self.id!r} is not an id. Write namespace/name-vN in lower snake case, as in 'sorting/neuralsort-v1'."
             )
@@ -49,7 +50,8 @@ class AlgorithmSpec:
                 continue
             if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
                 raise RegistryError(
-                    f"{self.id}: {field} {value!r} is not a reference. Write 'module:attribute', as in 'my_plugin.losses:Blur'."
+                    f"{self.id}: {field} {value!r} is not a reference. "
+                    "Write 'module:attribute', as in 'my_plugin.losses:Blur'."
                 )
 
     @property
@@ -66,3 +68,16 @@ class AlgorithmSpec:
     def version(self) -> int:
         """The number behind `-v`."""
         return int(self.id.rpartition("-v")[2])
+
+
+def is_namespace(text: str) -> bool:
+    """Return whether `text` can stand before the slash of an id."""
+    return re.fullmatch(_NAME, text) is not None
+
+
+def split_id(text: str) -> tuple[str, str, int | None] | None:
+    """Return namespace, name and version of an id, the version `None` when left out; `None` for a malformed id."""
+    match = _ID.fullmatch(text)
+    if match is None:
+        return None
+    return match["namespace"], match["name"], int(match["version"]) if match["version"] else None

@@ -1,0 +1,107 @@
+"""Newton losses and a registry of losses with an algorithm inside; importing this imports no torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nlcore.config import AlgorithmConfig
+    from nlcore.newton import (
+        Auto,
+        Bounded,
+        EmpiricalFisher,
+        GaussNewton,
+        Hessian,
+        InjectFisher,
+        NewtonLoss,
+        NewtonStep,
+        Relative,
+        Result,
+        compose,
+        diagnose,
+        inject_fisher,
+        newton_step,
+    )
+    from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesGradient, SuppliesHessian, Traits
+    from nlcore.registry import AlgorithmSpec, Registry
+    from nlcore.registry.default import dump, make, names, plugins, refresh, register, restore, spec
+
+    __version__: str
+
+__all__ = [
+    "AlgorithmConfig",
+    "AlgorithmSpec",
+    "AlgorithmicLoss",
+    "Auto",
+    "Bounded",
+    "EmpiricalFisher",
+    "GaussNewton",
+    "GaussNewtonSplit",
+    "Hessian",
+    "InjectFisher",
+    "NewtonLoss",
+    "NewtonStep",
+    "Registry",
+    "Relative",
+    "Result",
+    "SuppliesGradient",
+    "SuppliesHessian",
+    "Traits",
+    "compose",
+    "diagnose",
+    "dump",
+    "inject_fisher",
+    "make",
+    "names",
+    "newton_step",
+    "plugins",
+    "refresh",
+    "register",
+    "restore",
+    "spec",
+]
+
+_MEMBERS = {
+    "nlcore.config": ["AlgorithmConfig"],
+    "nlcore.newton": [
+        "Auto",
+        "Bounded",
+        "EmpiricalFisher",
+        "GaussNewton",
+        "Hessian",
+        "InjectFisher",
+        "NewtonLoss",
+        "NewtonStep",
+        "Relative",
+        "Result",
+        "compose",
+        "diagnose",
+        "inject_fisher",
+        "newton_step",
+    ],
+    "nlcore.protocol": ["AlgorithmicLoss", "GaussNewtonSplit", "SuppliesGradient", "SuppliesHessian", "Traits"],
+    "nlcore.registry": ["AlgorithmSpec", "Registry"],
+    "nlcore.registry.default": ["dump", "make", "names", "plugins", "refresh", "register", "restore", "spec"],
+}
+_HOME = {name: module for module, members in _MEMBERS.items() for name in members}
+_SUBMODULES = ("config", "errors", "newton", "plugin", "protocol", "registry", "testing")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    elif name in _SUBMODULES:
+        return import_module(f"nlcore.{name}")
+    elif name == "__version__":
+        from nlcore.registry.distributions import core_version
+
+        value = core_version()
+    else:
+        raise AttributeError(f"module 'nlcore' has no attribute {name!r}; nlcore.__all__ lists its public names")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES, "__version__"})

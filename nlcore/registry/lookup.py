@@ -1,0 +1,117 @@
+"""The errors of a lookup that finds nothing: what was asked, what there is, what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
+
+from nlcore.errors import (
+    PluginConflictError,
+    PluginDisabledError,
+    PluginError,
+    PluginIncompatibleError,
+    PluginLoadError,
+    RegistryError,
+    UnknownAlgorithmError,
+    UnknownNamespaceError,
+    UnknownVersionError,
+    nearest,
+    shorten,
+)
+from nlcore.registry.discovery import RESERVED
+from nlcore.registry.records import PluginRecord, PluginState
+from nlcore.registry.spec import AlgorithmSpec
+
+__all__ = ["malformed", "refusal", "unknown_algorithm", "unknown_version", "withheld"]
+
+_FORM = "Write namespace/name or namespace/name-vN in lower snake case, as in 'sorting/neuralsort' or its '-v1'."
+
+
+def withheld(record: PluginRecord) -> PluginError:
+    """Return the error that says why a plugin cannot be used."""
+    what = f"plugin {record.namespace!r} of {record.origin}"
+    match record.state:
+        case PluginState.DISABLED:
+            return PluginDisabledError(f"{what} is {record.error}.")
+        case PluginState.INCOMPATIBLE:
+            return PluginIncompatibleError(f"{what} cannot be used: {record.error}.")
+        case PluginState.CONFLICT:
+            return PluginConflictError(f"{what} is withheld: {record.error}.")
+        case _:
+            return PluginLoadError(
+                f"{what} failed to load from {record.value!r}: {record.error}. "
+                f"Mend or update it; NLCORE_BLOCK_PLUGINS={record.namespace} leaves it out."
+            )
+
+
+def refusal(namespace: str, records: Sequence[PluginRecord], known: Collection[str]) -> RegistryError | PluginError:
+    """Return the error for a namespace that no plugin may serve.
+
+    Args:
+        namespace: What was asked for.
+        records: Those of all plugins.
+        known: The namespaces that there are.
+    """
+    claims = [record for record in records if record.namespace == namespace]
+    rank = [PluginState.FAILED, PluginState.INCOMPATIBLE, PluginState.CONFLICT, PluginState.DISABLED]
+    owner = RESERVED.get(namespace)
+    own = [record for record in claims if owner is None or record.state is not PluginState.CONFLICT]
+    if own:
+        return withheld(min(own, key=lambda record: rank.index(record.state)))
+    if owner is not None:
+        others = (
+            f" What {shorten([claim.origin for claim in claims])} offers under that name is withheld." if claims else ""
+        )
+        return UnknownNamespaceError(
+            f"the namespace {namespace!r} belongs to {owner}, which is not installed. Run: pip install {owner}.{others}"
+        )
+    near = nearest(namespace, {*known, *RESERVED})
+    return UnknownNamespaceError(
+        f"no installed plugin has the namespace {namespace!r}{near}. There are: {shorten(sorted(known)) or 'none'}. "
+        "After an install in this process call nlcore.refresh()."
+    )
+
+
+def unknown_algorithm(namespace: str, name: str, specs: Sequence[AlgorithmSpec]) -> UnknownAlgorithmError:
+    """Return the error for a name that the namespace does not have."""
+    names = sorted({spec.name for spec in specs})
+    near = [f"{namespace}/{one}" for one in get_close_matches(name, names, n=3, cutoff=0.5)]
+    hint = f" Did you mean {_either(near)}?" if near else ""
+    there = shorten([f"{namespace}/{one}" for one in names]) or "none"
+    return UnknownAlgorithmError(f"there is no algorithm '{namespace}/{name}'.{hint} There are: {there}.")
+
+
+def unknown_version(version: int, family: Sequence[AlgorithmSpec]) -> UnknownVersionError:
+    """Return the error for a version that the algorithm does not have."""
+    namespace, name = family[0].namespace, family[0].name
+    there = shorten([spec.id for spec in family])
+    return UnknownVersionError(f"'{namespace}/{name}' has no version {version}. There are: {there}.")
+
+
+def malformed(given: object, ids: Iterable[str]) -> RegistryError:
+    """Return the error for what is not an id.
+
+    Args:
+        given: What was given in place of an id.
+        ids: All full ids, to suggest some of them.
+    """
+    if not isinstance(given, str):
+        return RegistryError(f"an id is a string, not {given!r} (a {type(given).__qualname__}). {_FORM}")
+    near = _suggestions(given, sorted(ids))
+    hint = f" Did you mean {_either(near)}?" if near else ""
+    return RegistryError(f"{given!r} is not an id.{hint} {_FORM}")
+
+
+def _suggestions(given: str, ids: Sequence[str]) -> list[str]:
+    """Return at most three ids: those with exactly that name, else those that look like it."""
+    text = re.sub(r"[\s-]+", "_", re.sub(r"-v?\d*$", "", given.strip().lower()))
+    families = list(dict.fromkeys(one.rpartition("-v")[0] for one in ids))
+    exact = [one for one in families if text in {one, one.partition("/")[2]}]
+    names = {one.partition("/")[2]: one for one in families}
+    close = [names[one] for one in get_close_matches(text.rpartition("/")[2], names, n=3, cutoff=0.5)]
+    return (exact or close)[:3]
+
+
+def _either(items: Sequence[str]) -> str:
+    return " or ".join(repr(item) for item in items)
