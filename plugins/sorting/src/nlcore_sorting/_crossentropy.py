@@ -1,0 +1,53 @@
+"""Cross-entropies between a relaxed and a true permutation matrix, from logarithms alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["entry_cross_entropy", "log_complement", "row_cross_entropy"]
+
+
+def row_cross_entropy(log_permutation: Tensor, ranks: Tensor) -> Tensor:
+    """Return −(1/n) Σ_j log P[ranks_j, j], the cross-entropy of the rows.
+
+    Args:
+        log_permutation: [..., n, n], log P.
+        ranks: [..., n], int64; the place of every item.
+
+    Returns:
+        [...].
+    """
+    return -log_permutation.gather(-2, ranks.unsqueeze(-2)).squeeze(-2).mean(dim=-1)
+
+
+def entry_cross_entropy(log_permutation: Tensor, ranks: Tensor) -> Tensor:
+    """Return the binary cross-entropy of the entries, averaged over n².
+
+    Args:
+        log_permutation: [..., n, n], log P, the rows of P adding up to 1.
+        ranks: [..., n], int64; the place of every item.
+
+    Returns:
+        [...].
+    """
+    places = torch.arange(ranks.shape[-1], device=ranks.device)
+    true = ranks.unsqueeze(-2) == places.unsqueeze(-1)
+    return -torch.where(true, log_permutation, log_complement(log_permutation)).mean(dim=-1).mean(dim=-1)
+
+
+def log_complement(log_rows: Tensor) -> Tensor:
+    """Return log(1 − P) for rows P that add up to 1, to full relative precision.
+
+    An entry other than the largest of its row is at most ½, where log1p(−P) is exact. For the largest the
+    complement is the sum of the other entries; subtracting it from 1 would round to 0 where the row is sharp.
+
+    Args:
+        log_rows: [..., n], log P.
+
+    Returns:
+        [..., n]; a huge negative number in place of −∞ when n = 1.
+    """
+    largest = torch.zeros_like(log_rows, dtype=torch.bool).scatter(-1, log_rows.argmax(dim=-1, keepdim=True), True)
+    others = log_rows.masked_fill(largest, torch.finfo(log_rows.dtype).min / 4)
+    return torch.where(largest, others.logsumexp(dim=-1, keepdim=True), torch.log1p(-others.exp()))

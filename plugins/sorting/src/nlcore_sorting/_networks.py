@@ -1,0 +1,154 @@
+"""Differentiable sorting networks: comparators that swap by a weight, in the linear and in the log domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from nlcore_sorting._base import RankingLoss
+from nlcore_sorting._distributions import DISTRIBUTIONS
+from nlcore_sorting._wiring import partners
+from nlcore_sorting.config import Distribution, Network, Objective, SortingNetworkConfig
+
+__all__ = ["SortingNetwork"]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SortingNetwork(RankingLoss):
+    """Ranking loss through a differentiable sorting network (id `sorting/diffsort`).
+
+    A comparator of the values a and b with d = b − a keeps them in place with weight α = F(βd) and swaps them with
+    weight 1 − α: min = αa + (1 − α)b, max = (1 − α)a + αb. The same weights act on the rows of a matrix that starts as
+    the identity and ends as P, whose rows and columns add up to 1; `P @ scores` is the relaxed sorted list to rounding.
+
+    F is, with x = βd: `cauchy` ½ + atan(x)/π; `logistic` σ(x); `logistic_phi` σ(βd/(|d| + 1e-10)^λ);
+    `reciprocal` ½ + x/(1 + 2|x|); `optimal` ½ + x for |x| ≤ ¼ and ½ ± (½ − 1/(16|x|)) beyond.
+
+    The loss follows log P through the network, with the logarithms of both weights exact in both tails. Its Hessian is
+    often indefinite. Time and memory O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic);
+    `sort` and `rank` need O(layers·n). Equal scores are pulled apart, for F has a slope at 0. With `logistic_phi` that
+    slope is β·1e10^λ, and with `logistic` a wrong order far beyond 1/β is corrected by the loss alone, since the
+    derivative of P itself vanishes there.
+
+    Args:
+        network: `"odd_even"` or `"bitonic"`, for any n.
+        distribution: F, see above.
+        steepness: β > 0, in 1/units of the scores.
+        art_lambda: λ in [0, 1], for `logistic_phi`.
+        objective: `"rows"` or `"entries"`, see `RankingLoss`.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range.
+
+    References:
+        Petersen, Borgelt, Kuehne, Deussen: Differentiable Sorting Networks for Scalable Sorting and Ranking
+        Supervision, ICML 2021. Petersen, Borgelt, Kuehne, Deussen: Monotonic Differentiable Sorting Networks,
+        ICLR 2022.
+
+    Example:
+        >>> import torch
+        >>> network = SortingNetwork(distribution="logistic", steepness=20.0)
+        >>> network.sort(torch.tensor([3.0, 1.0, 2.0])).round(decimals=2)
+        tensor([1., 2., 3.])
+    """
+
+    network: Network = "odd_even"
+    distribution: Distribution = "cauchy"
+    steepness: float = 10.0
+    art_lambda: float = 0.25
+    objective: Objective = "rows"
+
+    id: ClassVar[str] = "sorting/diffsort-v1"
+    _config: ClassVar = SortingNetworkConfig
+
+    def _sort(self, scores: Tensor) -> Tensor:
+        return self._run(scores).values.movedim(0, -1)
+
+    def _permutation(self, scores: Tensor) -> Tensor:
+        run = self._run(scores)
+        state = _identity(scores, on=1.0, off=0.0)
+        for partner, swap in zip(run.partners, run.swaps, strict=True):
+            state = torch.lerp(state, state.index_select(0, partner), swap.unsqueeze(-1))
+        return state.movedim(0, -2)
+
+    def _rank(self, scores: Tensor) -> Tensor:
+        run = self._run(scores)
+        n = scores.shape[-1]
+        places = torch.arange(n, dtype=scores.dtype, device=scores.device)
+        state = places.view(n, *[1] * (scores.ndim - 1)).expand(run.values.shape)
+        # Every layer is a symmetric matrix, so the transpose of P is the network run backwards.
+        for partner, swap in zip(reversed(run.partners), reversed(run.swaps), strict=True):
+            state = torch.lerp(state, state.index_select(0, partner), swap)
+        return state.movedim(0, -1)
+
+    def _log_permutation(self, scores: Tensor) -> Tensor:
+        run = self._run(scores)
+        state = _identity(scores, on=0.0, off=torch.finfo(scores.dtype).min / 4)
+        if run.partners:
+            keeps, swaps = DISTRIBUTIONS[self.distribution].logs(torch.stack(run.activations).unsqueeze(-1))
+            for partner, keep, swap in zip(run.partners, keeps.unbind(), swaps.unbind(), strict=True):
+                state = _log_add(state + keep, state.index_select(0, partner) + swap)
+        return state.movedim(0, -2)
+
+    def _run(self, scores: Tensor) -> _Run:
+        """Send the scores through the network and keep what the permutation matrix needs; places come first."""
+        swap = DISTRIBUTIONS[self.distribution]
+        values = scores.movedim(-1, 0)
+        n = values.shape[0]
+        layers = partners(self.network, n)
+        run = _Run(values, [], [], [])
+        if not layers:
+            return run
+        table = torch.tensor(layers, device=scores.device)
+        side = (table - torch.arange(n, device=scores.device)).sign().to(scores.dtype)
+        side = side.view(len(layers), n, *[1] * (scores.ndim - 1))
+        for partner, sign in zip(table.unbind(), side.unbind(), strict=True):
+            other = run.values.index_select(0, partner)
+            x = swap.activation((other - run.values) * sign, self.steepness, self.art_lambda)
+            weight = swap.swap(x)
+            run.partners.append(partner)
+            run.activations.append(x)
+            run.swaps.append(weight)
+            run.values = torch.lerp(run.values, other, weight)
+        return run
+
+    def _limit(self, n: int, dtype: torch.dtype) -> float:
+        layers = max(1, len(partners(self.network, n)))
+        return torch.finfo(dtype).max / (16 * layers * n * max(1.0, self.steepness))
+
+
+@dataclass(slots=True)
+class _Run:
+    """One pass through a network.
+
+    Attributes:
+        values: [n, ...], the relaxed sorted list.
+        partners: For every layer [n], the place that each place meets.
+        activations: For every layer [n, ...], x of the comparator that each place belongs to; 0 without one.
+        swaps: For every layer [n, ...], the weight of the partner's value.
+    """
+
+    values: Tensor
+    partners: list[Tensor]
+    activations: list[Tensor]
+    swaps: list[Tensor]
+
+
+def _identity(scores: Tensor, *, on: float, off: float) -> Tensor:
+    """Return an identity matrix for every list, [n, ..., n], with `on` and `off` in place of 1 and 0."""
+    n = scores.shape[-1]
+    eye = torch.full((n, n), off, dtype=scores.dtype, device=scores.device).fill_diagonal_(on)
+    return eye.view(n, *[1] * (scores.ndim - 1), n).expand(n, *scores.shape[:-1], n)
+
+
+def _log_add(a: Tensor, b: Tensor) -> Tensor:
+    """Return log(eᵃ + eᵇ) with first and second derivatives that are finite for all finite a and b.
+
+    `torch.logaddexp` divides by 1 + exp(b − a), and its second derivative is ∞/∞ where that overflows. A −∞ has to be
+    given as a hugely negative number: it is absorbed exactly, and its derivative is exactly 0.
+    """
+    top = torch.maximum(a, b).detach()
+    return top + ((a - top).exp() + (b - top).exp()).log()

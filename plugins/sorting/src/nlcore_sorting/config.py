@@ -1,0 +1,54 @@
+"""Options of the sorting algorithms, free of torch."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from pydantic import Field
+
+from nlcore.config import AlgorithmConfig
+
+__all__ = ["Distribution", "Network", "NeuralSortConfig", "Objective", "SoftSortConfig", "SortingNetworkConfig"]
+
+Objective: TypeAlias = Literal["rows", "entries"]
+Network: TypeAlias = Literal["odd_even", "bitonic"]
+Distribution: TypeAlias = Literal["cauchy", "logistic", "logistic_phi", "optimal", "reciprocal"]
+
+_OBJECTIVE = (
+    "How the relaxed permutation matrix is held against the true one: 'rows' is the cross-entropy of every "
+    "place, averaged over n places; 'entries' the binary cross-entropy of every entry, averaged over n² entries."
+)
+
+
+class NeuralSortConfig(AlgorithmConfig):
+    """Options of `NeuralSort`."""
+
+    temperature: float = Field(1.0, gt=0, description="Softness τ in units of the scores; towards 0 the sort is exact.")
+    objective: Objective = Field("rows", description=_OBJECTIVE)
+
+
+class SoftSortConfig(AlgorithmConfig):
+    """Options of `SoftSort`."""
+
+    temperature: float = Field(1.0, gt=0, description="Softness τ in units of the scores; towards 0 the sort is exact.")
+    objective: Objective = Field("rows", description=_OBJECTIVE)
+
+
+class SortingNetworkConfig(AlgorithmConfig):
+    """Options of `SortingNetwork`."""
+
+    network: Network = Field(
+        "odd_even", description="Wiring: 'odd_even' has n layers, 'bitonic' about log₂(n)²/2 of them."
+    )
+    distribution: Distribution = Field(
+        "cauchy",
+        description="Distribution function that turns the difference of two scores into the weight of keeping their "
+        "order. 'cauchy', 'reciprocal' and 'optimal' keep the soft minimum monotonic.",
+    )
+    steepness: float = Field(
+        10.0, gt=0, description="Inverse softness β in 1/units of the scores; towards infinity the sort is exact."
+    )
+    art_lambda: float = Field(
+        0.25, ge=0, le=1, description="Exponent λ of the activation replacement; read by 'logistic_phi' alone."
+    )
+    objective: Objective = Field("rows", description=_OBJECTIVE)
