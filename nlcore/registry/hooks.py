@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
@@ -33,8 +33,8 @@ _hookspec = pluggy.HookspecMarker(PROJECT)
 class Subparsers(Protocol):
     """The part of argparse's `add_subparsers()` object that a plugin may use."""
 
-    def add_parser(self, name: str, *, help: str = "") -> ArgumentParser:
-        """Add a command and return its parser; further keywords go to `argparse.ArgumentParser`."""
+    def add_parser(self, name: str, *, help: str = "", **keywords: Any) -> ArgumentParser:
+        """Add a command and return its parser; the keywords go to `argparse.ArgumentParser`."""
         ...
 
 

@@ -1,0 +1,12 @@
+"""Lets `python -m nlcore` be the command line, where the script `nlcore` is not on the path."""
+
+from __future__ import annotations
+
+import sys
+
+from nlcore.cli import main
+
+__all__: list[str] = []
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""The commands of the core, one module each, imported when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["COMMANDS", "CoreCommand"]
+
+
+@dataclass(frozen=True, slots=True)
+class CoreCommand:
+    """A command of the core.
+
+    Attributes:
+        module: Has `add_arguments(parser) -> None` and `run(arguments) -> int`, which returns the exit code.
+        help: One line for the overview.
+    """
+
+    module: str
+    help: str
+
+
+COMMANDS: Mapping[str, CoreCommand] = {
+    "list": CoreCommand("nlcore.cli.commands.listing", "list the algorithms that are installed"),
+    "show": CoreCommand("nlcore.cli.commands.show", "describe one algorithm and its options"),
+    "plugins": CoreCommand("nlcore.cli.commands.plugins", "list the plugins, and what is wrong with them"),
+}

@@ -1,0 +1,39 @@
+"""`nlcore list`: the algorithms that are installed."""
+
+from __future__ import annotations
+
+import argparse
+
+from nlcore.cli.output import print_json, table
+from nlcore.registry import default
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument("namespace", nargs="?", help="only those of one namespace, as in: nlcore list sorting")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the algorithms, sorted by id."""
+    specs = [default.registry.spec(name) for name in default.registry.names(arguments.namespace)]
+    if arguments.json:
+        print_json(
+            [
+                {
+                    "id": spec.id,
+                    "summary": spec.summary,
+                    "distribution": default.registry.plugin(spec.namespace).distribution,
+                    "deprecated": spec.deprecated,
+                }
+                for spec in specs
+            ]
+        )
+    elif specs:
+        rows = [(spec.id, f"(deprecated) {spec.summary}" if spec.deprecated else spec.summary) for spec in specs]
+        print(table(("id", "summary"), rows))
+    else:
+        print("No algorithms are installed.")
+    return 0

@@ -1,0 +1,79 @@
+"""`nlcore plugins`: what is installed, in which state, and what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from nlcore.cli.output import print_json, table, width
+from nlcore.registry import PluginRecord, default
+from nlcore.registry.lookup import withheld
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument(
+        "--errors",
+        action="store_true",
+        help="only plugins that do not work, and why; the exit code is 1 if there are any",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plugins; with `--errors` return 1 when one is faulty."""
+    records = default.registry.plugins()
+    faulty = [record for record in records if record.state.faulty]
+    if arguments.json:
+        print_json([_as_json(record) for record in (faulty if arguments.errors else records)])
+    elif arguments.errors:
+        print("\n\n".join(_explanation(record) for record in faulty) or "No plugin is at fault.")
+    else:
+        _print_table(records)
+        if faulty:
+            print(f"\n{len(faulty)} cannot be used; `nlcore plugins --errors` says why.")
+    return 1 if arguments.errors and faulty else 0
+
+
+def _as_json(record: PluginRecord) -> dict[str, Any]:
+    return {
+        "namespace": record.namespace,
+        "distribution": record.distribution,
+        "version": record.version,
+        "state": str(record.state),
+        "error": record.error,
+        "seconds": record.seconds,
+        "algorithms": [spec.id for spec in record.specs],
+    }
+
+
+def _print_table(records: Sequence[PluginRecord]) -> None:
+    rows = [
+        (
+            record.namespace,
+            record.distribution or "-",
+            record.version or "-",
+            str(record.state),
+            str(len(record.specs)) if record.specs else "-",
+            f"{1000 * record.seconds:.1f}" if record.seconds else "-",
+        )
+        for record in records
+    ]
+    print(table(("namespace", "distribution", "version", "state", "algorithms", "ms"), rows))
+
+
+def _explanation(record: PluginRecord) -> str:
+    """Return what is wrong with a plugin, where, and what to do."""
+    lines = [f"{record.namespace}  {record.origin}  {record.state}"]
+    lines += textwrap.wrap(str(withheld(record)), width() - 4, break_on_hyphens=False, break_long_words=False)
+    if record.cause is not None:
+        frames = traceback.extract_tb(record.cause.__traceback__)
+        if frames:
+            lines.append(f"at {frames[-1].filename}, line {frames[-1].lineno}")
+        lines.append("NLCORE_TRACE_PLUGINS=1 prints the whole traceback.")
+    return "\n    ".join(lines)

@@ -1,0 +1,67 @@
+"""`nlcore show`: one algorithm, its options, and the line of Python that makes it."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from nlcore.cli.options import Option, options_of, python_call
+from nlcore.cli.output import print_json, table, width
+from nlcore.registry import AlgorithmSpec, PluginRecord, default
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument("id", help="namespace/name or namespace/name-vN, as in: nlcore show sorting/neuralsort")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what is known about an algorithm, without importing it."""
+    registry = default.registry
+    spec = registry.spec(arguments.id)
+    record = registry.plugin(spec.namespace)
+    options = options_of(registry.config(spec.id))
+    if arguments.json:
+        print_json(
+            {
+                **asdict(spec),
+                "distribution": record.distribution,
+                "version": record.version,
+                "options": [asdict(option) for option in options],
+                "python": python_call(spec.id, options),
+            }
+        )
+    else:
+        _print_text(spec, record, options)
+    return 0
+
+
+def _print_text(spec: AlgorithmSpec, record: PluginRecord, options: Sequence[Option]) -> None:
+    print(spec.id)
+    if spec.summary:
+        print(textwrap.indent(textwrap.fill(spec.summary, width() - 2), "  "))
+    others = [one.id for one in record.specs if one.name == spec.name and one.id != spec.id]
+    facts = (
+        ("deprecated", spec.deprecated),
+        ("reference", spec.reference),
+        ("since", spec.since),
+        ("distribution", record.origin),
+        ("factory", spec.factory),
+        ("config", spec.config),
+        ("versions", ", ".join(others)),
+        ("python", python_call(spec.id, options)),
+    )
+    print("\n" + table(None, [(name, text) for name, text in facts if text]))
+    if not options:
+        print("\nIt has no options.")
+        return
+    rows = [
+        (one.name, one.type, "(required)" if one.required else one.default_text, one.range, one.description)
+        for one in options
+    ]
+    print("\n" + table(("option", "type", "default", "range", "description"), rows))

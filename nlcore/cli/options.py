@@ -1,0 +1,116 @@
+"""The options of an algorithm as text, from the JSON schema of its configuration class."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nlcore.config import AlgorithmConfig
+
+__all__ = ["Option", "options_of", "python_call"]
+
+_TYPES = {"number": "float", "integer": "int", "string": "str", "boolean": "bool", "null": "None", "object": "dict"}
+_BOUNDS = {
+    "exclusiveMinimum": "> {}",
+    "minimum": "≥ {}",
+    "exclusiveMaximum": "< {}",
+    "maximum": "≤ {}",
+    "multipleOf": "multiple of {}",
+    "minLength": "length ≥ {}",
+    "maxLength": "length ≤ {}",
+    "minItems": "≥ {} items",
+    "maxItems": "≤ {} items",
+    "pattern": "matches {}",
+}
+_LONGEST_CALL = 84
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of an algorithm.
+
+    Attributes:
+        name: The keyword.
+        type: As Python writes it.
+        required: Whether it has no default.
+        default: A JSON value, `None` for a required option as well.
+        range: Bounds as text, or empty.
+        description: What it means.
+    """
+
+    name: str
+    type: str
+    required: bool
+    default: Any
+    range: str
+    description: str
+
+    @property
+    def default_text(self) -> str:
+        """The default as Python writes it."""
+        return _literal(self.default)
+
+
+def options_of(config: type[AlgorithmConfig] | None) -> list[Option]:
+    """Return the options that a configuration class describes; none for `None`."""
+    if config is None:
+        return []
+    schema = config.model_json_schema()
+    required, definitions = schema.get("required", []), schema.get("$defs", {})
+    return [
+        Option(
+            name=name,
+            type=_type(entry, definitions),
+            required=name in required,
+            default=entry.get("default"),
+            range=_range(entry, definitions),
+            description=entry.get("description", ""),
+        )
+        for name, entry in schema.get("properties", {}).items()
+    ]
+
+
+def python_call(id: str, options: Sequence[Option]) -> str:
+    """Return the line that makes an algorithm; with its options and their defaults if they fit on it."""
+
+    def call(shown: Sequence[Option]) -> str:
+        words = [f"{one.name}={'…' if one.required else one.default_text}" for one in shown]
+        return f"nlcore.make({', '.join([json.dumps(id), *words])})"
+
+    whole = call(options)
+    return whole if len(whole) <= _LONGEST_CALL else call([one for one in options if one.required])
+
+
+def _type(entry: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    entry = _resolved(entry, definitions)
+    if "const" in entry:
+        return _literal(entry["const"])
+    if "enum" in entry:
+        return " | ".join(_literal(value) for value in entry["enum"])
+    for several in ("anyOf", "oneOf"):
+        if several in entry:
+            return " | ".join(dict.fromkeys(_type(one, definitions) for one in entry[several]))
+    if entry.get("type") == "array":
+        items = entry.get("items") or {}
+        return f"list[{_type(items, definitions)}]" if items else "list"
+    return _TYPES.get(entry.get("type", ""), "any JSON value")
+
+
+def _range(entry: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    entry = _resolved(entry, definitions)
+    found = [text.format(entry[key]) for key, text in _BOUNDS.items() if key in entry]
+    for several in ("anyOf", "oneOf"):
+        found += [text for one in entry.get(several, []) if (text := _range(one, definitions))]
+    return ", ".join(found)
+
+
+def _resolved(entry: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    reference = entry.get("$ref")
+    return entry if reference is None else definitions[reference.rpartition("/")[2]]
+
+
+def _literal(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
