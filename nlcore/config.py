@@ -75,4 +75,4 @@ def _written(value: object) -> Any:
     """Return a nested configuration as JSON writes it."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
-    raise TypeError(f"{value!r} (a {type(value).__qualname__}) cannot be written as JSON")
+    raise TypeError(f"{value!r} ({type(value).__qualname__}) cannot be written as JSON")

@@ -129,8 +129,8 @@ class PluginHost:
         namespace = spec.namespace
         with self._lock:
             self._survey()
-            claims = [one.record for one in self._plugins if one.record.namespace == namespace]
-            owner = RESERVED.get(namespace) or (claims[0].origin if claims else None)
+            claims = [one.record.origin for one in self._plugins if one.record.namespace == namespace != LOCAL]
+            owner = RESERVED.get(namespace) or ", ".join(claims)
             if owner and namespace not in self._registered:
                 raise RegistryError(
                     f"cannot register {spec.id!r}: the namespace {namespace!r} belongs to {owner}. "
@@ -224,7 +224,8 @@ def _trace(settings: Settings, record: PluginRecord) -> None:
         return
     text = f"nlcore: plugin {record.namespace} ({record.origin}): {record.state}"
     if record.state is PluginState.LOADED:
-        text += f", {len(record.specs)} algorithms in {1000 * record.seconds:.1f} ms"
+        number = len(record.specs)
+        text += f", {number} algorithm{'s' * (number != 1)} in {1000 * record.seconds:.1f} ms"
     elif record.error:
         text += f" after {1000 * record.seconds:.1f} ms: {record.error}"
     print(text, file=sys.stderr)

@@ -126,7 +126,9 @@ def describe(value: object) -> str:
     """Return a short text for a value that is not what it should be."""
     if value is None:
         return "None"
-    text = repr(value)
-    if len(text) > 60 or "\n" in text:
-        return f"a {type(value).__qualname__}"
-    return f"{text} (a {type(value).__qualname__})"
+    kind = type(value).__qualname__
+    try:
+        text = repr(value)
+    except Exception:
+        text = ""
+    return f"{text} ({kind})" if 0 < len(text) <= 60 and text.isprintable() else f"a value of type {kind}"

@@ -20,6 +20,7 @@ from nlcore.errors import (
     shorten,
 )
 from nlcore.registry.discovery import RESERVED
+from nlcore.registry.loading import describe
 from nlcore.registry.records import PluginRecord, PluginState
 from nlcore.registry.spec import AlgorithmSpec
 
@@ -97,7 +98,7 @@ def malformed(given: object, ids: Iterable[str]) -> RegistryError:
         ids: All full ids, to suggest some of them.
     """
     if not isinstance(given, str):
-        return RegistryError(f"an id is a string, not {given!r} (a {type(given).__qualname__}). {_FORM}")
+        return RegistryError(f"an id is a string, not {describe(given)}. {_FORM}")
     near = _suggestions(given, sorted(ids))
     hint = f" Did you mean {_either(near)}?" if near else ""
     return RegistryError(f"{given!r} is not an id.{hint} {_FORM}")

@@ -82,9 +82,9 @@ def _holds(clause: re.Match[str], here: _Key) -> bool:
         "<=": here <= bound,
         "==": here == bound,
         "!=": here != bound,
-        # 1.0rc1 does not satisfy < 1.0, nor 1.0.post1 > 1.0, unless the bound itself is of that kind.
-        "<": here < bound and not (same_release and _is_early(here) and not _is_early(bound)),
-        ">": here > bound and not (same_release and here[2] >= 0 > bound[2]),
+        # 1.0rc1 does not satisfy < 1.0, nor 1.0.post1 > 1.0: each counts as a kind of 1.0.
+        "<": here < bound and not (same_release and _is_early(here) and not _is_early(bound) and bound[2] < 0),
+        ">": here > bound and not (same_release and here[1] == bound[1] and here[2] >= 0 > bound[2]),
         # ~= 1.4.2 means >= 1.4.2 and == 1.4.*
         "~=": here >= bound and _starts_with(here, re.findall(r"[\d.]*\d", text)[0].rpartition(".")[0]),
     }
