@@ -3,7 +3,7 @@
 from nlcore.newton.auto import Auto
 from nlcore.newton.compose import Composed, compose
 from nlcore.newton.curvature import Curvature, EmpiricalFisher, GaussNewton, Hessian
-from nlcore.newton.damping import Relative
+from nlcore.newton.damping import Bounded, Relative
 from nlcore.newton.inject import InjectFisher, inject_fisher
 from nlcore.newton.loss import NewtonLoss
 from nlcore.newton.result import Result
@@ -11,6 +11,7 @@ from nlcore.newton.step import NewtonStep, newton_step
 
 __all__ = [
     "Auto",
+    "Bounded",
     "Composed",
     "Curvature",
     "EmpiricalFisher",

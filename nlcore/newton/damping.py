@@ -10,11 +10,18 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError
+from nlcore.newton.batch import Batch
 
-__all__ = ["Damping", "Relative", "check_damping", "damping_strength"]
+__all__ = ["Bounded", "Damping", "DampingMemory", "Relative", "amplification", "check_damping", "damping_strength"]
 
 _FLOOR = 1e-12
 """Smallest λ of a relative damping, as a share of the largest entry of C: below it float64 cannot invert."""
+
+_CANDIDATES = tuple(10.0 ** (-3 + k / 4) for k in range(13))
+"""The ρ that `Bounded` chooses among, 1e-3 to 1."""
+
+_ITERATIONS = 8
+"""Power iterations for the amplification; eight bring it to a few per cent, from below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,38 +45,127 @@ class Relative:
             raise ConfigError(f"Relative(rho={self.rho!r}): ρ must be a positive finite number, for example 0.1.")
 
 
-Damping: TypeAlias = float | Relative
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """The smallest relative damping that keeps the amplification of the samples' own curvature bounded.
+
+    The step of a sample is right for its own loss when (C + λI)⁻¹H_i is about the identity. Where the matrix of the
+    batch is flat along a direction in which a sample is steep, that sample oversteps by the norm of this product.
+    ρ is the smallest of 13 values between 1e-3 and 1 for which the given quantile of the norm over the batch is under
+    the limit. Where even ρ = 1 does not suffice, every sample's own matrix is used, with `per_sample_rho`.
+
+    It has no meaning for a Fisher matrix, whose units are not those of the Hessian.
+
+    Args:
+        limit: The largest amplification allowed, 1 < limit.
+        quantile: The share of the samples for which it must hold.
+        per_sample_rho: ρ of the samples' own matrices, relative to the mean curvature of the batch.
+        refresh: After how many steps of a `NewtonLoss` ρ is looked up anew; a single `newton_step` always does.
+
+    Raises:
+        ConfigError: An argument is outside its range.
+    """
+
+    limit: float = 1.5
+    quantile: float = 0.9
+    per_sample_rho: float = 1e-2
+    refresh: int = 10
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("limit", self.limit, 1.0, math.inf),
+            ("quantile", self.quantile, 0.0, 1.0),
+            ("per_sample_rho", self.per_sample_rho, 0.0, math.inf),
+            ("refresh", self.refresh, 0, math.inf),
+        ):
+            if not _is_number(value) or not low < value < high:
+                raise ConfigError(f"Bounded({name}={value!r}): give a number between {low} and {high}.")
 
 
-def check_damping(damping: object, owner: str) -> None:
+Damping: TypeAlias = float | Relative | Bounded
+
+
+@dataclass(slots=True)
+class DampingMemory:
+    """What a `NewtonLoss` remembers of a `Bounded` damping between steps.
+
+    Attributes:
+        rho: [], the ρ in use; zero before the first look.
+        per_sample: [] bool, whether every sample's own matrix is used.
+        age: Steps since the last look.
+    """
+
+    rho: Tensor
+    per_sample: Tensor
+    age: int = 0
+
+
+def check_damping(damping: object, owner: str, *, bounded: bool = True) -> None:
     """Refuse what is no damping.
 
     Raises:
-        ConfigError: `damping` is neither a finite number ≥ 0 nor a `Relative`.
+        ConfigError: `damping` is neither a finite number ≥ 0 nor one of the rules.
     """
     if isinstance(damping, Relative) or (_is_number(damping) and 0 <= damping < math.inf):  # type: ignore[operator]
         return
-    raise ConfigError(
-        f"{owner}(damping={damping!r}): damping is a number λ ≥ 0, as in the paper, or nlcore.Relative(ρ) "
-        f"for λ = ρ·|tr C|/m."
-    )
+    if isinstance(damping, Bounded):
+        if bounded:
+            return
+        raise ConfigError(
+            f"{owner}(damping={damping!r}): the amplification has the units of one over the loss for a Fisher "
+            f"matrix, so a bound on it means nothing. Use nlcore.Relative(1.0)."
+        )
+    rules = "nlcore.Relative(ρ) for λ = ρ·|tr C|/m" + (", or nlcore.Bounded()" if bounded else "")
+    raise ConfigError(f"{owner}(damping={damping!r}): damping is a number λ ≥ 0, as in the paper, or {rules}.")
 
 
-def damping_strength(damping: Damping, mean_curvature: Tensor, largest: Tensor) -> Tensor:
-    """Return λ.
+def damping_strength(rho: float | Tensor, mean_curvature: Tensor, largest: Tensor) -> Tensor:
+    """Return λ = ρ·|tr C|/m, one where C is zero, and never so small that float64 could not invert C + λI.
 
     Args:
-        damping: What the user chose.
+        rho: ρ, a number or [].
         mean_curvature: [], |tr C|/m.
         largest: [], the largest absolute entry of C.
 
     Returns:
         [], of the dtype and device of `mean_curvature`.
     """
-    if isinstance(damping, Relative):
-        strength = torch.maximum(damping.rho * mean_curvature, _FLOOR * largest)
-        return torch.where(strength > 0, strength, torch.ones_like(strength))
-    return torch.full_like(mean_curvature, damping)
+    strength = torch.maximum(rho * mean_curvature, _FLOOR * largest)
+    return torch.where(strength > 0, strength, 1.0)
+
+
+def bounded_rho(damping: Bounded, matrix: Tensor, blocks: Tensor, mean_curvature: Tensor, batch: Batch) -> Tensor:
+    """Return the smallest candidate ρ whose amplification is within the limit, infinity where there is none, []."""
+    candidates = torch.tensor(_CANDIDATES, dtype=matrix.dtype, device=matrix.device)
+    found = amplification(matrix, blocks, candidates * mean_curvature, batch, damping.quantile)
+    return torch.where(found <= damping.limit, candidates, torch.inf).amin()
+
+
+def amplification(matrix: Tensor, blocks: Tensor, strengths: Tensor, batch: Batch, quantile: float) -> Tensor:
+    """Return a quantile over the samples of ‖(C + λI)⁻¹H_i‖₂ for several λ at once.
+
+    Args:
+        matrix: [m, m], C, positive semi-definite.
+        blocks: [N, m, m], H_i.
+        strengths: [r], the λ.
+        batch: Which samples count.
+        quantile: Which quantile.
+
+    Returns:
+        [r], by power iteration in the eigenbasis of C: at most a few per cent below the exact norm.
+    """
+    values, vectors = torch.linalg.eigh(matrix)
+    inverse = 1 / (values + strengths.unsqueeze(-1)).clamp(min=torch.finfo(matrix.dtype).tiny)
+    rotated = vectors.mT @ blocks @ vectors
+    vector = torch.linspace(1, 2, matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    vector = vector.expand(len(strengths), len(blocks), -1)
+    norm = torch.zeros(vector.shape[:-1], dtype=matrix.dtype, device=matrix.device)
+    for _ in range(_ITERATIONS):
+        vector = torch.nn.functional.normalize(vector, dim=-1)
+        pushed = torch.einsum("nij,rnj->rni", rotated, vector) * inverse.unsqueeze(1)
+        norm = pushed.norm(dim=-1)
+        vector = torch.einsum("nij,rnj->rni", rotated, pushed * inverse.unsqueeze(1))
+    return batch.quantile(norm.mT, quantile)
 
 
 def _is_number(value: object) -> bool:

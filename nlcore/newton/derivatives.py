@@ -42,15 +42,22 @@ class Derivatives:
     products: Products | None = None
     supplied: Tensor | None = None
 
-    def blocks(self) -> Tensor:
-        """Return every sample's curvature matrix, [N, m, m], symmetric to rounding."""
+    def apply(self, directions: Tensor) -> Tensor:
+        """Return every sample's curvature times [r, N, m] directions, [r, N, m]."""
         if self.supplied is not None:
-            return self.supplied
+            return torch.einsum("nij,rnj->rni", self.supplied, directions)
         if self.products is None:
             raise ContractError("These derivatives were taken without curvature.")
+        return self.products(directions)
+
+    def blocks(self, chunk_size: int | None = None) -> Tensor:
+        """Return every sample's curvature matrix, [N, m, m], symmetric to rounding, `chunk_size` rows at a time."""
+        if self.supplied is not None:
+            return (self.supplied + self.supplied.mT) / 2
         batch, size = self.gradient.shape
         basis = torch.eye(size, dtype=self.gradient.dtype, device=self.gradient.device)
-        rows = self.products(basis[:, None, :].expand(size, batch, size)).transpose(0, 1)
+        pieces = basis[:, None, :].expand(size, batch, size).split(chunk_size or size)
+        rows = torch.cat([self.apply(piece) for piece in pieces]).transpose(0, 1)
         return (rows + rows.mT) / 2
 
 
@@ -111,7 +118,6 @@ def differentiate(
     backend: Backend = "auto",
     generator: torch.Generator | None = None,
     mask: Tensor | None = None,
-    chunk_size: int | None = None,
 ) -> Derivatives:
     """Return value, gradient and, if asked for, curvature of every sample's loss.
 
@@ -123,7 +129,6 @@ def differentiate(
         backend: `"func"`, `"autograd"`, or the one that the traits name.
         generator: Random numbers of a stochastic loss.
         mask: [N, *event] bool, True at padded outputs, for a loss that takes one.
-        chunk_size: How many directions are pulled back at a time; all when `None`.
 
     Raises:
         ContractError: The loss, or what it supplies, breaks the protocol.
@@ -141,10 +146,10 @@ def differentiate(
             return Derivatives(calls.value(flat).to(flat.dtype), calls.supplied("gradient", flat, flat.shape))
     chosen = info.traits.transforms if backend == "auto" else backend
     engine = _with_func if chosen == "func" else _with_autograd
-    return engine(calls, flat, kind, chunk_size)
+    return engine(calls, flat, kind)
 
 
-def _with_func(calls: _OneDraw, flat: Tensor, kind: Kind, chunk_size: int | None) -> Derivatives:
+def _with_func(calls: _OneDraw, flat: Tensor, kind: Kind) -> Derivatives:
     vjp: Any = torch.func.vjp  # its annotation knows no has_aux
     vmap = torch.func.vmap
 
@@ -160,7 +165,7 @@ def _with_func(calls: _OneDraw, flat: Tensor, kind: Kind, chunk_size: int | None
             return Derivatives(value, gradient)
         if kind == "hessian":
             gradient, pull, value = vjp(gradient_and_value, flat, has_aux=True)
-            return Derivatives(value, gradient, vmap(lambda v: pull(v)[0], chunk_size=chunk_size))
+            return Derivatives(value, gradient, vmap(lambda v: pull(v)[0]))
         features, pull_features = vjp(calls.inner, flat)
         push = vjp(lambda u: pull_features(u)[0], torch.zeros_like(features))[1]
 
@@ -173,10 +178,10 @@ def _with_func(calls: _OneDraw, flat: Tensor, kind: Kind, chunk_size: int | None
         def product(v: Tensor) -> Tensor:
             return pull_features(pull_outer(push(v)[0])[0])[0]
 
-        return Derivatives(value, pull_features(slope)[0], vmap(product, chunk_size=chunk_size))
+        return Derivatives(value, pull_features(slope)[0], vmap(product))
 
 
-def _with_autograd(calls: _OneDraw, flat: Tensor, kind: Kind, chunk_size: int | None) -> Derivatives:
+def _with_autograd(calls: _OneDraw, flat: Tensor, kind: Kind) -> Derivatives:
     with torch.enable_grad():
         y = flat.detach().requires_grad_()
         if kind != "gauss_newton":
@@ -187,7 +192,7 @@ def _with_autograd(calls: _OneDraw, flat: Tensor, kind: Kind, chunk_size: int | 
                 gradient = _grad(value.sum(), y, create_graph=kind == "hessian")
             if kind == "gradient":
                 return Derivatives(value.detach(), gradient.detach())
-            return Derivatives(value.detach(), gradient.detach(), lambda v: _batched_grad(gradient, y, v, chunk_size))
+            return Derivatives(value.detach(), gradient.detach(), lambda v: _batched_grad(gradient, y, v))
         features = calls.inner(y)
         dual = torch.zeros_like(features, requires_grad=True)
         pulled = _grad(features, y, dual, create_graph=True)
@@ -196,8 +201,8 @@ def _with_autograd(calls: _OneDraw, flat: Tensor, kind: Kind, chunk_size: int | 
         slope = _grad(value.sum(), leaf, create_graph=True)
 
         def products(v: Tensor) -> Tensor:
-            pushed = _batched_grad(pulled, dual, v, chunk_size)
-            return _batched_grad(features, y, _batched_grad(slope, leaf, pushed, chunk_size), chunk_size)
+            pushed = _batched_grad(pulled, dual, v)
+            return _batched_grad(features, y, _batched_grad(slope, leaf, pushed))
 
         gradient = _grad(features, y, slope.detach(), retain_graph=True)
         return Derivatives(value.detach(), gradient, products)
@@ -211,10 +216,11 @@ def _grad(output: Tensor, source: Tensor, direction: Tensor | None = None, **opt
     return torch.zeros_like(source) if result is None else result
 
 
-def _batched_grad(output: Tensor, source: Tensor, directions: Tensor, chunk_size: int | None) -> Tensor:
+def _batched_grad(output: Tensor, source: Tensor, directions: Tensor) -> Tensor:
     """Return the pull-backs of `directions` [r, *output], [r, *source]: in one pass where the loss allows it."""
-    pieces = directions.split(chunk_size or max(1, directions.shape[0]))
+    if not output.requires_grad:
+        return source.new_zeros(directions.shape[0], *source.shape)
     try:
-        return torch.cat([_grad(output, source, piece, retain_graph=True, is_grads_batched=True) for piece in pieces])
+        return _grad(output, source, directions, retain_graph=True, is_grads_batched=True)
     except RuntimeError:
         return torch.stack([_grad(output, source, direction, retain_graph=True) for direction in directions])

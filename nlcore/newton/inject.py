@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nlcore.errors import ConfigError, DtypeError, ShapeError
-from nlcore.newton.curvature import Batch, EmpiricalFisher
+from nlcore.newton.batch import Batch
+from nlcore.newton.curvature import EmpiricalFisher
 from nlcore.newton.damping import Damping, Relative, check_damping
 from nlcore.newton.derivatives import Derivatives
 

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from nlcore.errors import ConfigError, nearest
 from nlcore.newton.adapt import check_inputs, evaluate, inspect_loss
 from nlcore.newton.auto import Auto
+from nlcore.newton.batch import Batch, resolve_group
 from nlcore.newton.curvature import Curvature
+from nlcore.newton.damping import DampingMemory
 from nlcore.newton.derivatives import Backend
-from nlcore.newton.step import NewtonStep, OnFailure, check_curvature, flat_mask, newton_step, sample_weight
+from nlcore.newton.step import NewtonStep, OnFailure, check_curvature, flat_mask, sample_weight, take_step
 
 __all__ = ["NewtonLoss"]
 
@@ -38,6 +40,9 @@ class NewtonLoss(nn.Module):
             them; they are counted in `stats` and nothing waits for the device.
         generator: Random numbers of a stochastic loss.
         backend: `"func"`, `"autograd"`, or what the loss's traits name.
+        process_group: The ranks over which a batch is spread: the curvature is that of the global batch, and a mean is
+            the global mean once gradients are averaged over the ranks, as `DistributedDataParallel` does. `None` is
+            the default group where one is initialised; `False` keeps to this process.
 
     Raises:
         ConfigError: An option has a value it cannot take.
@@ -66,6 +71,7 @@ class NewtonLoss(nn.Module):
         on_failure: OnFailure = "raise",
         generator: torch.Generator | None = None,
         backend: Backend = "auto",
+        process_group: Any = None,
     ) -> None:
         super().__init__()
         for name, given, choices in (
@@ -85,6 +91,12 @@ class NewtonLoss(nn.Module):
         check_curvature(self._info, self.curvature, None)
         self.reduction, self.value, self.on_failure = reduction, value, on_failure
         self.generator, self.backend = generator, backend
+        self.process_group = process_group
+        self._rho: Tensor
+        self._per_sample: Tensor
+        self.register_buffer("_rho", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("_per_sample", torch.zeros((), dtype=torch.bool))
+        self._age = 0
         self.last_step: NewtonStep | None = None
 
     def forward(
@@ -103,8 +115,11 @@ class NewtonLoss(nn.Module):
             NumericalError: A number is not finite or a matrix singular, with `on_failure="raise"`.
         """
         if not (torch.is_grad_enabled() and isinstance(prediction, Tensor) and prediction.requires_grad):
-            return self._reduce(self._plain(prediction, target, mask), prediction, weight)
-        step = newton_step(
+            return self._reduce(self._plain(prediction, target, mask), prediction, weight, mask)
+        if self._rho.device != prediction.device:
+            self.to(prediction.device)
+        memory = DampingMemory(self._rho, self._per_sample, self._age)
+        step = take_step(
             self._info,
             prediction,
             target,
@@ -114,12 +129,15 @@ class NewtonLoss(nn.Module):
             on_failure=self.on_failure,
             generator=self.generator,
             backend=self.backend,
+            process_group=self.process_group,
+            memory=memory,
         )
+        self._age = memory.age
         self.last_step = step
         value = step.value
         if self.value == "newton":
             value = step.direction.flatten(1).square().sum(1) / 2
-        return self._reduce(_Attach.apply(prediction, value, step.direction), prediction, weight)
+        return self._reduce(_Attach.apply(prediction, value, step.direction), prediction, weight, mask)
 
     def explain(self) -> str:
         """Return which curvature is used and why, in a sentence."""
@@ -135,6 +153,14 @@ class NewtonLoss(nn.Module):
         """What the last step was like, as a flat dict for a logger; empty before the first. See `NewtonStep.stats`."""
         return {} if self.last_step is None else self.last_step.stats
 
+    def get_extra_state(self) -> int:
+        """Return how old the damping that `Bounded` chose is, for `state_dict`."""
+        return self._age
+
+    def set_extra_state(self, state: int) -> None:
+        """Restore it."""
+        self._age = state
+
     def extra_repr(self) -> str:
         """Return the options that differ from the defaults."""
         return f"{self._info.name}, {self.curvature!r}, reduction={self.reduction!r}"
@@ -145,20 +171,26 @@ class NewtonLoss(nn.Module):
         half = prediction.dtype in (torch.float16, torch.bfloat16)
         return evaluate(self._info, prediction.float() if half else prediction, target, self.generator, mask)
 
-    def _reduce(self, value: Tensor, prediction: Tensor, weight: Tensor | None) -> Tensor:
-        if weight is None:
-            if self.reduction == "none":
-                return value
-            total = value.sum()
-            return total / max(1, value.shape[0]) if self.reduction == "mean" else total
-        weights = sample_weight(self._info, prediction, weight).to(value.dtype)
-        value = weights * value
+    def _reduce(self, value: Tensor, prediction: Tensor, weight: Tensor | None, mask: Tensor | None) -> Tensor:
+        group = resolve_group(self.process_group) if torch.is_grad_enabled() and prediction.requires_grad else None
+        weights = None
+        if weight is not None or mask is not None:
+            weights = sample_weight(self._info, prediction, weight)
+            if mask is not None:  # a sample that is all padding is none
+                weights = torch.where(mask.flatten(1).all(1), 0.0, weights)
+            value = weights.to(value.dtype) * value
         if self.reduction == "none":
             return value
+        total = value.sum()
+        if group is not None:
+            total = total * torch.distributed.get_world_size(group)
         if self.reduction == "sum":
-            return value.sum()
-        total_weight = weights.sum()
-        return value.sum() / torch.where(total_weight == 0, 1.0, total_weight)
+            return total
+        if weights is None and group is None:
+            return total / max(1, value.shape[0])
+        weights = torch.ones_like(value, dtype=torch.float64) if weights is None else weights
+        count = Batch(weights, group=group).total(weights.sum())
+        return total / torch.where(count == 0, 1.0, count).to(total.dtype)
 
 
 class _Attach(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -10,9 +11,9 @@ from torch import Tensor
 
 from nlcore.newton.result import Result
 
-__all__ = ["Solution", "Solver", "solve_dense", "solve_kernel"]
+__all__ = ["Solution", "Solver", "solve_conjugate", "solve_dense", "solve_kernel"]
 
-Solver: TypeAlias = Literal["auto", "cholesky", "eigen", "kernel"]
+Solver: TypeAlias = Literal["auto", "cholesky", "eigen", "kernel", "cg"]
 
 _SINGULAR = 16 * torch.finfo(torch.float64).eps
 """Ratio of smallest to largest pivot below which a matrix counts as singular."""
@@ -25,12 +26,14 @@ class Solution:
     Attributes:
         direction: [N, m], (C + λI)⁻¹ g for every sample.
         codes: [N] int8, a `Result` each.
-        condition: [] or [N], an estimate of the condition number of C + λI.
+        condition: [] or [N], an estimate of the condition number of C + λI; NaN where there is none.
+        residual: [N], the relative residual an iterative solve stopped at; `None` for a direct one.
     """
 
     direction: Tensor
     codes: Tensor
     condition: Tensor
+    residual: Tensor | None = None
 
 
 def solve_dense(
@@ -40,17 +43,16 @@ def solve_dense(
 
     Args:
         matrix: [m, m] for all samples, or [N, m, m]; symmetric.
-        strength: [] or [N], λ.
+        strength: [], λ.
         gradient: [N, m].
-        solver: `"cholesky"` or `"eigen"`; `"auto"` is Cholesky.
+        solver: `"cholesky"` or `"eigen"`; anything else is Cholesky.
         allow_indefinite: Whether negative eigenvalues are solved as they are, and recorded, or count as a failure.
 
     Returns:
         The directions; nothing waits for the device but the eigen-decomposition.
     """
     size = matrix.shape[-1]
-    identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
-    damped = matrix + strength.reshape(*strength.shape, 1, 1) * identity
+    damped = matrix + strength * torch.eye(size, dtype=matrix.dtype, device=matrix.device)
     rhs = gradient.mT if matrix.ndim == 2 else gradient.unsqueeze(-1)
     method = _eigen if solver == "eigen" else _cholesky
     direction, codes, condition = method(damped, rhs, allow_indefinite)
@@ -84,25 +86,88 @@ def _eigen(damped: Tensor, rhs: Tensor, allow_indefinite: bool) -> tuple[Tensor,
     return vectors @ ((vectors.mT @ rhs) / values.unsqueeze(-1)), codes, 1 / ratio
 
 
-def solve_kernel(root: Tensor, strength: Tensor) -> Solution:
-    """Solve (RᵀR + λI) X = Rᵀ for X by the N×N matrix RRᵀ: (RᵀR + λI)⁻¹Rᵀ = Rᵀ(RRᵀ + λI)⁻¹.
+def solve_kernel(root: Tensor, strength: Tensor, gradient: Tensor | None = None) -> Solution:
+    """Solve with C + λI, C = RᵀR, by the N×N matrix RRᵀ (Woodbury).
+
+    For the rows of R themselves, (RᵀR + λI)⁻¹Rᵀ = Rᵀ(RRᵀ + λI)⁻¹, which loses nothing to cancellation; for others,
+    (g − Rᵀ(RRᵀ + λI)⁻¹Rg)/λ.
 
     Args:
         root: [N, m], R, with N < m.
         strength: [], λ; with λ = 0 the m×m matrix has no inverse and the result says so.
+        gradient: [n, m], the right-hand sides; the rows of R when `None`.
 
     Returns:
-        The rows of Xᵀ, [N, m].
+        The directions, [N, m] or [n, m].
     """
-    count = root.shape[0]
     kernel = root @ root.mT
-    damped = kernel + strength * torch.eye(count, dtype=root.dtype, device=root.device)
+    damped = kernel + strength * torch.eye(root.shape[0], dtype=root.dtype, device=root.device)
     factor, info = torch.linalg.cholesky_ex(damped)
-    direction = torch.cholesky_solve(root, factor)
+    if gradient is None:
+        direction = torch.cholesky_solve(root, factor)
+    else:
+        direction = (gradient - torch.cholesky_solve(root @ gradient.mT, factor).mT @ root) / strength
     largest = kernel.diagonal().sum() + strength
     regular = (info == 0) & (strength > _SINGULAR * largest)
     codes = torch.where(regular, _code(Result.ok, info), _code(Result.singular, info))
-    return Solution(direction, codes.expand(count), largest / strength)
+    return Solution(direction, codes.expand(direction.shape[:1]), largest / strength)
+
+
+def solve_conjugate(
+    product: Callable[[Tensor], Tensor],
+    strength: Tensor,
+    gradient: Tensor,
+    *,
+    tolerance: float,
+    max_iterations: int,
+    wait: bool,
+) -> Solution:
+    """Solve by conjugate gradients on products alone, every row at once (Hestenes & Stiefel 1952).
+
+    A row along which negative curvature shows stops there and is recorded as indefinite; a row whose first direction
+    already shows it keeps the gradient.
+
+    Args:
+        product: Maps [N, m] to C times each row.
+        strength: [], λ.
+        gradient: [N, m].
+        tolerance: Relative residual at which a row is done.
+        max_iterations: Most products to spend.
+        wait: Whether to look, at the price of waiting for the device, if all rows are done.
+
+    Returns:
+        The directions.
+    """
+    solution = torch.zeros_like(gradient)
+    residual = gradient.clone()
+    search = residual
+    size = _dot(residual, residual)
+    goal = size * tolerance**2
+    negative = torch.zeros_like(size, dtype=torch.bool)
+    for iteration in range(max_iterations):
+        active = (size > goal) & ~negative
+        if wait and not bool(active.any()):
+            break
+        image = product(search) + strength * search
+        curved = _dot(search, image)
+        negative = negative | (active & (curved <= 0))
+        active = active & ~negative
+        length = torch.where(active, size / torch.where(curved == 0, 1.0, curved), 0.0)
+        solution = solution + length * search
+        if iteration == 0:
+            solution = torch.where(negative, gradient, solution)
+        residual = residual - length * image
+        new_size = torch.where(active, _dot(residual, residual), size)
+        search = torch.where(active, residual + new_size / torch.where(size == 0, 1.0, size) * search, search)
+        size = new_size
+    codes = torch.where(negative, _code(Result.indefinite, size), _code(Result.ok, size)).squeeze(-1)
+    start = _dot(gradient, gradient)
+    left = (size / torch.where(start == 0, 1.0, start)).sqrt().squeeze(-1)
+    return Solution(solution, codes, size.new_full((), torch.nan), left)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(-1, keepdim=True)
 
 
 def _pivot_ratio(factor: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -11,11 +12,14 @@ from torch import Tensor
 from nlcore.errors import ConfigError, ContractError, NonFiniteError, ShapeError, SingularCurvatureError, shorten
 from nlcore.newton.adapt import LossInfo, check_inputs, inspect_loss
 from nlcore.newton.auto import Auto
-from nlcore.newton.curvature import Batch, Curvature, CurvatureStep
+from nlcore.newton.batch import Batch, resolve_group
+from nlcore.newton.curvature import Curvature
+from nlcore.newton.damping import DampingMemory
 from nlcore.newton.derivatives import Backend, Derivatives, differentiate
 from nlcore.newton.result import Result
+from nlcore.newton.taken import CurvatureStep
 
-__all__ = ["NewtonStep", "OnFailure", "check_curvature", "flat_mask", "newton_step", "sample_weight"]
+__all__ = ["NewtonStep", "OnFailure", "check_curvature", "flat_mask", "newton_step", "sample_weight", "take_step"]
 
 OnFailure: TypeAlias = Literal["raise", "fallback"]
 
@@ -64,7 +68,12 @@ class NewtonStep:
         if self.detail is not None:
             stats["damping"] = float(self.detail.strength.max())
             stats["mean_curvature"] = float(self.detail.mean_curvature)
-            stats["condition"] = float(self.detail.solution.condition.max())
+            if self.detail.solution.condition.numel():
+                stats["condition"] = float(self.detail.solution.condition.max())
+            if self.detail.per_sample is not None:
+                stats["per_sample"] = float(self.detail.per_sample)
+            if self.detail.solution.residual is not None and self.detail.solution.residual.numel():
+                stats["residual"] = float(self.detail.solution.residual.max())
             if self.detail.negative is not None:
                 stats["negative"] = float(self.detail.negative)
         if self.direction.numel():
@@ -89,6 +98,7 @@ def newton_step(
     on_failure: OnFailure = "raise",
     generator: torch.Generator | None = None,
     backend: Backend = "auto",
+    process_group: Any = None,
 ) -> NewtonStep:
     """Take one damped Newton step on each sample's loss, starting at the prediction.
 
@@ -103,6 +113,8 @@ def newton_step(
             curvature failed, and to no step for those whose gradient itself is not finite.
         generator: Random numbers of a stochastic loss; by default seeded from torch's global generator.
         backend: `"func"`, `"autograd"`, or what the loss's traits name.
+        process_group: The ranks over which the batch is spread; `None` is the default group where one is
+            initialised, `False` keeps to this process.
 
     Returns:
         Value, gradient, direction and Newton target, all detached.
@@ -122,78 +134,78 @@ def newton_step(
                 [1., 1.],
                 [1., 1.]])
     """
-    info = inspect_loss(loss)
-    check_inputs(info, prediction, target)
-    size = prediction[:1].numel() if prediction.shape[0] else prediction.new_empty(1, *prediction.shape[1:]).numel()
-    if size == 0:
-        raise ShapeError(f"{info.name}: a prediction of shape {list(prediction.shape)} has no outputs.")
-    curvature = check_curvature(info, curvature, size)
-    weights = sample_weight(info, prediction, weight)
-    padded = flat_mask(info, prediction, mask)
-    if generator is None and info.traits.stochastic:
-        generator = torch.Generator(prediction.device).manual_seed(int(torch.randint(2**62, ())))
-    if prediction.shape[0] == 0:
-        return _empty(info, prediction, curvature)
-    with torch.autocast(prediction.device.type, enabled=False):
-        return _step(
-            info,
-            prediction.detach(),
-            target,
-            curvature,
-            weight=weights,
-            padded=padded,
-            mask=mask,
-            on_failure=on_failure,
-            generator=generator,
-            backend=backend,
-        )
+    return take_step(
+        inspect_loss(loss),
+        prediction,
+        target,
+        curvature,
+        weight=weight,
+        mask=mask,
+        on_failure=on_failure,
+        generator=generator,
+        backend=backend,
+        process_group=process_group,
+    )
 
 
-def _step(
+def take_step(
     info: LossInfo,
     prediction: Tensor,
     target: Any,
-    curvature: Curvature,
+    curvature: Curvature | Auto | None,
     *,
-    weight: Tensor,
-    padded: Tensor | None,
+    weight: Tensor | None,
     mask: Tensor | None,
     on_failure: OnFailure,
     generator: torch.Generator | None,
     backend: Backend,
+    process_group: Any,
+    memory: DampingMemory | None = None,
 ) -> NewtonStep:
-    work = prediction.float() if prediction.dtype in (torch.float16, torch.bfloat16) else prediction
-    finite = _finite(work.flatten(1), padded)
-    if on_failure == "raise":
-        _require_finite(finite, f"{info.name}: the prediction is NaN or infinite", "Look at the network's output.")
-    derivatives = differentiate(
-        info,
-        work,
-        target,
-        curvature.kind,
-        backend=backend,
-        generator=generator,
-        mask=mask,
-        chunk_size=getattr(curvature, "chunk_size", None),
-    )
-    gradient = derivatives.gradient if padded is None else derivatives.gradient.masked_fill(padded, 0.0)
-    usable = finite & torch.isfinite(derivatives.value) & torch.isfinite(gradient).all(-1)
-    if on_failure == "raise":
-        _require_finite(usable, f"{info.name}: the loss or its gradient is NaN or infinite", "Is it right there?")
-    gradient = torch.where(usable.unsqueeze(-1), gradient, 0.0)
-    batch = Batch(torch.where(usable, weight, 0.0), None if padded is None else ~padded)
-    taken = curvature.step(info, _with_gradient(derivatives, gradient), batch)
+    """Take a step as `newton_step` does, with the damping remembered from earlier ones."""
+    check_inputs(info, prediction, target)
+    size = math.prod(prediction.shape[1:])
+    if size == 0:
+        raise ShapeError(f"{info.name}: a prediction of shape {list(prediction.shape)} has no outputs.")
+    curvature = check_curvature(info, curvature, size)
+    weight = sample_weight(info, prediction, weight)
+    padded = flat_mask(info, prediction, mask)
+    weight = weight if padded is None else torch.where(padded.all(-1), 0.0, weight)
+    batch = Batch(weight, None if padded is None else ~padded, resolve_group(process_group))
+    if generator is None and info.traits.stochastic:
+        generator = torch.Generator(prediction.device).manual_seed(int(torch.randint(2**62, ())))
+    if prediction.shape[0] == 0 and batch.group is None:
+        return _empty(prediction, curvature)
+    raising = on_failure == "raise"
+    work = prediction.detach()
+    work = work.float() if work.dtype in (torch.float16, torch.bfloat16) else work
+    with torch.autocast(prediction.device.type, enabled=False):
+        finite = _finite(work.flatten(1), padded)
+        if raising:
+            _require_finite(batch, finite, f"{info.name}: the prediction is NaN or infinite", "Look at the network.")
+        derivatives = (
+            differentiate(info, work, target, curvature.kind, backend=backend, generator=generator, mask=mask)
+            if prediction.shape[0]
+            else _no_derivatives(work)
+        )
+        gradient = derivatives.gradient if padded is None else derivatives.gradient.masked_fill(padded, 0.0)
+        usable = finite & torch.isfinite(derivatives.value) & torch.isfinite(gradient).all(-1)
+        if raising:
+            what = f"{info.name}: the loss or its gradient is NaN or infinite, at predictions that are finite,"
+            _require_finite(batch, usable, what, "The loss is at fault there.")
+        gradient = torch.where(usable.unsqueeze(-1), gradient, 0.0)
+        batch = replace(batch, weight=torch.where(usable, weight, 0.0))
+        taken = curvature.step(info, replace(derivatives, gradient=gradient), batch, memory=memory, wait=raising)
     direction = taken.solution.direction
-    if padded is not None:
-        direction = direction.masked_fill(padded, 0.0)
     codes = torch.where(torch.isfinite(direction).all(-1), taken.solution.codes, Result.nonfinite.value)
     codes = torch.where(usable, codes, Result.nonfinite.value).to(torch.int8)
-    if on_failure == "raise":
-        _require_solved(info, codes, taken)
+    if raising:
+        _require_solved(info, batch, codes, taken)
     direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient.double())
-    shape, dtype = prediction.shape, work.dtype
-    direction = direction.to(dtype).reshape(shape)
-    return NewtonStep(derivatives.value, gradient.reshape(shape), direction, work - direction, codes, curvature, taken)
+    direction = direction.to(work.dtype).reshape(work.shape)
+    return NewtonStep(
+        derivatives.value, gradient.reshape(work.shape), direction, work - direction, codes, curvature, taken
+    )
 
 
 def check_curvature(info: LossInfo, curvature: object, size: int | None) -> Curvature:
@@ -250,15 +262,16 @@ def flat_mask(info: LossInfo, prediction: Tensor, mask: Tensor | None) -> Tensor
     return mask.flatten(1) if mask.ndim > 1 else mask.unsqueeze(-1)
 
 
-def _empty(info: LossInfo, prediction: Tensor, curvature: Curvature) -> NewtonStep:
+def _empty(prediction: Tensor, curvature: Curvature) -> NewtonStep:
     nothing = torch.zeros_like(prediction)
-    value = prediction.new_zeros(0)
     codes = torch.zeros(0, dtype=torch.int8, device=prediction.device)
-    return NewtonStep(value, nothing, nothing, nothing, codes, curvature, None)
+    return NewtonStep(prediction.new_zeros(0), nothing, nothing, nothing, codes, curvature, None)
 
 
-def _with_gradient(derivatives: Derivatives, gradient: Tensor) -> Derivatives:
-    return Derivatives(derivatives.value, gradient, derivatives.products, derivatives.supplied)
+def _no_derivatives(work: Tensor) -> Derivatives:
+    """Return those of a rank without samples, which still takes part in the sums over the ranks."""
+    size = math.prod(work.shape[1:])
+    return Derivatives(work.new_zeros(0), work.new_zeros(0, size), supplied=work.new_zeros(0, size, size))
 
 
 def _finite(flat: Tensor, padded: Tensor | None) -> Tensor:
@@ -266,35 +279,36 @@ def _finite(flat: Tensor, padded: Tensor | None) -> Tensor:
     return (finite if padded is None else finite | padded).all(-1)
 
 
-def _require_finite(finite: Tensor, what: str, remedy: str) -> None:
-    if bool(finite.all()):
+def _require_finite(batch: Batch, finite: Tensor, what: str, remedy: str) -> None:
+    """Raise on every rank when a sample on any of them is not finite."""
+    if not bool(batch.total((~finite).sum())):
         return
     samples = [int(i) for i in (~finite).nonzero().flatten()]
+    where = f"in {len(samples)} of {finite.shape[0]} samples: {shorten(samples)}" if samples else "on another rank"
     raise NonFiniteError(
-        f"{what} in {len(samples)} of {finite.shape[0]} samples: {shorten(samples)}. {remedy} With "
-        f"on_failure='fallback' such samples take no step and are counted.",
-        samples,
+        f"{what} {where}. {remedy} With on_failure='fallback' such samples take no step and are counted.", samples
     )
 
 
-def _require_solved(info: LossInfo, codes: Tensor, taken: CurvatureStep) -> None:
-    worst = int(codes.max())
+def _require_solved(info: LossInfo, batch: Batch, codes: Tensor, taken: CurvatureStep) -> None:
+    worst = int(batch.largest(codes.to(torch.int64)))
     if worst <= Result.indefinite.value:
         return
     samples = [int(i) for i in (codes == worst).nonzero().flatten()]
+    where = f"for {len(samples)} of {codes.shape[0]} samples: {shorten(samples)}" if samples else "on another rank"
     strength = float(taken.strength.max())
     if worst == Result.nonfinite.value:
         raise NonFiniteError(
-            f"{info.name}: the curvature or the direction is NaN or infinite in {len(samples)} of {codes.shape[0]} "
-            f"samples: {shorten(samples)} (λ = {strength:.3g}). Use nlcore.EmpiricalFisher(), which needs no second "
-            f"derivative, or on_failure='fallback' to take the plain gradient there.",
+            f"{info.name}: the curvature or the direction is NaN or infinite {where} (λ = {strength:.3g}). Use "
+            f"nlcore.EmpiricalFisher(), which needs no second derivative, or on_failure='fallback' to take the plain "
+            f"gradient there.",
             samples,
         )
+    condition = float(taken.solution.condition.max()) if taken.solution.condition.numel() else math.nan
     raise SingularCurvatureError(
-        f"{info.name}: the curvature plus λ = {strength:.3g} is singular (condition about "
-        f"{float(taken.solution.condition.max()):.1e}) for {len(samples)} of {codes.shape[0]} samples: "
-        f"{shorten(samples)}. Increase the damping, for example damping=nlcore.Relative(0.1); a loss that does not "
-        f"change when all outputs shift always needs some.",
+        f"{info.name}: the curvature plus λ = {strength:.3g} is singular (condition about {condition:.1e}) {where}. "
+        f"Increase the damping, for example damping=nlcore.Relative(0.1); a loss that does not change when all "
+        f"outputs shift always needs some.",
         samples,
     )
 
