@@ -40,7 +40,7 @@ def draw_curves(study: Study, rows: Sequence[Row]) -> bytes:
         axis.set_ylim(0, 100)
         axis.grid(alpha=0.25)
         axis.legend(loc="lower right", fontsize=9, framealpha=0.9)
-    axes[0].set_ylabel(f"{study.task.metrics[0].label} right, held-out data (%)")
+    axes[0].set_ylabel(f"{study.task.metrics[0].label}, held-out data (%)")
     seeds = "1 seed" if study.seeds == 1 else f"mean and standard deviation of {study.seeds} seeds"
     figure.suptitle(f"{study.task.title}\n{seeds}, learning rates tuned alike on validation data", fontsize=12)
     buffer = io.BytesIO()

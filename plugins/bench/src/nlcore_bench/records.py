@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from nlcore.errors import NlcoreError
 from nlcore_bench.files import write_whole
@@ -65,9 +66,13 @@ class Run:
         """
         body = json.loads(line)
         cell = Cell(**{name: body.pop(name) for name in ("phase", "arm", "rate", "seed")})
-        body["steps"] = tuple(body["steps"])
-        body["curves"] = {name: tuple(values) for name, values in body["curves"].items()}
-        return Run(cell=cell, **body)
+        return Run.of(cell, body)
+
+    @staticmethod
+    def of(cell: Cell, outcome: Mapping[str, Any]) -> Run:
+        """Return a run from the fields of an outcome."""
+        curves = {name: tuple(values) for name, values in outcome["curves"].items()}
+        return Run(cell=cell, **{**outcome, "steps": tuple(outcome["steps"]), "curves": curves})
 
 
 class Store:
@@ -99,6 +104,8 @@ class Store:
             _make(folder)
             document = {"settings": mine, "environment": dict(environment or {})}
             write_whole(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        self._settings_path = path
+        self._file: IO[bytes] | None = None
         self._runs = {run.cell: run for run in self._read()}
 
     @property
@@ -106,25 +113,53 @@ class Store:
         """The finished runs."""
         return self._runs
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Allow `add` here and in no other process; the system lets go when this one ends, however it ends.
+
+        Raises:
+            ResultsError: Another run is writing to the folder.
+        """
+        with self._settings_path.open("rb") as lock:
+            if not _lock(lock):
+                raise ResultsError(
+                    f"{self.folder} is being written by another run. Wait for its end, or choose another folder with "
+                    "--out."
+                )
+            self._cut_tail()
+            # What another run has added since this store was opened is not to be repeated.
+            self._runs = {run.cell: run for run in self._read()}
+            with self._runs_path.open("ab", buffering=0) as file:
+                self._file = file
+                try:
+                    yield
+                finally:
+                    self._file = None
+
     def add(self, run: Run) -> None:
-        """Append a finished run; the line is on the disk when this returns."""
+        """Append a finished run, inside `writing()`; the line is on the disk when this returns."""
+        if self._file is None:
+            raise ResultsError(f"{self.folder} is open for reading. Add runs inside `with store.writing():`.")
         if run.cell in self._runs:
             return
         # One write of one line: a kill leaves it whole, missing, or cut off at the end of the file.
-        with self._runs_path.open("ab", buffering=0) as file:
-            file.write(run.line().encode() + b"\n")
-            os.fsync(file.fileno())
+        self._file.write(run.line().encode() + b"\n")
+        os.fsync(self._file.fileno())
         self._runs[run.cell] = run
 
+    def _cut_tail(self) -> None:
+        """Drop what follows the last end of line: a kill cut it off."""
+        if self._runs_path.exists():
+            data = self._runs_path.read_bytes()
+            whole = data[: data.rfind(b"\n") + 1]
+            if len(whole) < len(data):
+                write_whole(self._runs_path, whole)
+
     def _read(self) -> Iterator[Run]:
-        """Yield the runs of the file; drop a tail without an end of line from the file itself."""
-        if not self._runs_path.exists():
-            return
-        data = self._runs_path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            write_whole(self._runs_path, whole)
-        for number, line in enumerate(whole.decode(errors="replace").splitlines(), start=1):
+        """Yield the runs of the file; a tail without an end of line is none."""
+        data = self._runs_path.read_bytes() if self._runs_path.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1].decode(errors="replace")
+        for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 yield Run.parse(line)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -132,6 +167,19 @@ class Store:
                     f"{self._runs_path}, line {number}: no record of a run ({error}). Remove the line to repeat its "
                     "run, or the folder to start anew."
                 ) from error
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Take the lock of an open file, or return False when another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks: its users must not start two runs in one folder
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _make(folder: Path) -> None:

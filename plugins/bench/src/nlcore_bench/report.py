@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 from nlcore_bench.files import write_whole
 from nlcore_bench.picture import draw_curves
@@ -12,6 +13,9 @@ from nlcore_bench.study import Study
 from nlcore_bench.summary import Row, Sample, summarise
 
 __all__ = ["markdown", "text", "write_report"]
+
+
+_WIDTH = 110  # of the notes under a table of plain text
 
 
 def write_report(study: Study, runs: Mapping[Cell, Run], folder: Path) -> str:
@@ -30,7 +34,7 @@ def text(study: Study, rows: Sequence[Row]) -> str:
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in cells]
     rule = "-" * max(map(len, lines))
-    notes = [f"- {note}" for note in _notes(study, rows)]
+    notes = [fill(note, _WIDTH, initial_indent="- ", subsequent_indent="  ") for note in _notes(study, rows)]
     return "\n".join([study.task.title, "", lines[0], rule, *lines[1:], "", *notes, ""])
 
 
@@ -52,9 +56,9 @@ def _cells(study: Study, rows: Sequence[Row]) -> list[list[str]]:
     differs = any(row.difference is not None for row in rows)
     head = [
         "arm",
-        f"{first.label}, held out %",
-        *(f"{metric.label}, held out %" for metric in others),
-        f"{first.label}, training %",
+        f"{first.label} %",
+        *(f"{metric.label} %" for metric in others),
+        "training %",
         *(["minus plain"] if differs else []),
         f"steps to {first.threshold:.0f} %",
         "rate",
@@ -92,7 +96,8 @@ def _notes(study: Study, rows: Sequence[Row]) -> list[str]:
     others = "1 other seed" if study.tuning == 1 else f"{study.tuning} other seeds"
     notes = [
         f"{task.steps} steps of Adam with a cosine schedule; {seeds}{paired}. Each arm tried {len(task.rates)} rates × "
-        f"{others}. Time is processor time on one thread, evaluations left out.",
+        f"{others}. Shares are of held-out data; the training column is '{task.metrics[0].label}' on training data. "
+        "Time is processor time on one thread, evaluations left out.",
         *task.notes,
     ]
     if any(row.edge for row in rows):

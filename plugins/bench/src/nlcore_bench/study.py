@@ -40,7 +40,7 @@ class Study:
 
     task: Task
     arms: tuple[str, ...] = ()
-    tuning: int = 2
+    tuning: int = 3
     seeds: int = 3
 
     def __post_init__(self) -> None:
@@ -114,11 +114,11 @@ class Study:
             ResultsError: The folder belongs to other settings.
         """
         store = Store(folder, self.settings(), _environment())
-        execute(self.task, self.tuning_cells(), store, workers, label=f"{self.task.name}: learning rates", quiet=quiet)
-        rates = self.best_rates(store.runs)
-        execute(
-            self.task, self.report_cells(rates), store, workers, label=f"{self.task.name}: fresh seeds", quiet=quiet
-        )
+        name = self.task.name
+        with store.writing():
+            execute(self.task, self.tuning_cells(), store, workers, label=f"{name}: learning rates", quiet=quiet)
+            cells = self.report_cells(self.best_rates(store.runs))
+            execute(self.task, cells, store, workers, label=f"{name}: fresh seeds", quiet=quiet)
         return store.runs
 
 
@@ -127,7 +127,7 @@ def run_cell(task: Task, cell: Cell) -> Run:
     arm = next(arm for arm in task.arms if arm.name == cell.arm)
     report = cell.phase == "report"
     outcome = train(task, arm, rate=cell.rate, seed=cell.seed, part="test" if report else "validation", curves=report)
-    return Run(cell=cell, **asdict(outcome))
+    return Run.of(cell, asdict(outcome))
 
 
 class Workers(Protocol):

@@ -57,13 +57,13 @@ class Ranking:
     steps: int = 500
     every: int = 25
     hidden: tuple[int, ...] = (64, 32)
-    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
+    rates: tuple[float, ...] = (3e-3, 6e-3, 1.2e-2, 2.5e-2)
 
     name: ClassVar[str] = "ranking"
     arms: ClassVar[tuple[Arm, ...]] = RANKING
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("exact", "whole ranking", 30.0),
-        Metric("items", "single items", 60.0),
+        Metric("exact", "exact match", 30.0),
+        Metric("items", "items in place", 60.0),
     )
     notes: ClassVar[tuple[str, ...]] = (
         "Numbers of training, validation and test are made of different scans. The learning rate of every arm was "

@@ -66,7 +66,7 @@ class Totals:
 
     name: ClassVar[str] = "totals"
     arms: ClassVar[tuple[Arm, ...]] = TOTALS
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", "single digits", 50.0),)
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", "digits right", 50.0),)
     notes: ClassVar[tuple[str, ...]] = (
         "Digits of training, validation and test are different scans. The learning rate of every arm was chosen on "
         "validation digits with the same number of runs; other seeds were then measured on the test digits.",

@@ -1,0 +1,16 @@
+"""A study so small that it trains in a blink, with everything that a real one has."""
+
+from __future__ import annotations
+
+import pytest
+
+from nlcore_bench import Study, Totals
+
+ARMS = ("plain", "clipping", "fisher", "supervised")
+
+
+@pytest.fixture
+def study() -> Study:
+    """Four arms, two rates, two tuning seeds, two reported seeds: 24 runs of 6 steps."""
+    task = Totals(length=3, batch=8, steps=6, every=4, hidden=(8,), rates=(1e-3, 1e-2))
+    return Study(task=task, arms=ARMS, tuning=2, seeds=2)

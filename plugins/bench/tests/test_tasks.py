@@ -1,0 +1,125 @@
+"""The tasks: what they supervise, and their metrics against cases counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nlcore_bench import Ranking, Totals
+from nlcore_bench.data import digits, side_by_side
+from nlcore_bench.tasks.ranking import places_right
+from nlcore_bench.tasks.totals import read
+
+
+class Oracle(nn.Module):
+    """Knows every scan, alone or side by side, and answers with a function of its digits."""
+
+    def __init__(self, count: int, shift: float = 0.0) -> None:
+        super().__init__()
+        self.count, self.shift = count, shift
+        parts = [digits().train, digits().validation, digits().test]
+        self.known = {
+            tuple(image.tolist()): label
+            for part in parts
+            for image, label in zip(part.images, part.labels.tolist(), strict=True)
+        }
+
+    def forward(self, images: Tensor) -> Tensor:
+        flat = images.reshape(-1, 8, self.count, 8).transpose(1, 2).reshape(-1, self.count, 64)
+        values = [sum(self.known[tuple(d)] * 10**-k for k, d in enumerate(row)) for row in flat.tolist()]
+        return (torch.tensor(values).view(images.shape[:-1]) - 4.5) / 3 + self.shift
+
+
+def test_outputs_are_read_as_the_nearest_digit() -> None:
+    outputs = (torch.tensor([0.0, 3.4, 3.6, 9.0, 12.0, -2.0, torch.nan]) - 4.5) / 3
+    found = read(outputs)
+    assert found[:-1].tolist() == [0, 3, 4, 9, 9, 0]
+    assert found[-1].isnan()
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_totals_scores_an_oracle_full_and_a_constant_by_its_share(part: str) -> None:
+    task = Totals()
+    assert task.evaluate(Oracle(1), part) == {"accuracy": 100.0}  # type: ignore[arg-type]
+
+    class Four(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.full(images.shape[:-1], (4 - 4.5) / 3)
+
+    labels = digits().part(part).labels  # type: ignore[arg-type]
+    share = 100 * int((labels == 4).sum()) / len(labels)
+    assert task.evaluate(Four(), part)["accuracy"] == pytest.approx(share)  # type: ignore[arg-type]
+
+
+def test_totals_supervises_sums_of_what_is_in_the_pictures() -> None:
+    batches = list(Totals(length=4, batch=3, steps=2).batches(5))
+    assert len(batches) == 2
+    for batch in batches:
+        truth = Oracle(1)(batch.inputs)
+        torch.testing.assert_close(batch.targets["digits"], truth)
+        torch.testing.assert_close(batch.targets["totals"], truth.cumsum(1))
+
+
+def test_batches_depend_on_the_seed_alone() -> None:
+    for task in (Totals(length=4, batch=3, steps=2), Ranking(items=3, digits=2, batch=3, steps=2)):
+        one, same, other = (next(iter(task.batches(seed))) for seed in (5, 5, 6))
+        assert torch.equal(one.inputs, same.inputs)
+        assert not torch.equal(one.inputs, other.inputs)
+
+
+def test_places_right_counted_by_hand() -> None:
+    values = torch.tensor([[30, 10, 20], [30, 10, 20], [7, 7, 1]])
+    scores = torch.tensor([[3.0, 1.0, 2.0], [1.0, 2.0, 3.0], [4.0, 5.0, 0.0]])
+    assert places_right(scores, values).tolist() == [
+        [True, True, True],
+        [False, False, False],  # places 0, 1, 2 where 2, 0, 1 are right
+        [True, True, True],
+    ]
+    swapped = torch.tensor([[5.0, 4.0, 0.0], [0.5, 5.0, 1.0]])
+    assert places_right(swapped, torch.tensor([[7, 7, 1], [3, 9, 1]])).tolist() == [
+        [True, True, True],  # equal values may stand in either order
+        [False, True, False],
+    ]
+
+
+def test_ranking_supervises_the_order_of_the_numbers_in_the_pictures() -> None:
+    batch = next(iter(Ranking(items=4, digits=2, batch=6, steps=1).batches(3)))
+    values = Oracle(2)(batch.inputs)
+    ranks = batch.targets["ranks"]
+    assert ranks.dtype == torch.int64
+    for value, rank in zip(values.tolist(), ranks.tolist(), strict=True):
+        assert sorted(rank) == [0, 1, 2, 3]
+        assert [value[item] for item in sorted(range(4), key=rank.__getitem__)] == sorted(value)
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_ranking_scores_an_oracle_full_and_its_opposite_low(part: str) -> None:
+    task = Ranking(items=3, digits=2)
+    oracle = Oracle(2)
+    assert task.evaluate(oracle, part) == {"exact": 100.0, "items": 100.0}  # type: ignore[arg-type]
+
+    class Opposite(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return -oracle(images)
+
+    found = task.evaluate(Opposite(), part)  # type: ignore[arg-type]
+    assert found["exact"] < 1
+    assert found["items"] == pytest.approx(100 / 3, abs=3)  # the middle stays in its place
+
+
+def test_evaluation_lists_hold_only_scans_of_their_part() -> None:
+    from nlcore_bench.tasks.ranking import _fixed_lists
+
+    for part in ("train", "validation", "test"):
+        pictures, values = _fixed_lists(part, 3, 2)
+        own = {tuple(image.tolist()) for image in digits().part(part).images}
+        single = pictures[:20].reshape(-1, 8, 2, 8).transpose(1, 2).reshape(-1, 64)
+        assert all(tuple(image) in own for image in single.tolist())
+        assert torch.equal(side_by_side(single.view(20, 3, 2, 64)), pictures[:20])
+        assert values.shape == (1000, 3)
+
+
+def test_settings_hold_every_field() -> None:
+    assert Totals().settings()["length"] == 16
+    assert {"items", "digits", "rates", "evaluated_lists"} <= set(Ranking().settings())
