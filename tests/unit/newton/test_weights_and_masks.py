@@ -1,0 +1,237 @@
+"""Weights are repetitions, padding is absence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nlcore import EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, newton_step
+from nlcore.errors import ContractError, ShapeError
+
+from .losses import SPLIT, MaskedMean, Wavy, data, half_square
+
+CURVATURES = {
+    "fisher": EmpiricalFisher(damping=Relative(0.3)),
+    "fisher-absolute": EmpiricalFisher(damping=0.3),
+    "fisher-kernel": EmpiricalFisher(damping=0.3, solver="kernel"),
+    "fisher-capped": EmpiricalFisher(damping=Relative(0.3), max_step=0.2),
+    "hessian": Hessian(damping=Relative(0.1)),
+    "hessian-batch": Hessian(damping=Relative(0.1), psd_scope="batch"),
+    "hessian-none": Hessian(damping=20.0, psd="none"),
+    "hessian-sample": Hessian(damping=Relative(0.1), aggregate="sample", max_ratio=None),
+    "hessian-sample-capped": Hessian(damping=Relative(0.1), aggregate="sample", max_ratio=0.7),
+}
+MEDIAN = {"hessian-sample-capped": "the median counts samples that do not count, and all alike"}
+
+
+def every(broken):
+    """Return all curvatures as parameters, those with a known fault marked."""
+    return [
+        pytest.param(c, id=k, marks=[pytest.mark.xfail(strict=True, reason=broken[k])] if k in broken else [])
+        for k, c in CURVATURES.items()
+    ]
+
+
+def gradient(criterion, prediction, target, **options):
+    y = prediction.detach().clone().requires_grad_()
+    loss = criterion(y, target, **options)
+    loss.sum().backward()
+    return y.grad, loss.detach()
+
+
+def close(found, expected, rtol=1e-11):
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.float64])
+@pytest.mark.parametrize("curvature", every(MEDIAN))
+def test_an_integer_weight_is_repetition(curvature, dtype):
+    prediction, target = data(6, seed=11)
+    counts = torch.tensor([1, 4, 2, 1, 0, 3])
+    repeated = newton_step(
+        Wavy(), prediction.repeat_interleave(counts, 0), target.repeat_interleave(counts, 0), curvature
+    )
+    weighted = newton_step(Wavy(), prediction, target, curvature, weight=counts.to(dtype))
+    close(weighted.direction.repeat_interleave(counts, 0), repeated.direction)
+    for reduction in ("mean", "sum"):
+        criterion = NewtonLoss(Wavy(), curvature, reduction=reduction)
+        found, loss = gradient(criterion, prediction, target, weight=counts.to(dtype))
+        y = prediction.clone().requires_grad_()
+        expected = criterion(y.repeat_interleave(counts, 0), target.repeat_interleave(counts, 0))
+        expected.backward()
+        close(found, y.grad)
+        close(loss, expected.detach())
+
+
+@pytest.mark.parametrize("curvature", every(MEDIAN))
+def test_a_weight_of_zero_is_removal(curvature):
+    prediction, target = data(7, seed=4)
+    weight = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    prediction[4:] *= 3
+    expected = newton_step(Wavy(), prediction[:4], target[:4], curvature)
+    step = newton_step(Wavy(), prediction, target, curvature, weight=weight)
+    close(step.direction[:4], expected.direction)
+    found, loss = gradient(NewtonLoss(Wavy(), curvature), prediction, target, weight=weight)
+    close(found[:4], expected.direction / 4)
+    assert torch.equal(found[4:], torch.zeros(3, 4, dtype=torch.float64))
+    close(loss, expected.value.mean())
+
+
+@pytest.mark.parametrize("curvature", every({}))
+def test_only_the_ratio_of_weights_matters_to_the_direction(curvature):
+    prediction, target = data()
+    weight = torch.tensor([0.5, 2.0, 1.0, 3.0, 0.1], dtype=torch.float64)
+    step = newton_step(Wavy(), prediction, target, curvature, weight=weight)
+    for factor in (1e-6, 0.5, 1e6):
+        close(newton_step(Wavy(), prediction, target, curvature, weight=factor * weight).direction, step.direction)
+    equal = newton_step(Wavy(), prediction, target, curvature, weight=torch.full((5,), 3.0))
+    close(equal.direction, newton_step(Wavy(), prediction, target, curvature).direction)
+
+
+@pytest.mark.parametrize("curvature", every({}))
+def test_reductions_of_a_weighted_loss(curvature):
+    prediction, target = data()
+    weight = torch.tensor([0.5, 2.0, 1.0, 3.0, 0.1], dtype=torch.float64)
+    direction = newton_step(Wavy(), prediction, target, curvature, weight=weight).direction
+    plain = Wavy()(prediction, target)
+    for reduction, share in (("mean", weight / weight.sum()), ("sum", weight), ("none", weight)):
+        criterion = NewtonLoss(Wavy(), curvature, reduction=reduction)
+        found, loss = gradient(criterion, prediction, target, weight=weight)
+        close(found, share.unsqueeze(1) * direction)
+        close(loss.sum(), (share * plain).sum())
+        with torch.no_grad():
+            close(criterion(prediction, target, weight=weight), loss)
+
+
+@pytest.mark.parametrize("curvature", every({}))
+def test_no_weight_at_all_gives_zero(curvature):
+    prediction, target = data()
+    found, loss = gradient(NewtonLoss(Wavy(), curvature), prediction, target, weight=torch.zeros(5))
+    assert torch.equal(found, torch.zeros_like(prediction))
+    assert loss == 0
+
+
+@pytest.mark.parametrize("weight", [(1.0, -1.0, 1.0, 1.0, 1.0), (1.0, float("nan"), 1.0, 1.0, 1.0)], ids=str)
+@pytest.mark.parametrize("curvature", every({}))
+def test_negative_and_nan_weights_are_named(curvature, weight):
+    with pytest.raises(ContractError, match=r"weight.*1"):
+        newton_step(half_square, *data(), curvature, weight=torch.tensor(weight))
+
+
+@pytest.mark.parametrize("curvature", every({"fisher-capped": "max_step counts padded outputs"}))
+def test_a_column_padded_everywhere_is_a_column_removed(curvature):
+    def loss(prediction, target):
+        return (prediction.sin() * target).sum(1) + 0.2 * prediction.sum(1).square()
+
+    prediction, target = data()
+    kept = [0, 2, 3]
+    mask = torch.zeros(5, 4, dtype=torch.bool)
+    mask[:, 1] = True
+    prediction[:, 1] = 0.0  # so that the coupling is that of the others
+    expected = newton_step(loss, prediction[:, kept], target[:, kept], curvature)
+    step = newton_step(loss, prediction, target, curvature, mask=mask)
+    close(step.direction[:, kept], expected.direction)
+    assert torch.equal(step.direction[:, 1], torch.zeros(5, dtype=torch.float64))
+    assert torch.equal(step.gradient[:, 1], torch.zeros(5, dtype=torch.float64))
+    assert step.stats["damping"] == pytest.approx(expected.stats["damping"], rel=1e-12)
+    assert step.stats["mean_curvature"] == pytest.approx(expected.stats["mean_curvature"], rel=1e-12)
+
+
+@pytest.mark.parametrize("curvature", every(MEDIAN))
+def test_a_sample_padded_everywhere_is_a_sample_removed(curvature):
+    prediction, target = data(6, seed=4)
+    mask = torch.zeros(6, 4, dtype=torch.bool)
+    mask[[1, 4]] = True
+    kept = [0, 2, 3, 5]
+    step = newton_step(Wavy(), prediction, target, curvature, mask=mask)
+    expected = newton_step(Wavy(), prediction[kept], target[kept], curvature)
+    close(step.direction[kept], expected.direction)
+    assert torch.equal(step.direction[[1, 4]], torch.zeros(2, 4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("curvature", every({}))
+def test_everything_padded_gives_no_step(curvature):
+    prediction, target = data()
+    step = newton_step(Wavy(), prediction, target, curvature, mask=torch.ones(5, 4, dtype=torch.bool))
+    assert torch.equal(step.direction, torch.zeros_like(prediction))
+
+
+@pytest.mark.parametrize("curvature", every({}))
+def test_no_padding_in_a_mask_changes_nothing(curvature):
+    prediction, target = data()
+    step = newton_step(Wavy(), prediction, target, curvature, mask=torch.zeros(5, 4, dtype=torch.bool))
+    close(step.direction, newton_step(Wavy(), prediction, target, curvature).direction)
+
+
+@pytest.mark.parametrize("garbage", [0.0, 1e30, float("inf"), float("nan")])
+@pytest.mark.parametrize("curvature", every({}))
+def test_what_stands_in_padded_outputs_does_not_matter(curvature, garbage):
+    prediction, target = data()
+    mask = torch.rand(5, 4, generator=torch.Generator().manual_seed(1)) < 0.3
+    filled = prediction.masked_fill(mask, garbage)
+    found = newton_step(MaskedSafe(), filled, target, curvature, mask=mask)
+    close(found.direction, newton_step(MaskedSafe(), prediction, target, curvature, mask=mask).direction)
+    y = filled.clone().requires_grad_()
+    NewtonLoss(MaskedSafe(), curvature, on_failure="fallback")(y, target, mask=mask).backward()
+    close(y.grad * 5, found.direction)
+
+
+class MaskedSafe(MaskedMean):
+    """MaskedMean that replaces padded values before it looks at them."""
+
+    def __call__(self, prediction, target, *, generator=None, mask=None):
+        if mask is not None:
+            prediction = torch.where(mask, target, prediction)
+        return super().__call__(prediction, target, generator=generator, mask=mask)
+
+
+@pytest.mark.parametrize("curvature", every({}))
+def test_a_loss_that_takes_the_mask_gets_it(curvature):
+    prediction, target = data()
+    mask = torch.zeros(5, 4, dtype=torch.bool)
+    mask[:, 3] = True
+    criterion = NewtonLoss(MaskedMean(), curvature)
+    _, loss = gradient(criterion, prediction, target, mask=mask)
+    expected = MaskedMean()(prediction[:, :3], target[:, :3]).mean()
+    close(loss, expected)
+    with torch.no_grad():
+        close(criterion(prediction, target, mask=mask), expected)
+
+
+@pytest.mark.parametrize("aggregate", ["batch", "sample"])
+def test_gauss_newton_with_padding_and_repetition(aggregate):
+    prediction, target = data()[0], data(5, 7)[1]
+    curvature = GaussNewton(damping=Relative(0.1), aggregate=aggregate, max_ratio=None)
+    counts = torch.tensor([2, 1, 3, 0, 1])
+    weighted = newton_step(SPLIT, prediction, target, curvature, weight=counts)
+    repeated = newton_step(
+        SPLIT, prediction.repeat_interleave(counts, 0), target.repeat_interleave(counts, 0), curvature
+    )
+    close(weighted.direction.repeat_interleave(counts, 0), repeated.direction)
+    mask = torch.zeros(5, 4, dtype=torch.bool)
+    mask[[1, 2]] = True
+    kept = [0, 3, 4]
+    step = newton_step(SPLIT, prediction, target, curvature, mask=mask)
+    close(step.direction[kept], newton_step(SPLIT, prediction[kept], target[kept], curvature).direction)
+
+
+@pytest.mark.parametrize("weight", [torch.ones(4), torch.ones(5, 1), torch.ones(()), [1.0] * 5, 2.0], ids=repr)
+def test_weights_of_a_wrong_shape(weight):
+    prediction, target = data()
+    got = str(list(weight.shape)).replace("[", r"\[").replace("]", r"\]") if hasattr(weight, "shape") else ""
+    with pytest.raises(ShapeError, match=rf"weight needs one number per sample, shape \[5\], got.*{got}"):
+        newton_step(Wavy(), prediction, target, EmpiricalFisher(), weight=weight)
+    for y in (prediction, prediction.clone().requires_grad_()):
+        with pytest.raises(ShapeError, match="weight"):
+            NewtonLoss(Wavy(), EmpiricalFisher())(y, target, weight=weight)
+
+
+@pytest.mark.parametrize(
+    "mask", [torch.zeros(5, 4), torch.zeros(5, dtype=torch.bool), torch.zeros(4, 5, dtype=torch.bool), True], ids=repr
+)
+def test_masks_of_a_wrong_kind(mask):
+    prediction, target = data()
+    with pytest.raises(ContractError, match=r"mask must be bool and of the prediction's shape \[5, 4\]"):
+        newton_step(Wavy(), prediction, target, EmpiricalFisher(), mask=mask)
+    with torch.no_grad(), pytest.raises(ContractError, match="mask must be bool"):
+        NewtonLoss(Wavy(), EmpiricalFisher())(prediction, target, mask=mask)
