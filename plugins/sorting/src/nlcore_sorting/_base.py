@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nlcore.config import AlgorithmConfig
+from nlcore.errors import ShapeError
 from nlcore.protocol import Traits
 from nlcore_sorting._checks import check_ranking, check_scores, working
 from nlcore_sorting._crossentropy import entry_cross_entropy, row_cross_entropy
@@ -141,6 +142,26 @@ class RankingLoss(ABC):
         """
         ordered = self._sort(self._operand(scores))
         return (ordered.flip(-1) if descending else ordered).to(scores.dtype)
+
+    def topk(self, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return the relaxed k largest values, largest first, and the weight of every item in each.
+
+        Args:
+            scores: [..., n].
+            k: From 0 to n.
+
+        Returns:
+            `(values, weights)`, [..., k] and [..., k, n]: the first k rows of the descending matrix.
+
+        Raises:
+            ShapeError: k is out of range.
+        """
+        operand = self._operand(scores)
+        n = operand.shape[-1]
+        if not 0 <= k <= n:
+            raise ShapeError(f"{self.id}: k = {k} of {n} items; 0 ≤ k ≤ n is needed.")
+        weights = self._permutation(operand).flip(-2)[..., :k, :]
+        return (weights @ operand.unsqueeze(-1)).squeeze(-1).to(scores.dtype), weights.to(scores.dtype)
 
     def rank(self, scores: Tensor, *, descending: bool = False) -> Tensor:
         """Return the expected place of every item, Σ_i i·P[i, j] / Σ_i P[i, j], from 0 to n − 1.

@@ -46,52 +46,64 @@ def _phi(d: Tensor, steepness: float, art_lambda: float) -> Tensor:
     return d * steepness / (d.abs() + _PHI_EPSILON) ** art_lambda
 
 
-def _cauchy_tail(m: Tensor) -> tuple[Tensor, Tensor]:
-    """½ − atan(m)/π, as atan(1/m)/π; far out its logarithm is that of 1/(πm), whose derivative does not underflow."""
+def _cauchy_tail(m: Tensor) -> Tensor:
+    """½ − atan(m)/π, as the angle of (m, 1), which is exact where it is small."""
+    return torch.atan2(torch.ones_like(m), m) / math.pi
+
+
+def _cauchy_log_tail(m: Tensor) -> Tensor:
+    """Far out the tail is 1/(πm), and the logarithm of that has a derivative that does not underflow."""
     far = torch.finfo(m.dtype).eps ** -0.5
-    tail = torch.atan2(torch.ones_like(m), m) / math.pi
-    near = tail.clamp(min=math.atan2(1.0, far) / math.pi).log()
-    return tail, torch.where(m > far, -m.clamp(min=1.0).log() - math.log(math.pi), near)
+    near = _cauchy_tail(m.clamp(max=far)).log()
+    return torch.where(m > far, -m.clamp(min=1.0).log() - math.log(math.pi), near)
 
 
-def _reciprocal_tail(m: Tensor) -> tuple[Tensor, Tensor]:
-    """½ − m/(1 + 2m) = ½/(1 + 2m)."""
-    return 0.5 / (1 + 2 * m), -math.log(2) - torch.log1p(2 * m)
+def _reciprocal_tail(m: Tensor) -> Tensor:
+    """½ − m/(1 + 2m)."""
+    return 0.5 / (1 + 2 * m)
 
 
-def _optimal_tail(m: Tensor) -> tuple[Tensor, Tensor]:
+def _reciprocal_log_tail(m: Tensor) -> Tensor:
+    return -torch.log1p(2 * m) - math.log(2)
+
+
+def _optimal_tail(m: Tensor) -> Tensor:
     """½ − m up to m = ¼, from there on 1/(16m)."""
-    far = 16 * m.clamp(min=0.25)
-    near = 0.5 - m.clamp(max=0.25)
-    outside = m > 0.25
-    return torch.where(outside, 1 / far, near), torch.where(outside, -far.log(), near.log())
+    return torch.where(m > 0.25, 0.0625 / m.clamp(min=0.25), 0.5 - m)
 
 
-def _heavy(tail: Callable[[Tensor], tuple[Tensor, Tensor]]) -> SoftSwap:
-    """Return the symmetric distribution whose tail at m ≥ 0, and its logarithm, are `tail(m)`."""
+def _optimal_log_tail(m: Tensor) -> Tensor:
+    far = -m.clamp(min=0.25).log() - math.log(16)
+    return torch.where(m > 0.25, far, (0.5 - m.clamp(max=0.25)).log())
 
-    def magnitude(x: Tensor) -> tuple[Tensor, Tensor]:
-        below = x < 0  # not x.abs(): at 0 its derivative would be 0, and equal scores would feel nothing
-        return below, torch.where(below, -x, x)
+
+def _heavy(tail: Callable[[Tensor], Tensor], log_tail: Callable[[Tensor], Tensor]) -> SoftSwap:
+    """Return the symmetric distribution with the given tail, and its logarithm, at m ≥ 0."""
 
     def swap(x: Tensor) -> Tensor:
-        below, m = magnitude(x)
-        small = tail(m)[0]
+        below, m = _magnitude(x)
+        small = tail(m)
         return torch.where(below, 1 - small, small)
 
     def logs(x: Tensor) -> tuple[Tensor, Tensor]:
-        below, m = magnitude(x)
-        small, log_small = tail(m)
-        log_large = torch.log1p(-small)
-        return torch.where(below, log_small, log_large), torch.where(below, log_large, log_small)
+        below, m = _magnitude(x)
+        small, large = log_tail(m), torch.log1p(-tail(m))
+        return torch.where(below, small, large), torch.where(below, large, small)
 
     return SoftSwap(swap, logs)
 
 
+def _magnitude(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x < 0 and |x|, the latter with derivative 1 at 0: with 0 there, equal scores would feel nothing."""
+    below = x < 0
+    return below, torch.where(below, -x, x)
+
+
 DISTRIBUTIONS: dict[str, SoftSwap] = {
-    "cauchy": _heavy(_cauchy_tail),
+    # The angle of (x, 1) is exact on both sides, which saves telling them apart.
+    "cauchy": SoftSwap(_cauchy_tail, _heavy(_cauchy_tail, _cauchy_log_tail).logs),
     "logistic": SoftSwap(_logistic_swap, _logistic_logs),
     "logistic_phi": SoftSwap(_logistic_swap, _logistic_logs, _phi),
-    "optimal": _heavy(_optimal_tail),
-    "reciprocal": _heavy(_reciprocal_tail),
+    "optimal": _heavy(_optimal_tail, _optimal_log_tail),
+    "reciprocal": _heavy(_reciprocal_tail, _reciprocal_log_tail),
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nlcore_sorting._base import RankingLoss
 from nlcore_sorting._distributions import DISTRIBUTIONS
-from nlcore_sorting._wiring import partners
+from nlcore_sorting._wiring import depth, partners
 from nlcore_sorting.config import Distribution, Network, Objective, SortingNetworkConfig
 
 __all__ = ["SortingNetwork"]
@@ -71,13 +71,13 @@ class SortingNetwork(RankingLoss):
         run = self._run(scores)
         state = _identity(scores, on=1.0, off=0.0)
         for partner, swap in zip(run.partners, run.swaps, strict=True):
-            state = torch.lerp(state, state.index_select(0, partner), swap.unsqueeze(-1))
+            state = torch.lerp(state, state.index_select(0, partner), swap.to(scores.dtype).unsqueeze(-1))
         return state.movedim(0, -2)
 
     def _rank(self, scores: Tensor) -> Tensor:
         run = self._run(scores)
         n = scores.shape[-1]
-        places = torch.arange(n, dtype=scores.dtype, device=scores.device)
+        places = torch.arange(n, dtype=run.values.dtype, device=scores.device)
         state = places.view(n, *[1] * (scores.ndim - 1)).expand(run.values.shape)
         # Every layer is a symmetric matrix, so the transpose of P is the network run backwards.
         for partner, swap in zip(reversed(run.partners), reversed(run.swaps), strict=True):
@@ -88,23 +88,26 @@ class SortingNetwork(RankingLoss):
         run = self._run(scores)
         state = _identity(scores, on=0.0, off=torch.finfo(scores.dtype).min / 4)
         if run.partners:
-            keeps, swaps = DISTRIBUTIONS[self.distribution].logs(torch.stack(run.activations).unsqueeze(-1))
-            for partner, keep, swap in zip(run.partners, keeps.unbind(), swaps.unbind(), strict=True):
+            logs = DISTRIBUTIONS[self.distribution].logs(torch.stack(run.activations).unsqueeze(-1))
+            keeps, swaps = (log.to(scores.dtype).unbind() for log in logs)
+            for partner, keep, swap in zip(run.partners, keeps, swaps, strict=True):
                 state = _log_add(state + keep, state.index_select(0, partner) + swap)
         return state.movedim(0, -2)
 
     def _run(self, scores: Tensor) -> _Run:
-        """Send the scores through the network and keep what the permutation matrix needs; places come first."""
+        """Send the scores through the network and keep what the permutation matrix needs; places come first.
+
+        That is O(layers·n) numbers in float64, whatever the dtype of the scores: in float32 the rounding of values that
+        a comparator has brought close together, times the steepness, would cost the gradient three digits or more.
+        """
         swap = DISTRIBUTIONS[self.distribution]
-        values = scores.movedim(-1, 0)
+        dtype = scores.dtype if scores.device.type == "mps" else torch.float64  # mps has no float64
+        values = scores.movedim(-1, 0).to(dtype)
         n = values.shape[0]
-        layers = partners(self.network, n)
         run = _Run(values, [], [], [])
-        if not layers:
-            return run
-        table = torch.tensor(layers, device=scores.device)
-        side = (table - torch.arange(n, device=scores.device)).sign().to(scores.dtype)
-        side = side.view(len(layers), n, *[1] * (scores.ndim - 1))
+        table = partners(self.network, n, scores.device)
+        side = (table - torch.arange(n, device=scores.device)).sign().to(dtype)
+        side = side.view(*side.shape, *[1] * (scores.ndim - 1))
         for partner, sign in zip(table.unbind(), side.unbind(), strict=True):
             other = run.values.index_select(0, partner)
             x = swap.activation((other - run.values) * sign, self.steepness, self.art_lambda)
@@ -116,7 +119,7 @@ class SortingNetwork(RankingLoss):
         return run
 
     def _limit(self, n: int, dtype: torch.dtype) -> float:
-        layers = max(1, len(partners(self.network, n)))
+        layers = max(1, depth(self.network, n))
         return torch.finfo(dtype).max / (16 * layers * n * max(1.0, self.steepness))
 
 

@@ -37,8 +37,8 @@ class _SoftmaxSort(RankingLoss):
         if cls not in (public, public._rowwise):
             chosen = cls
         elif not issubclass(chosen, cls):  # as in dataclasses.replace(rowwise, objective="entries")
-            return chosen(temperature=temperature, objective=objective)
-        return cast(Self, object.__new__(chosen))
+            return cast(Self, chosen(temperature=temperature, objective=objective))
+        return object.__new__(chosen)
 
     @abstractmethod
     def _logits(self, scores: Tensor) -> Tensor:
@@ -171,8 +171,9 @@ class SoftSort(_SoftmaxSort):
     is small against the gaps.
 
     Time and memory O(n²) a list. The closed-form Hessian (`objective="rows"`) costs O(n³). Where scores are equal they
-    are placed by index, and the derivative of |·| is taken as 0. For τ far below the gaps of wrongly ordered scores the
-    loss is piecewise linear and its curvature vanishes.
+    are placed by index, and the derivative of |·| is taken as 0: *a list of nothing but equal scores has gradient 0*,
+    so the last layer of a network must not start at zero. For τ far below the gaps of wrongly ordered scores the loss
+    is piecewise linear and its curvature vanishes.
 
     Args:
         temperature: τ > 0, in units of the scores.

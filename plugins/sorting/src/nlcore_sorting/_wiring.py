@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import torch
+from torch import Tensor
 
-__all__ = ["partners"]
+from nlcore_sorting.config import Network
+
+__all__ = ["depth", "partners"]
 
 
-@lru_cache(maxsize=64)
-def partners(network: str, n: int) -> tuple[tuple[int, ...], ...]:
-    """Return for every layer the partner of every place; a place without a comparator is its own partner.
+def depth(network: Network, n: int) -> int:
+    """Return the number of layers for n places."""
+    if n == 1:
+        return 0
+    return n if network == "odd_even" else len(_masks(n))
+
+
+def partners(network: Network, n: int, device: torch.device) -> Tensor:
+    """Return the partner of every place in every layer; a place without a comparator is its own partner.
 
     Of two partners the one with the lower place receives the smaller value.
 
@@ -19,33 +28,29 @@ def partners(network: str, n: int) -> tuple[tuple[int, ...], ...]:
             this is Batcher's network with the descending blocks renamed. For another n it is the network of the next
             power of two without the comparators that reach beyond n, which would meet +∞ there and never swap.
         n: Number of places.
+        device: Where the result lives.
+
+    Returns:
+        [layers, n], int64.
     """
-    return tuple(_odd_even(n) if network == "odd_even" else _bitonic(n))
+    places = torch.arange(n, device=device)
+    if network == "odd_even":
+        start = (torch.arange(depth(network, n), device=device) % 2).unsqueeze(-1)
+        partner = ((places - start) ^ 1) + start
+    else:
+        partner = places ^ torch.tensor(_masks(n), dtype=torch.int64, device=device).unsqueeze(-1)
+    return torch.where((partner >= 0) & (partner < n), partner, places)
 
 
-def _odd_even(n: int) -> list[tuple[int, ...]]:
-    return [_paired(n, [(a, a + 1) for a in range(layer % 2, n - 1, 2)]) for layer in range(n)]
-
-
-def _bitonic(n: int) -> list[tuple[int, ...]]:
-    layers = []
+def _masks(n: int) -> list[int]:
+    """Return for every bitonic layer the number whose exclusive or with a place gives its partner."""
+    masks = []
     size = 1
     while size < n:
-        layers.append(_matched(n, 2 * size - 1))
+        masks.append(2 * size - 1)
         distance = size // 2
         while distance:
-            layers.append(_matched(n, distance))
+            masks.append(distance)
             distance //= 2
         size *= 2
-    return layers
-
-
-def _matched(n: int, mask: int) -> tuple[int, ...]:
-    return _paired(n, [(a, a ^ mask) for a in range(n) if a < a ^ mask < n])
-
-
-def _paired(n: int, pairs: list[tuple[int, int]]) -> tuple[int, ...]:
-    partner = list(range(n))
-    for a, b in pairs:
-        partner[a], partner[b] = b, a
-    return tuple(partner)
+    return masks

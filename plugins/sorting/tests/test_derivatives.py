@@ -1,0 +1,153 @@
+"""Gradients and Hessians against differences, and the closed form against automatic differentiation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import hessian, jacrev, vjp, vmap
+
+from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesGradient, SuppliesHessian
+from nlcore_sorting import NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
+
+STEP = 1e-3
+
+
+def sample(n: int, generator: torch.Generator, batch: int = 6) -> tuple[Tensor, Tensor]:
+    return torch.randn(batch, n, generator=generator, dtype=torch.float64), ranks(
+        torch.randn(batch, n, generator=generator)
+    )
+
+
+def gradient(loss: RankingLoss, scores: Tensor, target: Tensor) -> Tensor:
+    leaf = scores.clone().requires_grad_()
+    return torch.autograd.grad(loss(leaf, target).sum(), leaf)[0]
+
+
+def differences(function: Callable[[Tensor], Tensor], scores: Tensor) -> Tensor:
+    """Derivatives of order six, one score at a time, in the last dimension of the result."""
+    columns = []
+    for k in range(scores.shape[-1]):
+        step = torch.zeros(scores.shape[-1], dtype=scores.dtype)
+        step[k] = STEP
+        slopes = [(function(scores + i * step) - function(scores - i * step)) / (2 * STEP * i) for i in (1, 2, 3)]
+        columns.append(1.5 * slopes[0] - 0.6 * slopes[1] + 0.1 * slopes[2])
+    return torch.stack(columns, dim=-1)
+
+
+def batch_hessian(loss: RankingLoss, scores: Tensor, target: Tensor) -> Tensor:
+    """The batch gradient pulled back on the unit vectors, as the engine does it."""
+
+    def batch_gradient(inputs: Tensor) -> Tensor:
+        value, pull = vjp(lambda y: loss(y, target), inputs)
+        return pull(torch.ones_like(value))[0]
+
+    _, pull = vjp(batch_gradient, scores)
+    unit = torch.eye(scores.shape[-1], dtype=scores.dtype).unsqueeze(1).expand(-1, *scores.shape)
+    return vmap(pull)(unit)[0].transpose(0, 1)
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float) -> None:
+    scale = expected.flatten(1).norm(dim=1).clamp(min=1e-3)
+    assert ((found - expected).flatten(1).norm(dim=1) <= tolerance * scale).all()
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_gradient_against_differences(loss: RankingLoss, n: int, generator: torch.Generator) -> None:
+    scores, target = sample(n, generator)
+    close(gradient(loss, scores, target), differences(lambda s: loss(s, target), scores), 1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_hessian_against_differences(loss: RankingLoss, n: int, generator: torch.Generator) -> None:
+    scores, target = sample(n, generator)
+    close(batch_hessian(loss, scores, target), differences(lambda s: gradient(loss, s, target), scores), 1e-6)
+
+
+def test_second_derivatives_of_networks_at_equal_scores(network_loss: SortingNetwork) -> None:
+    if network_loss.distribution in ("logistic_phi", "reciprocal"):
+        pytest.skip("the second derivative of the distribution function jumps at 0")
+    scores, target = torch.zeros(1, 4, dtype=torch.float64), torch.tensor([[2, 0, 3, 1]])
+    close(gradient(network_loss, scores, target), differences(lambda s: network_loss(s, target), scores), 1e-6)
+    found = batch_hessian(network_loss, scores, target)
+    close(found, differences(lambda s: gradient(network_loss, s, target), scores), 1e-6)
+
+
+def test_hessian_of_a_batch_is_that_of_its_samples(loss: RankingLoss, generator: torch.Generator) -> None:
+    scores, target = sample(4, generator)
+    single = vmap(hessian(lambda s, t: loss(s.unsqueeze(0), t.unsqueeze(0)).squeeze(0)))(scores, target)
+    torch.testing.assert_close(batch_hessian(loss, scores, target), single, rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_and_curvatures_ignore_shifts(loss: RankingLoss, generator: torch.Generator) -> None:
+    scores, target = sample(5, generator)
+    assert gradient(loss, scores, target).sum(-1).abs().max() < 1e-12
+    assert batch_hessian(loss, scores, target).sum(-1).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.7, 5.0])
+@pytest.mark.parametrize("n", [1, 2, 5, 12])
+@pytest.mark.parametrize("cls", [NeuralSort, SoftSort])
+def test_closed_form_is_the_hessian(
+    cls: type[RankingLoss], n: int, temperature: float, generator: torch.Generator
+) -> None:
+    loss = cls(temperature=temperature)
+    assert isinstance(loss, SuppliesHessian)
+    scores, target = sample(n, generator, batch=20)
+    scores[0] = scores[0, 0]  # all equal
+    scores[1] = scores[1].round()  # some equal
+    found = loss.hessian(scores, target)
+    scale = found.abs().max().clamp(min=1.0)
+    assert (found - batch_hessian(loss, scores, target)).abs().max() <= 1e-12 * scale
+    assert torch.linalg.eigvalsh(found).min() >= -1e-12 * scale
+    assert loss.traits.convex
+    torch.testing.assert_close(found, found.mT, rtol=1e-12, atol=1e-12 * float(scale))
+
+
+def test_closed_form_keeps_its_digits_where_the_sort_is_sharp() -> None:
+    # Six gaps of 1 at τ = 0.05: every entry of the Hessian is about e^-20 of the terms that make it up.
+    scores = torch.tensor([[0.0, 1.0, 3.0, 2.0, 4.0, 5.0]])
+    target = ranks(scores)
+    for loss in (NeuralSort(temperature=0.05), SoftSort(temperature=0.05)):
+        assert isinstance(loss, SuppliesHessian)
+        expected = loss.hessian(scores.double(), target)
+        assert 0 < expected.abs().max() < 1e-4
+        torch.testing.assert_close(
+            loss.hessian(scores, target).double(), expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max())
+        )
+
+
+def test_closed_form_under_vmap(curved: RankingLoss, generator: torch.Generator) -> None:
+    assert isinstance(curved, SuppliesHessian)
+    scores, target = sample(4, generator)
+    stacked = vmap(curved.hessian)(scores.reshape(2, 3, 4), target.reshape(2, 3, 4))
+    torch.testing.assert_close(stacked.reshape(6, 4, 4), curved.hessian(scores, target), rtol=1e-12, atol=1e-14)
+
+
+def test_split_is_the_loss_and_gauss_newton_its_hessian(curved: RankingLoss, generator: torch.Generator) -> None:
+    assert isinstance(curved, GaussNewtonSplit)
+    assert isinstance(curved, SuppliesHessian)
+    scores, target = sample(4, generator)
+    features = curved.inner(scores)
+    torch.testing.assert_close(curved.outer(features, target), curved(scores, target), rtol=0, atol=0)
+    for b in range(2):
+        jacobian = jacrev(lambda s: curved.inner(s.unsqueeze(0)).flatten())(scores[b])
+        outer = hessian(lambda z, b=b: curved.outer(z.view(1, 4, 4), target[b : b + 1]).squeeze(0))(
+            features[b].flatten()
+        )
+        assert torch.linalg.eigvalsh(outer).min() > -1e-12
+        torch.testing.assert_close(
+            jacobian.mT @ outer @ jacobian, curved.hessian(scores, target)[b], rtol=1e-10, atol=1e-12
+        )
+
+
+def test_capabilities_are_those_of_the_objective(loss: RankingLoss) -> None:
+    curved = loss.objective == "rows" and not isinstance(loss, SortingNetwork)
+    assert isinstance(loss, AlgorithmicLoss)
+    assert isinstance(loss, SuppliesHessian) == curved
+    assert isinstance(loss, GaussNewtonSplit) == curved
+    assert loss.traits.convex == curved
+    assert not isinstance(loss, SuppliesGradient)
+    assert (loss.traits.order, loss.traits.stochastic, loss.traits.transforms) == (2, False, "func")
