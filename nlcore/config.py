@@ -67,7 +67,7 @@ class AlgorithmConfig(BaseModel):
             return f"unknown option {name!r} (given {detail['input']!r}){nearest(name, cls.model_fields)}"
         if detail["type"] == "missing":
             return f"option {name!r} is required"
-        text = f"{detail['msg'][:1].lower()}{detail['msg'][1:]}"
+        text = f"{detail['msg'][:1].lower()}{detail['msg'][1:]}".rstrip(".")
         return f"option {name!r} was given {detail['input']!r}: {text}" if name else text
 
 

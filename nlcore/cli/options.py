@@ -65,7 +65,7 @@ def options_of(config: type[AlgorithmConfig] | None) -> list[Option]:
             name=name,
             type=_type(entry, definitions),
             required=name in required,
-            default=entry.get("default"),
+            default=entry.get("default", _made_default(config, name)),
             range=_range(entry, definitions),
             description=entry.get("description", ""),
         )
@@ -82,6 +82,12 @@ def python_call(id: str, options: Sequence[Option]) -> str:
 
     whole = call(options)
     return whole if len(whole) <= _LONGEST_CALL else call([one for one in options if one.required])
+
+
+def _made_default(config: type[AlgorithmConfig], name: str) -> Any:
+    """Return a default that is made anew each time, which a schema does not hold."""
+    factory: Any = config.model_fields[name].default_factory
+    return None if factory is None else factory()
 
 
 def _type(entry: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
