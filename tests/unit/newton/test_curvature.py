@@ -25,8 +25,6 @@ SOLVERS = ["cholesky", "eigen"]
 WEIGHT = (0.5, 2.0, 1.0, 3.0, 0.0)
 MASK = ((0, 0, 0, 0), (0, 1, 0, 0), (1, 0, 0, 1), (0, 0, 1, 1), (0, 0, 0, 1))
 CASES = {"plain": (False, False), "weight": (True, False), "mask": (False, True), "both": (True, True)}
-KERNEL_WITH_MASK = pytest.mark.xfail(strict=True, reason="the kernel solve undoes the outputs' scale after the solve")
-CAP_WITH_MASK = pytest.mark.xfail(strict=True, reason="max_step counts padded outputs")
 
 
 def made(damping):
@@ -128,12 +126,7 @@ def test_gauss_newton(aggregate, damping, solver, backend, dtype, case, within):
 @pytest.mark.parametrize("count", [5, 3], ids=["N>m", "N<m"])
 @pytest.mark.parametrize("max_step", [100.0, 0.2, None], ids=["cap100", "cap0.2", "nocap"])
 @pytest.mark.parametrize("damping", DAMPINGS)
-def test_fisher(damping, max_step, count, solver, backend, dtype, case, within, request):
-    masked = CASES[case][1]
-    if masked and solver == "kernel":
-        request.applymarker(KERNEL_WITH_MASK)
-    elif masked and damping[0] == "relative" and max_step == 0.2:
-        request.applymarker(CAP_WITH_MASK)
+def test_fisher(damping, max_step, count, solver, backend, dtype, case, within):
     prediction, target, gradient, _ = wavy(dtype)
     prediction, target, gradient = prediction[:count], target[:count], gradient[:count]
     weight, mask = extras(case, count)
@@ -155,9 +148,7 @@ def test_fisher(damping, max_step, count, solver, backend, dtype, case, within, 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("max_ratio", [0.3, 0.6, 1.0])
 @pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
-def test_steps_per_sample_are_capped_by_the_batchs_median(kind, max_ratio, case, within, request):
-    if kind == "gauss_newton" and case == "both":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="the median counts samples without weight"))
+def test_steps_per_sample_are_capped_by_the_batchs_median(kind, max_ratio, case, within):
     weight, mask = extras(case)
     damping = ("relative", 0.1)
     prediction, target, gradient, blocks = (wavy if kind == "hessian" else split)(torch.float64)
