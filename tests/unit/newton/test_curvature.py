@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 
 import numpy as np
@@ -19,6 +20,10 @@ DAMPINGS = [
     pytest.param(("absolute", 0.5), id="abs0.5"),
     pytest.param(("absolute", 20.0), id="abs20"),
     pytest.param(("relative", 0.1), id="rel0.1"),
+]
+REPAIRS = [
+    *itertools.product(["none", "clip", "abs"], ["sample"], ["batch", "sample"]),
+    *itertools.product(["clip", "abs"], ["batch"], ["batch"]),
 ]
 BACKENDS = ["func", "autograd", "old", "supplied"]
 SOLVERS = ["cholesky", "eigen"]
@@ -77,9 +82,7 @@ def test_the_hessians_of_the_matrix_are_indefinite_one_by_one_and_in_the_mean():
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("damping", DAMPINGS)
-@pytest.mark.parametrize("aggregate", ["batch", "sample"])
-@pytest.mark.parametrize("scope", ["sample", "batch"])
-@pytest.mark.parametrize("psd", ["none", "clip", "abs"])
+@pytest.mark.parametrize(("psd", "scope", "aggregate"), REPAIRS)
 def test_hessian(psd, scope, aggregate, damping, solver, backend, dtype, case, within):
     prediction, target, gradient, blocks = wavy(dtype)
     weight, mask = extras(case)
@@ -121,10 +124,10 @@ def test_gauss_newton(aggregate, damping, solver, backend, dtype, case, within):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["func", "autograd", "supplied"])
 @pytest.mark.parametrize("solver", ["auto", "kernel", *SOLVERS])
 @pytest.mark.parametrize("count", [5, 3], ids=["N>m", "N<m"])
-@pytest.mark.parametrize("max_step", [100.0, 0.2, None], ids=["cap100", "cap0.2", "nocap"])
+@pytest.mark.parametrize("max_step", [0.2, None], ids=["cap0.2", "nocap"])
 @pytest.mark.parametrize("damping", DAMPINGS)
 def test_fisher(damping, max_step, count, solver, backend, dtype, case, within):
     prediction, target, gradient, _ = wavy(dtype)
@@ -178,6 +181,14 @@ def test_chunks_change_nothing(kind, backend, chunk_size):
     whole = newton_step(loss, prediction, target, curvature(), backend=backend)
     chunked = newton_step(loss, prediction, target, curvature(chunk_size=chunk_size), backend=backend)
     torch.testing.assert_close(chunked.direction, whole.direction, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("psd", ["none", "clip", "abs"])
+def test_the_scope_of_a_repair_means_nothing_for_own_matrices(psd):
+    prediction, target, *_ = wavy(torch.float64)
+    options = {"psd": psd, "aggregate": "sample", "damping": 0.5}
+    one, other = (newton_step(Wavy(), prediction, target, Hessian(psd_scope=s, **options)) for s in ("sample", "batch"))
+    assert torch.equal(one.direction, other.direction)
 
 
 def test_a_promise_of_convexity_leaves_the_matrix_as_it_is():
