@@ -8,9 +8,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from nlcore_bench.data import digits, draw, numbers, side_by_side
+from nlcore_bench.data import PartName, digits, draw, numbers, side_by_side
 
-PARTS = ("train", "validation", "test")
+PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 
 
 def test_parts_are_disjoint_and_together_everything() -> None:
@@ -25,23 +25,23 @@ def test_no_scan_of_one_part_looks_like_one_of_another() -> None:
 
 
 @pytest.mark.parametrize(("name", "share"), [("train", 0.75), ("validation", 0.10), ("test", 0.15)])
-def test_every_digit_has_its_share(name: str, share: float) -> None:
+def test_every_digit_has_its_share(name: PartName, share: float) -> None:
     of_all = torch.bincount(torch.tensor(load_digits().target), minlength=10)
-    of_part = torch.bincount(digits().part(name).labels, minlength=10)  # type: ignore[arg-type]
+    of_part = torch.bincount(digits().part(name).labels, minlength=10)
     assert ((of_part / of_all - share).abs() < 0.01).all()
 
 
 def test_images_and_labels_belong_together() -> None:
     data = load_digits()
     for name in PARTS:
-        part = digits().part(name)  # type: ignore[arg-type]
+        part = digits().part(name)
         assert torch.equal(part.images * 16, torch.tensor(data.data[part.index], dtype=torch.float32))
         assert torch.equal(part.labels, torch.tensor(data.target[part.index]))
         assert len(part) == len(part.labels)
 
 
 def test_the_split_is_the_one_of_every_other_run() -> None:
-    assert [len(digits().part(name)) for name in PARTS] == [1349, 179, 269]  # type: ignore[arg-type]
+    assert [len(digits().part(name)) for name in PARTS] == [1349, 179, 269]
     assert digits().test.index[:5].tolist() == [3, 7, 16, 22, 26]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,11 @@ from nlcore.errors import NlcoreError
 from nlcore_bench.files import write_whole
 from nlcore_bench.records import Cell, ResultsError, Run, Store
 
-SETTINGS = {"steps": 6, "rates": (0.1, 0.2), "arms": {"plain": {"clip": None}, "fisher": {"damping": 0.1}}}
+SETTINGS: dict[str, Any] = {
+    "steps": 6,
+    "rates": (0.1, 0.2),
+    "arms": {"plain": {"clip": None}, "fisher": {"damping": 0.1}},
+}
 
 
 def run(seed: int, value: float = 50.0) -> Run:

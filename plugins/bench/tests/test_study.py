@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def test_other_settings_are_refused_before_anything_runs(study: Study, tmp_path:
 
 
 def runs_of(
-    values: dict[tuple[str, float], Sequence[float]], failed: Sequence[tuple[str, float]] = ()
+    values: Mapping[tuple[str, float], Sequence[float]], failed: Sequence[tuple[str, float]] = ()
 ) -> Iterator[Run]:
     for (arm, rate), finals in values.items():
         for seed, value in enumerate(finals):

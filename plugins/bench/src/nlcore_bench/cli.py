@@ -67,7 +67,7 @@ def _parser(subparsers: Any, name: str, summary: str) -> argparse.ArgumentParser
 def _add_options(parser: argparse.ArgumentParser, arms: tuple[Arm, ...] | None) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="results go to DIR/TASK (default: runs, or runs/quick)")
     parser.add_argument("--seeds", type=int, metavar="N", help="reported seeds (default: 3)")
-    parser.add_argument("--tuning-seeds", type=int, metavar="N", help="seeds on which each rate is tried (default: 3)")
+    parser.add_argument("--tuning-seeds", type=int, metavar="N", help="seeds on which each rate is tried (default: 2)")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps of a run (default: 500)")
     if arms is not None:
         names = ", ".join(arm.name for arm in arms)
@@ -115,7 +115,7 @@ def _study(name: str, arguments: argparse.Namespace) -> Study:
         task=replace(task, steps=_positive("--steps", arguments.steps, _QUICK_STEPS if quick else task.steps)),
         arms=tuple(arguments.arms),
         seeds=_positive("--seeds", arguments.seeds, 1 if quick else 3),
-        tuning=_positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick else 3),
+        tuning=_positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick else 2),
     )
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import platform
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +21,7 @@ from tqdm import tqdm
 
 from nlcore.errors import ConfigError, nearest
 from nlcore_bench.arms import Arm
-from nlcore_bench.records import Cell, Run, Store
+from nlcore_bench.records import Cell, ResultsError, Run, Store
 from nlcore_bench.tasks.base import Task
 from nlcore_bench.train import train
 
@@ -40,7 +44,7 @@ class Study:
 
     task: Task
     arms: tuple[str, ...] = ()
-    tuning: int = 3
+    tuning: int = 2
     seeds: int = 3
 
     def __post_init__(self) -> None:
@@ -148,16 +152,32 @@ def workers(count: int) -> Iterator[Workers]:
         yield lambda task, cells: (run_cell(task, cell) for cell in cells)
         return
     # Spawned, not forked: torch's threads do not survive a fork.
-    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent)
 
-    def submit(task: Task, cells: Sequence[Cell]) -> Iterable[Run]:
-        futures: list[Future[Run]] = [pool.submit(run_cell, task, cell) for cell in cells]
-        return (future.result() for future in as_completed(futures))
+    def submit(task: Task, cells: Sequence[Cell]) -> Iterator[Run]:
+        try:
+            futures: list[Future[Run]] = [pool.submit(run_cell, task, cell) for cell in cells]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise ResultsError(
+                "a process of the study was ended from outside, perhaps for want of memory. Finished runs are kept; "
+                "give the same command again, with --workers 1 to need less memory."
+            ) from error
 
     try:
         yield submit
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Leave interrupts to the parent, and do not outlive it when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def execute(

@@ -57,7 +57,7 @@ class Ranking:
     steps: int = 500
     every: int = 25
     hidden: tuple[int, ...] = (64, 32)
-    rates: tuple[float, ...] = (3e-3, 6e-3, 1.2e-2, 2.5e-2)
+    rates: tuple[float, ...] = (2e-3, 6e-3, 1.5e-2, 4e-2)
 
     name: ClassVar[str] = "ranking"
     arms: ClassVar[tuple[Arm, ...]] = RANKING
