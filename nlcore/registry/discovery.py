@@ -58,7 +58,7 @@ class Settings:
 
     def disabling(self, namespace: str, distribution: str) -> str | None:
         """Return the reason why a plugin is switched off, or `None`. The core needs no permission to load."""
-        names = {normalised(namespace), normalised(distribution)} - {""}
+        names = {normalised(namespace), normalised(distribution)}
         if names & self.blocked:
             return "switched off by NLCORE_BLOCK_PLUGINS"
         if self.allowed is not None and not names & self.allowed and RESERVED.get(namespace) != "nlcore":

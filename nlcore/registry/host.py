@@ -68,6 +68,8 @@ class PluginHost:
         """Forget the survey and what was loaded; keep what this process has registered."""
         with self._lock:
             importlib.invalidate_caches()
+            # Python 3.11 leaves out the cache of metadata. An instance, since the method is no class method there.
+            metadata.MetadataPathFinder().invalidate_caches()
             self._forget()
 
     def specs(self, namespace: str) -> tuple[AlgorithmSpec, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import pluggy
@@ -20,16 +19,6 @@ __all__ = ["PLUGIN_FAULTS", "Hooks", "describe", "is_made_by", "resolve"]
 PLUGIN_FAULTS = (Exception, SystemExit)
 
 
-class _Manager(pluggy.PluginManager):
-    """Looks for hooks only among what a module really holds: names it offers lazily may import torch."""
-
-    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
-        """Return the options of a hook implementation, or `None` for anything else."""
-        if isinstance(plugin, ModuleType) and name not in vars(plugin):
-            return None
-        return super().parse_hookimpl_opts(plugin, name)
-
-
 class Hooks:
     """The hooks of one plugin, in a manager of its own, so that no call can reach another plugin.
 
@@ -38,13 +27,13 @@ class Hooks:
         plugin: The module or object that the entry point names.
 
     Raises:
-        RegistryError: It has no hook implementation, or one with a name that nlcore does not know.
-        pluggy.PluginValidationError: A hook takes arguments that nlcore does not pass.
+        RegistryError: It has no hook implementation.
+        pluggy.PluginValidationError: A hook has a name that nlcore does not know, or takes what nlcore does not pass.
     """
 
     def __init__(self, namespace: str, plugin: object) -> None:
         self._namespace = namespace
-        self._manager = _Manager(hooks.PROJECT)
+        self._manager = pluggy.PluginManager(hooks.PROJECT)
         self._manager.add_hookspecs(hooks)
         self._manager.register(plugin, name=namespace)
         self._manager.check_pending()

@@ -59,6 +59,16 @@ def test_the_namespace_for_register_is_no_distributions(shelf, registry_of):
     assert registry.names("local") == ["local/a-v1"]
 
 
+def test_a_namespace_that_this_process_has_taken_stays_with_it(shelf, registry_of):
+    registry = registry_of()
+    registry.register(AlgorithmSpec(id="mine/a-v1", factory="a:b"))
+    shelf.good("mine", distribution="late")
+    registry.refresh()
+    assert states(registry) == {("mine", ""): "loaded", ("mine", "late"): "conflict"}
+    assert error_of(registry, "late") == "this process has registered algorithms of its own as 'mine'"
+    assert registry.names("mine") == ["mine/a-v1"]
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_two_strangers_with_one_namespace_are_both_withheld_and_named(shelf, registry_of, reverse):
     names = ["alpha", "beta"]

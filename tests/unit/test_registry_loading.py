@@ -170,9 +170,10 @@ class TestWarnings:
             registry.names()
         assert [warning.filename for warning in caught] == [__file__, __file__]
         assert ["bad" in str(caught[0].message), "odd" in str(caught[1].message)] == [True, True]
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with warnings.catch_warnings(record=True) as again:
+            warnings.simplefilter("always")
             assert registry.names() == ["good/blur-v1"]
+        assert again == []
 
     def test_where_warnings_are_errors_the_list_is_still_there(self, registry):
         with warnings.catch_warnings():
