@@ -9,6 +9,8 @@ import torch
 
 from nlcore_sorting import NeuralSort, RankingLoss, SoftSort, SortingNetwork
 
+torch.set_num_threads(1)  # the tensors are tiny, and more threads only wait for each other
+
 DISTRIBUTIONS = ("cauchy", "logistic", "logistic_phi", "optimal", "reciprocal")
 NETWORKS = ("odd_even", "bitonic")
 OBJECTIVES = ("rows", "entries")

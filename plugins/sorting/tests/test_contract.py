@@ -115,6 +115,7 @@ def test_example_comes_from_the_generator(loss: RankingLoss) -> None:
 
 
 def test_compiles_as_one_graph(operator: RankingLoss) -> None:
+    torch._dynamo.reset()
     compiled = torch.compile(lambda s, t: operator(s, t), fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(SCORES, TARGET), operator(SCORES, TARGET))
 

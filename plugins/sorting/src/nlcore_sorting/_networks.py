@@ -87,11 +87,10 @@ class SortingNetwork(RankingLoss):
     def _log_permutation(self, scores: Tensor) -> Tensor:
         run = self._run(scores)
         state = _identity(scores, on=0.0, off=torch.finfo(scores.dtype).min / 4)
-        if run.partners:
-            logs = DISTRIBUTIONS[self.distribution].logs(torch.stack(run.activations).unsqueeze(-1))
-            keeps, swaps = (log.to(scores.dtype).unbind() for log in logs)
-            for partner, keep, swap in zip(run.partners, keeps, swaps, strict=True):
-                state = _log_add(state + keep, state.index_select(0, partner) + swap)
+        logs = DISTRIBUTIONS[self.distribution].logs(torch.stack(run.activations).unsqueeze(-1))
+        keeps, swaps = (log.to(scores.dtype).unbind() for log in logs)
+        for partner, keep, swap in zip(run.partners, keeps, swaps, strict=True):
+            state = _log_add(state + keep, state.index_select(0, partner) + swap)
         return state.movedim(0, -2)
 
     def _run(self, scores: Tensor) -> _Run:
@@ -119,8 +118,7 @@ class SortingNetwork(RankingLoss):
         return run
 
     def _limit(self, n: int, dtype: torch.dtype) -> float:
-        layers = max(1, depth(self.network, n))
-        return torch.finfo(dtype).max / (16 * layers * n * max(1.0, self.steepness))
+        return torch.finfo(dtype).max / (16 * depth(self.network, n) * n * max(1.0, self.steepness))
 
 
 @dataclass(slots=True)

@@ -11,9 +11,7 @@ __all__ = ["depth", "partners"]
 
 
 def depth(network: Network, n: int) -> int:
-    """Return the number of layers for n places."""
-    if n == 1:
-        return 0
+    """Return the number of layers for n places; one place has a layer without comparators."""
     return n if network == "odd_even" else len(_masks(n))
 
 
@@ -53,4 +51,4 @@ def _masks(n: int) -> list[int]:
             masks.append(distance)
             distance //= 2
         size *= 2
-    return masks
+    return masks or [1]
