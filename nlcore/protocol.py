@@ -90,7 +90,7 @@ class AlgorithmicLoss(Protocol):
 
 @runtime_checkable
 class SuppliesGradient(Protocol):
-    """A loss whose useful gradient is not the derivative of its value: perturbed, black box, SPO+ …"""
+    """A loss whose useful gradient is not the derivative of its value: perturbed, black box or SPO+ losses."""
 
     def gradient(self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the gradient of each sample's loss, [batch, *event]."""

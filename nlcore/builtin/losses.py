@@ -29,7 +29,8 @@ class _Elementary:
         prediction, target = torch.randn(2, batch_size, 5, generator=generator, dtype=dtype, device=device)
         return prediction, target
 
-    def _check_alike(self, prediction: Tensor, target: Tensor) -> None:
+    def _alike(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return the target in the prediction's dtype, after a check of its shape."""
         if not isinstance(target, Tensor) or prediction.shape != target.shape:
             got = list(target.shape) if isinstance(target, Tensor) else type(target).__name__
             raise ShapeError(
@@ -38,6 +39,7 @@ class _Elementary:
             )
         if not target.is_floating_point():
             raise DtypeError(f"{self._id}: the target must be of a floating-point dtype, and is {target.dtype}.")
+        return target.to(prediction.dtype)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class SquaredError(_Elementary):
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the loss of each sample, [batch]."""
-        self._check_alike(prediction, target)
+        target = self._alike(prediction, target)
         return (prediction - target).square().sum(-1) / 2
 
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -77,7 +79,7 @@ class AbsoluteError(_Elementary):
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the loss of each sample, [batch]."""
-        self._check_alike(prediction, target)
+        target = self._alike(prediction, target)
         return (prediction - target).abs().sum(-1)
 
 
@@ -95,7 +97,7 @@ class BinaryCrossEntropy(_Elementary):
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the loss of each sample, [batch]."""
-        self._check_alike(prediction, target)
+        target = self._alike(prediction, target)
         return F.binary_cross_entropy_with_logits(prediction, target, reduction="none").sum(-1)
 
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -126,12 +128,12 @@ class CrossEntropy(_Elementary):
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the loss of each sample, [batch]."""
-        self._check(prediction, target)
+        target = self._checked(prediction, target)
         return F.cross_entropy(prediction, target, reduction="none")
 
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return diag(p) − ppᵀ for each sample, [batch, classes, classes]."""
-        self._check(prediction, target)
+        self._checked(prediction, target)
         p = prediction.softmax(-1)
         return torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
 
@@ -142,7 +144,7 @@ class CrossEntropy(_Elementary):
         prediction = torch.randn(batch_size, 5, generator=generator, dtype=dtype, device=device)
         return prediction, torch.randint(5, (batch_size,), generator=generator, device=device)
 
-    def _check(self, prediction: Tensor, target: Tensor) -> None:
+    def _checked(self, prediction: Tensor, target: Tensor) -> Tensor:
         if isinstance(target, Tensor) and target.dtype == torch.int64:
             if target.shape != prediction.shape[:1]:
                 raise ShapeError(
@@ -155,5 +157,5 @@ class CrossEntropy(_Elementary):
                     f"{self._id}: class indices must lie in 0 … {classes - 1}; the target's range is "
                     f"{int(target.min())} … {int(target.max())}."
                 )
-            return
-        self._check_alike(prediction, target)
+            return target
+        return self._alike(prediction, target)

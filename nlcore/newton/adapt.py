@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from torch.utils import _pytree as pytree
 from nlcore.errors import ContractError, DeviceError, DtypeError, ShapeError
 from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesGradient, SuppliesHessian, Traits
 
-__all__ = ["LossInfo", "check_inputs", "evaluate", "inspect_loss"]
+__all__ = ["LossInfo", "check_inputs", "evaluate", "inspect_loss", "per_sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +134,8 @@ def evaluate(
     if not value.is_floating_point():
         raise DtypeError(f"{info.name}: a loss must return a floating-point tensor, and returned {value.dtype}.")
     return value
+
+
+def per_sample(tensor: Tensor) -> Tensor:
+    """Return [N, *event] as [N, m]; m is 1 for an event without dimensions."""
+    return tensor.reshape(tensor.shape[0], math.prod(tensor.shape[1:]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -43,8 +43,15 @@ class Recipe:
     max_ratio: float | None
     solver: Solver
     chunk_size: int | None
+    normalize: bool
     psd: Psd
     psd_scope: Scope
+
+    @classmethod
+    def of(cls, options: Any, psd: Psd, psd_scope: Scope) -> Recipe:
+        """Return the recipe of a Hessian's or Gauss–Newton's options."""
+        shared = {name: getattr(options, name) for name in cls.__slots__ if not name.startswith("psd")}
+        return cls(**shared, psd=psd, psd_scope=psd_scope)
 
 
 def curved_step(
@@ -105,6 +112,8 @@ def curved_step(
     solution = replace(solution, direction=batch.kept(solution.direction))
     if recipe.max_ratio is not None and (own or per_sample is not None):
         solution = _trusted(solution, batch, recipe.max_ratio, None if own else per_sample)
+    if recipe.normalize:
+        solution = _normalized(solution, batch)
     solution = replace(solution, codes=torch.where(finite, solution.codes, Result.nonfinite.value))
     return CurvatureStep(solution, strength, mean_curvature, negative, per_sample)
 
@@ -244,7 +253,15 @@ def _matrix_free(recipe: Recipe, derivatives: Derivatives, batch: Batch, *, wait
     solution = replace(solution, direction=direction, codes=solution.codes[mine], residual=residual)
     if own and recipe.max_ratio is not None:
         solution = _trusted(solution, batch, recipe.max_ratio, None)
+    if recipe.normalize:
+        solution = _normalized(solution, batch)
     return CurvatureStep(solution, strength, mean_curvature)
+
+
+def _normalized(solution: Solution, batch: Batch) -> Solution:
+    """Bring the root mean square of the batch's directions to one; a batch that is where it should be stays there."""
+    size = batch.root_mean_square(solution.direction)
+    return replace(solution, direction=solution.direction / torch.where(size > 0, size, 1.0))
 
 
 def _trace(product: Callable[[Tensor], Tensor], size: int, like: Tensor) -> Tensor:

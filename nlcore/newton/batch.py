@@ -139,8 +139,18 @@ class Batch:
 
         Such rows are zero and would make the matrix singular without being part of the problem.
         """
-        if self.keep is None:
+        if self.keep is None and matrix.ndim == 2:
             return matrix
-        present = self.keep & (self.weight > 0).unsqueeze(-1)
-        absent = self.scale(matrix.shape[-1]) == 0 if matrix.ndim == 2 else ~present
-        return matrix + torch.diag_embed(absent.to(matrix.dtype))
+        size = matrix.shape[-1]
+        counts = (self.weight > 0).unsqueeze(-1)
+        absent = self.scale(size) == 0 if matrix.ndim == 2 else ~(counts if self.keep is None else counts & self.keep)
+        return matrix + torch.diag_embed(absent.expand(*matrix.shape[:-2], size).to(matrix.dtype))
+
+    def root_mean_square(self, directions: Tensor) -> Tensor:
+        """Return that of [N, m] over all outputs that count, weighted, [1]."""
+        size = directions.shape[1]
+        outputs = torch.full_like(self.weight, size) if self.keep is None else self.keep.sum(-1)
+        largest = self.largest(directions.abs()).clamp(min=torch.finfo(directions.dtype).tiny)
+        squares = self.total((self.weight * (directions / largest).square().sum(-1)).sum())
+        count = self.total((self.weight * outputs).sum())
+        return largest * (squares / torch.where(count > 0, count, 1.0)).sqrt()

@@ -72,6 +72,9 @@ class Hessian(Curvature):
         max_ratio: With each sample's own matrix, the longest step in units of the batch's median step.
         solver: `"cholesky"`, `"eigen"`, or `"cg"`, conjugate gradients that never form an m×m matrix; `"auto"` is
             Cholesky.
+        normalize: Whether the directions of a batch are scaled to a root mean square of one, in units of the
+            prediction. A Newton step shrinks with the residual, and an optimiser such as Adam, which remembers
+            earlier and larger steps, then shrinks its own; a normalised one leaves the length to the learning rate.
         chunk_size: How many directions are pulled back at a time; what fits 128 MiB when `None`.
 
     Raises:
@@ -85,6 +88,7 @@ class Hessian(Curvature):
     psd_scope: Scope = "sample"
     aggregate: Scope = "batch"
     max_ratio: float | None = 1.0
+    normalize: bool = False
     solver: Solver = "auto"
     chunk_size: int | None = None
 
@@ -119,7 +123,16 @@ class Hessian(Curvature):
     ) -> CurvatureStep:
         """Return the damped Newton direction of every sample."""
         psd: Psd = "none" if info.traits.convex else self.psd
-        recipe = Recipe(self.damping, self.aggregate, self.max_ratio, self.solver, self.chunk_size, psd, self.psd_scope)
+        recipe = Recipe(
+            self.damping,
+            self.aggregate,
+            self.max_ratio,
+            self.solver,
+            self.chunk_size,
+            self.normalize,
+            psd,
+            self.psd_scope,
+        )
         return curved_step(recipe, derivatives, batch, memory, wait=wait, definite=self.psd != "none")
 
 
@@ -137,6 +150,9 @@ class GaussNewton(Curvature):
         max_ratio: With each sample's own matrix, the longest step in units of the batch's median step.
         solver: `"cholesky"`, `"eigen"`, or `"cg"`, conjugate gradients that never form an m×m matrix; `"auto"` is
             Cholesky.
+        normalize: Whether the directions of a batch are scaled to a root mean square of one, in units of the
+            prediction. A Newton step shrinks with the residual, and an optimiser such as Adam, which remembers
+            earlier and larger steps, then shrinks its own; a normalised one leaves the length to the learning rate.
         chunk_size: How many directions are pulled back at a time; what fits 128 MiB when `None`.
 
     Raises:
@@ -148,6 +164,7 @@ class GaussNewton(Curvature):
     damping: Damping = field(default_factory=lambda: Relative(0.1))
     aggregate: Scope = "batch"
     max_ratio: float | None = 1.0
+    normalize: bool = False
     solver: Solver = "auto"
     chunk_size: int | None = None
 
@@ -173,7 +190,9 @@ class GaussNewton(Curvature):
         wait: bool = False,
     ) -> CurvatureStep:
         """Return the damped Gauss–Newton direction of every sample."""
-        recipe = Recipe(self.damping, self.aggregate, self.max_ratio, self.solver, self.chunk_size, "none", "batch")
+        recipe = Recipe(
+            self.damping, self.aggregate, self.max_ratio, self.solver, self.chunk_size, self.normalize, "none", "batch"
+        )
         return curved_step(recipe, derivatives, batch, memory, wait=wait, definite=True)
 
 
@@ -274,7 +293,10 @@ def _check_second_order(owner: str, curvature: Hessian | GaussNewton) -> None:
     _check_choice(owner, "aggregate", curvature.aggregate, get_args(Scope))
     _check_choice(owner, "solver", curvature.solver, ("auto", "cholesky", "eigen", "cg"))
     _check_positive(owner, "max_ratio", curvature.max_ratio)
-    _check_positive(owner, "chunk_size", curvature.chunk_size)
+    if curvature.chunk_size is not None and (not isinstance(curvature.chunk_size, int) or curvature.chunk_size < 1):
+        raise ConfigError(f"{owner}(chunk_size={curvature.chunk_size!r}): give a whole number ≥ 1, or None.")
+    if not isinstance(curvature.normalize, bool):
+        raise ConfigError(f"{owner}(normalize={curvature.normalize!r}): give True or False.")
     if curvature.solver == "cg" and isinstance(curvature.damping, Bounded):
         raise ConfigError(
             f"{owner}(damping={curvature.damping!r}, solver='cg'): the bound needs every sample's formed matrix. "

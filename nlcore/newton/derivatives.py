@@ -80,19 +80,19 @@ class _OneDraw:
 
     def inner(self, flat: Tensor) -> Tensor:
         features: Tensor = self.info.loss.inner(flat.reshape(self.shape))  # type: ignore[attr-defined]
-        if features.shape[:1] != self.shape[:1]:
+        if not isinstance(features, Tensor) or features.shape[:1] != self.shape[:1]:
             raise ShapeError(
-                f"{self.info.name}.inner must keep the batch of {self.shape[0]} in front, and returned shape "
-                f"{list(features.shape)}."
+                f"{self.info.name}.inner must return a tensor with the batch of {self.shape[0]} in front, and returned "
+                f"{_described(features)}."
             )
         return features
 
     def outer(self, features: Tensor) -> Tensor:
         value: Tensor = self.info.loss.outer(features, self.target)  # type: ignore[attr-defined]
-        if value.shape != self.shape[:1]:
+        if not isinstance(value, Tensor) or value.shape != self.shape[:1]:
             raise ShapeError(
                 f"{self.info.name}.outer must return one number per sample, shape {list(self.shape[:1])}, and "
-                f"returned {list(value.shape)}."
+                f"returned {_described(value)}."
             )
         return value
 
@@ -104,8 +104,9 @@ class _OneDraw:
             options["mask"] = self.mask
         result = getattr(self.info.loss, method)(flat.reshape(self.shape), self.target, **options)
         if not isinstance(result, Tensor) or result.numel() != math.prod(shape) or result.shape[:1] != shape[:1]:
-            got = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
-            raise ShapeError(f"{self.info.name}.{method} must return shape {list(shape)}, and returned {got}.")
+            raise ShapeError(
+                f"{self.info.name}.{method} must return shape {list(shape)}, and returned {_described(result)}."
+            )
         return result.reshape(shape).to(flat.dtype)
 
 
@@ -147,6 +148,10 @@ def differentiate(
     chosen = info.traits.transforms if backend == "auto" else backend
     engine = _with_func if chosen == "func" else _with_autograd
     return engine(calls, flat, kind)
+
+
+def _described(result: object) -> str:
+    return f"shape {list(result.shape)}" if isinstance(result, Tensor) else f"a {type(result).__name__}"
 
 
 def _with_func(calls: _OneDraw, flat: Tensor, kind: Kind) -> Derivatives:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from nlcore.errors import ConfigError, DtypeError, ShapeError
 from nlcore.newton.batch import Batch
 from nlcore.newton.curvature import EmpiricalFisher
-from nlcore.newton.damping import Damping, Relative, check_damping
+from nlcore.newton.damping import Damping, Relative
 from nlcore.newton.derivatives import Derivatives
 
 __all__ = ["InjectFisher", "inject_fisher"]
@@ -53,19 +54,12 @@ def inject_fisher(
         >>> y.grad  # g / (g² + 1) with g = 4
         tensor([[0.2353]])
     """
-    check_damping(damping, "inject_fisher")
-    if reduction not in ("mean", "sum"):
-        raise ConfigError(
-            f"inject_fisher(reduction={reduction!r}): choose 'mean' or 'sum', as the loss behind it does."
-        )
-    if not loss_scale > 0:
-        raise ConfigError(f"inject_fisher(loss_scale={loss_scale!r}): the factor must be a positive number.")
+    fisher = _checked(damping, reduction, loss_scale, max_step)
     if not isinstance(prediction, Tensor) or not prediction.is_floating_point():
         got = prediction.dtype if isinstance(prediction, Tensor) else type(prediction).__name__
         raise DtypeError(f"inject_fisher: the prediction must be a floating-point tensor, and is {got}.")
     if prediction.ndim == 0:
         raise ShapeError("inject_fisher: the prediction needs the batch in front, and has shape [].")
-    fisher = EmpiricalFisher(damping=damping, max_step=max_step)
     return _Inject.apply(prediction, fisher, reduction, float(loss_scale))  # type: ignore[no-any-return]
 
 
@@ -88,6 +82,7 @@ class InjectFisher(nn.Module):
         max_step: float | None = 100.0,
     ) -> None:
         super().__init__()
+        _checked(damping, reduction, loss_scale, max_step)
         self.damping, self.reduction, self.loss_scale, self.max_step = damping, reduction, loss_scale, max_step
 
     def forward(self, prediction: Tensor) -> Tensor:
@@ -103,6 +98,14 @@ class InjectFisher(nn.Module):
     def extra_repr(self) -> str:
         """Return the options."""
         return f"damping={self.damping!r}, reduction={self.reduction!r}, loss_scale={self.loss_scale!r}"
+
+
+def _checked(damping: Damping, reduction: Reduction, loss_scale: float, max_step: float | None) -> EmpiricalFisher:
+    if reduction not in ("mean", "sum"):
+        raise ConfigError(f"inject_fisher(reduction={reduction!r}): choose 'mean' or 'sum', as the loss does.")
+    if not isinstance(loss_scale, (int, float)) or not 0 < loss_scale < math.inf:
+        raise ConfigError(f"inject_fisher(loss_scale={loss_scale!r}): the factor must be a positive finite number.")
+    return EmpiricalFisher(damping=damping, max_step=max_step)
 
 
 class _Inject(torch.autograd.Function):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from nlcore.errors import ConfigError, nearest
-from nlcore.newton.adapt import check_inputs, evaluate, inspect_loss
+from nlcore.newton.adapt import check_inputs, evaluate, inspect_loss, per_sample
 from nlcore.newton.auto import Auto
 from nlcore.newton.batch import Batch, resolve_group
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import DampingMemory
 from nlcore.newton.derivatives import Backend
-from nlcore.newton.step import NewtonStep, OnFailure, check_curvature, flat_mask, sample_weight, take_step
+from nlcore.newton.step import NewtonStep, OnFailure, check_choice, check_curvature, flat_mask, sample_weight, take_step
 
 __all__ = ["NewtonLoss"]
 
@@ -74,17 +74,10 @@ class NewtonLoss(nn.Module):
         process_group: Any = None,
     ) -> None:
         super().__init__()
-        for name, given, choices in (
-            ("reduction", reduction, ("mean", "sum", "none")),
-            ("value", value, ("original", "newton")),
-            ("on_failure", on_failure, ("raise", "fallback")),
-            ("backend", backend, ("auto", "func", "autograd")),
-        ):
-            if given not in choices:
-                raise ConfigError(
-                    f"NewtonLoss({name}={given!r}): choose one of {', '.join(map(repr, choices))}"
-                    f"{nearest(str(given), choices)}."
-                )
+        check_choice("reduction", reduction, ("mean", "sum", "none"))
+        check_choice("value", value, ("original", "newton"))
+        check_choice("on_failure", on_failure, ("raise", "fallback"))
+        check_choice("backend", backend, ("auto", "func", "autograd"))
         self._info = inspect_loss(loss)
         self.loss = loss
         self.curvature = Auto() if curvature is None else curvature
@@ -136,15 +129,14 @@ class NewtonLoss(nn.Module):
         self.last_step = step
         value = step.value
         if self.value == "newton":
-            value = step.direction.flatten(1).square().sum(1) / 2
+            value = per_sample(step.direction).square().sum(1) / 2
         return self._reduce(_Attach.apply(prediction, value, step.direction), prediction, weight, mask)
 
     def explain(self) -> str:
         """Return which curvature is used and why, in a sentence."""
         if isinstance(self.curvature, Auto):
-            chosen, reason = self.curvature.choose(self._info)
-            if self.last_step is not None:
-                chosen = self.last_step.curvature
+            size = None if self.last_step is None else math.prod(self.last_step.direction.shape[1:])
+            chosen, reason = self.curvature.choose(self._info, size)
             return f"{self._info.name}: {chosen!r}, because {reason}."
         return f"{self._info.name}: {self.curvature!r}, as given."
 
@@ -169,7 +161,8 @@ class NewtonLoss(nn.Module):
         check_inputs(self._info, prediction, target)
         flat_mask(self._info, prediction, mask)
         half = prediction.dtype in (torch.float16, torch.bfloat16)
-        return evaluate(self._info, prediction.float() if half else prediction, target, self.generator, mask)
+        with torch.autocast(prediction.device.type, enabled=False):
+            return evaluate(self._info, prediction.float() if half else prediction, target, self.generator, mask)
 
     def _reduce(self, value: Tensor, prediction: Tensor, weight: Tensor | None, mask: Tensor | None) -> Tensor:
         group = resolve_group(self.process_group) if torch.is_grad_enabled() and prediction.requires_grad else None
@@ -177,7 +170,7 @@ class NewtonLoss(nn.Module):
         if weight is not None or mask is not None:
             weights = sample_weight(self._info, prediction, weight)
             if mask is not None:  # a sample that is all padding is none
-                weights = torch.where(mask.flatten(1).all(1), 0.0, weights)
+                weights = torch.where(per_sample(mask).all(1), 0.0, weights)
             value = weights.to(value.dtype) * value
         if self.reduction == "none":
             return value

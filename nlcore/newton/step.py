@@ -9,8 +9,16 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from nlcore.errors import ConfigError, ContractError, NonFiniteError, ShapeError, SingularCurvatureError, shorten
-from nlcore.newton.adapt import LossInfo, check_inputs, inspect_loss
+from nlcore.errors import (
+    ConfigError,
+    ContractError,
+    NonFiniteError,
+    ShapeError,
+    SingularCurvatureError,
+    nearest,
+    shorten,
+)
+from nlcore.newton.adapt import LossInfo, check_inputs, inspect_loss, per_sample
 from nlcore.newton.auto import Auto
 from nlcore.newton.batch import Batch, resolve_group
 from nlcore.newton.curvature import Curvature
@@ -19,7 +27,16 @@ from nlcore.newton.derivatives import Backend, Derivatives, differentiate
 from nlcore.newton.result import Result
 from nlcore.newton.taken import CurvatureStep
 
-__all__ = ["NewtonStep", "OnFailure", "check_curvature", "flat_mask", "newton_step", "sample_weight", "take_step"]
+__all__ = [
+    "NewtonStep",
+    "OnFailure",
+    "check_choice",
+    "check_curvature",
+    "flat_mask",
+    "newton_step",
+    "sample_weight",
+    "take_step",
+]
 
 OnFailure: TypeAlias = Literal["raise", "fallback"]
 
@@ -77,7 +94,7 @@ class NewtonStep:
             if self.detail.negative is not None:
                 stats["negative"] = float(self.detail.negative)
         if self.direction.numel():
-            gradient, direction = self.gradient.flatten(1).double(), self.direction.flatten(1).double()
+            gradient, direction = per_sample(self.gradient).double(), per_sample(self.direction).double()
             moving = (gradient.norm(dim=1) > 0) & (direction.norm(dim=1) > 0)
             cosine = torch.nn.functional.cosine_similarity(_unit(gradient), _unit(direction), dim=1)
             stats["cosine"] = float(cosine[moving].mean()) if bool(moving.any()) else 1.0
@@ -163,6 +180,8 @@ def take_step(
     memory: DampingMemory | None = None,
 ) -> NewtonStep:
     """Take a step as `newton_step` does, with the damping remembered from earlier ones."""
+    check_choice("on_failure", on_failure, ("raise", "fallback"))
+    check_choice("backend", backend, ("auto", "func", "autograd"))
     check_inputs(info, prediction, target)
     size = math.prod(prediction.shape[1:])
     if size == 0:
@@ -180,8 +199,9 @@ def take_step(
     work = prediction.detach()
     work = work.float() if work.dtype in (torch.float16, torch.bfloat16) else work
     with torch.autocast(prediction.device.type, enabled=False):
-        finite = _finite(work.flatten(1), padded)
+        finite = _finite(per_sample(work), padded)
         if raising:
+            _require_weights(info, weight)
             _require_finite(batch, finite, f"{info.name}: the prediction is NaN or infinite", "Look at the network.")
         derivatives = (
             differentiate(info, work, target, curvature.kind, backend=backend, generator=generator, mask=mask)
@@ -197,8 +217,9 @@ def take_step(
         batch = replace(batch, weight=torch.where(usable, weight, 0.0))
         taken = curvature.step(info, replace(derivatives, gradient=gradient), batch, memory=memory, wait=raising)
     direction = taken.solution.direction
-    codes = torch.where(torch.isfinite(direction).all(-1), taken.solution.codes, Result.nonfinite.value)
-    codes = torch.where(usable, codes, Result.nonfinite.value).to(torch.int8)
+    codes = taken.solution.codes
+    lost = ~torch.isfinite(direction).all(-1) & (codes <= Result.indefinite.value)
+    codes = torch.where(usable & ~lost, codes, Result.nonfinite.value).to(torch.int8)
     if raising:
         _require_solved(info, batch, codes, taken)
     direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient.double())
@@ -206,6 +227,18 @@ def take_step(
     return NewtonStep(
         derivatives.value, gradient.reshape(work.shape), direction, work - direction, codes, curvature, taken
     )
+
+
+def check_choice(name: str, given: object, choices: tuple[str, ...]) -> None:
+    """Refuse what is none of the choices.
+
+    Raises:
+        ConfigError: With the choices and the nearest one.
+    """
+    if given not in choices:
+        raise ConfigError(
+            f"{name}={given!r}: choose one of {', '.join(map(repr, choices))}{nearest(str(given), choices)}."
+        )
 
 
 def check_curvature(info: LossInfo, curvature: object, size: int | None) -> Curvature:
@@ -259,7 +292,7 @@ def flat_mask(info: LossInfo, prediction: Tensor, mask: Tensor | None) -> Tensor
             f"{info.name}: mask must be bool and of the prediction's shape {list(prediction.shape)}, True at padded "
             f"outputs, and is {got}."
         )
-    return mask.flatten(1) if mask.ndim > 1 else mask.unsqueeze(-1)
+    return per_sample(mask)
 
 
 def _empty(prediction: Tensor, curvature: Curvature) -> NewtonStep:
@@ -277,6 +310,16 @@ def _no_derivatives(work: Tensor) -> Derivatives:
 def _finite(flat: Tensor, padded: Tensor | None) -> Tensor:
     finite = torch.isfinite(flat)
     return (finite if padded is None else finite | padded).all(-1)
+
+
+def _require_weights(info: LossInfo, weight: Tensor) -> None:
+    wrong = ~(torch.isfinite(weight) & (weight >= 0))
+    if bool(wrong.any()):
+        samples = [int(i) for i in wrong.nonzero().flatten()]
+        raise ContractError(
+            f"{info.name}: weight must be finite and not negative, and is {shorten(weight[wrong].tolist())} for the "
+            f"samples {shorten(samples)}. A mean curvature has no meaning with others."
+        )
 
 
 def _require_finite(batch: Batch, finite: Tensor, what: str, remedy: str) -> None:
