@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from nlcore_sorting import NeuralSort, RankingLoss, SoftSort, SortingNetwork
+from nlcore_sorting.config import Distribution, Network, Objective
 
 torch.set_num_threads(1)  # the tensors are tiny, and more threads only wait for each other
 
-DISTRIBUTIONS = ("cauchy", "logistic", "logistic_phi", "optimal", "reciprocal")
-NETWORKS = ("odd_even", "bitonic")
-OBJECTIVES = ("rows", "entries")
+DISTRIBUTIONS: tuple[Distribution, ...] = ("cauchy", "logistic", "logistic_phi", "optimal", "reciprocal")
+NETWORKS: tuple[Network, ...] = ("odd_even", "bitonic")
+OBJECTIVES: tuple[Objective, ...] = ("rows", "entries")
 
 
 def softmax_losses() -> list[RankingLoss]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nlcore_sorting import NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
+from nlcore_sorting.config import Network
 
 SIZES = (1, 2, 3, 5, 8)
 
@@ -128,7 +129,7 @@ def test_loss_follows_its_definition(loss: RankingLoss, n: int, generator: torch
 
 @pytest.mark.parametrize("network", ["odd_even", "bitonic"])
 @pytest.mark.parametrize("n", range(1, 11))
-def test_wiring_sorts_every_list(network: str, n: int) -> None:
+def test_wiring_sorts_every_list(network: Network, n: int) -> None:
     # By the 0-1 principle a network that sorts all lists of zeros and ones sorts everything.
     lists = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * n).reshape(-1, n).double()
     hard = SortingNetwork(network=network, distribution="logistic", steepness=1e4)

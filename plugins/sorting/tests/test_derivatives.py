@@ -42,12 +42,14 @@ def batch_hessian(loss: RankingLoss, scores: Tensor, target: Tensor) -> Tensor:
     """The batch gradient pulled back on the unit vectors, as the engine does it."""
 
     def batch_gradient(inputs: Tensor) -> Tensor:
-        value, pull = vjp(lambda y: loss(y, target), inputs)
-        return pull(torch.ones_like(value))[0]
+        value, pull = vjp(lambda y: loss(y, target), inputs)[:2]
+        pulled: Tensor = pull(torch.ones_like(value))[0]
+        return pulled
 
-    _, pull = vjp(batch_gradient, scores)
+    pull = vjp(batch_gradient, scores)[1]
     unit = torch.eye(scores.shape[-1], dtype=scores.dtype).unsqueeze(1).expand(-1, *scores.shape)
-    return vmap(pull)(unit)[0].transpose(0, 1)
+    columns: Tensor = vmap(pull)(unit)[0]
+    return columns.transpose(0, 1)
 
 
 def close(found: Tensor, expected: Tensor, tolerance: float) -> None:
@@ -92,7 +94,7 @@ def test_gradients_and_curvatures_ignore_shifts(loss: RankingLoss, generator: to
 @pytest.mark.parametrize("n", [1, 2, 5, 12])
 @pytest.mark.parametrize("cls", [NeuralSort, SoftSort])
 def test_closed_form_is_the_hessian(
-    cls: type[RankingLoss], n: int, temperature: float, generator: torch.Generator
+    cls: type[NeuralSort | SoftSort], n: int, temperature: float, generator: torch.Generator
 ) -> None:
     loss = cls(temperature=temperature)
     assert isinstance(loss, SuppliesHessian)

@@ -13,6 +13,7 @@ from nlcore_sorting import NeuralSort, RankingLoss, SoftSort, SortingNetwork, ra
 def hardened(operator: RankingLoss) -> RankingLoss:
     if isinstance(operator, SortingNetwork):
         return SortingNetwork(network=operator.network, distribution=operator.distribution, steepness=1e12)
+    assert isinstance(operator, NeuralSort | SoftSort)
     return type(operator)(temperature=1e-9)
 
 
@@ -54,7 +55,7 @@ def test_hard_limit_is_the_permutation(operator: RankingLoss, generator: torch.G
 @pytest.mark.parametrize("cls", [NeuralSort, SoftSort])
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 10.0])
 def test_largest_entry_of_a_row_is_the_item_that_belongs_there(
-    cls: type[RankingLoss], temperature: float, generator: torch.Generator
+    cls: type[NeuralSort | SoftSort], temperature: float, generator: torch.Generator
 ) -> None:
     scores = torch.randn(20, 6, generator=generator, dtype=torch.float64)
     assert (cls(temperature=temperature).permutation(scores).argmax(-1) == scores.argsort(-1)).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from typing import get_args
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from nlcore_sorting import NeuralSort, RankingLoss, SoftSort, SortingNetwork, ra
 from nlcore_sorting._crossentropy import log_complement
 from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._networks import _log_add
+from nlcore_sorting.config import Distribution, Network, Objective
 
-OBJECTIVES = ("rows", "entries")
+OBJECTIVES: tuple[Objective, ...] = ("rows", "entries")
 
 
 def sharp_losses() -> list[RankingLoss]:
@@ -25,7 +27,7 @@ def sharp_losses() -> list[RankingLoss]:
     losses += [
         SortingNetwork(network=network, distribution=distribution, steepness=steepness, objective=objective)
         for network, distribution, steepness, objective in product(
-            ("odd_even", "bitonic"), DISTRIBUTIONS, (10.0, 1000.0), OBJECTIVES
+            get_args(Network), get_args(Distribution), (10.0, 1000.0), OBJECTIVES
         )
     ]
     return losses

@@ -207,5 +207,6 @@ class _RowwiseSoftSort(_Rowwise, SoftSort):
         return softsort_curvature(ordered, self._permutation(ordered))
 
 
-NeuralSort._rowwise = _RowwiseNeuralSort
-SoftSort._rowwise = _RowwiseSoftSort
+for _public, _rowwise in ((NeuralSort, _RowwiseNeuralSort), (SoftSort, _RowwiseSoftSort)):
+    _public._rowwise = _rowwise
+    _rowwise.__name__ = _public.__name__  # what messages and reports show is the class that users know
