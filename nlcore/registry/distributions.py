@@ -72,18 +72,14 @@ def installed_candidates() -> Iterator[Candidate]:
 
     `importlib.metadata.entry_points()` parses the entry points of everything installed and fails as a whole when
     those of one distribution, however unrelated, are malformed. Here a search for the group's name comes first, and
-    what cannot be read concerns its own distribution only.
+    what cannot be read concerns its own distribution only. A distribution that is there twice is yielded twice.
     """
-    seen: set[str] = set()
     for distribution in metadata.distributions():
         text = _entry_points_text(distribution)
         if GROUP_PREFIX not in text:
             continue
         name = Candidate.of(metadata.EntryPoint("", "", ""), distribution).distribution
-        if name and normalised(name) in seen:
-            continue
         if name:
-            seen.add(normalised(name))
             # The first of a name on sys.path is what an import finds; a stale copy behind it does not count.
             distribution = metadata.distribution(name)  # noqa: PLW2901
             text = _entry_points_text(distribution)
