@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nlcore import Auto, EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, Result, Traits, newton_step
+from nlcore import (
+    Auto,
+    EmpiricalFisher,
+    GaussNewton,
+    Hessian,
+    NewtonLoss,
+    Relative,
+    Result,
+    Traits,
+    compose,
+    newton_step,
+)
 from nlcore.builtin.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, SquaredError
 from nlcore.errors import (
     ConfigError,
@@ -171,6 +182,25 @@ def test_a_hessian_that_is_nan_where_value_and_gradient_are_not(curvature, backe
     assert torch.equal(step.direction[2], step.gradient[2])
     assert step.gradient[2].abs().sum() > 0
     assert step.codes.tolist() == [0, 0, 3, 0, 0]
+
+
+@pytest.mark.xfail(strict=True, reason="the direction is looked at before it is brought to the prediction's dtype")
+@pytest.mark.parametrize("curvature", [Hessian(damping=1e-6, psd="none"), Hessian(damping=1e-6), "split"], ids=str)
+def test_a_direction_beyond_the_range_of_the_dtype_is_not_finite(curvature):
+    """A gradient of 1e35 over λ = 1e-6 is 1e41, which float32 cannot hold."""
+
+    def steep(prediction, target):
+        return 1e35 * prediction.sum(1)
+
+    loss = steep
+    if curvature == "split":
+        loss, curvature = compose(lambda y: y, steep), GaussNewton(damping=1e-6)
+    prediction, target = data(dtype=torch.float32)
+    step = newton_step(loss, prediction, target, curvature, on_failure="fallback")
+    assert torch.isfinite(step.direction).all()
+    assert step.stats["nonfinite"] == 5
+    with pytest.raises(NonFiniteError):
+        newton_step(loss, prediction, target, curvature)
 
 
 @pytest.mark.parametrize("solver", ["cholesky", "eigen"])
