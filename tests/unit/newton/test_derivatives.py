@@ -197,10 +197,7 @@ def test_a_linear_loss_has_a_zero_hessian(backend):
     assert torch.equal(step.direction, target), "where the trace is zero the direction is the gradient"
 
 
-NO_EVENT = pytest.param((), marks=pytest.mark.xfail(strict=True, reason="a prediction [batch] is flattened from dim 1"))
-
-
-@pytest.mark.parametrize("event", [NO_EVENT, (1,), (3,), (2, 3), (2, 1, 3)], ids=str)
+@pytest.mark.parametrize("event", [(), (1,), (3,), (2, 3), (2, 1, 3)], ids=str)
 @pytest.mark.parametrize("backend", ["func", "autograd"])
 def test_events_of_any_number_of_dimensions(event, backend):
     if event == ():

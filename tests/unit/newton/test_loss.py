@@ -220,7 +220,6 @@ def test_events_of_two_dimensions(curvature):
     torch.testing.assert_close(grad.flatten(1), flat, rtol=1e-13, atol=0)
 
 
-@pytest.mark.xfail(strict=True, reason="a prediction [batch] is flattened from dim 1")
 @pytest.mark.parametrize("value", ["original", "newton"])
 def test_events_of_no_dimension(value):
     def loss(prediction, target):
@@ -362,7 +361,6 @@ def test_autocast_stays_out_of_the_step(curvature):
     assert loss == value
 
 
-@pytest.mark.xfail(strict=True, reason="the value without gradients is computed under autocast")
 def test_autocast_stays_out_of_the_value_without_gradients():
     x, target = data(dtype=torch.float32)
     criterion = NewtonLoss(product, EmpiricalFisher())
@@ -482,7 +480,6 @@ def test_the_choice_for_many_outputs_is_a_fisher():
     assert "Hessian(" in NewtonLoss(SquaredError()).explain()
 
 
-@pytest.mark.xfail(strict=True, reason="the reason stays that of the choice without data")
 def test_the_reason_for_many_outputs_names_their_number():
     criterion = NewtonLoss(SquaredError())
     gradient(criterion, *data(2, 300))
