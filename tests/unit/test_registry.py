@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import sys
 from types import SimpleNamespace
 
@@ -310,3 +311,11 @@ def test_two_registries_share_nothing():
     one, other = Registry(entry_points=[], environ={}), Registry(entry_points=[], environ={})
     one.register(AlgorithmSpec(id="local/a-v1", factory="a:b"))
     assert other.names() == []
+
+
+def test_the_examples_in_the_documentation():
+    from nlcore.registry import registry
+
+    outcome = doctest.testmod(registry)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
