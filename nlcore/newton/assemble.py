@@ -76,9 +76,10 @@ def curved_step(
     if recipe.solver == "cg":
         return _matrix_free(recipe, derivatives, batch, wait=wait)
     own = recipe.aggregate == "sample"
-    by_sample = own or (recipe.psd != "none" and recipe.psd_scope == "sample")
+    bounded = isinstance(recipe.damping, Bounded)  # may come to use every sample's own matrix
+    by_sample = own or bounded or (recipe.psd != "none" and recipe.psd_scope == "sample")
     blocks, negative = None, None
-    if by_sample or isinstance(recipe.damping, Bounded) or _fits(derivatives):
+    if by_sample or _fits(derivatives):
         blocks = batch.cleared(derivatives.blocks(_chunk(derivatives, recipe.chunk_size)).double())
         finite = torch.isfinite(blocks).flatten(1).all(1)
         blocks = torch.where(finite[:, None, None], blocks, 0.0)

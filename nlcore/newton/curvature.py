@@ -97,6 +97,11 @@ class Hessian(Curvature):
         _check_choice("Hessian", "psd", self.psd, get_args(Psd))
         _check_choice("Hessian", "psd_scope", self.psd_scope, get_args(Scope))
         _check_second_order("Hessian", self)
+        if isinstance(self.damping, Bounded) and self.psd == "none":
+            raise ConfigError(
+                "Hessian(damping=Bounded(), psd='none'): a bound on the amplification means something for a positive "
+                "semi-definite matrix only. Use psd='abs'."
+            )
 
     def check(self, info: LossInfo) -> None:
         """Refuse a loss whose second derivative does not exist or says nothing."""

@@ -23,7 +23,7 @@ _CANDIDATES = tuple(10.0 ** (-3 + k / 2) for k in range(7))
 _ITERATIONS = 24
 """Power iterations for the amplification; they bring it to a few per cent, from below."""
 
-_SAMPLES = 32
+_SAMPLES = 16
 """Most samples of a rank that the quantile of the amplification is taken over."""
 
 
@@ -67,7 +67,8 @@ class Bounded:
         limit: The largest amplification allowed, 1 < limit.
         quantile: The share of the samples for which it must hold.
         per_sample_rho: ρ of the samples' own matrices, relative to the mean curvature of the batch.
-        refresh: After how many steps of a `NewtonLoss` ρ is looked up anew; a single `newton_step` always does.
+        refresh: After how many steps of a `NewtonLoss` ρ is looked up anew; a single `newton_step` always does. A
+            network that moves fast outruns an old ρ: with 25 a simulator's training was seen to collapse.
 
     Raises:
         ConfigError: An argument is outside its range.
@@ -76,7 +77,7 @@ class Bounded:
     limit: float = 1.5
     quantile: float = 0.9
     per_sample_rho: float = 1e-2
-    refresh: int = 25
+    refresh: int = 5
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -155,7 +156,7 @@ def amplification(matrix: Tensor, blocks: Tensor, strengths: Tensor, batch: Batc
 
     Args:
         matrix: [m, m], C, positive semi-definite.
-        blocks: [N, m, m], H_i; at most 32 of them, evenly spread, are looked at.
+        blocks: [N, m, m], H_i; at most 16 of them, evenly spread, are looked at.
         strengths: [r], the λ.
         batch: Which samples count.
         quantile: Which quantile.

@@ -216,14 +216,14 @@ def take_step(
         gradient = torch.where(usable.unsqueeze(-1), gradient, 0.0)
         batch = replace(batch, weight=torch.where(usable, weight, 0.0))
         taken = curvature.step(info, replace(derivatives, gradient=gradient), batch, memory=memory, wait=raising)
-    direction = taken.solution.direction
+    direction = taken.solution.direction.to(work.dtype)
     codes = taken.solution.codes
     lost = ~torch.isfinite(direction).all(-1) & (codes <= Result.indefinite.value)
     codes = torch.where(usable & ~lost, codes, Result.nonfinite.value).to(torch.int8)
     if raising:
         _require_solved(info, batch, codes, taken)
-    direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient.double())
-    direction = direction.to(work.dtype).reshape(work.shape)
+    direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
+    direction = direction.reshape(work.shape)
     return NewtonStep(
         derivatives.value, gradient.reshape(work.shape), direction, work - direction, codes, curvature, taken
     )
