@@ -83,7 +83,9 @@ def test_bounded_takes_the_smallest_candidate_within_the_limit(steepness, rho, c
     fitting = [
         rho for rho in CANDIDATES if np.sort(exact_amplification(matrix, blocks, rho * mean_curvature))[place] <= 1.5
     ]
-    step = newton_step(quadratic, prediction, target, curvature(damping=Bounded()))
+    step = newton_step(
+        quadratic, prediction, target, curvature(damping=Bounded(limit=1.5, quantile=0.9, per_sample_rho=0.01))
+    )
     gradient = reference.gradients(quadratic, prediction, target)
     weighed = reference.Problem.of(gradient)
     if rho == "per sample":
@@ -98,6 +100,17 @@ def test_bounded_takes_the_smallest_candidate_within_the_limit(steepness, rho, c
         expected = reference.newton_directions(weighed, blocks, ("absolute", lam))
     assert step.stats["damping"] == pytest.approx(lam, rel=1e-12)
     assert reference.relative_error(step.direction, expected) < 1e-11
+
+
+@pytest.mark.parametrize("k", range(1, 5))
+def test_the_limit_decides_between_neighbouring_candidates(k):
+    prediction, target = problem(BETWEEN)
+    blocks = np.stack([np.diag(row) for row in BETWEEN.double().numpy()])
+    mean_curvature = np.trace(blocks.mean(0)) / 2
+    edge = np.sort(exact_amplification(blocks.mean(0), blocks, CANDIDATES[k] * mean_curvature))[8]
+    for limit, chosen in ((1.01 * edge, k), (0.99 * edge, k + 1)):
+        step = newton_step(quadratic, prediction, target, Hessian(damping=Bounded(limit=limit, quantile=0.9)))
+        assert step.stats["damping"] == pytest.approx(CANDIDATES[chosen] * mean_curvature, rel=1e-12)
 
 
 def test_bounded_is_blind_to_the_scale_of_the_loss():

@@ -225,6 +225,18 @@ def test_a_fisher_of_few_samples_without_damping_is_singular(solver):
     assert newton_step(half_square, *data(5, 4), EmpiricalFisher(damping=0.0, solver="cholesky")).result is Result.ok
 
 
+@pytest.mark.xfail(strict=True, raises=SingularCurvatureError, reason="the condition of the m by m matrix is asked for")
+def test_a_kernel_solve_needs_no_inverse_of_the_large_matrix():
+    """K + λI of two orthogonal gradients is well conditioned, however small λ is beside it."""
+
+    def linear(prediction, target):
+        return (prediction * target).sum(1)
+
+    target = 1e8 * torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    step = newton_step(linear, torch.zeros_like(target), target, EmpiricalFisher(damping=1e-3, solver="kernel"))
+    torch.testing.assert_close(step.direction, target / (1e16 / 2 + 1e-3), rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("solver", ["cholesky", "eigen"])
 def test_own_matrices_that_are_singular_are_named_one_by_one(solver):
     prediction, target = data()

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nlcore import Bounded, EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, compose, newton_step
@@ -131,6 +131,7 @@ def test_a_scaled_loss_has_the_same_hessian_direction(curvature, count, size, se
     factor = 2.0**power
     prediction, target = spread(seed, count, size)
     step = newton_step(Wavy(), prediction, target, curvature)
+    assume(step.stats["mean_curvature"] != 0)  # there the direction is the gradient, which scales
     scaled = newton_step(lambda y, t: factor * Wavy()(y, t), prediction, target, curvature)
     close(scaled.direction, step.direction, 1e-7)
 
@@ -161,8 +162,7 @@ def test_a_scaled_loss_divides_the_fisher_direction(count, size, seed, power, rh
 @settings(PROFILE)
 @given(curvatures, counts, sizes, seeds, st.floats(-3, 3))
 def test_absolute_dampings_scale_with_the_loss(curvature, count, size, seed, power):
-    if not isinstance(curvature.damping, float):
-        return
+    assume(isinstance(curvature.damping, float))
     factor = 10.0**power
     square = isinstance(curvature, EmpiricalFisher)
     other = dataclasses.replace(curvature, damping=curvature.damping * (factor**2 if square else factor))
@@ -186,8 +186,8 @@ def test_a_shift_that_changes_no_loss_changes_no_step(curvature, count, size, se
 @settings(PROFILE)
 @given(hessians, counts, sizes, seeds, st.floats(1.0, 1e3))
 def test_more_damping_gives_shorter_steps(curvature, count, size, seed, factor):
-    if isinstance(curvature.damping, Bounded) or (curvature.aggregate == "sample" and curvature.max_ratio is not None):
-        return
+    assume(not isinstance(curvature.damping, Bounded))
+    curvature = dataclasses.replace(curvature, max_ratio=None)
     more = (
         Relative(curvature.damping.rho * factor)
         if isinstance(curvature.damping, Relative)
@@ -202,6 +202,7 @@ def test_more_damping_gives_shorter_steps(curvature, count, size, seed, factor):
 @settings(PROFILE)
 @given(counts, sizes, seeds, st.floats(1e-6, 1e6), fisher_dampings)
 def test_a_fisher_step_is_bounded_as_documented(count, size, seed, factor, damping):
+    assume(isinstance(damping, Relative) or factor**2 < 1e6 * damping)  # else the matrix is singular in float64
     prediction, target = spread(seed, count, size)
     step = newton_step(
         lambda y, t: factor * Wavy()(y, t), prediction, target, EmpiricalFisher(damping=damping, max_step=2.0)
