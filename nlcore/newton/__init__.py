@@ -4,6 +4,7 @@ from nlcore.newton.auto import Auto
 from nlcore.newton.compose import Composed, compose
 from nlcore.newton.curvature import Curvature, EmpiricalFisher, GaussNewton, Hessian
 from nlcore.newton.damping import Bounded, Relative
+from nlcore.newton.diagnose import Diagnosis, diagnose
 from nlcore.newton.inject import InjectFisher, inject_fisher
 from nlcore.newton.loss import NewtonLoss
 from nlcore.newton.result import Result
@@ -14,6 +15,7 @@ __all__ = [
     "Bounded",
     "Composed",
     "Curvature",
+    "Diagnosis",
     "EmpiricalFisher",
     "GaussNewton",
     "Hessian",
@@ -23,6 +25,7 @@ __all__ = [
     "Relative",
     "Result",
     "compose",
+    "diagnose",
     "inject_fisher",
     "newton_step",
 ]
