@@ -34,8 +34,8 @@ class Traits:
         stochastic: Whether the loss draws random numbers, which it takes from `generator` alone.
         transforms: `"func"` when `torch.func` can differentiate the loss, `"autograd"` when it uses
             old-style autograd Functions that only `torch.autograd.grad` understands.
-        convex: Whether every sample's loss is convex in the prediction, so that its Hessian is positive
-            semi-definite and needs no repair. A promise: a false one gives a wrong step.
+        convex: Whether every sample's Hessian is positive semi-definite wherever it exists, so that it needs no repair:
+            a convex loss, or one that is convex piece by piece. A promise: a false one gives a wrong step.
         takes_mask: Whether the call accepts `mask=`, a bool tensor [batch, *event] that is True at padded
             outputs. A loss without it is evaluated on all outputs; the engine then keeps the padded ones
             out of the gradient and of the curvature.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["RANKING", "TOTALS", "Arm", "Curvature"]
+__all__ = ["RANKING", "TOTALS", "Arm", "Curvature", "default_arms"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,21 +16,28 @@ class Curvature:
     """A curvature of nlcore, described without torch.
 
     Attributes:
-        kind: `"fisher"` is `EmpiricalFisher`; `"hessian"` is `Hessian` with the mean of the samples' |H|.
+        kind: `"fisher"` is `EmpiricalFisher`, `"hessian"` is `Hessian` with the mean of the samples' |H|,
+            `"gauss_newton"` is `GaussNewton`, and `"auto"` what the library chooses, damping included.
         damping: Relative damping ρ, that is λ = ρ·|tr C|/m.
+        normalize: Whether the steps of a batch are brought to a root mean square of one.
     """
 
-    kind: Literal["fisher", "hessian"]
-    damping: float
+    kind: Literal["fisher", "hessian", "gauss_newton", "auto"]
+    damping: float = 0.0
+    normalize: bool = False
 
     def build(self) -> Any:
         """Return the curvature object."""
         import nlcore
 
+        if self.kind == "auto":
+            return nlcore.Auto()
         damping = nlcore.Relative(self.damping)
         if self.kind == "fisher":
             return nlcore.EmpiricalFisher(damping=damping)
-        return nlcore.Hessian(damping=damping, psd="abs")
+        if self.kind == "gauss_newton":
+            return nlcore.GaussNewton(damping=damping, normalize=self.normalize)
+        return nlcore.Hessian(damping=damping, psd="abs", normalize=self.normalize)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,3 +148,47 @@ RANKING: tuple[Arm, ...] = (
         "network", "odd–even network", "sorting/diffsort-v1", {"network": "odd_even", "distribution": "cauchy"}
     ),
 )
+
+DAMPINGS = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+"""The grid of relative dampings that the default is held against."""
+
+CLIPS = (0.016, 0.16, 1.6)
+"""The limits of the clipping arms, so that the best control is no accident of one of them."""
+
+
+def default_arms(
+    loss: str, options: dict[str, Any], supervision: str, curvature: Literal["hessian", "gauss_newton"]
+) -> tuple[Arm, ...]:
+    """Return the arms of the study of the default: controls, the default, and a grid of dampings and curvatures.
+
+    Args:
+        loss: Full id of the algorithm.
+        options: Its options.
+        supervision: Which of the batch's targets the loss is given.
+        curvature: The second-order curvature of the grid.
+    """
+
+    def arm(name: str, label: str, group: str, **more: Any) -> Arm:
+        baseline = None if name == "plain" else "plain"
+        return Arm(
+            name=name,
+            label=label,
+            group=group,
+            loss=loss,
+            options=options,
+            supervision=supervision,
+            baseline=baseline,
+            **more,
+        )
+
+    arms = [arm("plain", "plain", "control")]
+    arms += [arm(f"clip_{limit:g}", f"clipping at {limit:g}", "control", clip=limit) for limit in CLIPS]
+    # So much damping that the direction is the gradient; what is left is the normalisation.
+    scaled = Curvature(kind=curvature, damping=1e6, normalize=True)
+    arms.append(arm("normalized", "normalised gradient", "control", curvature=scaled))
+    arms.append(arm("default", "default", "default", curvature=Curvature(kind="auto")))
+    for kind in ("fisher", curvature):
+        for rho in DAMPINGS:
+            label = f"{kind.replace('_', '–')} ρ={rho:g}"
+            arms.append(arm(f"{kind}_{rho:g}", label, "grid", curvature=Curvature(kind=kind, damping=rho)))
+    return tuple(arms)

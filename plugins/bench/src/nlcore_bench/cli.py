@@ -31,6 +31,7 @@ runs.jsonl (one line per finished run), table.txt, table.md and curves.png.
 """
 
 _QUICK_STEPS = 60
+_PROBLEMS = ("totals", "blur", "drag", "neuralsort", "network")
 
 
 def add_bench(subparsers: Any) -> None:
@@ -48,6 +49,10 @@ def add_bench(subparsers: Any) -> None:
         parser = _parser(commands, name, summary)
         _add_options(parser, arms)
         parser.set_defaults(run=_run, tasks=(name,))
+    defaults = _parser(commands, "defaults", "hold the library's default against controls and a grid on five problems")
+    _add_options(defaults, None)
+    defaults.add_argument("--problems", nargs="+", choices=_PROBLEMS, default=[], metavar="NAME", help="some of them")
+    defaults.set_defaults(run=_run_defaults)
     demo = _parser(commands, "demo", "both tasks with the settings of `make demo`")
     _add_options(demo, None)
     demo.set_defaults(run=_run, tasks=("totals", "ranking"), arms=[])
@@ -93,6 +98,26 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"\nStopped. Finished runs are kept in {out}; the same command goes on from there.", file=sys.stderr)
         return 130
+    return 0
+
+
+def _run_defaults(arguments: argparse.Namespace) -> int:
+    """Run the study of the default."""
+    from nlcore_bench.defaults import run_defaults
+    from nlcore_bench.study import workers
+
+    quick = arguments.quick
+    with workers(_positive("--workers", arguments.workers, min(8, _cores()))) as pool:
+        table = run_defaults(
+            arguments.out or Path("runs/quick" if quick else "runs"),
+            pool,
+            problems=arguments.problems,
+            steps=_positive("--steps", arguments.steps, _QUICK_STEPS if quick else 500),
+            seeds=_positive("--seeds", arguments.seeds, 1 if quick else 5),
+            tuning=_positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick else 2),
+            quiet=arguments.quiet,
+        )
+    print(table)
     return 0
 
 
