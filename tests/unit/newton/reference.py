@@ -171,6 +171,15 @@ class Problem:
         return (self.weight > 0) & self.keep.any(1)
 
 
+def normalized(problem, directions):
+    """Return the directions over their root mean square, over the outputs and samples that count by their weight."""
+    total = count = 0.0
+    for direction, w, keep in zip(directions, problem.weight, problem.keep, strict=True):
+        total += w * np.sum(direction[keep] ** 2)
+        count += w * keep.sum()
+    return directions / np.sqrt(total / count)
+
+
 def newton_directions(problem, blocks, damping, *, psd="none", scope="sample", aggregate="batch", max_ratio=None):
     """Return the Newton directions of curvature blocks [N, m, m], as [N, m]."""
     blocks = np.stack([np.where(np.outer(k, k), b, 0.0) for b, k in zip(blocks, problem.keep, strict=True)])

@@ -12,7 +12,7 @@ import torch
 from nlcore import EmpiricalFisher, GaussNewton, Hessian, Relative, Traits, newton_step
 
 from . import reference
-from .losses import SPLIT, Wavy, WavyGradient, WavyOld, WavySupplied, convex_outer, data, features
+from .losses import SPLIT, Wavy, WavyGradient, WavyOld, WavySupplied, convex_outer, data, features, half_square
 
 LIMIT = {torch.float64: 1e-12, torch.float32: 2e-5}
 DTYPES = [pytest.param(torch.float64, id="f64"), pytest.param(torch.float32, id="f32")]
@@ -170,6 +170,38 @@ def test_steps_per_sample_are_capped_by_the_batchs_median(kind, max_ratio, case,
         mask=mask,
     )
     within("max_ratio", reference.relative_error(step.direction, expected, problem.counted), 1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("solver", ["cholesky", "eigen", "cg"])
+@pytest.mark.parametrize("aggregate", ["batch", "sample"])
+def test_directions_of_a_normalised_length(aggregate, solver, case, within):
+    weight, mask = extras(case)
+    prediction, target, gradient, blocks = split(torch.float64)
+    problem = reference.Problem.of(gradient, weight, mask)
+    options = {"aggregate": aggregate, "max_ratio": 0.8}
+    expected = reference.newton_directions(problem, blocks, ("relative", 0.1), **options)
+    expected = reference.normalized(problem, expected)
+    curvature = GaussNewton(damping=Relative(0.1), normalize=True, solver=solver, **options)
+    step = newton_step(SPLIT, prediction, target, curvature, weight=weight, mask=mask)
+    limit = 1e-9 if solver == "cg" else 1e-12
+    within("normalised", reference.relative_error(step.direction, expected, problem.counted), limit)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
+def test_a_normalised_length_does_not_depend_on_the_scale_of_the_loss(scale):
+    prediction, target, *_ = wavy(torch.float64)
+    curvature = Hessian(damping=Relative(0.1), normalize=True)
+    step = newton_step(Wavy(), prediction, target, curvature)
+    assert step.stats["step"] == pytest.approx(1.0, rel=1e-12)
+    scaled = newton_step(lambda y, t: scale * Wavy()(y, t), prediction, target, curvature)
+    torch.testing.assert_close(scaled.direction, step.direction, rtol=1e-9, atol=0)
+
+
+def test_where_no_sample_moves_a_normalised_length_is_zero():
+    prediction, _, *_ = wavy(torch.float64)
+    step = newton_step(half_square, prediction, prediction.clone(), Hessian(normalize=True))
+    assert torch.equal(step.direction, torch.zeros_like(prediction))
 
 
 @pytest.mark.parametrize("chunk_size", [1, 2, 3, 4, 100])

@@ -73,8 +73,9 @@ def test_amplification_is_within_a_few_per_cent_of_the_exact_one():
 
 
 @pytest.mark.parametrize(("steepness", "rho"), [(ALIKE, 1e-3), (BETWEEN, None), (STEEP_APART, "per sample")])
-@pytest.mark.parametrize("curvature", [Hessian, lambda **options: Hessian(psd="none", **options)], ids=["abs", "none"])
-def test_bounded_takes_the_smallest_candidate_within_the_limit(steepness, rho, curvature):
+@pytest.mark.parametrize("psd", ["abs", "clip"])
+@pytest.mark.parametrize("scope", ["sample", "batch"])
+def test_bounded_takes_the_smallest_candidate_within_the_limit(steepness, rho, psd, scope):
     prediction, target = problem(steepness)
     blocks = np.stack([np.diag(row) for row in steepness.double().numpy()])
     matrix = blocks.mean(0)
@@ -83,9 +84,10 @@ def test_bounded_takes_the_smallest_candidate_within_the_limit(steepness, rho, c
     fitting = [
         rho for rho in CANDIDATES if np.sort(exact_amplification(matrix, blocks, rho * mean_curvature))[place] <= 1.5
     ]
-    step = newton_step(
-        quadratic, prediction, target, curvature(damping=Bounded(limit=1.5, quantile=0.9, per_sample_rho=0.01))
+    curvature = Hessian(
+        damping=Bounded(limit=1.5, quantile=0.9, per_sample_rho=0.01), psd=psd, psd_scope=scope, max_ratio=1.0
     )
+    step = newton_step(quadratic, prediction, target, curvature)
     gradient = reference.gradients(quadratic, prediction, target)
     weighed = reference.Problem.of(gradient)
     if rho == "per sample":

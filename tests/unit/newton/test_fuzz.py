@@ -54,11 +54,13 @@ def some_curvature(rng):
         "max_ratio": rng.choice([None, 1.0]),
         "solver": rng.choice(["auto", "cholesky", "eigen"]),
         "chunk_size": rng.choice([None, 1, 3]),
+        "normalize": chance(rng, 0.2),
     }
     if kind is GaussNewton:
         return GaussNewton(**options)
-    scope = "sample" if isinstance(damping, Bounded) else rng.choice(["sample", "batch"])
-    return Hessian(psd=rng.choice(["abs", "clip", "none"]), psd_scope=scope, **options)
+    scope = rng.choice(["sample", "batch"])
+    psd = rng.choice(["abs", "clip"] if isinstance(damping, Bounded) else ["abs", "clip", "none"])
+    return Hessian(psd=psd, psd_scope=scope, **options)
 
 
 def values(rng, generator, shape, dtype):
@@ -205,7 +207,8 @@ class Case:
             return None  # rounding in the gradients decides
         if isinstance(c, EmpiricalFisher):
             return reference.fisher_directions(problem, damping, max_step=c.max_step)
-        return reference.newton_directions(problem, blocks, damping, **options)
+        directions = reference.newton_directions(problem, blocks, damping, **options)
+        return reference.normalized(problem, directions) if c.normalize and directions.any() else directions
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nlcore import EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, newton_step
+from nlcore import Bounded, EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, newton_step
 from nlcore.errors import ContractError, ShapeError
 
 from .losses import SPLIT, MaskedMean, Wavy, data, half_square
@@ -19,6 +19,8 @@ CURVATURES = {
     "hessian-batch": Hessian(damping=Relative(0.1), psd_scope="batch"),
     "hessian-none": Hessian(damping=20.0, psd="none"),
     "hessian-sample": Hessian(damping=Relative(0.1), aggregate="sample", max_ratio=None),
+    "hessian-normalised": Hessian(damping=Relative(0.1), normalize=True),
+    "hessian-bounded": Hessian(damping=Bounded()),
     "hessian-sample-capped": Hessian(damping=Relative(0.1), aggregate="sample", max_ratio=0.7),
 }
 
