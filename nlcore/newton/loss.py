@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from nlcore.newton.adapt import check_inputs, evaluate, inspect_loss, per_sample
 from nlcore.newton.auto import Auto
 from nlcore.newton.batch import Batch, resolve_group
+from nlcore.newton.checks import check_choice, check_curvature, flat_mask, sample_weight
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import DampingMemory
 from nlcore.newton.derivatives import Backend
-from nlcore.newton.step import NewtonStep, OnFailure, check_choice, check_curvature, flat_mask, sample_weight, take_step
+from nlcore.newton.step import NewtonStep, OnFailure, take_step
 
 __all__ = ["NewtonLoss"]
 

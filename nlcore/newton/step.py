@@ -9,34 +9,28 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from nlcore.errors import (
-    ConfigError,
-    ContractError,
-    NonFiniteError,
-    ShapeError,
-    SingularCurvatureError,
-    nearest,
-    shorten,
-)
+from nlcore.errors import ShapeError
 from nlcore.newton.adapt import LossInfo, check_inputs, inspect_loss, per_sample
 from nlcore.newton.auto import Auto
-from nlcore.newton.batch import Batch, resolve_group
+from nlcore.newton.batch import Batch, Group, resolve_group
+from nlcore.newton.checks import (
+    check_choice,
+    check_curvature,
+    finite_rows,
+    flat_mask,
+    or_tell,
+    require_finite,
+    require_inputs,
+    require_solved,
+    sample_weight,
+)
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import DampingMemory
-from nlcore.newton.derivatives import Backend, Derivatives, differentiate
+from nlcore.newton.derivatives import Backend, Derivatives, Kind, differentiate
 from nlcore.newton.result import Result
 from nlcore.newton.taken import CurvatureStep
 
-__all__ = [
-    "NewtonStep",
-    "OnFailure",
-    "check_choice",
-    "check_curvature",
-    "flat_mask",
-    "newton_step",
-    "sample_weight",
-    "take_step",
-]
+__all__ = ["NewtonStep", "OnFailure", "newton_step", "take_step"]
 
 OnFailure: TypeAlias = Literal["raise", "fallback"]
 
@@ -182,6 +176,66 @@ def take_step(
     """Take a step as `newton_step` does, with the damping remembered from earlier ones."""
     check_choice("on_failure", on_failure, ("raise", "fallback"))
     check_choice("backend", backend, ("auto", "func", "autograd"))
+    raising = on_failure == "raise"
+    group = resolve_group(process_group)
+    told = group if raising else None
+    device = prediction.device if isinstance(prediction, Tensor) else torch.device("cpu")
+    given = or_tell(told, device, lambda: _given(info, prediction, curvature, weight, mask, target=target, group=group))
+    curvature, work, padded, batch = given.curvature, given.work, given.padded, given.batch
+    if work.shape[0] == 0 and group is None:
+        return _empty(prediction, curvature)
+    if generator is None and info.traits.stochastic:
+        generator = torch.Generator(work.device).manual_seed(int(torch.randint(2**62, ())))
+    with torch.autocast(work.device.type, enabled=False):
+        finite = finite_rows(per_sample(work), padded)
+        if raising:
+            require_inputs(info, batch, finite)
+        derivatives = or_tell(
+            told,
+            device,
+            lambda: _derivatives(info, work, target, curvature.kind, backend=backend, generator=generator, mask=mask),
+        )
+        gradient = derivatives.gradient if padded is None else derivatives.gradient.masked_fill(padded, 0.0)
+        usable = finite & finite_rows(gradient) & torch.isfinite(derivatives.value)
+        if raising:
+            require_finite(info, batch, usable)
+        else:
+            gradient = torch.where(usable.unsqueeze(-1), gradient, 0.0)
+            batch = replace(batch, weight=torch.where(usable, batch.weight, 0.0))
+        taken = curvature.step(info, replace(derivatives, gradient=gradient), batch, memory=memory, wait=raising)
+    direction, codes = taken.solution.direction.to(work.dtype), taken.solution.codes
+    sound = usable & (finite_rows(direction) | (codes > Result.indefinite.value))
+    codes = torch.where(sound, codes, Result.nonfinite.value).to(torch.int8)
+    if raising:
+        require_solved(info, batch, codes, taken)
+    else:
+        direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
+    direction = direction.reshape(work.shape)
+    return NewtonStep(
+        derivatives.value, gradient.reshape(work.shape), direction, work - direction, codes, curvature, taken
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a step starts from, checked: the prediction in working precision, the mask [N, m], weights with group."""
+
+    curvature: Curvature
+    work: Tensor
+    padded: Tensor | None
+    batch: Batch
+
+
+def _given(
+    info: LossInfo,
+    prediction: Tensor,
+    curvature: Curvature | Auto | None,
+    weight: Tensor | None,
+    mask: Tensor | None,
+    *,
+    target: Any,
+    group: Group,
+) -> _Given:
     check_inputs(info, prediction, target)
     size = math.prod(prediction.shape[1:])
     if size == 0:
@@ -189,171 +243,25 @@ def take_step(
     curvature = check_curvature(info, curvature, size)
     weight = sample_weight(info, prediction, weight)
     padded = flat_mask(info, prediction, mask)
-    weight = weight if padded is None else torch.where(padded.all(-1), 0.0, weight)
-    batch = Batch(weight, None if padded is None else ~padded, resolve_group(process_group))
-    if generator is None and info.traits.stochastic:
-        generator = torch.Generator(prediction.device).manual_seed(int(torch.randint(2**62, ())))
-    if prediction.shape[0] == 0 and batch.group is None:
-        return _empty(prediction, curvature)
-    raising = on_failure == "raise"
     work = prediction.detach()
     work = work.float() if work.dtype in (torch.float16, torch.bfloat16) else work
-    with torch.autocast(prediction.device.type, enabled=False):
-        finite = _finite(per_sample(work), padded)
-        if raising:
-            _require_weights(info, weight)
-            _require_finite(batch, finite, f"{info.name}: the prediction is NaN or infinite", "Look at the network.")
-        derivatives = (
-            differentiate(info, work, target, curvature.kind, backend=backend, generator=generator, mask=mask)
-            if prediction.shape[0]
-            else _no_derivatives(work)
-        )
-        gradient = derivatives.gradient if padded is None else derivatives.gradient.masked_fill(padded, 0.0)
-        usable = finite & torch.isfinite(derivatives.value) & torch.isfinite(gradient).all(-1)
-        if raising:
-            what = f"{info.name}: the loss or its gradient is NaN or infinite, at predictions that are finite,"
-            _require_finite(batch, usable, what, "The loss is at fault there.")
-        gradient = torch.where(usable.unsqueeze(-1), gradient, 0.0)
-        batch = replace(batch, weight=torch.where(usable, weight, 0.0))
-        taken = curvature.step(info, replace(derivatives, gradient=gradient), batch, memory=memory, wait=raising)
-    direction = taken.solution.direction.to(work.dtype)
-    codes = taken.solution.codes
-    lost = ~torch.isfinite(direction).all(-1) & (codes <= Result.indefinite.value)
-    codes = torch.where(usable & ~lost, codes, Result.nonfinite.value).to(torch.int8)
-    if raising:
-        _require_solved(info, batch, codes, taken)
-    direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
-    direction = direction.reshape(work.shape)
-    return NewtonStep(
-        derivatives.value, gradient.reshape(work.shape), direction, work - direction, codes, curvature, taken
-    )
+    if padded is None:
+        return _Given(curvature, work, None, Batch(weight, None, group))
+    return _Given(curvature, work, padded, Batch(torch.where(padded.all(-1), 0.0, weight), ~padded, group))
 
 
-def check_choice(name: str, given: object, choices: tuple[str, ...]) -> None:
-    """Refuse what is none of the choices.
-
-    Raises:
-        ConfigError: With the choices and the nearest one.
-    """
-    if given not in choices:
-        raise ConfigError(
-            f"{name}={given!r}: choose one of {', '.join(map(repr, choices))}{nearest(str(given), choices)}."
-        )
-
-
-def check_curvature(info: LossInfo, curvature: object, size: int | None) -> Curvature:
-    """Return the curvature to use for a loss.
-
-    Raises:
-        ConfigError: It is none.
-        UnsupportedCurvatureError: The loss cannot supply it.
-    """
-    if curvature is None:
-        curvature = Auto()
-    if isinstance(curvature, Auto):
-        curvature = curvature.choose(info, size)[0]
-    if not isinstance(curvature, Curvature):
-        raise ConfigError(
-            f"{curvature!r} is no curvature. Give nlcore.Hessian(), nlcore.GaussNewton(), "
-            f"nlcore.EmpiricalFisher() or nlcore.Auto(), an instance and not the class."
-        )
-    curvature.check(info)
-    return curvature
-
-
-def sample_weight(info: LossInfo, prediction: Tensor, weight: Tensor | None) -> Tensor:
-    """Return the weights [N] in float64, ones by default.
-
-    Raises:
-        ShapeError: They do not have one number per sample.
-        DeviceError: They are elsewhere.
-    """
-    if weight is None:
-        return torch.ones(prediction.shape[0], dtype=torch.float64, device=prediction.device)
-    if not isinstance(weight, Tensor) or weight.shape != prediction.shape[:1]:
-        got = list(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
-        raise ShapeError(
-            f"{info.name}: weight needs one number per sample, shape {list(prediction.shape[:1])}, got {got}."
-        )
-    return weight.detach().to(prediction.device, torch.float64)
-
-
-def flat_mask(info: LossInfo, prediction: Tensor, mask: Tensor | None) -> Tensor | None:
-    """Return the mask as [N, m], True at padded outputs.
-
-    Raises:
-        ContractError: It is not bool or has another shape than the prediction.
-    """
-    if mask is None:
-        return None
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != prediction.shape:
-        got = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-        raise ContractError(
-            f"{info.name}: mask must be bool and of the prediction's shape {list(prediction.shape)}, True at padded "
-            f"outputs, and is {got}."
-        )
-    return per_sample(mask)
+def _derivatives(info: LossInfo, work: Tensor, target: Any, kind: Kind, **options: Any) -> Derivatives:
+    """Return those of this rank; one without samples still takes part in the sums over the ranks."""
+    if work.shape[0]:
+        return differentiate(info, work, target, kind, **options)
+    size = math.prod(work.shape[1:])
+    return Derivatives(work.new_zeros(0), work.new_zeros(0, size), supplied=work.new_zeros(0, size, size))
 
 
 def _empty(prediction: Tensor, curvature: Curvature) -> NewtonStep:
     nothing = torch.zeros_like(prediction)
     codes = torch.zeros(0, dtype=torch.int8, device=prediction.device)
     return NewtonStep(prediction.new_zeros(0), nothing, nothing, nothing, codes, curvature, None)
-
-
-def _no_derivatives(work: Tensor) -> Derivatives:
-    """Return those of a rank without samples, which still takes part in the sums over the ranks."""
-    size = math.prod(work.shape[1:])
-    return Derivatives(work.new_zeros(0), work.new_zeros(0, size), supplied=work.new_zeros(0, size, size))
-
-
-def _finite(flat: Tensor, padded: Tensor | None) -> Tensor:
-    finite = torch.isfinite(flat)
-    return (finite if padded is None else finite | padded).all(-1)
-
-
-def _require_weights(info: LossInfo, weight: Tensor) -> None:
-    wrong = ~(torch.isfinite(weight) & (weight >= 0))
-    if bool(wrong.any()):
-        samples = [int(i) for i in wrong.nonzero().flatten()]
-        raise ContractError(
-            f"{info.name}: weight must be finite and not negative, and is {shorten(weight[wrong].tolist())} for the "
-            f"samples {shorten(samples)}. A mean curvature has no meaning with others."
-        )
-
-
-def _require_finite(batch: Batch, finite: Tensor, what: str, remedy: str) -> None:
-    """Raise on every rank when a sample on any of them is not finite."""
-    if not bool(batch.total((~finite).sum())):
-        return
-    samples = [int(i) for i in (~finite).nonzero().flatten()]
-    where = f"in {len(samples)} of {finite.shape[0]} samples: {shorten(samples)}" if samples else "on another rank"
-    raise NonFiniteError(
-        f"{what} {where}. {remedy} With on_failure='fallback' such samples take no step and are counted.", samples
-    )
-
-
-def _require_solved(info: LossInfo, batch: Batch, codes: Tensor, taken: CurvatureStep) -> None:
-    worst = int(batch.largest(codes.to(torch.int64)))
-    if worst <= Result.indefinite.value:
-        return
-    samples = [int(i) for i in (codes == worst).nonzero().flatten()]
-    where = f"for {len(samples)} of {codes.shape[0]} samples: {shorten(samples)}" if samples else "on another rank"
-    strength = float(taken.strength.max())
-    if worst == Result.nonfinite.value:
-        raise NonFiniteError(
-            f"{info.name}: the curvature or the direction is NaN or infinite {where} (λ = {strength:.3g}). Use "
-            f"nlcore.EmpiricalFisher(), which needs no second derivative, or on_failure='fallback' to take the plain "
-            f"gradient there.",
-            samples,
-        )
-    condition = float(taken.solution.condition.max()) if taken.solution.condition.numel() else math.nan
-    raise SingularCurvatureError(
-        f"{info.name}: the curvature plus λ = {strength:.3g} is singular (condition about {condition:.1e}) {where}. "
-        f"Increase the damping, for example damping=nlcore.Relative(0.1); a loss that does not change when all "
-        f"outputs shift always needs some.",
-        samples,
-    )
 
 
 def _unit(vectors: Tensor) -> Tensor:
