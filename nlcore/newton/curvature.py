@@ -13,7 +13,7 @@ from nlcore.errors import ConfigError, UnsupportedCurvatureError, nearest
 from nlcore.newton.adapt import LossInfo
 from nlcore.newton.assemble import Psd, Recipe, Scope, curved_step
 from nlcore.newton.batch import Batch
-from nlcore.newton.damping import Bounded, Damping, DampingMemory, Relative, check_damping, damping_strength
+from nlcore.newton.damping import Bounded, Damping, DampingMemory, Relative, check_damping, concise, damping_strength
 from nlcore.newton.derivatives import Derivatives, Kind
 from nlcore.newton.solve import Solution, Solver, solve_dense, solve_kernel
 from nlcore.newton.taken import CurvatureStep, capped
@@ -26,6 +26,9 @@ class Curvature(ABC):
 
     kind: ClassVar[Kind]
     damping: Damping
+
+    def __repr__(self) -> str:
+        return concise(self)
 
     @abstractmethod
     def check(self, info: LossInfo) -> None:
@@ -56,7 +59,7 @@ class Curvature(ABC):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Hessian(Curvature):
     """The mean of the samples' Hessians, Definition 1 of Newton Losses (arXiv 2410.19055).
 
@@ -141,7 +144,7 @@ class Hessian(Curvature):
         return curved_step(recipe, derivatives, batch, memory, wait=wait, definite=self.psd != "none")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class GaussNewton(Curvature):
     """The mean of the samples' Gauss–Newton matrices Jᵀ H_outer J, for losses that split.
 
@@ -201,7 +204,7 @@ class GaussNewton(Curvature):
         return curved_step(recipe, derivatives, batch, memory, wait=wait, definite=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class EmpiricalFisher(Curvature):
     """The second moment of the samples' gradients, Definition 2 of Newton Losses (arXiv 2410.19055).
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,7 +12,16 @@ from torch import Tensor
 from nlcore.errors import ConfigError
 from nlcore.newton.batch import Batch
 
-__all__ = ["Bounded", "Damping", "DampingMemory", "Relative", "amplification", "check_damping", "damping_strength"]
+__all__ = [
+    "Bounded",
+    "Damping",
+    "DampingMemory",
+    "Relative",
+    "amplification",
+    "check_damping",
+    "concise",
+    "damping_strength",
+]
 
 _FLOOR = 1e-12
 """Smallest λ of a relative damping, as a share of the largest entry of C: below it float64 cannot invert."""
@@ -48,7 +57,7 @@ class Relative:
             raise ConfigError(f"Relative(rho={self.rho!r}): ρ must be a positive finite number, for example 0.1.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Bounded:
     """The smallest relative damping that keeps the amplification of the samples' own curvature bounded.
 
@@ -78,6 +87,9 @@ class Bounded:
     quantile: float = 0.9
     per_sample_rho: float = 1e-2
     refresh: int = 5
+
+    def __repr__(self) -> str:
+        return concise(self)
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -180,6 +192,17 @@ def amplification(matrix: Tensor, blocks: Tensor, strengths: Tensor, batch: Batc
         norm = pushed.norm(dim=-1)
         vector = torch.einsum("nij,rnj->rni", rotated, pushed * inverse.unsqueeze(1))
     return batch.quantile((norm[:-1] / norm[-1].clamp(min=1)).mT, quantile)
+
+
+def concise(options: Any) -> str:
+    """Return the constructor call of a frozen set of options, without those that have their default."""
+    given = []
+    for option in fields(options):
+        default = option.default if option.default_factory is MISSING else option.default_factory()
+        value = getattr(options, option.name)
+        if default is MISSING or value != default:
+            given.append(f"{option.name}={value!r}")
+    return f"{type(options).__name__}({', '.join(given)})"
 
 
 def _is_number(value: object) -> bool:
