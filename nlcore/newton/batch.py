@@ -119,9 +119,9 @@ class Batch:
         scale = self.scale(blocks.shape[-1])
         return self.total(torch.einsum("n,nij->ij", self.weight, blocks)) * scale * scale.unsqueeze(-1)
 
-    def outputs(self, size: int) -> Tensor:
+    def outputs(self, size: int) -> Tensor | int:
         """Return how many of the m outputs count in some sample, []; at least one."""
-        return (self.scale(size) > 0).sum().clamp(min=1)
+        return size if self.keep is None else (self.scale(size) > 0).sum().clamp(min=1)
 
     def cleared(self, blocks: Tensor) -> Tensor:
         """Return [N, m, m] with zeros for padded outputs and for samples that do not count."""

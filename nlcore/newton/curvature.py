@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, get_args
 
 import torch
+from torch import Tensor
 
 from nlcore.errors import ConfigError, UnsupportedCurvatureError, nearest
 from nlcore.newton.adapt import LossInfo
@@ -257,40 +258,45 @@ class EmpiricalFisher(Curvature):
     ) -> CurvatureStep:
         """Return the damped natural-gradient direction of every sample.
 
-        The gradients are brought to a largest entry of one before their products are taken: those of 1e-25 have a
-        Gram matrix of exact zeros in float32, and those of 1e30 one of infinities.
+        The weighted gradients are brought to a largest entry of one before their products are taken: those of 1e-25
+        have a Gram matrix of exact zeros in float32, and those of 1e30 one of infinities.
         """
         size = derivatives.gradient.shape[1]
         gradient = derivatives.gradient.double()
-        counted = torch.where((batch.weight > 0).unsqueeze(-1), gradient, 0.0)
-        unit = batch.largest(counted.abs()).clamp(min=1e-150)
+        weigh = batch.weight.sqrt().unsqueeze(-1) * batch.scale(size)
+        root = gradient * weigh
+        unit = batch.largest(root.abs()).clamp(min=1e-150)
         if not isinstance(self.damping, Relative):
             unit = unit.clamp(min=math.sqrt(_number(self.damping)))
-        weigh = batch.weight.sqrt().unsqueeze(-1) * batch.scale(size)
-        root = counted / unit * weigh
-        diagonal = batch.total(root.square().sum(0))
+        root = root / unit
+        square = unit.square()
+        kernel = self.solver == "kernel" or (self.solver == "auto" and batch.keep is None and batch.count() < size)
+        matrix = None if kernel else batch.total(root.mT @ root)
+        diagonal = batch.total(root.square().sum(0)) if matrix is None else matrix.diagonal()
         mean_curvature = diagonal.sum() / batch.outputs(size)
         if isinstance(self.damping, Relative):
             strength = damping_strength(self.damping.rho, mean_curvature, diagonal.amax())
         else:
-            strength = _number(self.damping) / unit.square()
-        if self.solver == "kernel" or (self.solver == "auto" and batch.keep is None and batch.count() < size):
+            strength = _number(self.damping) / square
+        if matrix is not None:
+            matrix = batch.regular(matrix)
+            solution = solve_dense(matrix, strength, gradient / square, solver=self.solver, allow_indefinite=False)
+        elif batch.keep is None:
             rows, own = batch.gather(root)
-            solved = solve_kernel(rows, strength, None if batch.keep is None else gradient / unit)
-            direction, codes = solved.direction, solved.codes
-            if batch.keep is None:
-                direction, codes = torch.where(weigh > 0, direction[own] / weigh, 0.0), codes[own]
-            solution = Solution(direction, codes, solved.condition)
+            solution = solve_kernel(rows, strength)
+            direction = torch.where(weigh > 0, solution.direction[own] / (weigh * unit), 0.0)
+            solution = Solution(direction, solution.codes[own], solution.condition)
         else:
-            matrix = batch.regular(batch.total(root.mT @ root))
-            solution = solve_dense(matrix, strength, gradient / unit, solver=self.solver, allow_indefinite=False)
-        direction = batch.kept(solution.direction / unit)
+            solution = solve_kernel(batch.gather(root)[0], strength, gradient / square)
+        direction = batch.kept(solution.direction)
         if self.max_step is not None and isinstance(self.damping, Relative):
-            outputs = torch.full_like(unit, size) if batch.keep is None else batch.keep.sum(-1, keepdim=True)
-            direction = capped(direction, self.max_step * outputs.to(unit.dtype).sqrt())
-        return CurvatureStep(
-            replace(solution, direction=direction), strength * unit.square(), mean_curvature * unit.square()
-        )
+            direction = capped(direction, self.max_step * _root_of_outputs(batch, size))
+        return CurvatureStep(replace(solution, direction=direction), strength * square, mean_curvature * square)
+
+
+def _root_of_outputs(batch: Batch, size: int) -> Tensor | float:
+    """Return the square root of how many outputs a sample has: [] or [N, 1]."""
+    return math.sqrt(size) if batch.keep is None else batch.keep.sum(-1, keepdim=True).double().sqrt()
 
 
 def _number(damping: Damping) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any, Literal
 
@@ -207,3 +208,7 @@ class _Attach(torch.autograd.Function):
         (direction,) = ctx.saved_tensors
         shaped = incoming.reshape(-1, *[1] * (direction.ndim - 1))
         return (shaped * direction).to(ctx.dtype), None, None
+
+
+_Attach.forward.__signature__ = inspect.signature(_Attach.forward)  # type: ignore[attr-defined]
+"""Read anew by every call of `apply` otherwise, which takes longer than all that it does."""

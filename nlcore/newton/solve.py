@@ -65,7 +65,7 @@ def _cholesky(damped: Tensor, rhs: Tensor, allow_indefinite: bool) -> tuple[Tens
     ratio = _pivot_ratio(factor).square()
     definite = (info == 0) & (ratio > _SINGULAR)
     solution = torch.cholesky_solve(rhs, factor)
-    codes = torch.where(definite, _code(Result.ok, info), _code(Result.singular, info))
+    codes = (~definite).to(torch.int8) * Result.singular.value
     if not allow_indefinite:
         return solution, codes, 1 / ratio
     pivoted, pivots, _ = torch.linalg.lu_factor_ex(damped)
@@ -109,7 +109,7 @@ def solve_kernel(root: Tensor, strength: Tensor, gradient: Tensor | None = None)
         direction = (gradient - torch.cholesky_solve(root @ gradient.mT, factor).mT @ root) / strength
     largest = kernel.diagonal().sum() + strength
     regular = (info == 0) & (strength > _SINGULAR * largest)
-    codes = torch.where(regular, _code(Result.ok, info), _code(Result.singular, info))
+    codes = (~regular).to(torch.int8) * Result.singular.value
     return Solution(direction, codes.expand(direction.shape[:1]), largest / strength)
 
 
