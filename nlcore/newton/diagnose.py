@@ -2,23 +2,291 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from nlcore.errors import ContractError, NonFiniteError, ShapeError
+from nlcore.newton.adapt import LossInfo, check_inputs, evaluate, inspect_loss
+from nlcore.newton.checks import flat_mask, sample_weight
+from nlcore.newton.examine import Examination, examine
+from nlcore.newton.measure import RHOS
+from nlcore.newton.verdict import Evidence, Verdict, judge
 
 __all__ = ["Diagnosis", "diagnose"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """What was found; see `diagnose`."""
+    """What curvature will do for a loss; `print` it to read it.
 
-    verdict: str
+    "Further on" means at outputs that leave a tenth of the loss: where every network that learns has to come.
+
+    Attributes:
+        verdict: `"gain"`; `"per sample only"`, where one matrix for the batch would diverge; `"only a scale"`, where
+            bounding the gradients' lengths does it; `"nothing to gain"`; `"undecided"`, where training has to tell;
+            `"mend the loss first"`, where float32 gradients are wrong; `"opaque"`, without a second derivative.
+        reason: Why, in words.
+        use: Expressions to train with, the first one first; several where no figure decides between them.
+        loss: Name of the loss.
+        curvature: `"GaussNewton"`, `"Hessian"` (every sample's |H|), or `"EmpiricalFisher"`: what the figures are of.
+        samples: How many were looked at.
+        outputs: How many of each were looked at.
+        condition: Of the mean curvature off its null space.
+        flat_directions: Size of that null space.
+        own_condition: Median over the samples of the condition of their own matrices.
+        cosine: Between the gradient and the direction of the mean curvature at ρ = 0.01, mean over samples.
+        own_cosine: The same with each sample's own matrix.
+        cosine_further: `cosine` further on; NaN for an opaque loss, as all that needs a second derivative.
+        rho: The smallest damping that `Bounded` allows; infinity where every sample needs its own matrix.
+        rho_further: The same further on.
+        amplification: 90 % quantile over samples of ‖(C + λI)⁻¹H_i‖ / max(1, ‖H_i‖/‖C‖) at ρ = 1, .1, .01, .001.
+        amplification_further: The same further on.
+        loss_left: Share of the loss that is left there.
+        negative: Share of negative eigenvalues of the samples' Hessians.
+        gradient_ratio: Largest to median norm of the samples' gradients.
+        broken: Share of samples with a loss or gradient that is not finite even in float64.
+        float32_error: Largest relative error of a sample's float32 gradient; NaN where not compared.
+        float32_value_error: The same of its loss.
+        float32_wrong: Share of samples whose float32 gradient is off by more than 1 %.
+        float32_vanished: Share with a gradient of exactly zero in float32 alone.
+        float32_exploding: Share with one a hundred times too long in float32 alone.
+        float32_spread: How many times wider the outputs may become before float32 goes wrong; infinity where thirty
+            times did no harm.
+        notes: What else a reader should know of how the figures came about.
+        spectrum: The eigenvalues of the mean curvature, ascending.
+        gradient_norms: Of the samples.
+    """
+
+    verdict: Verdict
+    reason: str
+    use: tuple[str, ...]
+    loss: str
+    curvature: str
+    samples: int
+    outputs: int
+    condition: float
+    flat_directions: int
+    own_condition: float
+    cosine: float
+    own_cosine: float
+    cosine_further: float
+    rho: float
+    rho_further: float
+    amplification: tuple[float, ...]
+    amplification_further: tuple[float, ...]
+    loss_left: float
+    negative: float
+    gradient_ratio: float
+    broken: float
+    float32_error: float
+    float32_value_error: float
+    float32_wrong: float
+    float32_vanished: float
+    float32_exploding: float
+    float32_spread: float
+    notes: tuple[str, ...] = ()
+    spectrum: tuple[float, ...] = field(default=(), repr=False)
+    gradient_norms: tuple[float, ...] = field(default=(), repr=False)
+
+    def as_dict(self) -> dict[str, str | float | int | None]:
+        """Return the figures flat and JSON-able: `None` for what was not measured or is infinite.
+
+        Tuples are spread or joined: `amplification_1`, `amplification_0.1` …, `use` by " | ", `notes` by spaces; the
+        spectrum and the gradients are left to the object.
+        """
+        flat: dict[str, str | float | int | None] = {}
+        for name, value in vars(self).items():
+            if name.startswith("amplification"):
+                at = value or (math.nan,) * len(RHOS)
+                flat |= {f"{name}_{rho:g}": _finite(one) for rho, one in zip(RHOS, at, strict=True)}
+            elif name in {"use", "notes"}:
+                flat[name] = (" | " if name == "use" else " ").join(value)
+            elif name not in {"spectrum", "gradient_norms"}:
+                flat[name] = _finite(value)
+        return flat
+
+    def plot(self, path: str | Path) -> None:
+        """Draw the spectrum, the amplification with its limit, and the gradients' norms into a file.
+
+        Args:
+            path: Its ending says the format, as in `diagnosis.png`.
+
+        Raises:
+            ConfigError: matplotlib is not installed; the message says how to install it.
+        """
+        from nlcore.newton.picture import draw
+
+        draw(self, Path(path))
+
+    def __repr__(self) -> str:
+        return (
+            f"Diagnosis({self.verdict!r}, loss={self.loss!r}, condition={self.condition:.3g}, "
+            f"cosine={self.cosine:.3g}, use={self.use[0]!r})"
+        )
+
+    def __str__(self) -> str:
+        rows = [(name, text) for name, text in _rows(self) if text]
+        width = max(len(name) for name, _ in rows)
+        lines = [f"{self.loss}: {self.samples} samples of {self.outputs} outputs, {self.curvature}", ""]
+        lines += [f"  {name:<{width}}  {text}" for name, text in rows]
+        lines += ["", f"verdict: {self.verdict}", _wrapped(self.reason), "", "use:"]
+        lines += [f"  {'or ' if place else ''}{one}" for place, one in enumerate(self.use)]
+        if self.notes:
+            lines += ["", "notes:", *map(_wrapped, self.notes)]
+        return "\n".join(lines)
 
 
 def diagnose(
-    loss: Any, prediction: Tensor, target: Any, *, weight: Tensor | None = None, mask: Tensor | None = None
+    loss: Any,
+    prediction: Tensor,
+    target: Any,
+    *,
+    weight: Tensor | None = None,
+    mask: Tensor | None = None,
+    generator: torch.Generator | None = None,
 ) -> Diagnosis:
-    """Say before any training what curvature will do for a loss."""
-    raise NotImplementedError("The measurements follow.")
+    """Say before any training what curvature will do for a loss.
+
+    The verdict follows from the condition of the mean curvature, from how far its direction turns from the gradient,
+    from how much the samples' own curvature differs, and from float32 against float64. Curvature that is alike at the
+    start may not stay so: a simulator with drag has the same Jacobian for all samples while nothing moves. The figures
+    are therefore taken twice, at the prediction and further on: at outputs that each sample reaches by steps of its
+    own, without a network, until a tenth of its loss is left.
+
+    A loss with a Gauss–Newton split is judged by that matrix, one with two derivatives by every sample's |H|, any
+    other by its Fisher matrix alone. Of more than 256 outputs, 128 adjacent ones are looked at and the others held
+    fixed; of many samples, so many that their matrices take 8 MiB.
+
+    Args:
+        loss: An `AlgorithmicLoss`, or a callable `(prediction, target) -> [batch]`.
+        prediction: [batch, *event]: of the untrained network, or numbers of the size that it will give. Fifty samples
+            and more give steady figures.
+        target: Handed to the loss; floating-point tensors are also cast to float32 and float64.
+        weight: [batch], how much each sample counts.
+        mask: [batch, *event] bool, True at padded outputs.
+        generator: Random numbers of a stochastic loss; its state is not changed. Seeded with zero by default.
+
+    Returns:
+        The figures, a verdict and what to use.
+
+    Raises:
+        ContractError: Wrong shape, dtype or device; no sample.
+        NonFiniteError: The prediction, or all of the losses, are NaN or infinite.
+
+    Example:
+        >>> import torch, nlcore
+        >>> totals = nlcore.compose(lambda y: y.cumsum(-1))
+        >>> source = torch.Generator().manual_seed(0)
+        >>> numbers = torch.randn(50, 16, generator=source)
+        >>> found = nlcore.diagnose(totals, torch.zeros(50, 16), numbers.cumsum(-1))
+        >>> found.verdict, round(found.condition)
+        ('gain', 438)
+    """
+    info = inspect_loss(loss)
+    check_inputs(info, prediction, target)
+    if prediction.numel() == 0:
+        raise ShapeError(f"{info.name}: a diagnosis needs samples, and the prediction has shape {[*prediction.shape]}.")
+    flat_mask(info, prediction, mask)
+    weight = sample_weight(info, prediction, weight)
+    if not bool((torch.isfinite(weight) & (weight >= 0)).all()) or not bool((weight > 0).any()):
+        raise ContractError(f"{info.name}: weight must be finite, not negative, and positive for some sample.")
+    finite = torch.isfinite(prediction if mask is None else prediction.masked_fill(mask, 0.0)).flatten(1).all(1)
+    if not bool(finite.all()):
+        samples = [int(i) for i in (~finite).nonzero().flatten()]
+        raise NonFiniteError(f"{info.name}: the prediction is NaN or infinite in the samples {samples[:5]}.", samples)
+    state = _state(info, prediction, generator)
+    with torch.no_grad():
+        _check_call(info, prediction, target, mask, state)
+    return _told(info, examine(info, prediction.detach(), target, weight=weight, mask=mask, state=state))
+
+
+def _told(info: LossInfo, found: Examination) -> Diagnosis:
+    here, further, precision = found.here, found.further, found.precision
+    evidence = Evidence(
+        found.name, here, further, found.gradient_ratio, found.broken, precision, found.outputs == found.all_outputs
+    )
+    advice = judge(evidence)
+    known = found.name != "EmpiricalFisher"
+    return Diagnosis(
+        verdict=advice.verdict,
+        reason=advice.reason,
+        use=advice.use,
+        loss=info.name,
+        curvature=found.name,
+        samples=found.samples,
+        outputs=found.outputs,
+        condition=here.condition,
+        flat_directions=here.flat_directions,
+        own_condition=here.own_condition if known else math.nan,
+        cosine=here.cosine,
+        own_cosine=here.own_cosine if known else math.nan,
+        cosine_further=further.cosine if further else math.nan,
+        rho=here.rho if known else math.nan,
+        rho_further=further.rho if further else math.nan,
+        amplification=here.amplification if known else (),
+        amplification_further=further.amplification if further else (),
+        loss_left=found.loss_left,
+        negative=math.nan if here.negative is None else here.negative,
+        gradient_ratio=found.gradient_ratio,
+        broken=found.broken,
+        float32_error=precision.gradient_error if precision else math.nan,
+        float32_value_error=precision.value_error if precision else math.nan,
+        float32_wrong=precision.wrong if precision else math.nan,
+        float32_vanished=precision.vanished if precision else math.nan,
+        float32_exploding=precision.exploding if precision else math.nan,
+        float32_spread=found.spread,
+        notes=found.notes,
+        spectrum=here.spectrum,
+        gradient_norms=found.gradient_norms,
+    )
+
+
+def _state(info: LossInfo, prediction: Tensor, generator: torch.Generator | None) -> Tensor | None:
+    """Return where the random numbers begin, for a loss that uses any."""
+    if generator is not None:
+        return generator.get_state()
+    return torch.Generator(prediction.device).manual_seed(0).get_state() if info.traits.stochastic else None
+
+
+def _check_call(info: LossInfo, prediction: Tensor, target: Any, mask: Tensor | None, state: Tensor | None) -> None:
+    """Call the loss as the user would, so that what is wrong with the call is said by the loss itself."""
+    source = None
+    if state is not None:
+        source = torch.Generator(prediction.device)
+        source.set_state(state)
+    evaluate(info, prediction.detach(), target, source, mask)
+
+
+def _rows(found: Diagnosis) -> list[tuple[str, str]]:
+    """Return the figures in words, empty where there is none."""
+    flat = f", {found.flat_directions} flat directions left out" if found.flat_directions else ""
+    own = "" if math.isnan(found.own_condition) else f" (own matrices {found.own_condition:.3g})"
+    at = ", ".join(f"{rho:g}" for rho in RHOS)
+    further = "" if math.isnan(found.cosine_further) else f"; further on {found.cosine_further:.3f}"
+    of32 = f"{found.float32_wrong:.1%} of the gradients wrong, error at most {found.float32_error:.1e}"
+    wide = found.float32_spread
+    spread = f"; wrong at outputs {wide:g} times as wide" if 1 < wide < math.inf else ""
+    return [
+        ("condition of the mean curvature", f"{found.condition:.3g}{own}{flat}"),
+        ("cosine of direction and gradient", f"{found.cosine:.3f}{further}"),
+        (f"amplification at ρ = {at}", "  ".join(f"{a:.3g}" for a in found.amplification)),
+        ("  further on", "  ".join(f"{a:.3g}" for a in found.amplification_further)),
+        ("negative curvature", "" if math.isnan(found.negative) else f"{found.negative:.1%} of the eigenvalues"),
+        ("largest to median gradient", f"{found.gradient_ratio:.3g}"),
+        ("not finite", f"{found.broken:.1%} of the samples" if found.broken else ""),
+        ("float32 against float64", "" if math.isnan(found.float32_wrong) else of32 + spread),
+    ]
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
