@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nlcore.errors import ConfigError, DtypeError, ShapeError
-from nlcore.newton.batch import Batch
+from nlcore.newton.batch import Batch, Group, resolve_group
+from nlcore.newton.checks import finite_rows
 from nlcore.newton.curvature import EmpiricalFisher
 from nlcore.newton.damping import Damping, Relative
 from nlcore.newton.derivatives import Derivatives
@@ -26,6 +27,7 @@ def inject_fisher(
     reduction: Reduction = "mean",
     loss_scale: float = 1.0,
     max_step: float | None = 100.0,
+    process_group: Any = None,
 ) -> Tensor:
     """Return the prediction unchanged; on the way back its gradient becomes the damped Fisher direction.
 
@@ -41,6 +43,10 @@ def inject_fisher(
             accumulation steps, or `GradScaler.get_scale()`. The Fisher matrix is of the unscaled loss; the
             direction keeps the factor, so that unscaling and weighting stay right.
         max_step: See `EmpiricalFisher`.
+        process_group: The ranks over which the batch is spread: the Fisher matrix is that of the global batch, and
+            every rank must go backward. `None` is the default group where one is initialised, `False` keeps to this
+            process. The direction keeps the factor of its own rank's mean, as every gradient behind
+            `DistributedDataParallel` does.
 
     Raises:
         ConfigError: An option has a value it cannot take.
@@ -60,7 +66,8 @@ def inject_fisher(
         raise DtypeError(f"inject_fisher: the prediction must be a floating-point tensor, and is {got}.")
     if prediction.ndim == 0:
         raise ShapeError("inject_fisher: the prediction needs the batch in front, and has shape [].")
-    return _Inject.apply(prediction, fisher, reduction, float(loss_scale))  # type: ignore[no-any-return]
+    group = resolve_group(process_group)
+    return _Inject.apply(prediction, fisher, reduction, float(loss_scale), group)  # type: ignore[no-any-return]
 
 
 class InjectFisher(nn.Module):
@@ -71,6 +78,7 @@ class InjectFisher(nn.Module):
         reduction: How the loss behind it reduces over the batch.
         loss_scale: The factor on the loss; an attribute that may be set before every step.
         max_step: See `EmpiricalFisher`.
+        process_group: The ranks over which the batch is spread; see `inject_fisher`.
     """
 
     def __init__(
@@ -80,10 +88,12 @@ class InjectFisher(nn.Module):
         reduction: Reduction = "mean",
         loss_scale: float = 1.0,
         max_step: float | None = 100.0,
+        process_group: Any = None,
     ) -> None:
         super().__init__()
         _checked(damping, reduction, loss_scale, max_step)
         self.damping, self.reduction, self.loss_scale, self.max_step = damping, reduction, loss_scale, max_step
+        self.process_group = process_group
 
     def forward(self, prediction: Tensor) -> Tensor:
         """Return the prediction, [batch, *event], with a Fisher step attached to its gradient."""
@@ -93,6 +103,7 @@ class InjectFisher(nn.Module):
             reduction=self.reduction,
             loss_scale=self.loss_scale,
             max_step=self.max_step,
+            process_group=self.process_group,
         )
 
     def extra_repr(self) -> str:
@@ -112,24 +123,28 @@ class _Inject(torch.autograd.Function):
     """Identity forward; (F + λI)⁻¹g backward."""
 
     @staticmethod
-    def forward(prediction: Tensor, fisher: EmpiricalFisher, reduction: Reduction, loss_scale: float) -> Tensor:
+    def forward(
+        prediction: Tensor, fisher: EmpiricalFisher, reduction: Reduction, loss_scale: float, group: Group
+    ) -> Tensor:
         return prediction.view_as(prediction)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, EmpiricalFisher, Reduction, float], output: Tensor) -> None:
-        _, ctx.fisher, ctx.reduction, ctx.loss_scale = inputs
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, EmpiricalFisher, Reduction, float, Group], output: Tensor
+    ) -> None:
+        _, ctx.fisher, ctx.reduction, ctx.loss_scale, ctx.group = inputs
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
-        count = incoming.shape[0]
-        if incoming.numel() == 0:
-            return incoming, None, None, None
-        factor = ctx.loss_scale / (count if ctx.reduction == "mean" else 1)
-        gradient = incoming.reshape(count, -1).double() / factor
-        usable = torch.isfinite(gradient).all(-1)
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+        count, size = incoming.shape[0], math.prod(incoming.shape[1:])
+        if size == 0 or (count == 0 and ctx.group is None):
+            return incoming, None, None, None, None
+        factor = ctx.loss_scale / (max(1, count) if ctx.reduction == "mean" else 1)
+        gradient = incoming.reshape(count, size).double() / factor
+        usable = finite_rows(gradient)
         derivatives = Derivatives(gradient.new_zeros(count), torch.where(usable.unsqueeze(-1), gradient, 0.0))
-        step = ctx.fisher.step(None, derivatives, Batch(usable.double()))
+        step = ctx.fisher.step(None, derivatives, Batch(usable.double(), group=ctx.group))
         regular = (step.solution.codes == 0).unsqueeze(-1) & usable.unsqueeze(-1)
         direction = torch.where(regular, step.solution.direction, gradient) * factor
-        return direction.to(incoming.dtype).reshape(incoming.shape), None, None, None
+        return direction.to(incoming.dtype).reshape(incoming.shape), None, None, None, None
