@@ -110,12 +110,10 @@ def curved_step(
         solver=recipe.solver,
         allow_indefinite=not definite,
     )
-    solution = replace(solution, direction=batch.kept(solution.direction))
-    if recipe.max_ratio is not None and (own or per_sample is not None):
-        solution = _trusted(solution, batch, recipe.max_ratio, None if own else per_sample)
-    if recipe.normalize:
-        solution = _normalized(solution, batch)
-    solution = replace(solution, codes=torch.where(finite, solution.codes, Result.nonfinite.value))
+    codes = torch.where(finite, solution.codes, Result.nonfinite.value)
+    solution = replace(solution, direction=batch.kept(solution.direction), codes=codes)
+    trusted = recipe.max_ratio is not None and (own or per_sample is not None)
+    solution = _lengths(recipe, solution, batch, trusted=trusted, where=None if own else per_sample)
     return CurvatureStep(solution, strength, mean_curvature, negative, per_sample)
 
 
@@ -159,13 +157,34 @@ def _rho(
     return rho, per_sample
 
 
-def _trusted(solution: Solution, batch: Batch, max_ratio: float, where: Tensor | None) -> Solution:
-    """Shorten steps to `max_ratio` times the median step of the batch."""
-    median = batch.quantile(solution.direction.norm(dim=-1, keepdim=True), 0.5)
-    direction = capped(solution.direction, max_ratio * median)
-    if where is not None:
-        direction = torch.where(where, direction, solution.direction)
-    return replace(solution, direction=direction)
+def _lengths(
+    recipe: Recipe, solution: Solution, batch: Batch, *, trusted: bool, where: Tensor | None = None
+) -> Solution:
+    """Bring directions to the lengths that the options ask for.
+
+    Args:
+        recipe: The options.
+        solution: [N, m] directions.
+        batch: Which samples and outputs count.
+        trusted: Whether steps are shortened to `max_ratio` times the median step of the batch.
+        where: [] bool, whether they are after all; always when `None`.
+    """
+    if not (trusted or recipe.normalize):
+        return solution
+    finite = torch.isfinite(solution.direction).all(-1)
+    lost = ~finite & (solution.codes <= Result.indefinite.value)
+    codes = torch.where(lost, Result.nonfinite.value, solution.codes)
+    sound = codes <= Result.indefinite.value  # a failed direction is no measure for the others
+    direction = torch.where(sound.unsqueeze(-1), solution.direction, 0.0)
+    batch = replace(batch, weight=torch.where(sound, batch.weight, 0.0))
+    if trusted and recipe.max_ratio is not None:
+        median = batch.quantile(direction.norm(dim=-1, keepdim=True), 0.5)
+        shorter = capped(direction, recipe.max_ratio * median)
+        direction = shorter if where is None else torch.where(where, shorter, direction)
+    if recipe.normalize:  # a batch that is where it should be stays there
+        size = batch.root_mean_square(direction)
+        direction = direction / torch.where(size > 0, size, 1.0)
+    return replace(solution, direction=direction, codes=codes)
 
 
 def _fits(derivatives: Derivatives) -> bool:
@@ -252,17 +271,8 @@ def _matrix_free(recipe: Recipe, derivatives: Derivatives, batch: Batch, *, wait
     residual = None if solution.residual is None else solution.residual[mine]
     direction = batch.kept(solution.direction[mine])
     solution = replace(solution, direction=direction, codes=solution.codes[mine], residual=residual)
-    if own and recipe.max_ratio is not None:
-        solution = _trusted(solution, batch, recipe.max_ratio, None)
-    if recipe.normalize:
-        solution = _normalized(solution, batch)
+    solution = _lengths(recipe, solution, batch, trusted=own and recipe.max_ratio is not None)
     return CurvatureStep(solution, strength, mean_curvature)
-
-
-def _normalized(solution: Solution, batch: Batch) -> Solution:
-    """Bring the root mean square of the batch's directions to one; a batch that is where it should be stays there."""
-    size = batch.root_mean_square(solution.direction)
-    return replace(solution, direction=solution.direction / torch.where(size > 0, size, 1.0))
 
 
 def _trace(product: Callable[[Tensor], Tensor], size: int, like: Tensor) -> Tensor:

@@ -103,12 +103,13 @@ def solve_kernel(root: Tensor, strength: Tensor, gradient: Tensor | None = None)
     kernel = root @ root.mT
     damped = kernel + strength * torch.eye(root.shape[0], dtype=root.dtype, device=root.device)
     factor, info = torch.linalg.cholesky_ex(damped)
+    largest = kernel.diagonal().sum() + strength
     if gradient is None:
         direction = torch.cholesky_solve(root, factor)
+        regular = (info == 0) & (strength > 0) & (_pivot_ratio(factor).square() > _SINGULAR)
     else:
         direction = (gradient - torch.cholesky_solve(root @ gradient.mT, factor).mT @ root) / strength
-    largest = kernel.diagonal().sum() + strength
-    regular = (info == 0) & (strength > _SINGULAR * largest)
+        regular = (info == 0) & (strength > _SINGULAR * largest)
     codes = (~regular).to(torch.int8) * Result.singular.value
     return Solution(direction, codes.expand(direction.shape[:1]), largest / strength)
 
