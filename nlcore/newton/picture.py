@@ -22,7 +22,7 @@ def draw(diagnosis: Diagnosis, path: Path) -> None:
     """Draw three panels: spectrum, amplification against damping with its limit, norms of the gradients.
 
     Raises:
-        ConfigError: matplotlib is missing, or does not know the ending of the file's name.
+        ConfigError: matplotlib is missing or does not know the ending of the file's name, or the file cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,7 +41,10 @@ def draw(diagnosis: Diagnosis, path: Path) -> None:
     _dispersion(dispersion, diagnosis)
     _gradients(gradients, diagnosis)
     figure.suptitle(f"{diagnosis.loss}: {diagnosis.verdict}", fontsize=11)
-    figure.savefig(path, dpi=110)
+    try:
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise ConfigError(f"The picture cannot be written: {error}.") from error
 
 
 def _spectrum(axes: Any, diagnosis: Diagnosis) -> None:

@@ -25,4 +25,5 @@ COMMANDS: Mapping[str, CoreCommand] = {
     "list": CoreCommand("nlcore.cli.commands.listing", "list the algorithms that are installed"),
     "show": CoreCommand("nlcore.cli.commands.show", "describe one algorithm and its options"),
     "plugins": CoreCommand("nlcore.cli.commands.plugins", "list the plugins, and what is wrong with them"),
+    "diagnose": CoreCommand("nlcore.cli.commands.diagnose", "say what curvature will do for an algorithm"),
 }
