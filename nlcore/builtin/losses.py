@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nlcore.errors import ContractError, DtypeError, ShapeError
+from nlcore.errors import ContractError, DeviceError, DtypeError, ShapeError
 from nlcore.protocol import Traits
 
 __all__ = ["AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "SquaredError"]
@@ -30,7 +30,8 @@ class _Elementary:
         return prediction, target
 
     def _alike(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return the target in the prediction's dtype, after a check of its shape."""
+        """Return the target in the prediction's dtype, after a check of both."""
+        self._check_prediction(prediction)
         if not isinstance(target, Tensor) or prediction.shape != target.shape:
             got = list(target.shape) if isinstance(target, Tensor) else type(target).__name__
             raise ShapeError(
@@ -39,7 +40,24 @@ class _Elementary:
             )
         if not target.is_floating_point():
             raise DtypeError(f"{self._id}: the target must be of a floating-point dtype, and is {target.dtype}.")
+        self._check_device(prediction, target)
         return target.to(prediction.dtype)
+
+    def _check_prediction(self, prediction: Tensor) -> None:
+        if prediction.ndim != 2:
+            raise ShapeError(f"{self._id}: the prediction must be [batch, m], and has shape {list(prediction.shape)}.")
+        if not prediction.is_floating_point():
+            raise DtypeError(
+                f"{self._id}: the prediction must be of a floating-point dtype, and is {prediction.dtype}. "
+                f"Call prediction.float()."
+            )
+
+    def _check_device(self, prediction: Tensor, target: Tensor) -> None:
+        if target.device != prediction.device:
+            raise DeviceError(
+                f"{self._id}: the prediction is on {prediction.device} and the target on {target.device}. "
+                f"Move the target: target.to(prediction.device)."
+            )
 
 
 @dataclass(frozen=True)
@@ -145,14 +163,20 @@ class CrossEntropy(_Elementary):
         return prediction, torch.randint(5, (batch_size,), generator=generator, device=device)
 
     def _checked(self, prediction: Tensor, target: Tensor) -> Tensor:
+        self._check_prediction(prediction)
         if isinstance(target, Tensor) and target.dtype == torch.int64:
             if target.shape != prediction.shape[:1]:
                 raise ShapeError(
                     f"{self._id}: class indices need shape {list(prediction.shape[:1])}, one for each sample of a "
                     f"prediction of shape {list(prediction.shape)}, and have {list(target.shape)}."
                 )
+            self._check_device(prediction, target)
             classes = prediction.shape[-1]
-            if not torch.compiler.is_compiling() and bool(((target < 0) | (target >= classes)).any()):
+            if (
+                target.device.type != "meta"
+                and not torch.compiler.is_compiling()
+                and bool(((target < 0) | (target >= classes)).any())
+            ):
                 raise ContractError(
                     f"{self._id}: class indices must lie in 0 … {classes - 1}; the target's range is "
                     f"{int(target.min())} … {int(target.max())}."

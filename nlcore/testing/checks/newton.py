@@ -1,0 +1,133 @@
+"""The Newton step through the engine: finite, downhill, and the gradient for a large damping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from nlcore.errors import NlcoreError
+from nlcore.newton import (
+    Curvature,
+    EmpiricalFisher,
+    GaussNewton,
+    Hessian,
+    NewtonLoss,
+    NewtonStep,
+    Relative,
+    newton_step,
+)
+from nlcore.newton.damping import Damping
+from nlcore.testing.check import SOUND, check, fail
+from nlcore.testing.checks.comparison import compare
+from nlcore.testing.subject import BATCH, Subject
+
+__all__ = ["CHECKS"]
+
+_BEFORE = (
+    *SOUND,
+    "gradient.graph",
+    "gradient.supplied",
+    "hessian.order",
+    "hessian.differences",
+    "hessian.finite",
+    "hessian.symmetric",
+    "hessian.convex",
+    "gauss_newton.split",
+    "gauss_newton.convex",
+    "transforms.func",
+    "transforms.autograd",
+    "independence.samples",
+)
+
+
+def _trainable(subject: Subject) -> str:
+    return "" if subject.traits.order >= 1 or subject.supplies_gradient else "it has no gradient"
+
+
+def _curvatures(subject: Subject) -> Iterator[tuple[str, Callable[[Damping], Curvature]]]:
+    """Yield every curvature that the loss can supply."""
+    yield "EmpiricalFisher", lambda damping: EmpiricalFisher(damping=damping)
+    if subject.traits.order >= 2 or subject.supplies_hessian:
+        yield "Hessian", lambda damping: Hessian(damping=damping)
+    if subject.splits:
+        yield "GaussNewton", lambda damping: GaussNewton(damping=damping)
+
+
+def _step(subject: Subject, curvature: Curvature, *, seed: int = 0) -> NewtonStep:
+    prediction, target = subject.draw(BATCH, seed=seed)
+    try:
+        return newton_step(
+            subject.algorithm, prediction, target, curvature, generator=subject.generator(), process_group=False
+        )
+    except NlcoreError as error:
+        fail(f"{curvature} raised {type(error).__name__}: {error}", "Look at value and derivatives at the example.")
+
+
+@check("newton.finite", requires=_BEFORE, when=_trainable)
+def finite(subject: Subject) -> None:
+    """Every curvature gives a finite direction, for tiny and for huge damping."""
+    for name, make in _curvatures(subject):
+        for rho in (1e-6, 1.0, 1e6):
+            step = _step(subject, make(Relative(rho)))
+            if not bool(step.direction.isfinite().all()):
+                fail(f"{name}(Relative({rho:g})) gives a direction that is not finite", "Look at its derivatives.")
+
+
+@check("newton.descent", requires=("newton.finite",), when=_trainable)
+def descent(subject: Subject) -> None:
+    """Every curvature gives a direction along which the loss of each sample falls."""
+    for name, make in _curvatures(subject):
+        for seed in range(2):
+            step = _step(subject, make(Relative(0.1)), seed=seed)
+            g, d = (one.reshape(BATCH, -1).double() for one in (step.gradient, step.direction))
+            slope, length = (g * d).sum(1), g.norm(dim=1) * d.norm(dim=1)
+            wrong = slope < -1e-9 * length
+            if bool(wrong.any()):
+                sample = int(wrong.nonzero()[0])
+                cosine = float(slope[sample] / length[sample])
+                fail(
+                    f"the direction of {name} climbs for sample {sample}: cosine {cosine:.3g} with the gradient",
+                    "Look at traits.convex and at a supplied curvature.",
+                )
+
+
+@check("newton.limit", requires=("newton.finite",), when=_trainable)
+def limit(subject: Subject) -> None:
+    """For a large damping λ, λ times the direction is the gradient."""
+    for name, make in _curvatures(subject):
+        scale = float(_step(subject, make(Relative(1.0))).stats["mean_curvature"])
+        strength = 1e9 * max(scale, 1e-12)
+        step = _step(subject, make(strength))
+        compare(
+            subject,
+            step.direction * strength,
+            step.gradient,
+            f"with {name}(damping={strength:.3g}) λ times the direction is not the gradient",
+            "Look at the scale of its curvature.",
+            tolerance=1e-4 if subject.widest == torch.float64 else 1e-2,
+        )
+
+
+@check("newton.training", requires=("newton.finite",), when=_trainable)
+def training(subject: Subject) -> None:
+    """`NewtonLoss` reports the mean loss, and its backward pass hands the mean direction to a network."""
+    prediction, target = subject.draw(BATCH)
+    weight: Tensor = torch.ones((), dtype=prediction.dtype, device=prediction.device, requires_grad=True)
+    criterion = NewtonLoss(subject.algorithm, generator=subject.generator(), process_group=False)
+    output = prediction * weight
+    output.retain_grad()
+    loss = criterion(output, target)
+    loss.backward()
+    wanted = subject.value(prediction, target).mean()
+    compare(subject, loss.reshape(1), wanted.reshape(1), "NewtonLoss reports another value", "Return the loss itself.")
+    if output.grad is None or weight.grad is None or not bool(output.grad.isfinite().all()):
+        fail("no finite gradient reached the network", "Look at the derivatives of the loss.")
+    step = criterion.last_step
+    if step is not None:
+        what = "the network receives something else than the mean direction"
+        compare(subject, output.grad * BATCH, step.direction, what, "Look at the derivatives.", tolerance=1e-6)
+
+
+CHECKS = (finite, descent, limit, training)

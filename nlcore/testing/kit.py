@@ -1,0 +1,166 @@
+"""Runs the checks on an algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, final
+
+import torch
+
+from nlcore.errors import ConformanceError
+from nlcore.testing.check import Check, CheckFailedError, InconclusiveError
+from nlcore.testing.checks import CATALOGUE
+from nlcore.testing.report import Outcome, Report, Status
+from nlcore.testing.subject import Subject
+
+__all__ = ["NOTHING", "BoundCheck", "Kit", "algorithm_checks", "check_algorithm"]
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+_DTYPES = (torch.float32, torch.float64)
+
+
+@final
+class Kit:
+    """All checks of one algorithm; each runs once, and first those it builds on.
+
+    Args:
+        subject: The algorithm.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self._checks = {one.name: one for one in CATALOGUE}
+        self._outcomes: dict[str, Outcome] = {}
+
+    def outcome(self, name: str) -> Outcome:
+        """Return how a check ends, running it when nobody has asked for it yet."""
+        if name not in self._outcomes:
+            self._outcomes[name] = self._run(self._checks[name])
+        return self._outcomes[name]
+
+    def report(self) -> Report:
+        """Run what has not run yet."""
+        return Report(self.subject.name, tuple(self.outcome(name) for name in self._checks))
+
+    def _run(self, check: Check) -> Outcome:
+        ends = [self.outcome(name) for name in check.requires]
+        broken = [one.name for one in ends if one.status in (Status.FAILED, Status.BLOCKED)]
+        if broken:
+            return Outcome(check.name, Status.BLOCKED, f"builds on {', '.join(dict.fromkeys(broken))}")
+        try:
+            if reason := check.condition(self.subject):
+                return Outcome(check.name, Status.SKIPPED, reason)
+            check.run(self.subject)
+        except CheckFailedError as finding:
+            return Outcome(check.name, Status.FAILED, str(finding))
+        except InconclusiveError as reason:
+            return Outcome(check.name, Status.SKIPPED, f"could not tell: {reason}")
+        return Outcome(check.name, Status.PASSED)
+
+
+@final
+class BoundCheck:
+    """A check of one algorithm, to be called: `check()` raises `ConformanceError` or returns its outcome.
+
+    Attributes:
+        name: `group.name`.
+        summary: What it asks for.
+        algorithm: What is checked.
+    """
+
+    def __init__(self, check: Check, kit: Kit) -> None:
+        self._kit = kit
+        self.name, self.summary = check.name, check.summary
+        self.algorithm = kit.subject.algorithm
+
+    @property
+    def group(self) -> str:
+        """The part of the name before the dot."""
+        return self.name.partition(".")[0]
+
+    def __call__(self) -> Outcome:
+        """Run the check, after those it builds on.
+
+        Returns:
+            How it ended, unless it failed: passed, skipped, or blocked.
+
+        Raises:
+            ConformanceError: What was found, and what to do.
+        """
+        outcome = self._kit.outcome(self.name)
+        if outcome.status is Status.FAILED:
+            raise ConformanceError(f"{self._kit.subject.name} fails {self.name}: {outcome.message}")
+        return outcome
+
+    def __repr__(self) -> str:
+        return f"{self._kit.subject.name}-{self.name}"
+
+
+def algorithm_checks(algorithm: Any, **about: Any) -> list[BoundCheck]:
+    """Return the checks that apply to an algorithm, by its traits and capabilities.
+
+    Args:
+        algorithm: An `AlgorithmicLoss`.
+        **about: As for `check_algorithm`: config, options, dtypes, device, seed.
+
+    Returns:
+        Each with `name`, `group`, `summary`; a call runs it.
+    """
+    kit = Kit(Subject(algorithm, **about))
+    return [BoundCheck(one, kit) for one in CATALOGUE if not _inapplicable(one, kit.subject)]
+
+
+def check_algorithm(
+    algorithm: Any,
+    *,
+    expected_failures: Mapping[str, str] = NOTHING,
+    config: type[Any] | None = None,
+    factory: Callable[..., Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    dtypes: Sequence[torch.dtype] = _DTYPES,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    raise_on_failure: bool = True,
+) -> Report:
+    """Run every check that applies to an algorithm, on the examples that it makes itself.
+
+    Args:
+        algorithm: An `AlgorithmicLoss`.
+        expected_failures: Checks that are known to fail, each with the reason. They are strict: one that passes is a
+            failure.
+        config: The class of its options; without it those checks are left out.
+        factory: What takes the options, if it is not the class of the algorithm.
+        options: The options that the algorithm was made with, where they are not the defaults.
+        dtypes: In which it is to work; derivatives are checked in the widest, float64 if you can.
+        device: Where the examples are made.
+        seed: Of the examples.
+        raise_on_failure: Whether to raise; else look at `report.failed`.
+
+    Returns:
+        The outcome of every check.
+
+    Raises:
+        ConformanceError: A check failed. The message names each, with the values and what to do.
+        ConfigError: `expected_failures` names no check, or gives no reason.
+
+    Example:
+        >>> from nlcore.builtin.losses import SquaredError
+        >>> check_algorithm(SquaredError()).ok
+        True
+    """
+    subject = Subject(
+        algorithm, config=config, factory=factory, options=options, dtypes=dtypes, device=device, seed=seed
+    )
+    report = Kit(subject).report().announced(expected_failures)
+    if raise_on_failure:
+        report.raise_for_failures()
+    return report
+
+
+def _inapplicable(check: Check, subject: Subject) -> str:
+    try:
+        return check.condition(subject)
+    except Exception:
+        return ""  # A loss without an example is told so when the check runs.

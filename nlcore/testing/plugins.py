@@ -1,0 +1,191 @@
+"""Checks every algorithm of a plugin, from what it registers and without a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import MappingProxyType, ModuleType
+from typing import Any, Literal, Protocol, get_args, get_origin
+
+from nlcore.errors import ConfigError, NlcoreError
+from nlcore.testing.kit import NOTHING, Kit
+from nlcore.testing.report import Outcome, PluginReport, Report, Status
+from nlcore.testing.subject import Subject
+
+__all__ = ["Case", "Specification", "cases", "check_plugin"]
+
+_NO_FAILURES: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+_NO_OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({})
+
+
+class Specification(Protocol):
+    """The part of an `nlcore.plugin.AlgorithmSpec` that the kit reads."""
+
+    @property
+    def id(self) -> str:
+        """`namespace/name-vN`."""
+        ...
+
+    @property
+    def factory(self) -> str:
+        """`"module:attribute"`."""
+        ...
+
+    @property
+    def config(self) -> str | None:
+        """`"module:Class"`."""
+        ...
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One configuration of an algorithm.
+
+    Attributes:
+        specification: What the plugin registers.
+        options: Those that differ from the defaults.
+    """
+
+    specification: Specification
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The id, and the options as nlcore.make takes them."""
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        return f"{self.specification.id}({options})" if options else self.specification.id
+
+    def subject(self) -> Subject:
+        """Make the algorithm.
+
+        Raises:
+            Exception: Whatever its module or its constructor raises.
+        """
+        factory: Callable[..., Any] = _resolved(self.specification.factory)
+        config = None if self.specification.config is None else _resolved(self.specification.config)
+        values: dict[str, Any] = dict(self.options)
+        if config is not None:
+            settings = config(**self.options)
+            values = {name: getattr(settings, name) for name in type(settings).model_fields}
+        return Subject(
+            factory(**values),
+            config=config,
+            factory=factory,
+            options=self.options,
+            name=self.name,
+            summary=self.specification.summary,
+        )
+
+    def report(self) -> Report:
+        """Run all checks; one that cannot be made fails `plugin.makes`."""
+        try:
+            subject = self.subject()
+        except Exception as error:
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return Report(self.name, (Outcome("plugin.makes", Status.FAILED, f"it cannot be made: {what}"),))
+        report = Kit(subject).report()
+        return Report(self.name, (Outcome("plugin.makes", Status.PASSED), *report.outcomes))
+
+
+def cases(
+    specification: Specification,
+    options: Sequence[Mapping[str, Any]] = (),
+    *,
+    every_choice: bool = False,
+) -> list[Case]:
+    """Return the configurations to check.
+
+    Args:
+        specification: The algorithm.
+        options: Configurations; the defaults when there are none.
+        every_choice: Whether to add one configuration for each further value of an option that is a choice among
+            some, or True and False.
+    """
+    found = [Case(specification, dict(one)) for one in options] or [Case(specification)]
+    if every_choice and specification.config is not None:
+        base = found[0].options
+        found += [Case(specification, {**base, name: value}) for name, value in _choices(specification.config, base)]
+    return found
+
+
+def check_plugin(
+    plugin: str | ModuleType | Iterable[Specification],
+    *,
+    expected_failures: Mapping[str, Mapping[str, str]] = _NO_FAILURES,
+    options: Mapping[str, Sequence[Mapping[str, Any]]] = _NO_OPTIONS,
+    every_choice: bool = True,
+    raise_on_failure: bool = True,
+) -> PluginReport:
+    """Run every check on every algorithm of a plugin.
+
+    Args:
+        plugin: The module that the plugin's entry point names, or its name, as in `"my_plugin._plugin"`; or the
+            specifications themselves.
+        expected_failures: For an id, the checks that are known to fail with the reasons; strict.
+        options: For an id, the configurations to check; the defaults for an id that is not named.
+        every_choice: Whether each value of an option that is a choice among some is checked too.
+        raise_on_failure: Whether to raise; else look at the reports.
+
+    Returns:
+        One report for each configuration.
+
+    Raises:
+        ConformanceError: A check failed.
+        ConfigError: The plugin registers nothing, or an id is none of it.
+    """
+    specifications = list(_specifications(plugin))
+    ids = [one.id for one in specifications]
+    for given in (*expected_failures, *options):
+        if given not in ids:
+            raise ConfigError(f"{given!r} is no algorithm of the plugin, which has {', '.join(ids)}.")
+    reports = []
+    for one in specifications:
+        announced = expected_failures.get(one.id, NOTHING)
+        for case in cases(one, options.get(one.id, ()), every_choice=every_choice):
+            report = case.report()
+            reports.append(report if report.failed == ("plugin.makes",) else report.announced(announced))
+    found = PluginReport(tuple(reports))
+    if raise_on_failure:
+        found.raise_for_failures()
+    return found
+
+
+def _specifications(plugin: str | ModuleType | Iterable[Specification]) -> Iterator[Specification]:
+    if isinstance(plugin, str):
+        plugin = import_module(plugin)
+    if not isinstance(plugin, ModuleType):
+        yield from plugin
+        return
+    hook = getattr(plugin, "nlcore_algorithms", None)
+    if hook is None:
+        raise ConfigError(
+            f"{plugin.__name__} has no function nlcore_algorithms. Name the module that the entry point names."
+        )
+    yield from hook()
+
+
+def _resolved(reference: str) -> Any:
+    module, _, attribute = reference.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _choices(reference: str, base: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each option that is a choice with each of its values but the default."""
+    try:
+        fields: dict[str, Any] = _resolved(reference).model_fields
+    except (ImportError, AttributeError, NlcoreError):
+        return  # told when the algorithm is made
+    for name, one in fields.items():
+        annotation = one.annotation
+        if get_origin(annotation) is Literal:
+            values: tuple[Any, ...] = get_args(annotation)
+        else:
+            values = (True, False) if annotation is bool else ()
+        current = base.get(name, one.get_default(call_default_factory=True))
+        yield from ((name, value) for value in values if value != current)

@@ -1,0 +1,82 @@
+"""The checks as parametrised tests; pytest is imported when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from nlcore.errors import ConformanceError
+from nlcore.testing.check import Check
+from nlcore.testing.checks import CATALOGUE
+from nlcore.testing.kit import NOTHING, BoundCheck, Kit, algorithm_checks
+from nlcore.testing.plugins import Case
+from nlcore.testing.report import Status, known_names
+from nlcore.testing.subject import Subject
+
+__all__ = ["parametrize_with_checks"]
+
+ExpectedFailures: TypeAlias = Mapping[str, str] | Callable[[Any], Mapping[str, str]]
+
+
+def parametrize_with_checks(algorithms: Iterable[Any], *, expected_failures: ExpectedFailures = NOTHING) -> Any:
+    """Return a pytest decorator that runs every check on every algorithm, each as a test of its own.
+
+    Args:
+        algorithms: Instances, or `nlcore.testing.Case`s, which know the options too.
+        expected_failures: For each check that is known to fail the reason; or a function that returns them for an
+            algorithm. They become strict xfails: one that passes is a failure.
+
+    Returns:
+        A decorator for a test with the one argument `check`.
+
+    Raises:
+        ConfigError: `expected_failures` names no check, or gives no reason.
+
+    Example:
+        >>> from nlcore.builtin.losses import SquaredError
+        >>> @parametrize_with_checks([SquaredError()])
+        ... def test_conforms(check):
+        ...     check()
+    """
+    import pytest
+
+    names = [one.name for one in CATALOGUE]
+    parameters = []
+    for algorithm in algorithms:
+        announced = expected_failures(algorithm) if callable(expected_failures) else expected_failures
+        known_names(announced, names)
+        for check in _checks(algorithm):
+            marks = []
+            if check.name in announced:
+                marks = [pytest.mark.xfail(reason=announced[check.name], strict=True, raises=ConformanceError)]
+            parameters.append(pytest.param(_Test(check), id=repr(check), marks=marks))
+    return pytest.mark.parametrize("check", parameters)
+
+
+class _Test:
+    """A check that tells pytest when it was not run."""
+
+    def __init__(self, check: BoundCheck) -> None:
+        self._check = check
+        self.name, self.summary, self.group, self.algorithm = check.name, check.summary, check.group, check.algorithm
+
+    def __call__(self) -> None:
+        import pytest
+
+        outcome = self._check()
+        if outcome.status in (Status.BLOCKED, Status.SKIPPED):
+            pytest.skip(outcome.message)
+
+    def __repr__(self) -> str:
+        return repr(self._check)
+
+
+def _checks(algorithm: Any) -> list[BoundCheck]:
+    if not isinstance(algorithm, Case):
+        return algorithm_checks(algorithm)
+    kit = Kit(algorithm.subject())
+    return [BoundCheck(one, kit) for one in CATALOGUE if not _condition(one, kit.subject)]
+
+
+def _condition(check: Check, subject: Subject) -> str:
+    return check.condition(subject)
