@@ -31,7 +31,7 @@ _PROBES = 16
 """Random signs for that estimate (Hutchinson 1989)."""
 
 _ITERATIONS = 500
-"""Most products of a conjugate-gradient solve."""
+"""Most products of a conjugate-gradient solve; few outputs take fewer, since m suffice but for rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def _rho(
         return damping.rho, None
     if not isinstance(damping, Bounded) or blocks is None:
         return 0.0, None
-    if memory is not None and memory.age > 0 and not torch.compiler.is_compiling():
+    if memory is not None and memory.age > 0:
         memory.age = (memory.age + 1) % damping.refresh
         return memory.rho, memory.per_sample
     rho = bounded_rho(damping, matrix, blocks, mean_curvature, batch)
@@ -265,7 +265,7 @@ def _matrix_free(recipe: Recipe, derivatives: Derivatives, batch: Batch, *, wait
         strength,
         rows,
         tolerance=1e-5 if derivatives.gradient.dtype == torch.float32 else 1e-10,
-        max_iterations=_ITERATIONS,
+        max_iterations=min(_ITERATIONS, 4 * gradient.shape[1] + 10),
         wait=wait,
     )
     residual = None if solution.residual is None else solution.residual[mine]

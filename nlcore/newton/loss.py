@@ -113,7 +113,8 @@ class NewtonLoss(nn.Module):
             return self._reduce(self._plain(prediction, target, mask), prediction, weight, mask)
         if self._rho.device != prediction.device:
             self.to(prediction.device)
-        memory = DampingMemory(self._rho, self._per_sample, self._age)
+        compiling = torch.compiler.is_compiling()  # a compiled step looks anew every time: its graph has no age
+        memory = None if compiling else DampingMemory(self._rho, self._per_sample, self._age)
         step = take_step(
             self._info,
             prediction,
@@ -127,7 +128,8 @@ class NewtonLoss(nn.Module):
             process_group=self.process_group,
             memory=memory,
         )
-        self._age = memory.age
+        if memory is not None:
+            self._age = memory.age
         self.last_step = step
         value = step.value
         if self.value == "newton":
