@@ -6,9 +6,11 @@ import argparse
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from nlcore.cli.options import Option, options_of, python_call
 from nlcore.cli.output import print_json, table, width
+from nlcore.errors import NlcoreError
 from nlcore.registry import AlgorithmSpec, PluginRecord, default
 
 __all__ = ["add_arguments", "run"]
@@ -18,12 +20,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument("id", help="namespace/name or namespace/name-vN, as in: nlcore show sorting/neuralsort")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        type=Path,
+        help="draw its relaxation and its gradient along one moving output into a .png, .svg or .pdf",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what is known about an algorithm, without importing it."""
+    """Print what is known about an algorithm, without importing it; with `--plot` import and draw it."""
     registry = default.registry
     spec = registry.spec(arguments.id)
+    if arguments.plot is not None:
+        _plot(spec, arguments.plot)
+        return 0
     record = registry.plugin(spec.namespace)
     options = options_of(registry.config(spec.id))
     if arguments.json:
@@ -39,6 +50,17 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print_text(spec, record, options)
     return 0
+
+
+def _plot(spec: AlgorithmSpec, file: Path) -> None:
+    from nlcore.pictures import check_drawing, draw, sweep
+
+    format = file.suffix.lstrip(".").lower()
+    check_drawing(format)
+    try:
+        file.write_bytes(draw(sweep(default.registry.make(spec.id)), title=spec.id, format=format))
+    except OSError as error:
+        raise NlcoreError(f"cannot write {str(file)!r}: {error.strerror or error}.") from error
 
 
 def _print_text(spec: AlgorithmSpec, record: PluginRecord, options: Sequence[Option]) -> None:
