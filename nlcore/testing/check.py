@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
@@ -77,13 +78,22 @@ class Check:
         except (CheckFailedError, InconclusiveError):
             raise
         except Exception as error:
-            text = " ".join(str(error).split())
-            raise CheckFailedError(f"the algorithm raised {type(error).__name__}: {text}") from error
+            raise CheckFailedError(_raised(error)) from error
         finally:
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(grad)
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
+
+
+def _raised(error: Exception) -> str:
+    """Return what the algorithm raised at an input of its own, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    text = " ".join(str(error).split())
+    return (
+        f"an input made by its example() raised {type(error).__name__}: {text.rstrip('.')}{where}. It must work there."
+    )
 
 
 def check(

@@ -156,16 +156,15 @@ def check_plugin(
     return found
 
 
-def _specifications(plugin: str | ModuleType | Iterable[Specification]) -> Iterator[Specification]:
-    if isinstance(plugin, str):
-        plugin = import_module(plugin)
-    if not isinstance(plugin, ModuleType):
-        yield from plugin
+def _specifications(plugin: Any) -> Iterator[Specification]:
+    module = import_module(plugin) if isinstance(plugin, str) else plugin
+    if not isinstance(module, ModuleType):
+        yield from module
         return
-    hook = getattr(plugin, "nlcore_algorithms", None)
+    hook = getattr(module, "nlcore_algorithms", None)
     if hook is None:
         raise ConfigError(
-            f"{plugin.__name__} has no function nlcore_algorithms. Name the module that the entry point names."
+            f"{module.__name__} has no function nlcore_algorithms. Name the module that the entry point names."
         )
     yield from hook()
 

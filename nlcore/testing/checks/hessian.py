@@ -43,7 +43,7 @@ def order(subject: Subject) -> None:
     )
 
 
-@check("hessian.differences", requires=(*_BEFORE, "hessian.order"), when=_twice)
+@check("hessian.differences", requires=(*_BEFORE, "hessian.order", "hessian.finite"), when=_twice)
 def differences(subject: Subject) -> None:
     """The Hessian, supplied or by autograd, equals central differences of the gradient."""
     if subject.supplies_hessian and subject.traits.stochastic:

@@ -41,7 +41,7 @@ def copied(subject: Subject) -> None:
 def shown(subject: Subject) -> None:
     """`repr` names the class and the options, and no address in memory."""
     text = repr(subject.algorithm)
-    if " at 0x" in text:
+    if f"{type(subject.algorithm).__name__} object at 0x" in text:
         fail(f"repr is {text!r}", "Make the class a dataclass, or define __repr__ with the options.")
     fields: dict[str, Any] = getattr(subject.config, "model_fields", {})
     missing = [name for name in fields if f"{name}=" not in text]

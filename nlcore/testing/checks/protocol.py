@@ -30,7 +30,7 @@ def traits(subject: Subject) -> None:
     """`traits` is an `nlcore.Traits` with values that exist, the same at every look."""
     found = subject.algorithm.traits
     if not isinstance(found, Traits):
-        fail(f"traits is {found!r}", "Return an nlcore.Traits.")
+        fail(f"traits is {found!r}", "Return an nlcore.Traits, whose fields all have defaults.")
     if subject.algorithm.traits != found:
         fail(f"traits changes between two looks, from {found}", "Return the same traits for the life of the object.")
     choices = get_args(get_type_hints(Traits)["transforms"])

@@ -58,7 +58,7 @@ def value(subject: Subject) -> None:
                 )
 
 
-@check("shape.empty_batch", requires=(*BASE, "purity.inputs"))
+@check("shape.empty_batch", requires=(*BASE, "purity.inputs", "purity.settings"))
 def empty_batch(subject: Subject) -> None:
     """A batch of 0 gives a value of shape [0], and a gradient where there is one."""
     prediction, target = subject.draw(0)
