@@ -9,7 +9,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 from nlcore.cli.commands import COMMANDS
@@ -58,10 +57,10 @@ def _dispatch(words: Sequence[str]) -> int:
         print(f"nlcore {core_version()}")
         return _OK
     if first in COMMANDS:
-        module = import_module(COMMANDS[first].module)
-        parser = argparse.ArgumentParser(prog=f"nlcore {first}", description=f"{COMMANDS[first].help}.".capitalize())
-        module.add_arguments(parser)
-        return _run(parser, words[1:], module.run)
+        from nlcore.cli.parsers import core_command
+
+        parser, run = core_command(first)
+        return _run(parser, words[1:], run)
     return _dispatch_to_plugin(first, words[1:])
 
 

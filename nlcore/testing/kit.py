@@ -14,7 +14,7 @@ from nlcore.testing.checks import CATALOGUE
 from nlcore.testing.report import Outcome, Report, Status
 from nlcore.testing.subject import Subject
 
-__all__ = ["NOTHING", "BoundCheck", "Kit", "algorithm_checks", "check_algorithm"]
+__all__ = ["NOTHING", "BoundCheck", "Kit", "algorithm_checks", "check_algorithm", "inapplicable"]
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -45,18 +45,18 @@ class Kit:
         return Report(self.subject.name, tuple(self.outcome(name) for name in self._checks))
 
     def _run(self, check: Check) -> Outcome:
+        if reason := inapplicable(check, self.subject):
+            return Outcome(check.name, Status.SKIPPED, reason)
         ends = [self.outcome(name) for name in check.requires]
         broken = [one.name for one in ends if one.status in (Status.FAILED, Status.BLOCKED)]
         if broken:
             return Outcome(check.name, Status.BLOCKED, f"builds on {', '.join(dict.fromkeys(broken))}")
         try:
-            if reason := check.condition(self.subject):
-                return Outcome(check.name, Status.SKIPPED, reason)
             check.run(self.subject)
         except CheckFailedError as finding:
             return Outcome(check.name, Status.FAILED, str(finding))
-        except InconclusiveError as reason:
-            return Outcome(check.name, Status.SKIPPED, f"could not tell: {reason}")
+        except InconclusiveError as cause:
+            return Outcome(check.name, Status.SKIPPED, f"could not tell: {cause}")
         return Outcome(check.name, Status.PASSED)
 
 
@@ -109,7 +109,7 @@ def algorithm_checks(algorithm: Any, **about: Any) -> list[BoundCheck]:
         Each with `name`, `group`, `summary`; a call runs it.
     """
     kit = Kit(Subject(algorithm, **about))
-    return [BoundCheck(one, kit) for one in CATALOGUE if not _inapplicable(one, kit.subject)]
+    return [BoundCheck(one, kit) for one in CATALOGUE if not inapplicable(one, kit.subject)]
 
 
 def check_algorithm(
@@ -159,7 +159,8 @@ def check_algorithm(
     return report
 
 
-def _inapplicable(check: Check, subject: Subject) -> str:
+def inapplicable(check: Check, subject: Subject) -> str:
+    """Return why a check does not apply, as far as the traits can tell, or an empty text."""
     try:
         return check.condition(subject)
     except Exception:

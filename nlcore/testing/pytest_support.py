@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from nlcore.errors import ConformanceError
-from nlcore.testing.check import Check
 from nlcore.testing.checks import CATALOGUE
-from nlcore.testing.kit import NOTHING, BoundCheck, Kit, algorithm_checks
+from nlcore.testing.kit import NOTHING, BoundCheck, Kit, algorithm_checks, inapplicable
 from nlcore.testing.plugins import Case
 from nlcore.testing.report import Status, known_names
-from nlcore.testing.subject import Subject
 
 __all__ = ["parametrize_with_checks"]
 
@@ -75,8 +73,4 @@ def _checks(algorithm: Any) -> list[BoundCheck]:
     if not isinstance(algorithm, Case):
         return algorithm_checks(algorithm)
     kit = Kit(algorithm.subject())
-    return [BoundCheck(one, kit) for one in CATALOGUE if not _condition(one, kit.subject)]
-
-
-def _condition(check: Check, subject: Subject) -> str:
-    return check.condition(subject)
+    return [BoundCheck(one, kit) for one in CATALOGUE if not inapplicable(one, kit.subject)]

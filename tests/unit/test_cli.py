@@ -226,7 +226,7 @@ class TestFirstWord:
         good.add("y", COMMANDS.format(body="subparsers.add_parser('train', help='train a network')"))
         code, out, err = run(*words)
         assert (code, err) == (0, "")
-        for word in ("usage: nlcore", "  list     list the algorithms", "  show ", "  plugins "):
+        for word in ("usage: nlcore", "  list        list the algorithms", "  show ", "  plugins "):
             assert word in out
         assert "commands of plugins:\n  train  train a network  [nlcore-x-y 1.0]" in out
 

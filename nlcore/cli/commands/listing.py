@@ -7,12 +7,19 @@ import argparse
 from nlcore.cli.output import print_json, table
 from nlcore.registry import default
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["EXAMPLES", "add_arguments", "run"]
+
+EXAMPLES = (
+    ("nlcore list", "everything that is installed"),
+    ("nlcore list sorting", "one namespace"),
+    ("nlcore list --ids", "the ids alone, for a script"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument("namespace", nargs="?", help="only those of one namespace, as in: nlcore list sorting")
+    parser.add_argument("--ids", action="store_true", help="print the ids alone, one a line")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -31,6 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
                 for spec in specs
             ]
         )
+    elif arguments.ids:
+        for spec in specs:
+            print(spec.id)
     elif specs:
         rows = [(spec.id, f"(deprecated) {spec.summary}" if spec.deprecated else spec.summary) for spec in specs]
         print(table(("id", "summary"), rows))

@@ -12,7 +12,12 @@ from nlcore.cli.output import print_json, table, width
 from nlcore.registry import PluginRecord, default
 from nlcore.registry.lookup import withheld
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["EXAMPLES", "add_arguments", "run"]
+
+EXAMPLES = (
+    ("nlcore plugins", "all plugins and how long each took to load"),
+    ("nlcore plugins --errors", "what is wrong, where, and what to do"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,12 @@ from nlcore.cli.output import print_json, table, width
 from nlcore.errors import NlcoreError
 from nlcore.registry import AlgorithmSpec, PluginRecord, default
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["EXAMPLES", "add_arguments", "run"]
+
+EXAMPLES = (
+    ("nlcore show sorting/neuralsort", "the newest version"),
+    ("nlcore show sorting/neuralsort-v1 --json", "for a program"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

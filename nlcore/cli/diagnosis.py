@@ -1,0 +1,177 @@
+"""Looks at the installation from its metadata: versions, plugins, requirements, settings."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from nlcore.errors import nearest
+from nlcore.registry import PluginRecord, PluginState, Registry
+from nlcore.registry.discovery import Settings
+from nlcore.registry.distributions import UNKNOWN_VERSION, core_version, normalised
+from nlcore.registry.hooks import GROUP_PREFIX
+from nlcore.registry.lookup import withheld
+from nlcore.registry.requirements import unmet_requirement
+
+__all__ = ["Finding", "diagnosis"]
+
+Level: TypeAlias = Literal["ok", "note", "wrong"]
+_NEEDED = ("torch", "pluggy", "pydantic")
+_OLDEST_PYTHON = (3, 11)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's report.
+
+    Attributes:
+        level: `"ok"`, `"note"` for what may be meant, `"wrong"` for what has to be mended.
+        subject: What was looked at.
+        text: What it is, and what to do where that is not right.
+    """
+
+    level: Level
+    subject: str
+    text: str
+
+
+def diagnosis(registry: Registry) -> list[Finding]:
+    """Return what there is to say about this installation; imports no torch."""
+    records = registry.plugins()
+    return [
+        *_versions(),
+        *(_plugin(record) for record in records),
+        *_requirements(records),
+        *_settings(records),
+        *_twice(),
+        *_folder(),
+    ]
+
+
+def _versions() -> Iterator[Finding]:
+    python = f"{platform.python_version()} at {sys.executable}"
+    old = sys.version_info < _OLDEST_PYTHON
+    yield Finding("wrong" if old else "ok", "python", f"{python}: 3.11 or newer is needed" if old else python)
+    core = core_version()
+    where = Path(__file__).parents[1]
+    if core == UNKNOWN_VERSION:
+        yield Finding("note", "nlcore", f"no version is known at {where}: install it with pip install -e")
+    else:
+        yield Finding("ok", "nlcore", f"{core} at {where}")
+    requires = _requires("nlcore")
+    for name in _NEEDED:
+        yield _needed(name, requires, "nlcore")
+
+
+def _needed(name: str, requires: Sequence[str], owner: str) -> Finding:
+    version = _version(name)
+    if version is None:
+        return Finding("wrong", name, f"not installed, but {owner} needs it: pip install {name}")
+    if unmet := unmet_requirement(requires, name, version):
+        return Finding("wrong", name, f"{version}, but {owner} requires {unmet!r}: pip install {unmet!r}")
+    return Finding("ok", name, version)
+
+
+def _plugin(record: PluginRecord) -> Finding:
+    needs = _core_requirement(record)
+    core = f"needs {needs!r}" if needs else "says of no nlcore that it needs it"
+    subject = f"plugin {record.namespace}"
+    if record.state.faulty:
+        return Finding("wrong", subject, str(withheld(record)))
+    if record.state is PluginState.DISABLED:
+        return Finding("note", subject, f"{record.origin} is {record.error}")
+    number = len(record.specs)
+    text = f"{record.origin} {record.state}, {number} algorithm{'s' * (number != 1)}"
+    if normalised(record.distribution) == "nlcore" or not record.distribution:
+        return Finding("ok", subject, text)
+    if needs:
+        return Finding("ok", subject, f"{text}, {core}")
+    return Finding("note", subject, f"{text}; it {core}: its author should pin nlcore>=0.1,<1")
+
+
+def _requirements(records: Sequence[PluginRecord]) -> Iterator[Finding]:
+    """Yield what plugins need besides the core and do not have."""
+    for name in sorted({normalised(record.distribution) for record in records if record.distribution} - {"nlcore"}):
+        requires = _requires(name)
+        for needed in dict.fromkeys(_name_in(one) for one in requires):
+            if needed and needed not in {"nlcore", *_NEEDED}:
+                finding = _needed(needed, [one for one in requires if _name_in(one) == needed], name)
+                if finding.level == "wrong":
+                    yield finding
+
+
+def _settings(records: Sequence[PluginRecord]) -> Iterator[Finding]:
+    settings = Settings.of(os.environ)
+    names = {normalised(record.namespace) for record in records}
+    names |= {normalised(record.distribution) for record in records if record.distribution}
+    for variable, words in (("NLCORE_PLUGINS", settings.allowed), ("NLCORE_BLOCK_PLUGINS", settings.blocked)):
+        for word in sorted(words or ()):
+            if word in names:
+                yield Finding("note", variable, f"names {word!r}")
+            else:
+                text = f"names {word!r}, which is no namespace and no distribution of a plugin{nearest(word, names)}"
+                yield Finding("wrong", variable, text)
+    if settings.allowed is not None and not settings.allowed:
+        yield Finding("note", "NLCORE_PLUGINS", "is set and empty: no plugin but the core loads")
+    if settings.strict:
+        yield Finding("note", "NLCORE_STRICT_PLUGINS", "is set: the first faulty plugin raises")
+
+
+def _twice() -> Iterator[Finding]:
+    """Yield distributions of nlcore and its plugins that are there more than once; the first on sys.path is used."""
+    places: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for one in metadata.distributions():
+        try:
+            name, version = normalised(one.metadata["Name"] or ""), one.version
+            text = one.read_text("entry_points.txt") or ""
+        except Exception:
+            continue  # the plugin's own record tells
+        if name == "nlcore" or GROUP_PREFIX in text:
+            place = (version, str(Path(str(one.locate_file(""))).resolve()))
+            if place not in places[name]:
+                places[name].append(place)
+    for name, found in places.items():
+        if len(found) > 1:
+            where = ", ".join(f"{version} in {folder}" for version, folder in found)
+            yield Finding(
+                "wrong", name, f"installed {len(found)} times: {where}. The first is used; uninstall the others"
+            )
+
+
+def _folder() -> Iterator[Finding]:
+    here = Path.cwd()
+    if not os.access(here, os.W_OK):
+        yield Finding("note", "folder", f"{here} cannot be written to: give commands another one to write to")
+
+
+def _core_requirement(record: PluginRecord) -> str:
+    found = [one for one in _requires(record.distribution) if _name_in(one) == "nlcore"]
+    return found[0] if found else ""
+
+
+def _requires(distribution: str) -> list[str]:
+    """Return requirements without an environment marker: what a marker asks for is the installer's affair."""
+    try:
+        return [one for one in metadata.requires(distribution) or () if ";" not in one]
+    except Exception:
+        return []
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _name_in(requirement: str) -> str:
+    match = re.match(r"\s*([A-Za-z0-9][\w.-]*)", requirement)
+    return normalised(match[1]) if match else ""
