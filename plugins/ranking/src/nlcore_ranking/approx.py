@@ -1,0 +1,67 @@
+"""ApproxNDCG: places as sums of sigmoids."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from nlcore_ranking._base import SMOOTH, ListLoss
+from nlcore_ranking._gains import discounts, ideal, scaled_gains, shortfall
+from nlcore_ranking._lists import Lists
+from nlcore_ranking.config import ApproxNDCGConfig, Gain
+
+__all__ = ["ApproxNDCG"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ApproxNDCG(ListLoss):
+    """One minus NDCG with smooth places: ℓ = 1 − (1/ideal) Σ_i G_i/log₂(1 + π_i), π_i = 1 + Σ_{j≠i} σ(α(s_j − s_i)).
+
+    prediction: [batch, n], the scores; target: [batch, n], the relevance. The loss lies between 0 and 1; a list without
+    relevant items has loss 0 and gradient 0, one of one item too.
+
+    Smooth, not convex: the Hessian is taken by differentiation and may be indefinite. Time and memory O(n²) a list.
+
+    Where it fails: once α times the gaps is large the sigmoids are flat, and a wrongly ordered list keeps a vanishing
+    gradient; scores that grow along training get there. Lower α then.
+
+    Args:
+        alpha: Steepness α > 0, in 1/units of the scores.
+        gain: `"exponential"` or `"linear"`.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range.
+
+    References:
+        Qin, Liu, Li: A General Approximation Framework for Direct Optimization of Information Retrieval Measures,
+        Information Retrieval 13, 2010.
+
+    Example:
+        >>> import torch
+        >>> ApproxNDCG(alpha=100.0)(torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]))  # 1 − 1/log₂(3)
+        tensor([0.3691])
+    """
+
+    alpha: float = 10.0
+    gain: Gain = "exponential"
+
+    id: ClassVar[str] = "ranking/approx_ndcg-v1"
+    _config: ClassVar = ApproxNDCGConfig
+    _traits: ClassVar = SMOOTH
+
+    def _loss(self, lists: Lists) -> Tensor:
+        n = lists.scores.shape[1]
+        others = lists.valid.unsqueeze(1) & ~torch.eye(n, dtype=torch.bool, device=lists.scores.device)
+        ahead = (self.alpha * (lists.scores.unsqueeze(1) - lists.scores.unsqueeze(2))).sigmoid()
+        before = torch.where(others, ahead, 0.0).sum(dim=2)
+        gains = scaled_gains(lists.relevance, self.gain)
+        dcg = (gains * math.log(2) / (before + 1).log1p()).sum(dim=1)
+        return shortfall(dcg, ideal(gains, discounts(n, None, gains)))
+
+    def _slope(self) -> float:
+        return self.alpha

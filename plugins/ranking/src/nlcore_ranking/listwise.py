@@ -1,0 +1,157 @@
+"""ListNet and ListMLE: likelihoods of an order under the Plackett–Luce model of the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from nlcore_ranking._base import CURVED, ListLoss
+from nlcore_ranking._lists import Lists, laplacian
+from nlcore_ranking.config import ListMLEConfig, ListNetConfig, Ties
+
+__all__ = ["ListMLE", "ListNet"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ListNet(ListLoss):
+    """Cross-entropy of top-one distributions: ℓ = −Σ_j q_j log p_j with p = softmax(s), q = softmax(r/temperature).
+
+    prediction: [batch, n], the scores; target: [batch, n], the relevance, whose differences count. A list of equal
+    grades, all zero among them, has the uniform q: its loss is smallest, log n, at equal scores.
+
+    Convex, and the Hessian diag(p) − ppᵀ is supplied. Time and memory O(n) a list, O(n²) with the Hessian.
+
+    Where it fails: the smallest value is the entropy of q, not 0. With the softness at 1 a difference of one grade is a
+    ratio of e: with few relevant items among many, q is close to uniform; lower the temperature then. It does not
+    change when all scores shift, so its Hessian is singular along 1.
+
+    Args:
+        temperature: Softness of the target distribution, > 0, in units of the relevance.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range.
+
+    References:
+        Cao, Qin, Liu, Tsai, Li: Learning to Rank: From Pairwise Approach to Listwise Approach, ICML 2007 (top one).
+
+    Example:
+        >>> import torch
+        >>> ListNet()(torch.zeros(1, 3), torch.tensor([[2.0, 0.0, 1.0]]))  # log 3
+        tensor([1.0986])
+    """
+
+    temperature: float = 1.0
+
+    id: ClassVar[str] = "ranking/listnet-v1"
+    _config: ClassVar = ListNetConfig
+    _traits: ClassVar = CURVED
+
+    def hessian(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return diag(p) − ppᵀ of each list, [batch, n, n]; 0 in the rows and columns of padded items.
+
+        Args:
+            prediction: [batch, n].
+            target: [batch, n], the relevance; checked, but the Hessian does not depend on it.
+            mask: [batch, n] bool, True at padded items.
+            generator: Not used.
+        """
+        p = self._lists(prediction, target, mask).lowered.softmax(dim=1)
+        return laplacian(p.unsqueeze(2) * p.unsqueeze(1)).to(prediction.dtype)
+
+    def _loss(self, lists: Lists) -> Tensor:
+        highest = lists.relevance.amax(dim=1, keepdim=True)  # taken out first: grades over a temperature may overflow
+        logits = torch.where(lists.valid, (lists.relevance - highest) / self.temperature, -torch.inf)
+        return -(logits.softmax(dim=1) * lists.lowered.log_softmax(dim=1)).sum(dim=1)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ListMLE(ListLoss):
+    """Negative log-likelihood of the true order: ℓ = (1/n) Σ_i (log Σ_{k not placed before i} exp(s_k) − s_i).
+
+    prediction: [batch, n], the scores; target: [batch, n], the relevance, of which the order alone counts. An order of
+    equal grades is not known. `ties="shared"` lets every item compete with all that are not more relevant (Breslow's
+    rule for tied events); the loss then does not depend on the order of the list, and pulls tied items to equal
+    scores. `ties="index"` is the paper's loss for the order by relevance, then index. A list of equal grades, all zero
+    among them, has its smallest loss at equal scores with `"shared"`; of one item it is 0.
+
+    Convex, and the Hessian, a sum of diag(p_i) − p_i p_iᵀ, is supplied. Time and memory O(n²) a list, O(n³) time with
+    the Hessian.
+
+    Where it fails: the places at the bottom count as much as those at the top. It does not change when all scores
+    shift, so its Hessian is singular along 1.
+
+    Args:
+        ties: `"shared"` or `"index"`.
+        normalize: Divide by the number of items; the paper's loss is the sum.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range.
+
+    References:
+        Xia, Liu, Wang, Zhang, Li: Listwise Approach to Learning to Rank: Theory and Algorithm, ICML 2008.
+        Breslow: Covariance Analysis of Censored Survival Data, Biometrics 1974 (ties).
+
+    Example:
+        >>> import torch
+        >>> ListMLE(normalize=False)(torch.zeros(1, 3), torch.tensor([[2.0, 0.0, 1.0]]))  # log 3 + log 2
+        tensor([1.7918])
+    """
+
+    ties: Ties = "shared"
+    normalize: bool = True
+
+    id: ClassVar[str] = "ranking/listmle-v1"
+    _config: ClassVar = ListMLEConfig
+    _traits: ClassVar = CURVED
+
+    def hessian(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return Σ_i (diag(p_i) − p_i p_iᵀ) of each list, [batch, n, n], p_i the softmax of those that i competes with.
+
+        Args:
+            prediction: [batch, n].
+            target: [batch, n], the relevance.
+            mask: [batch, n] bool, True at padded items; their rows and columns are 0.
+            generator: Not used.
+        """
+        lists = self._lists(prediction, target, mask)
+        p = self._logits(lists).softmax(dim=2)
+        weights = p.mT @ (p * self._shares(lists).unsqueeze(2))
+        return laplacian((weights + weights.mT) / 2).to(prediction.dtype)
+
+    def _loss(self, lists: Lists) -> Tensor:
+        # The item itself competes, so every row has a finite entry; a padded item competes with itself alone.
+        surprise = self._logits(lists).logsumexp(dim=2) - lists.scores
+        return (surprise * self._shares(lists)).sum(dim=1)
+
+    def _logits(self, lists: Lists) -> Tensor:
+        """Return the scores of those that every item competes with, [batch, n, n], far below all scores elsewhere."""
+        mine, theirs = lists.relevance.unsqueeze(2), lists.relevance.unsqueeze(1)
+        place = torch.arange(lists.scores.shape[1], device=lists.scores.device)
+        among = theirs <= mine
+        if self.ties == "index":
+            among = (theirs < mine) | ((theirs == mine) & (place >= place.unsqueeze(1)))
+        among = (among & lists.valid.unsqueeze(1)) | (place == place.unsqueeze(1))
+        return torch.where(among, lists.scores.unsqueeze(1), torch.finfo(lists.scores.dtype).min / 2)
+
+    def _shares(self, lists: Lists) -> Tensor:
+        """Return what the term of every item counts, [batch, n]."""
+        return lists.valid / lists.lengths.unsqueeze(1) if self.normalize else lists.valid.to(lists.scores.dtype)

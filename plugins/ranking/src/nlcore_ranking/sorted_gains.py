@@ -1,0 +1,150 @@
+"""NeuralNDCG and PiRank: NDCG of gains that a relaxed sort has put in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from nlcore_ranking._base import SMOOTH, ListLoss
+from nlcore_ranking._gains import discounts, ideal, scaled_gains, shortfall
+from nlcore_ranking._lists import Lists
+from nlcore_ranking._relaxation import operator, sinkhorn
+from nlcore_ranking.config import Gain, NeuralNDCGConfig, PiRankConfig
+
+__all__ = ["NeuralNDCG", "PiRank"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class NeuralNDCG(ListLoss):
+    """One minus NDCG of softly sorted gains: ℓ = 1 − (1/ideal) Σ_i (S(P)·G)_i/log₂(2 + i).
+
+    prediction: [batch, n], the scores; target: [batch, n], the relevance. P is NeuralSort's matrix of the scores,
+    largest first, and S scales it to be doubly stochastic (Sinkhorn), so that no gain is counted twice; places i count
+    from 0. The loss lies between 0 and 1 up to what is left to scale; a list without relevant items has loss 0 and
+    gradient 0, one of one item loss 0.
+
+    Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
+    be indefinite. Time and memory O(n²·(1 + scaling)) a list; a mask costs one call for every length in the batch.
+
+    Where it fails: for τ far below the gaps of wrongly ordered scores the gradient vanishes, for τ far above them all
+    lists look alike. The scaling converges slowly for small τ.
+
+    Args:
+        temperature: τ > 0, in units of the scores.
+        k: Places that count; `None` for all.
+        scaling: Sinkhorn iterations; 0 for none.
+        gain: `"exponential"` or `"linear"`.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range.
+
+    References:
+        Pobrotyn, Białobrzeski: NeuralNDCG: Direct Optimisation of a Ranking Metric via Differentiable Relaxation of
+        Sorting, 2021 (the deterministic loss).
+
+    Example:
+        >>> import torch
+        >>> NeuralNDCG(temperature=0.01)(torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]))  # 1 − 1/log₂(3)
+        tensor([0.3691])
+    """
+
+    temperature: float = 1.0
+    k: int | None = None
+    scaling: int = 20
+    gain: Gain = "exponential"
+
+    id: ClassVar[str] = "ranking/neural_ndcg-v1"
+    _config: ClassVar = NeuralNDCGConfig
+    _traits: ClassVar = SMOOTH
+
+    def _loss(self, lists: Lists) -> Tensor:
+        return lists.each(self._whole)
+
+    def _whole(self, scores: Tensor, relevance: Tensor) -> Tensor:
+        log_p = operator("neuralsort", self.temperature).log_permutation(scores, descending=True)
+        gains = scaled_gains(relevance, self.gain)
+        worth = discounts(scores.shape[1], self.k, gains)
+        found = (sinkhorn(log_p, self.scaling).exp() @ gains.unsqueeze(2)).squeeze(2)
+        return shortfall((found * worth).sum(dim=1), ideal(gains, worth))
+
+    def _slope(self) -> float:
+        return 1 / self.temperature
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PiRank(ListLoss):
+    """One minus NDCG@k of gains sorted by NeuralSort: ℓ = 1 − (1/ideal) Σ_{i<k} (P·G)_i/log₂(2 + i).
+
+    prediction: [batch, n], the scores; target: [batch, n], the relevance. P is NeuralSort's matrix of the scores,
+    largest first; places i count from 0. With `block`, a list longer than that is split into blocks in the order of the
+    list; each is sorted, its first k relaxed scores and gains go on, and so until one block is left.
+
+    P is not doubly stochastic, so a gain may be counted more than once and the loss may fall a little below 0. A list
+    without relevant items has loss 0 and gradient 0, one of one item loss 0.
+
+    Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
+    be indefinite. Time and memory O(n²) a list, O(n·block) with blocks; a mask costs one call for every length in the
+    batch.
+
+    Where it fails: as `NeuralNDCG`, and with blocks the value depends on the order of the list as far as τ smears it.
+
+    Args:
+        temperature: τ > 0, in units of the scores.
+        k: Places that count; `None` for all.
+        block: Longest list that is sorted in one go, at least 2·k; `None` for no limit.
+        gain: `"exponential"` or `"linear"`.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range, or `block` does not fit `k`.
+
+    References:
+        Swezey, Grover, Charron, Ermon: PiRank: Scalable Learning To Rank via Differentiable Sorting, NeurIPS 2021.
+
+    Example:
+        >>> import torch
+        >>> PiRank(temperature=0.01)(torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]))  # 1 − 1/log₂(3)
+        tensor([0.3691])
+    """
+
+    temperature: float = 1.0
+    k: int | None = None
+    block: int | None = None
+    gain: Gain = "exponential"
+
+    id: ClassVar[str] = "ranking/pirank-v1"
+    _config: ClassVar = PiRankConfig
+    _traits: ClassVar = SMOOTH
+
+    def _loss(self, lists: Lists) -> Tensor:
+        return lists.each(self._whole)
+
+    def _whole(self, scores: Tensor, relevance: Tensor) -> Tensor:
+        gains = scaled_gains(relevance, self.gain)
+        best = ideal(gains, discounts(gains.shape[1], self.k, gains))
+        found = self._first(scores, gains)
+        return shortfall((found * discounts(found.shape[1], self.k, gains)).sum(dim=1), best)
+
+    def _first(self, scores: Tensor, gains: Tensor) -> Tensor:
+        """Return the gains of the first k places, [batch, k] or fewer."""
+        while self.block is not None and scores.shape[1] > self.block:
+            whole = scores.shape[1] // self.block * self.block
+            parts = [tuple(t[:, :whole].reshape(len(t), whole // self.block, self.block) for t in (scores, gains))]
+            if whole < scores.shape[1]:
+                parts.append(tuple(t[:, whole:].unsqueeze(1) for t in (scores, gains)))
+            merged = [self._top(*part) for part in parts]
+            scores, gains = (torch.cat([part[i].flatten(1) for part in merged], dim=1) for i in (0, 1))
+        return self._top(scores, gains)[1]
+
+    def _top(self, scores: Tensor, gains: Tensor) -> tuple[Tensor, Tensor]:
+        """Return relaxed scores and gains of the first k places of [..., m] lists, [..., min(k, m)]."""
+        rows = operator("neuralsort", self.temperature).permutation(scores, descending=True)
+        rows = rows if self.k is None else rows[..., : self.k, :]
+        return (rows @ scores.unsqueeze(-1)).squeeze(-1), (rows @ gains.unsqueeze(-1)).squeeze(-1)
+
+    def _slope(self) -> float:
+        return 1 / self.temperature

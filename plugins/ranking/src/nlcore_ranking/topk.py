@@ -1,0 +1,141 @@
+"""Top-k classification: the true class among the first k of a relaxed sort."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from nlcore_ranking._base import SMOOTH, ListLoss
+from nlcore_ranking._checks import check_classes, check_scores
+from nlcore_ranking._lists import Lists
+from nlcore_ranking._relaxation import operator
+from nlcore_ranking.config import Relaxation, Top1, TopKClassificationConfig
+
+__all__ = ["TopKClassification"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TopKClassification(ListLoss):
+    """Cross-entropy of being among the first k, k random: ℓ = −log Σ_k p_k Σ_{i<k} P[i, y].
+
+    prediction: [batch, n], one score per class; target: [batch], int64, the true class y. P is the relaxed permutation
+    matrix of the scores, largest first, places i from 0. With `top1="softmax"` the k = 1 part is p_1·softmax(s)_y
+    instead. All of it is computed from logarithms, so it stays exact where P rounds to 0. Of fewer than k classes all
+    are among the first k.
+
+    Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
+    be indefinite. Time and memory O(n²) a sample, O(candidates²) with candidates; a mask costs one call for every
+    number of classes in the batch. The true class must not be padded.
+
+    Where it fails: columns of P need not add up to 1 (NeuralSort, SoftSort), so the value can fall a little below 0. A
+    true class far behind all others gets a gradient from the softmax part alone when the temperature is low. A sorting
+    network's value depends on the order of the classes as far as its swaps are soft.
+
+    Args:
+        p_k: Probabilities of k = 1, 2, …; they add up to 1.
+        temperature: τ > 0, in units of the scores.
+        relaxation: `"neuralsort"`, `"softsort"` or `"diffsort"`.
+        top1: `"softmax"` or `"sort"`.
+        candidates: Classes that are sorted, the true one and the best others, more than there are probabilities; `None`
+            for all.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range.
+
+    References:
+        Petersen, Kuehne, Borgelt, Deussen: Differentiable Top-k Classification Learning, ICML 2022.
+
+    Example:
+        >>> import torch
+        >>> loss = TopKClassification(p_k=(0.0, 1.0), temperature=0.01)
+        >>> loss(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([1])).abs()  # second, and two are asked for
+        tensor([0.])
+    """
+
+    p_k: tuple[float, ...] = (0.5, 0.0, 0.0, 0.0, 0.5)
+    temperature: float = 1.0
+    relaxation: Relaxation = "neuralsort"
+    top1: Top1 = "softmax"
+    candidates: int | None = None
+
+    id: ClassVar[str] = "ranking/topk_classification-v1"
+    _config: ClassVar = TopKClassificationConfig
+    _traits: ClassVar = SMOOTH
+
+    def __call__(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return the loss of each sample.
+
+        Args:
+            prediction: [batch, n], one score per class.
+            target: [batch], int64, the true class.
+            mask: [batch, n] bool, True at classes that are none of this sample's.
+            generator: Not used; the loss is deterministic.
+
+        Returns:
+            [batch], the dtype and device of `prediction`.
+
+        Raises:
+            ContractError: Shapes, dtypes or devices do not fit, or a class is out of range or padded.
+            NonFiniteError: A score is NaN, infinite, or so large that the loss would overflow.
+        """
+        return super().__call__(prediction, target, mask=mask, generator=generator)
+
+    def example(
+        self,
+        batch_size: int,
+        *,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+        device: torch.device | str,
+    ) -> tuple[Tensor, Tensor]:
+        """Return random scores of seven classes and random classes."""
+        source = generator.device if generator is not None else device
+        scores = torch.randn((batch_size, 7), generator=generator, device=source)
+        classes = torch.randint(7, (batch_size,), generator=generator, device=source)
+        return scores.to(device, dtype), classes.to(device)
+
+    def _lists(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> Lists:
+        check_scores(self.id, prediction)
+        check_classes(self.id, prediction, target)
+        return self._padded(prediction, target, mask)
+
+    def _loss(self, lists: Lists) -> Tensor:
+        return lists.each(self._whole)
+
+    def _whole(self, scores: Tensor, one_hot: Tensor) -> Tensor:
+        true = one_hot.argmax(dim=1, keepdim=True)
+        if self.candidates is not None and self.candidates < scores.shape[1]:
+            ranked = scores.detach().scatter(1, true, torch.inf).topk(self.candidates, dim=1).indices
+            scores, true = scores.gather(1, ranked), torch.zeros_like(true)
+        terms, weights = self._sorted_terms(scores, true)
+        if self.top1 == "softmax" and self.p_k[0] > 0:
+            terms.append(scores.log_softmax(dim=1).gather(1, true))
+            weights.append(self.p_k[0])
+        logs = torch.tensor([math.log(w) for w in weights], dtype=scores.dtype, device=scores.device)
+        return -(torch.cat(terms, dim=1) + logs).logsumexp(dim=1)
+
+    def _sorted_terms(self, scores: Tensor, true: Tensor) -> tuple[list[Tensor], list[float]]:
+        """Return log P[i, y], [batch, 1] for every place i that counts, and how much each counts."""
+        first = 1 if self.top1 == "softmax" else 0
+        weights = [sum(self.p_k[max(i, first) :]) for i in range(min(len(self.p_k), scores.shape[1]))]
+        if not any(weights):
+            return [], []
+        log_p = operator(self.relaxation, self.temperature).log_permutation(scores, descending=True)
+        column = log_p.gather(2, true.unsqueeze(1).expand(-1, log_p.shape[1], -1)).squeeze(2)
+        places = [i for i, weight in enumerate(weights) if weight > 0]
+        return [column[:, i : i + 1] for i in places], [weights[i] for i in places]
+
+    def _slope(self) -> float:
+        return 1 / self.temperature
