@@ -11,12 +11,13 @@ import pytest
 
 import nlcore
 import nlcore_bench
+import nlcore_ranking
 import nlcore_sequences
 import nlcore_sorting
 
 
 def modules() -> Iterator[str]:
-    for package in (nlcore, nlcore_sorting, nlcore_sequences, nlcore_bench):
+    for package in (nlcore, nlcore_sorting, nlcore_ranking, nlcore_sequences, nlcore_bench):
         yield package.__name__
         for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             if not found.name.endswith("__main__") and ".templates" not in found.name:
