@@ -22,7 +22,7 @@ def draw(diagnosis: Diagnosis, path: Path) -> None:
     """Draw three panels: spectrum, amplification against damping with its limit, norms of the gradients.
 
     Raises:
-        ConfigError: matplotlib is missing or does not know the ending of the file's name, or the file cannot be written.
+        ConfigError: matplotlib is missing or does not know the ending of the name, or the file cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
