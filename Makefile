@@ -9,16 +9,26 @@ SOURCES := nlcore $(PLUGINS:%=plugins/%/src)
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test check lint types format wheels clean
+.PHONY: help demo test check lint types format wheels docs docs-test clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
+DOCS_VENV  ?= .venv-docs
+DOCS_BIN   := $(DOCS_VENV)/bin
+DOCS_STAMP := $(DOCS_VENV)/.installed
+
 $(STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]" $(PLUGINS:%=-e plugins/%)
+	touch $@
+
+$(DOCS_STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(DOCS_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]" $(PLUGINS:%=-e plugins/%)
 	touch $@
 
 demo: $(STAMP)  ## train both digit tasks, print the tables, draw the pictures (4 minutes on 2 cores)
@@ -43,5 +53,14 @@ format: $(STAMP)  ## rewrite in the house style
 wheels: $(STAMP)  ## build a wheel of the core and of every plugin into dist/
 	for project in . $(PLUGINS:%=plugins/%); do $(BIN)/python -m build --outdir dist $$project || exit 1; done
 
+docs: $(DOCS_STAMP)  ## build the site into site/, strictly
+	$(DOCS_BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --strict
+
+docs-test: docs  ## look at the site in headless Chromium: errors, links, search, phone width, both schemes
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	  apt-get update -qq && apt-get install -y -qq chromium || { echo "Install Chromium, then try again." >&2; exit 1; }
+	NLCORE_DOCS_SITE=site $(DOCS_BIN)/python -m pytest tests/docs -p no:cacheprovider $(PYTEST_ARGS)
+
 clean:  ## remove what the other commands made
-	rm -rf $(VENV) dist build runs site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DOCS_VENV) dist build runs site .pytest_cache .mypy_cache .ruff_cache

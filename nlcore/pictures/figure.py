@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from nlcore.errors import ConfigError, NlcoreError, nearest
+from nlcore.errors import ConfigError, nearest
 from nlcore.pictures.sweep import Sweep
 
 __all__ = ["check_drawing", "draw"]
@@ -26,8 +26,7 @@ def check_drawing(format: str) -> None:
     """Raise what `draw` would raise, before anything is computed.
 
     Raises:
-        ConfigError: Not a format of a picture.
-        NlcoreError: matplotlib is not installed.
+        ConfigError: Not a format of a picture, or matplotlib is not installed.
     """
     if format not in _FORMATS:
         choices = ", ".join(map(repr, _FORMATS))
@@ -35,7 +34,7 @@ def check_drawing(format: str) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise NlcoreError(
+        raise ConfigError(
             f"A picture needs matplotlib, which cannot be imported ({error}). Run: pip install 'nlcore[plot]'."
         ) from error
 
@@ -50,8 +49,7 @@ def draw(found: Sweep, *, title: str = "", format: str = "png", dark: bool = Fal
         dark: For a dark page.
 
     Raises:
-        ConfigError: The format is none of these.
-        NlcoreError: matplotlib is not installed.
+        ConfigError: The format is none of these, or matplotlib is not installed.
     """
     check_drawing(format)
     import matplotlib as mpl
@@ -115,7 +113,9 @@ def _draw_fields(part: Any, found: Sweep, before: list[Panel]) -> None:
         for colour, output in zip(_COLOURS, shown, strict=False):
             label = f"output {output + 1}" + (" (moving)" if output == found.moving else "")
             width = 2.2 if output == found.moving else 1.3
-            axis.plot(found.places, field.vectors[:, output], color=colour, linewidth=width, label=label)
+            axis.plot(
+                found.places.tolist(), field.vectors[:, output].tolist(), color=colour, linewidth=width, label=label
+            )
         axis.axhline(0, color="grey", linewidth=0.6)
         axis.set_title(field.title)
         _along(axis, found)
@@ -133,7 +133,9 @@ def _shown(found: Sweep) -> list[int]:
 
 def _matrix(axis: Any, found: Sweep) -> None:
     title, columns, rows = found.matrix_title
-    image = axis.imshow(found.matrix, cmap="viridis", vmin=0, vmax=max(1.0, float(_matrix_of(found).max())))
+    image = axis.imshow(
+        _matrix_of(found).tolist(), cmap="viridis", vmin=0, vmax=max(1.0, float(_matrix_of(found).max()))
+    )
     axis.figure.colorbar(image, ax=axis, shrink=0.85)
     axis.set(title=title, xlabel=columns, ylabel=rows)
     if max(_matrix_of(found).shape) <= 12:
@@ -151,16 +153,18 @@ def _lines(axis: Any, found: Sweep) -> None:
     places = _shown(found) if one_each else list(range(min(_MOST_LINES, lines.shape[1])))
     for colour, place in zip(_COLOURS, places, strict=False):
         width = 2.2 if one_each and place == found.moving else 1.3
-        axis.plot(found.places, lines[:, place], color=colour, linewidth=width)
+        axis.plot(found.places.tolist(), lines[:, place].tolist(), color=colour, linewidth=width)
     if found.exact is not None:
-        axis.plot(found.places, found.exact, color="grey", linewidth=1.2, linestyle="--", label="exact")
+        axis.plot(
+            found.places.tolist(), found.exact.tolist(), color="grey", linewidth=1.2, linestyle="--", label="exact"
+        )
         axis.legend(frameon=False)
     axis.set_title(found.lines_title)
     _along(axis, found)
 
 
 def _value(axis: Any, found: Sweep) -> None:
-    axis.plot(found.places, found.value, color="grey", linewidth=2.2)
+    axis.plot(found.places.tolist(), found.value.tolist(), color="grey", linewidth=2.2)
     axis.set_title("loss")
     _along(axis, found)
 

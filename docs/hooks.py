@@ -1,0 +1,79 @@
+"""Hooks of mkdocs: pages that scripts write join the navigation, and llms.txt is written beside the site."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+_GENERATED = {"Algorithms": "algorithms", "Results": "results"}
+_TEXTS: list[tuple[str, str, str]] = []
+
+
+def on_config(config: Any) -> Any:
+    """Append the pages of the generated folders to their sections.
+
+    Raises:
+        SystemExit: The catalogue has not been generated.
+    """
+    _TEXTS.clear()
+    docs = Path(config["docs_dir"])
+    if not (docs / "algorithms/index.md").exists():
+        raise SystemExit("docs/algorithms is empty. Run: python docs/generate.py; `make docs` does both.")
+    for section in config["nav"]:
+        for title, folder in _GENERATED.items():
+            if title in section:
+                section[title] = [f"{folder}/index.md", *_pages(docs, docs / folder)]
+        if "Reference" in section:
+            section["Reference"] += _pages(docs, docs / "reference/plugins")
+    return config
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Fill in the list of results, and keep the text for llms.txt."""
+    if page.file.src_uri == "results/index.md":
+        docs = Path(config["docs_dir"])
+        found = [path for path in sorted((docs / "results").glob("*.md")) if path.name != "index.md"]
+        lines = [f"- [{_title(path)}]({path.name})" for path in found]
+        markdown = markdown.replace("<!-- list of results -->", "\n".join(lines) or "No study has been added yet.")
+    if page.canonical_url or page.url is not None:
+        _TEXTS.append((page.title or page.file.src_uri, page.url, markdown))
+    return markdown
+
+
+def on_post_build(config: Any) -> None:
+    """Write llms.txt, a list of the pages, and llms-full.txt, their text."""
+    site = Path(config["site_dir"])
+    index = [f"# {config['site_name']}", "", f"> {config['site_description']}", "", "## Pages", ""]
+    index += [f"- [{title}]({url or './'}): {_first_sentence(text)}" for title, url, text in _TEXTS]
+    index += ["", "The whole text: llms-full.txt", ""]
+    (site / "llms.txt").write_text("\n".join(index), encoding="utf-8")
+    whole = [f"<!-- {url or './'} -->\n\n{text.strip()}\n" for _, url, text in _TEXTS]
+    (site / "llms-full.txt").write_text("\n".join(whole), encoding="utf-8")
+
+
+def _pages(docs: Path, folder: Path) -> list[Any]:
+    """Return the pages of a folder for the navigation: files by name, then its folders as sections."""
+    if not folder.is_dir():
+        return []
+    found: list[Any] = [str(path.relative_to(docs)) for path in sorted(folder.glob("*.md")) if path.name != "index.md"]
+    for below in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if pages := _pages(docs, below):
+            found.append({below.name: pages})
+    return found
+
+
+def _title(path: Path) -> str:
+    match = re.search(r"^# (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return match[1] if match else path.stem.replace("_", " ").capitalize()
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence of prose."""
+    prose = re.sub(r"```.*?```|<!--.*?-->|^---.*?^---$", "", text, flags=re.DOTALL | re.MULTILINE)
+    for paragraph in re.split(r"\n\s*\n", prose):
+        line = " ".join(paragraph.split())
+        if line and line[0] not in "#|!-<:>" and not line.startswith("**"):
+            line = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", line)
+            return re.split(r"(?<=[.!?])(?<!al\.)\s(?=[A-Z`])", line)[0]
+    return ""

@@ -1,0 +1,198 @@
+"""What a loss does on its own example: which curvatures it has, what they cost, where it gives out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import nlcore
+from nlcore.errors import NlcoreError
+from nlcore.newton.adapt import inspect_loss
+from nlcore.newton.derivatives import differentiate
+
+__all__ = ["Probe", "probe"]
+
+_BATCH = 100
+_REPEATS = 15
+_CAPABILITIES = {
+    nlcore.SuppliesGradient: "its gradient",
+    nlcore.SuppliesHessian: "its Hessian",
+    nlcore.GaussNewtonSplit: "a Gauss–Newton split",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What was found.
+
+    Attributes:
+        supplies: Optional capabilities.
+        curvatures: For every curvature "yes", or why not.
+        auto: What `Auto` picks for this size.
+        reason: Why.
+        batch: Samples in the timing.
+        shape: Of the prediction in the timing.
+        times: Milliseconds by kind of loss.
+        limits: Sentences about where it gives out.
+    """
+
+    supplies: list[str]
+    curvatures: dict[str, str]
+    auto: str
+    reason: str
+    batch: int
+    shape: list[int]
+    times: dict[str, float]
+    limits: list[str]
+
+    @property
+    def plain_ms(self) -> float:
+        """The time of the plain loss."""
+        return self.times["plain"]
+
+
+def probe(loss: Any) -> Probe:
+    """Try a loss."""
+    info = inspect_loss(loss)
+    prediction, target = _example(loss, torch.float32)
+    able: dict[str, str] = {}
+    for curvature in (nlcore.EmpiricalFisher(), nlcore.Hessian(), nlcore.GaussNewton()):
+        try:
+            curvature.check(info)
+            able[type(curvature).__name__] = "yes"
+        except NlcoreError as error:
+            able[type(curvature).__name__] = f"no: {error}"
+    chosen, reason = nlcore.Auto().choose(info, prediction[0].numel())
+    return Probe(
+        supplies=[text for kind, text in _CAPABILITIES.items() if isinstance(loss, kind)],
+        curvatures=able,
+        auto=repr(chosen),
+        reason=reason,
+        batch=len(prediction),
+        shape=list(prediction.shape),
+        times=_times(loss, prediction, target, [name for name, text in able.items() if text == "yes"]),
+        limits=_limits(loss, able),
+    )
+
+
+def _example(loss: Any, dtype: torch.dtype) -> tuple[Tensor, Any]:
+    prediction, target = loss.example(_BATCH, generator=torch.Generator().manual_seed(0), dtype=dtype, device="cpu")
+    return prediction.detach(), target
+
+
+def _times(loss: Any, prediction: Tensor, target: Any, names: list[str]) -> dict[str, float]:
+    generator = torch.Generator()
+    plain = lambda y, t: loss(y, t, generator=generator).mean()  # noqa: E731
+    criteria: dict[str, Callable[[Tensor, Any], Tensor]] = {"plain": plain}
+    for name in names:
+        criteria[f"`NewtonLoss`, {name}"] = nlcore.NewtonLoss(loss, getattr(nlcore, name)(), on_failure="fallback")
+    criteria["`NewtonLoss`, Auto"] = nlcore.NewtonLoss(loss, on_failure="fallback")
+    return {name: _milliseconds(criterion, prediction, target) for name, criterion in criteria.items()}
+
+
+def _milliseconds(criterion: Callable[[Tensor, Any], Tensor], prediction: Tensor, target: Any) -> float:
+    seconds = []
+    for _ in range(_REPEATS):
+        leaf = prediction.clone().requires_grad_()
+        start = time.perf_counter()
+        value = criterion(leaf, target)
+        if value.requires_grad:
+            value.backward()
+        seconds.append(time.perf_counter() - start)
+    return 1000 * median(seconds)
+
+
+def _limits(loss: Any, able: dict[str, str]) -> list[str]:
+    prediction, target = _example(loss, torch.float64)
+    found = []
+    if loss.traits.order < 2 and able["Hessian"] != "yes":
+        found.append(
+            "Its second derivative is zero or missing: `Hessian` is refused, and a Newton step has the Fisher matrix "
+            "alone to go by."
+        )
+    found += [
+        text for look in (_shift, _ties, _negative, _precision) if (text := _tried(look, loss, prediction, target))
+    ]
+    if loss.traits.stochastic:
+        found.append("It is random: with few samples the gradient is noisy, and the curvature more so.")
+    return found or [
+        "On its own example nothing was found: no shift invariance, no negative curvature, no lost digits."
+    ]
+
+
+def _tried(look: Callable[[Any, Tensor, Any], str], loss: Any, prediction: Tensor, target: Any) -> str:
+    """Return what a probe says; nothing where the loss refuses the input that it makes up."""
+    try:
+        return look(loss, prediction, target)
+    except (NlcoreError, RuntimeError, ValueError):
+        return ""
+
+
+def _gradient(loss: Any, prediction: Tensor, target: Any) -> Tensor:
+    step = nlcore.newton_step(
+        loss, prediction, target, nlcore.EmpiricalFisher(), generator=torch.Generator().manual_seed(0)
+    )
+    return step.gradient.flatten(1)
+
+
+def _shift(loss: Any, prediction: Tensor, target: Any) -> str:
+    gradient = _gradient(loss, prediction, target)
+    if gradient.shape[1] < 2 or float(gradient.sum(1).abs().max()) > 1e-9 * float(gradient.abs().sum(1).max()):
+        return ""
+    return (
+        "Adding one number to all outputs changes nothing, so the curvature is singular along the vector of ones: "
+        "without damping there is no Newton step."
+    )
+
+
+def _ties(loss: Any, prediction: Tensor, target: Any) -> str:
+    mean = prediction.flatten(1).mean(1).view(-1, *[1] * (prediction.ndim - 1))
+    if prediction[0].numel() < 2 or float(_gradient(loss, mean.expand_as(prediction).contiguous(), target).norm()) > 0:
+        return ""
+    return "Where all outputs of a sample are equal its gradient is exactly 0: a last layer must not start at zero."
+
+
+def _negative(loss: Any, prediction: Tensor, target: Any) -> str:
+    info = inspect_loss(loss)
+    if info.traits.convex or info.traits.stochastic or info.traits.order < 2:
+        return ""
+    blocks = differentiate(info, prediction, target, "hessian").blocks()
+    values = torch.linalg.eigvalsh(blocks)
+    share = float((values[:, 0] < -1e-6 * values.abs().amax(1)).double().mean())
+    if share == 0:
+        return ""
+    return (
+        f"Its Hessian is indefinite for {100 * share:.0f} % of the samples of the example. Keep "
+        '`Hessian(psd="abs")`, the default: with `psd="none"` a Newton step climbs along negative curvature.'
+    )
+
+
+def _precision(loss: Any, prediction: Tensor, target: Any) -> str:
+    if loss.traits.stochastic:
+        return ""
+    for scale in (1.0, 10.0, 100.0):
+        exact = _gradient(loss, scale * prediction, target)
+        rounded = _gradient(loss, scale * prediction.float(), _float32(target)).double()
+        length = exact.norm(dim=1)
+        error = (rounded - exact).norm(dim=1) / (length + 1e-3 * length.median()).clamp(min=1e-30)
+        wrong = float((error > 0.01).double().mean())
+        if wrong > 0.01:
+            return (
+                f"With the predictions of the example times {scale:g}, the float32 gradient of {100 * wrong:.0f} % of "
+                "the samples is off by more than 1 %."
+            )
+    return ""
+
+
+def _float32(target: Any) -> Any:
+    from torch.utils import _pytree as pytree
+
+    return pytree.tree_map(
+        lambda leaf: leaf.float() if isinstance(leaf, Tensor) and leaf.dtype == torch.float64 else leaf, target
+    )
