@@ -92,7 +92,7 @@ _nlcore() {{
   case "$before" in
 {branches}
   esac
-  COMPREPLY=($(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}"))
+  COMPREPLY=($(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}" || :))
 }}
 complete -o default -F _nlcore nlcore"""
 

@@ -1,0 +1,426 @@
+"""The commands check, new, doctor and completion, and what all commands have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from nlcore.cli import main
+from nlcore.cli.commands import COMMANDS
+from nlcore.cli.given import parsed_options
+from nlcore.cli.parsers import core_command
+from nlcore.errors import ConfigError
+from nlcore.registry import Registry, default
+
+LOSSES = """
+import torch
+from dataclasses import dataclass
+from pydantic import Field
+from typing import Literal
+from nlcore import AlgorithmConfig
+from nlcore.builtin.losses import SquaredError
+
+
+class ScaledConfig(AlgorithmConfig):
+    scale: float = Field(1.0, gt=0, description="Factor.")
+    norm: Literal["whole", "half"] = Field("whole", description="What is squared.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaled(SquaredError):
+    scale: float = 1.0
+    norm: str = "whole"
+
+    def __call__(self, prediction, target, *, generator=None):
+        factor = self.scale * (1.0 if self.norm == "whole" else 0.5)
+        return factor * super().__call__(prediction, target)
+
+    def hessian(self, prediction, target, *, generator=None):
+        factor = self.scale * (1.0 if self.norm == "whole" else 0.5)
+        return factor * super().hessian(prediction, target)
+
+
+class Reduced(SquaredError):
+    def __call__(self, prediction, target, *, generator=None):
+        return super().__call__(prediction, target).mean()
+"""
+
+PLUGIN = """
+from nlcore.plugin import AlgorithmSpec, hookimpl
+
+@hookimpl
+def nlcore_algorithms():
+    return [
+        AlgorithmSpec(id="{name}/scaled-v1", factory="{here}:Scaled", config="{here}:ScaledConfig", summary="scaled"),
+        AlgorithmSpec(id="{name}/reduced-v1", factory="{here}:Reduced", summary="reduced"),
+    ][:{count}]
+"""
+
+
+@pytest.fixture
+def run(shelf, monkeypatch, capsys):
+    """Return a function that runs a command line and returns exit code, output and errors."""
+
+    def call(*words, **environ):
+        for name in [one for one in os.environ if one.startswith("NLCORE_")]:
+            monkeypatch.delenv(name)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(default, "registry", Registry(entry_points=lambda: shelf.entry_points, environ=environ))
+        monkeypatch.setenv("COLUMNS", "100")
+        code = main(list(words))
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def losses(shelf):
+    here = shelf.module(LOSSES)
+    shelf.add("mixed", PLUGIN.format(name="mixed", here=here, count=2), distribution="mixed-losses")
+    shelf.add("fine", PLUGIN.format(name="fine", here=here, count=1), distribution="fine-losses")
+    return shelf
+
+
+class TestCheck:
+    def test_a_sound_algorithm(self, run, losses):
+        code, out, err = run("check", "fine/scaled")
+        assert (code, err) == (0, "")
+        assert out.splitlines()[0].startswith("ok      fine/scaled-v1: ")
+        assert out.splitlines()[-1] == "passed: 1 configuration"
+
+    def test_a_faulty_one_ends_with_the_names_of_the_checks(self, run, losses):
+        code, out, err = run("check", "mixed/reduced")
+        assert (code, err) == (1, "")
+        assert out.splitlines()[0].startswith("FAILED  mixed/reduced-v1: ")
+        assert "for a prediction of shape [1, 5] the loss returned shape []" in " ".join(out.split())
+        assert out.splitlines()[-1] == "failed: shape.value"
+
+    def test_all_of_a_plugin_with_every_choice(self, run, losses):
+        code, out, _ = run("check", "fine")
+        assert code == 0
+        assert "ok      fine/scaled-v1(norm='half'): " in out
+        assert out.splitlines()[-1] == "passed: 2 configurations"
+        code, out, _ = run("check", "mixed")
+        assert code == 1
+        assert out.splitlines()[-1] == "failed: mixed/reduced-v1: shape.value"
+
+    def test_options(self, run, losses):
+        code, out, _ = run("check", "fine/scaled", "-o", "scale=.5", "norm=half")
+        assert code == 0
+        assert out.startswith("ok      fine/scaled-v1(scale=0.5, norm='half'): ")
+        code, out, _ = run("check", "fine/scaled", "--every-choice", "--option", "scale=2")
+        assert "fine/scaled-v1(scale=2, norm='half')" in out
+
+    def test_verbose_lists_every_check(self, run, losses):
+        code, out, _ = run("check", "mixed/reduced", "--verbose")
+        assert code == 1
+        text = " ".join(out.split())
+        assert "shape.example passed `example(batch_size)` returns a prediction" in text
+        assert "newton.finite blocked builds on shape.value" in text
+        assert "mask.nothing skipped traits.takes_mask is False" in text
+
+    def test_as_json(self, run, losses):
+        code, out, err = run("check", "mixed", "--json")
+        assert (code, err) == (1, "")
+        assert {one["algorithm"]: one["failed"] for one in json.loads(out)} == {
+            "mixed/reduced-v1": ["shape.value"],
+            "mixed/scaled-v1": [],
+            "mixed/scaled-v1(norm='half')": [],
+        }
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (("fine/scald",), "there is no algorithm 'fine/scald'. Did you mean 'fine/scaled'?"),
+            (("fin",), "no installed plugin has the namespace 'fin' (did you mean 'fine'?)"),
+            (("fine/scaled", "-o", "scal=2"), "unknown option 'scal' (given 2) (did you mean 'scale'?)"),
+            (("fine/scaled", "-o", "scale=-1"), "option 'scale' was given -1"),
+            (("mixed/reduced", "-o", "scale=1"), "mixed/reduced-v1 has no options, but was given scale"),
+            (("fine", "-o", "scale=1"), "--option needs an id"),
+            (("fine/scaled", "-o", "scale"), "--option scale: write NAME=VALUE"),
+        ],
+    )
+    def test_wrong_use_is_told_before_anything_runs(self, run, losses, words, message):
+        code, out, err = run("check", *words)
+        assert (code, out) == (2, "")
+        assert message in err
+
+    def test_what_cannot_be_made_fails(self, run, shelf):
+        shelf.add("gone", PLUGIN.format(name="gone", here="no_such_module", count=2)).strip()
+        code, out, _ = run("check", "gone/reduced")
+        assert code == 1
+        assert out.splitlines()[-1] == "failed: plugin.makes"
+
+
+class TestGivenOptions:
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [("1", 1), (".5", 0.5), ("[3, 5]", [3, 5]), ("null", None), ("true", True), ("rows", "rows"), ("a=b", "a=b")],
+    )
+    def test_values(self, text, value):
+        assert parsed_options([[f"name={text}"]]) == {"name": value}
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [([["=1"]], "--option =1: write"), ([["a"]], "--option a: write"), ([["a=1"], ["a=2"]], "'a' is given twice")],
+    )
+    def test_faults(self, given, message):
+        with pytest.raises(ConfigError, match=message):
+            parsed_options(given)
+
+
+class TestNew:
+    def test_it_writes_a_plugin_and_says_what_is_next(self, run, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        code, out, err = run("new", "my_losses")
+        assert (code, err) == (0, "")
+        assert "nlcore check my_losses" in out
+        folder = tmp_path / "nlcore-my-losses"
+        project = (folder / "pyproject.toml").read_text("utf-8")
+        assert 'name = "nlcore-my-losses"' in project
+        assert 'my_losses = "nlcore_my_losses._plugin"' in project
+        assert 'dependencies = ["nlcore>=0.1,<1"]' in project
+        assert (folder / "src/nlcore_my_losses/py.typed").exists()
+        for file in folder.rglob("*"):
+            assert "@name" not in str(file)
+            assert not (file.is_file() and "@package@" in file.read_text("utf-8"))
+            assert file.suffix != ".template"
+
+    def test_as_json_into_a_folder(self, run, tmp_path):
+        code, out, _ = run("new", "my_losses", "--dir", str(tmp_path / "a" / "b"), "--json")
+        found = json.loads(out)
+        assert (code, found["distribution"], found["folder"]) == (0, "nlcore-my-losses", str(tmp_path / "a" / "b"))
+        assert all((tmp_path / "a" / "b" / one).is_file() for one in found["files"])
+        assert {".github/workflows/ci.yml", "LICENSE", "README.md", "tests/test_conformance.py"} <= set(found["files"])
+
+    def test_nothing_is_overwritten(self, run, tmp_path):
+        (tmp_path / "mine.txt").write_text("mine", "utf-8")
+        code, out, err = run("new", "my_losses", "--dir", str(tmp_path))
+        assert (code, out) == (2, "")
+        assert "is there already, and not empty" in err
+        assert [one.name for one in tmp_path.iterdir()] == ["mine.txt"]
+        assert run("new", "my_losses", "--dir", str(tmp_path / "mine.txt"))[0] == 2
+        assert (tmp_path / "mine.txt").read_text("utf-8") == "mine"
+
+    def test_a_folder_that_cannot_be_made(self, run, tmp_path):
+        (tmp_path / "file").write_text("", "utf-8")
+        code, _, err = run("new", "my_losses", "--dir", str(tmp_path / "file" / "below"))
+        assert code == 2
+        assert "cannot be written" in err
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("My-Losses", "Try 'my_losses'."),
+            ("MyLosses", "Try 'my_losses'."),
+            ("my losses!", "Try 'my_losses'."),
+            ("3d_losses", "Try 'd_losses'."),
+            ("nlcore_blur", "Try 'blur'."),
+            ("nlcore-blur", "Try 'blur'."),
+            ("__", "'__' is no name for a plugin. Write it"),
+            ("../up", "Try 'up'."),
+            ("sorting", "the namespace 'sorting' belongs to nlcore-sorting. Try 'my_sorting'."),
+            ("core", "belongs to nlcore."),
+            ("local", "belongs to nlcore.register."),
+            ("fine", "the namespace 'fine' belongs to fine-losses 1.0"),
+        ],
+    )
+    def test_a_name_that_will_not_do(self, run, losses, tmp_path, monkeypatch, name, message):
+        monkeypatch.chdir(tmp_path)
+        before = set(tmp_path.iterdir())
+        code, out, err = run("new", name)
+        assert (code, out) == (2, "")
+        assert message in err
+        assert set(tmp_path.iterdir()) == before
+
+    def test_the_code_of_the_template_is_in_order(self, run, tmp_path):
+        run("new", "my_losses", "--dir", str(tmp_path / "plugin"))
+        ruff = [sys.executable, "-m", "ruff"]
+        rules = ["--isolated", "--line-length", "120"]
+        for words in (["check", *rules, "--select", "E,F,I,UP,B,C4,PIE,PTH,N"], ["format", "--check", *rules]):
+            done = subprocess.run(
+                [*ruff, *words, "."], cwd=tmp_path / "plugin", capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+class TestDoctor:
+    def findings(self, out):
+        return {(one["subject"], one["level"]): one["text"] for one in json.loads(out)["findings"]}
+
+    def test_all_is_well(self, run, losses):
+        code, out, err = run("doctor")
+        assert (code, err) == (0, "")
+        assert out.endswith("\nAll is well.\n")
+        for word in ("python", "torch", "plugin fine"):
+            assert f"\n{'ok':4}  {word}" in f"\n{out}" or f"note  {word}" in out
+
+    def test_faulty_plugins_are_wrong(self, run, losses):
+        losses.add("bad", "raise RuntimeError('boom')", distribution="bad-one", version="0.3")
+        losses.add("picky", "", distribution="picky-one", requires=("nlcore>=99,<100",))
+        losses.add("future", "", distribution="future-one", group="nlcore.plugins.v2")
+        losses.add("fine", "", distribution="impostor")
+        code, out, _ = run("doctor", "--json")
+        found = self.findings(out)
+        assert code == 1
+        assert json.loads(out)["ok"] is False
+        assert "RuntimeError: boom" in found["plugin bad", "wrong"]
+        assert "it requires 'nlcore>=99,<100', but nlcore is" in found["plugin picky", "wrong"]
+        assert "reads 'nlcore.plugins.v1'" in found["plugin future", "wrong"]
+        assert "claimed by fine-losses 1.0, impostor 1.0" in found["plugin fine", "wrong"]
+        code, out, _ = run("doctor")
+        assert code == 1
+        assert "5 things to mend: plugin bad, plugin fine, plugin fine, plugin future, plugin picky" in out
+
+    def test_names_in_the_environment_that_match_nothing(self, run, losses):
+        code, out, _ = run("doctor", "--json", NLCORE_PLUGINS="fine, mxied", NLCORE_BLOCK_PLUGINS="mixed-losses nobody")
+        texts = [(one["level"], one["subject"], one["text"]) for one in json.loads(out)["findings"]]
+        assert code == 1
+        nothing = "which is no namespace and no distribution of a plugin"
+        assert ("wrong", "NLCORE_PLUGINS", f"names 'mxied', {nothing} (did you mean 'mixed'?)") in texts
+        assert ("wrong", "NLCORE_BLOCK_PLUGINS", f"names 'nobody', {nothing}") in texts
+        assert ("note", "NLCORE_PLUGINS", "names 'fine'") in texts
+        assert ("note", "plugin mixed", "mixed-losses 1.0 is switched off by NLCORE_BLOCK_PLUGINS") in texts
+
+    def test_settings_that_may_be_meant_are_notes(self, run, losses):
+        code, out, _ = run("doctor", "--json", NLCORE_PLUGINS="", NLCORE_STRICT_PLUGINS="1")
+        found = self.findings(out)
+        assert code == 0
+        assert "no plugin but the core" in found["NLCORE_PLUGINS", "note"]
+        assert ("NLCORE_STRICT_PLUGINS", "note") in found
+
+    def test_requirements_of_what_is_installed(self, run, monkeypatch):
+        from nlcore.cli import diagnosis
+
+        versions = {"torch": "2.3.1", "pluggy": None, "pydantic": "2.9"}
+        monkeypatch.setattr(diagnosis, "_version", versions.get)
+        monkeypatch.setattr(diagnosis, "_requires", lambda name: ["torch>=2.4", "pluggy>=1.7", "pydantic>=2.7"])
+        code, out, _ = run("doctor", "--json")
+        found = self.findings(out)
+        assert code == 1
+        assert found["torch", "wrong"] == "2.3.1, but nlcore requires 'torch>=2.4': pip install 'torch>=2.4'"
+        assert found["pluggy", "wrong"] == "not installed, but nlcore needs it: pip install pluggy"
+        assert found["pydantic", "ok"] == "2.9"
+
+    def test_what_a_plugin_needs_and_does_not_have(self, run, losses, monkeypatch):
+        from nlcore.cli import diagnosis
+
+        true = diagnosis._requires
+        needs = {"fine-losses": ["nlcore>=0.1,<1", "no-such-thing>=2", "pydantic>=2"]}
+        monkeypatch.setattr(diagnosis, "_requires", lambda name: needs.get(name) or true(name))
+        code, out, _ = run("doctor", "--json")
+        found = self.findings(out)
+        assert code == 1
+        assert "not installed, but fine-losses needs it" in found["no-such-thing", "wrong"]
+        assert "needs 'nlcore>=0.1,<1'" in found["plugin fine", "ok"]
+
+    def test_a_distribution_that_is_there_twice(self, run, tmp_path, monkeypatch):
+        for folder, version in (("one", "1.0"), ("two", "2.0")):
+            info = tmp_path / folder / f"doubled-{version}.dist-info"
+            info.mkdir(parents=True)
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: doubled\nVersion: {version}\n", "utf-8")
+            (info / "entry_points.txt").write_text("[nlcore.plugins.v1]\ndoubled = doubled\n", "utf-8")
+            monkeypatch.syspath_prepend(tmp_path / folder)
+        code, out, _ = run("doctor", "--json")
+        text = self.findings(out)["doubled", "wrong"]
+        assert code == 1
+        assert text.startswith(f"installed 2 times: 2.0 in {tmp_path / 'two'}, 1.0 in {tmp_path / 'one'}.")
+
+    def test_no_torch_is_imported(self):
+        code = "import sys; from nlcore.cli import main; main(['doctor']); print('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.endswith("\nFalse\n")
+
+
+class TestCompletion:
+    def completed(self, script, *words, ids="x/blur-v1 x/median-v1"):
+        """Let bash complete the last word of a command line."""
+        line = " ".join(shlex.quote(word) for word in ("nlcore", *words))
+        test = (
+            f"nlcore() {{ echo {ids}; }}\n{script}\nCOMP_WORDS=({line}); COMP_CWORD={len(words)}; _nlcore\n"
+            'printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        done = subprocess.run(["bash", "-eu", "-c", test], capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return done.stdout.split()
+
+    @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+    def test_bash_completes(self, run, losses):
+        losses.add(
+            "tools",
+            "from nlcore.plugin import hookimpl\n@hookimpl\ndef nlcore_commands(subparsers):\n"
+            "    inner = subparsers.add_parser('tool', help='it\\'s a tool').add_subparsers()\n"
+            "    inner.add_parser('speed', help='how fast').add_argument('--steps', help='how many')",
+        )
+        script = run("completion", "bash")[1]
+        assert self.completed(script, "che") == ["check"]
+        assert set(self.completed(script, "")) == {*COMMANDS, "tool", "--help", "--version"}
+        assert self.completed(script, "check", "x/m") == ["x/median-v1"]
+        assert self.completed(script, "check", "--every") == ["--every-choice"]
+        assert self.completed(script, "check", "x/blur-v1", "--js") == ["--json"]
+        assert self.completed(script, "completion", "f") == ["fish"]
+        assert self.completed(script, "tool", "s") == ["speed"]
+        assert self.completed(script, "tool", "speed", "--s") == ["--steps"]
+        assert self.completed(script, "plugins", "x/") == []
+
+    @pytest.mark.parametrize("shell", ["zsh", "fish"])
+    def test_other_shells_read_the_script(self, run, losses, shell):
+        code, out, err = run("completion", shell)
+        assert (code, err) == (0, "")
+        for name in COMMANDS:
+            assert name in out
+        if shutil.which(shell):
+            subprocess.run([shell, "-n", "-c", out], check=True)
+
+    def test_fish_quotes_what_it_describes(self, run, shelf):
+        shelf.add(
+            "tools",
+            "from nlcore.plugin import hookimpl\n@hookimpl\ndef nlcore_commands(subparsers):\n"
+            "    subparsers.add_parser('tool', help='it\\'s a tool')",
+        )
+        assert "-a 'tool' -d 'it\\'s a tool'" in run("completion", "fish")[1]
+
+    def test_a_broken_plugin_costs_its_own_commands_alone(self, run, losses):
+        losses.add("bad", "raise RuntimeError('boom')")
+        code, out, err = run("completion", "bash")
+        assert (code, err) == (0, "")
+        assert '"check "*' in out
+
+
+class TestAllCommands:
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_help_shows_examples_that_are_valid(self, name, run, capsys):
+        from importlib import import_module
+
+        examples = import_module(COMMANDS[name].module).EXAMPLES
+        code, out, _ = run(name, "--help")
+        assert code == 0
+        assert "\nexamples:\n" in out
+        assert examples
+        parser, _ = core_command(name)
+        for line, what in examples:
+            assert what in out
+            words = shlex.split(line.removeprefix('eval "$(').removesuffix(')"').partition(" | ")[0])
+            assert words[:2] == ["nlcore", name]
+            parser.parse_args(words[2:])
+
+    @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"completion"}))
+    def test_each_speaks_json(self, name):
+        parser, _ = core_command(name)
+        assert any("--json" in action.option_strings for action in parser._actions)
+
+    def test_ids_for_scripts(self, run, losses):
+        assert run("list", "--ids") == (0, "fine/scaled-v1\nmixed/reduced-v1\nmixed/scaled-v1\n", "")
+
+    @pytest.mark.parametrize("words", [["--help"], ["list"], ["doctor"], ["completion", "bash"], ["check", "core/x"]])
+    def test_starts_without_torch(self, words):
+        code = f"import sys; from nlcore.cli import main; main({words!r}); print('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "False"
