@@ -6,12 +6,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nlcore_shortest_paths.bellman_ford import BellmanFord
+    from nlcore_shortest_paths.config import BellmanFordConfig
     from nlcore_shortest_paths.graphs import graph_shortest_path
     from nlcore_shortest_paths.solvers import available_backends, path_cost, shortest_path
 
-__all__ = ["available_backends", "graph_shortest_path", "path_cost", "shortest_path"]
+__all__ = [
+    "BellmanFord",
+    "BellmanFordConfig",
+    "available_backends",
+    "graph_shortest_path",
+    "path_cost",
+    "shortest_path",
+]
 
 _HOMES = {
+    "BellmanFord": "bellman_ford",
+    "BellmanFordConfig": "config",
     "available_backends": "solvers",
     "graph_shortest_path": "graphs",
     "path_cost": "solvers",
