@@ -78,8 +78,12 @@ class _OneDraw:
         self._rewind()
         return evaluate(self.info, flat.reshape(self.shape), self.target, self.generator, self.mask)
 
+    def _masked(self) -> dict[str, Any]:
+        """Return the mask as an option, for a loss that takes one."""
+        return {"mask": self.mask} if self.mask is not None and self.info.traits.takes_mask else {}
+
     def inner(self, flat: Tensor) -> Tensor:
-        features: Tensor = self.info.loss.inner(flat.reshape(self.shape))  # type: ignore[attr-defined]
+        features: Tensor = self.info.loss.inner(flat.reshape(self.shape), **self._masked())  # type: ignore[attr-defined]
         if not isinstance(features, Tensor) or features.shape[:1] != self.shape[:1]:
             raise ShapeError(
                 f"{self.info.name}.inner must return a tensor with the batch of {self.shape[0]} in front, and returned "
@@ -88,7 +92,7 @@ class _OneDraw:
         return features
 
     def outer(self, features: Tensor) -> Tensor:
-        value: Tensor = self.info.loss.outer(features, self.target)  # type: ignore[attr-defined]
+        value: Tensor = self.info.loss.outer(features, self.target, **self._masked())  # type: ignore[attr-defined]
         if not isinstance(value, Tensor) or value.shape != self.shape[:1]:
             raise ShapeError(
                 f"{self.info.name}.outer must return one number per sample, shape {list(self.shape[:1])}, and "
@@ -99,9 +103,7 @@ class _OneDraw:
     def supplied(self, method: str, flat: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Return `loss.gradient` or `loss.hessian`, checked."""
         self._rewind()
-        options: dict[str, Any] = {"generator": self.generator}
-        if self.mask is not None and self.info.traits.takes_mask:
-            options["mask"] = self.mask
+        options = {"generator": self.generator, **self._masked()}
         result = getattr(self.info.loss, method)(flat.reshape(self.shape), self.target, **options)
         if not isinstance(result, Tensor) or result.numel() != math.prod(shape) or result.shape[:1] != shape[:1]:
             raise ShapeError(

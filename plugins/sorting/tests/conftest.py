@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import product
 
 import pytest
 import torch
 
-from nlcore_sorting import NeuralSort, RankingLoss, SoftSort, SortingNetwork
+from nlcore_sorting import NeuralSort, PermutationLoss, RankingLoss, SoftSort, SortingNetwork
 from nlcore_sorting.config import Distribution, Network, Objective
 
 torch.set_num_threads(1)  # the tensors are tiny, and more threads only wait for each other
 
-DISTRIBUTIONS: tuple[Distribution, ...] = ("cauchy", "logistic", "logistic_phi", "optimal", "reciprocal")
+DISTRIBUTIONS: tuple[Distribution, ...] = ("cauchy", "gaussian", "logistic", "logistic_phi", "optimal", "reciprocal")
 NETWORKS: tuple[Network, ...] = ("odd_even", "bitonic")
 OBJECTIVES: tuple[Objective, ...] = ("rows", "entries")
 
 
-def softmax_losses() -> list[RankingLoss]:
+def softmax_losses() -> list[PermutationLoss]:
     return [
         make(temperature=0.7, objective=objective) for make, objective in product((NeuralSort, SoftSort), OBJECTIVES)
     ]
 
 
-def network_losses() -> list[RankingLoss]:
+def network_losses() -> list[PermutationLoss]:
     return [
         SortingNetwork(network=network, distribution=distribution, steepness=3.0, objective=objective)
         for network, distribution, objective in product(NETWORKS, DISTRIBUTIONS, OBJECTIVES)
     ]
+
+
+def matrix_losses() -> list[PermutationLoss]:
+    return softmax_losses() + network_losses()
 
 
 def name(loss: RankingLoss) -> str:
@@ -37,12 +42,19 @@ def name(loss: RankingLoss) -> str:
     return "-".join([loss.id.removeprefix("sorting/"), *options])
 
 
+def by_rows(losses: Iterable[PermutationLoss]) -> list[PermutationLoss]:
+    """One loss for each relaxation."""
+    return [loss for loss in losses if loss.objective == "rows"]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    families = {
-        "loss": softmax_losses() + network_losses(),
-        "operator": [loss for loss in softmax_losses() + network_losses() if loss.objective == "rows"],
-        "network_loss": [loss for loss in network_losses() if loss.objective == "rows"],
-        "curved": [loss for loss in softmax_losses() if loss.objective == "rows"],
+    families: dict[str, Sequence[RankingLoss]] = {
+        "loss": matrix_losses(),
+        "matrix_loss": matrix_losses(),
+        "operator": by_rows(matrix_losses()),
+        "matrix_operator": by_rows(matrix_losses()),
+        "network_loss": by_rows(network_losses()),
+        "curved": by_rows(softmax_losses()),
     }
     for fixture, losses in families.items():
         if fixture in metafunc.fixturenames:

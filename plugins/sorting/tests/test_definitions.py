@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nlcore_sorting import NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
+from nlcore_sorting import NeuralSort, PermutationLoss, RankingLoss, SoftSort, SortingNetwork, ranks
 from nlcore_sorting.config import Network
 
 SIZES = (1, 2, 3, 5, 8)
@@ -40,6 +40,8 @@ def cdf(distribution: str, difference: float, beta: float, art_lambda: float) ->
     x = beta * difference
     if distribution == "logistic":
         return 1 / (1 + math.exp(-x))
+    if distribution == "gaussian":
+        return 0.5 * math.erfc(-x / math.sqrt(2))
     if distribution == "logistic_phi":
         return 1 / (1 + math.exp(-x / (abs(difference) + 1e-10) ** art_lambda))
     if distribution == "cauchy":
@@ -79,12 +81,12 @@ def soft_network(loss: SortingNetwork, scores: list[float], layers: list[list[tu
     matrix = [[float(i == j) for j in range(n)] for i in range(n)]
     for layer in layers:
         for a, b in layer:
-            alpha = cdf(loss.distribution, values[b] - values[a], loss.steepness, loss.art_lambda)
             low, high = values[a], values[b]
-            values[a], values[b] = alpha * low + (1 - alpha) * high, (1 - alpha) * low + alpha * high
+            keep, swap = (cdf(loss.distribution, d, loss.steepness, loss.art_lambda) for d in (high - low, low - high))
+            values[a], values[b] = keep * low + swap * high, swap * low + keep * high
             row_a, row_b = matrix[a], matrix[b]
-            matrix[a] = [alpha * p + (1 - alpha) * q for p, q in zip(row_a, row_b, strict=True)]
-            matrix[b] = [(1 - alpha) * p + alpha * q for p, q in zip(row_a, row_b, strict=True)]
+            matrix[a] = [keep * p + swap * q for p, q in zip(row_a, row_b, strict=True)]
+            matrix[b] = [swap * p + keep * q for p, q in zip(row_a, row_b, strict=True)]
     return matrix
 
 
@@ -102,28 +104,28 @@ def reference(loss: RankingLoss, scores: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_matrix_follows_its_definition(operator: RankingLoss, n: int, generator: torch.Generator) -> None:
-    if getattr(operator, "network", None) == "bitonic" and n & (n - 1):
+def test_matrix_follows_its_definition(matrix_operator: PermutationLoss, n: int, generator: torch.Generator) -> None:
+    if getattr(matrix_operator, "network", None) == "bitonic" and n & (n - 1):
         pytest.skip("the textbook network is defined for powers of two")
     scores = torch.randn(4, n, generator=generator, dtype=torch.float64)
-    expected = reference(operator, scores)
-    torch.testing.assert_close(operator.permutation(scores), expected, rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(operator.log_permutation(scores), expected.log(), rtol=1e-10, atol=1e-12)
+    expected = reference(matrix_operator, scores)
+    torch.testing.assert_close(matrix_operator.permutation(scores), expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(matrix_operator.log_permutation(scores), expected.log(), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_loss_follows_its_definition(loss: RankingLoss, n: int, generator: torch.Generator) -> None:
+def test_loss_follows_its_definition(matrix_loss: PermutationLoss, n: int, generator: torch.Generator) -> None:
     scores = torch.randn(4, n, generator=generator, dtype=torch.float64)
     target = ranks(torch.randn(4, n, generator=generator))
     expected = []
-    for p, places in zip(loss.permutation(scores).tolist(), target.tolist(), strict=True):
-        if loss.objective == "rows":
+    for p, places in zip(matrix_loss.log_permutation(scores).exp().tolist(), target.tolist(), strict=True):
+        if matrix_loss.objective == "rows":
             expected.append(-sum(math.log(p[places[j]][j]) for j in range(n)) / n)
         else:
             terms = [math.log(p[i][j]) if places[j] == i else math.log1p(-p[i][j]) for i in range(n) for j in range(n)]
             expected.append(-sum(terms) / n**2)
     torch.testing.assert_close(
-        loss(scores, target), torch.tensor(expected, dtype=torch.float64), rtol=1e-10, atol=1e-12
+        matrix_loss(scores, target), torch.tensor(expected, dtype=torch.float64), rtol=1e-10, atol=1e-12
     )
 
 

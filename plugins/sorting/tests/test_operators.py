@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nlcore.errors import ContractError, DtypeError, ShapeError
-from nlcore_sorting import NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
+from nlcore.errors import ContractError, DtypeError, NonFiniteError, ShapeError
+from nlcore_sorting import NeuralSort, PermutationLoss, RankingLoss, SoftSort, SortingNetwork, ranks
 
 
-def hardened(operator: RankingLoss) -> RankingLoss:
+def hardened(operator: RankingLoss) -> PermutationLoss:
     if isinstance(operator, SortingNetwork):
         return SortingNetwork(network=operator.network, distribution=operator.distribution, steepness=1e12)
     assert isinstance(operator, NeuralSort | SoftSort)
@@ -18,20 +18,20 @@ def hardened(operator: RankingLoss) -> RankingLoss:
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 7, 8])
-def test_rows_add_up_to_one(operator: RankingLoss, n: int, generator: torch.Generator) -> None:
+def test_rows_add_up_to_one(matrix_operator: PermutationLoss, n: int, generator: torch.Generator) -> None:
     scores = torch.randn(3, n, generator=generator, dtype=torch.float64)
-    p = operator.permutation(scores)
+    p = matrix_operator.permutation(scores)
     assert (p >= 0).all()
     torch.testing.assert_close(p.sum(-1), torch.ones_like(scores), rtol=0, atol=1e-12)
     torch.testing.assert_close(
-        operator.log_permutation(scores).logsumexp(-1), torch.zeros_like(scores), rtol=0, atol=1e-12
+        matrix_operator.log_permutation(scores).logsumexp(-1), torch.zeros_like(scores), rtol=0, atol=1e-12
     )
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 7, 8])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
 def test_network_is_doubly_stochastic_and_sorts(
-    network_loss: RankingLoss, n: int, dtype: torch.dtype, tolerance: float, generator: torch.Generator
+    network_loss: SortingNetwork, n: int, dtype: torch.dtype, tolerance: float, generator: torch.Generator
 ) -> None:
     scores = torch.randn(6, n, generator=generator, dtype=dtype)
     p = network_loss.permutation(scores)
@@ -41,8 +41,8 @@ def test_network_is_doubly_stochastic_and_sorts(
     torch.testing.assert_close(ordered.sum(-1), scores.sum(-1), rtol=0, atol=10 * tolerance)
 
 
-def test_hard_limit_is_the_permutation(operator: RankingLoss, generator: torch.Generator) -> None:
-    hard = hardened(operator)
+def test_hard_limit_is_the_permutation(matrix_operator: PermutationLoss, generator: torch.Generator) -> None:
+    hard = hardened(matrix_operator)
     scores = torch.randn(20, 7, generator=generator, dtype=torch.float64)
     true = F.one_hot(ranks(scores), 7).mT.double()
     torch.testing.assert_close(hard.permutation(scores), true, rtol=0, atol=1e-7)
@@ -61,15 +61,15 @@ def test_largest_entry_of_a_row_is_the_item_that_belongs_there(
     assert (cls(temperature=temperature).permutation(scores).argmax(-1) == scores.argsort(-1)).all()
 
 
-def test_equal_items_are_treated_alike_by_softmaxes(curved: RankingLoss) -> None:
+def test_equal_items_are_treated_alike_by_softmaxes(curved: PermutationLoss) -> None:
     p = curved.permutation(torch.tensor([1.0, 2.0, 1.0, 0.0], dtype=torch.float64))
     torch.testing.assert_close(p[:, 0], p[:, 2], rtol=0, atol=1e-15)
 
 
-def test_equal_scores_stay_what_they_are(operator: RankingLoss) -> None:
+def test_equal_scores_stay_what_they_are(matrix_operator: PermutationLoss) -> None:
     scores = torch.full((2, 5), 3.0, dtype=torch.float64)
-    torch.testing.assert_close(operator.sort(scores), scores, rtol=0, atol=1e-12)
-    assert operator.log_permutation(scores).isfinite().all()
+    torch.testing.assert_close(matrix_operator.sort(scores), scores, rtol=0, atol=1e-12)
+    assert matrix_operator.log_permutation(scores).isfinite().all()
 
 
 @pytest.mark.parametrize("shift", [-7.0, 1000.0])
@@ -89,30 +89,32 @@ def test_a_large_offset_costs_neuralsort_no_digits() -> None:
     )
 
 
-def test_descending_reverses_the_rows(operator: RankingLoss, generator: torch.Generator) -> None:
+def test_descending_reverses_the_rows(matrix_operator: PermutationLoss, generator: torch.Generator) -> None:
     scores = torch.randn(3, 5, generator=generator, dtype=torch.float64)
-    p = operator.permutation(scores, descending=True)
-    torch.testing.assert_close(p, operator.permutation(scores).flip(-2), rtol=0, atol=0)
+    p = matrix_operator.permutation(scores, descending=True)
+    torch.testing.assert_close(p, matrix_operator.permutation(scores).flip(-2), rtol=0, atol=0)
     torch.testing.assert_close(
-        operator.log_permutation(scores, descending=True), operator.log_permutation(scores).flip(-2)
+        matrix_operator.log_permutation(scores, descending=True), matrix_operator.log_permutation(scores).flip(-2)
     )
-    torch.testing.assert_close(operator.sort(scores, descending=True), (p @ scores.unsqueeze(-1)).squeeze(-1))
+    torch.testing.assert_close(matrix_operator.sort(scores, descending=True), (p @ scores.unsqueeze(-1)).squeeze(-1))
     expected = (torch.arange(5.0, dtype=torch.float64) @ p) / p.sum(-2)
-    torch.testing.assert_close(operator.rank(scores, descending=True), expected)
-    values, weights = operator.topk(scores, 2)
+    torch.testing.assert_close(matrix_operator.rank(scores, descending=True), expected)
+    values, weights = matrix_operator.topk(scores, 2)
     torch.testing.assert_close(weights, p[..., :2, :])
     torch.testing.assert_close(values, (p @ scores.unsqueeze(-1)).squeeze(-1)[..., :2])
 
 
 @pytest.mark.parametrize("leading", [(), (2,), (2, 3), (0,), (2, 1, 3)])
-def test_any_leading_shape(operator: RankingLoss, leading: tuple[int, ...], generator: torch.Generator) -> None:
+def test_any_leading_shape(
+    matrix_operator: PermutationLoss, leading: tuple[int, ...], generator: torch.Generator
+) -> None:
     scores = torch.randn(*leading, 4, generator=generator, dtype=torch.float64)
     flat = scores.reshape(-1, 4)
     for method, event in (
-        (operator.permutation, (4, 4)),
-        (operator.log_permutation, (4, 4)),
-        (operator.sort, (4,)),
-        (operator.rank, (4,)),
+        (matrix_operator.permutation, (4, 4)),
+        (matrix_operator.log_permutation, (4, 4)),
+        (matrix_operator.sort, (4,)),
+        (matrix_operator.rank, (4,)),
     ):
         found = method(scores)
         assert found.shape == (*leading, *event)
@@ -120,11 +122,16 @@ def test_any_leading_shape(operator: RankingLoss, leading: tuple[int, ...], gene
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_dtype_is_kept(operator: RankingLoss, dtype: torch.dtype, generator: torch.Generator) -> None:
-    scores, target = operator.example(3, generator=generator, dtype=dtype, device="cpu")
+def test_dtype_is_kept(matrix_operator: PermutationLoss, dtype: torch.dtype, generator: torch.Generator) -> None:
+    scores, target = matrix_operator.example(3, generator=generator, dtype=dtype, device="cpu")
     assert scores.dtype == dtype
-    results = [operator(scores, target), operator.permutation(scores), operator.sort(scores), operator.rank(scores)]
-    results += [operator.log_permutation(scores), *operator.topk(scores, 2)]
+    results = [
+        matrix_operator(scores, target),
+        matrix_operator.permutation(scores),
+        matrix_operator.sort(scores),
+        matrix_operator.rank(scores),
+    ]
+    results += [matrix_operator.log_permutation(scores), *matrix_operator.topk(scores, 2)]
     for result in results:
         assert result.dtype == dtype
         assert result.isfinite().all()
@@ -134,10 +141,17 @@ def test_operators_refuse_what_they_cannot_sort(operator: RankingLoss) -> None:
     with pytest.raises(DtypeError, match=operator.id):
         operator.sort(torch.tensor([3, 1, 2]))
     with pytest.raises(ShapeError, match=r"shape \[\]"):
-        operator.permutation(torch.tensor(1.0))
+        operator.sort(torch.tensor(1.0))
     with pytest.raises(ShapeError, match=r"shape \[2, 0\]"):
         operator.rank(torch.zeros(2, 0))
-    with pytest.raises(ShapeError, match="k = 4 of 3"):
-        operator.topk(torch.zeros(3), 4)
     with pytest.raises(ContractError, match="list, not a tensor"):
         operator.sort([1.0, 2.0])  # type: ignore[arg-type]
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(NonFiniteError, match="samples 1 are NaN or infinite"):
+            operator.rank(torch.tensor([[1.0, 2.0], [0.0, wrong]]))
+
+
+def test_top_k_out_of_range(matrix_operator: PermutationLoss) -> None:
+    for k in (-1, 4):
+        with pytest.raises(ShapeError, match=f"k = {k} of 3"):
+            matrix_operator.topk(torch.zeros(3), k)

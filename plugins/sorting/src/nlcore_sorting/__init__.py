@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlcore_sorting._base import RankingLoss, ranks
+    from nlcore_sorting._matrix import PermutationLoss
     from nlcore_sorting._networks import SortingNetwork
     from nlcore_sorting._softmax import NeuralSort, SoftSort
     from nlcore_sorting.config import NeuralSortConfig, SoftSortConfig, SortingNetworkConfig
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NeuralSort",
     "NeuralSortConfig",
+    "PermutationLoss",
     "RankingLoss",
     "SoftSort",
     "SoftSortConfig",
@@ -25,6 +27,7 @@ __all__ = [
 _HOMES = {
     "NeuralSort": "_softmax",
     "NeuralSortConfig": "config",
+    "PermutationLoss": "_matrix",
     "RankingLoss": "_base",
     "SoftSort": "_softmax",
     "SoftSortConfig": "config",

@@ -1,4 +1,4 @@
-"""What all ranking losses have in common: the call, the relaxed operators, identity and immutability."""
+"""What all ranking losses have in common: the call, sort and rank, identity and immutability."""
 
 from __future__ import annotations
 
@@ -9,51 +9,59 @@ import torch
 from torch import Tensor
 
 from nlcore.config import AlgorithmConfig
-from nlcore.errors import ShapeError
 from nlcore.protocol import Traits
-from nlcore_sorting._checks import check_ranking, check_scores, working
-from nlcore_sorting._crossentropy import entry_cross_entropy, row_cross_entropy
-from nlcore_sorting.config import Objective
+from nlcore_sorting._checks import check_finite, check_mask, check_ranking, check_scores, working
+from nlcore_sorting._lists import Lists
 
 __all__ = ["RankingLoss", "ranks"]
 
 _EXAMPLE_ITEMS = 5
 
 
-def ranks(values: Tensor) -> Tensor:
-    """Return the place of every item in ascending order.
+def ranks(values: Tensor, *, dim: int = -1, descending: bool = False, mask: Tensor | None = None) -> Tensor:
+    """Return the place of every item in sorted order.
 
     Args:
         values: [..., n], any real dtype. Equal values are placed by their index.
+        dim: Where the items are.
+        descending: Count the places from the largest value.
+        mask: Like `values`, True at padded items; they get the last places, in the order of their indices.
 
     Returns:
-        [..., n], int64: a permutation of 0 … n − 1 along the last dimension.
+        [..., n], int64: a permutation of 0 … n − 1 along `dim`.
 
     Example:
         >>> import torch
         >>> ranks(torch.tensor([30, 10, 20, 10]))
         tensor([3, 0, 2, 1])
     """
-    return values.argsort(dim=-1, stable=True).argsort(dim=-1)
+    order = values.argsort(dim=dim, stable=True, descending=descending)
+    if mask is not None:
+        order = order.gather(dim, mask.gather(dim, order).to(torch.int8).argsort(dim=dim, stable=True))
+        # Padding by index, whatever values stand there.
+        padded = mask.gather(dim, order)
+        last = torch.where(padded, order, -1).sort(dim=dim).values
+        order = torch.where(padded, last, order)
+    return order.argsort(dim=dim)
 
 
 class RankingLoss(ABC):
-    """Base of the losses that supervise a ranking through a relaxed permutation matrix P.
+    """Base of the losses that supervise a ranking through a differentiable sort.
 
-    P[..., i, j] is the weight of item j at place i, places in ascending order; its rows add up to 1. The target is the
-    true place of every item, `ranks(values)`. With `objective="rows"` the loss of a list of n items is the
-    cross-entropy of the places, −(1/n) Σ_j log P[ranks_j, j]; with `"entries"` it is the binary cross-entropy of all
-    entries, averaged over n². Both averages make losses of lists of different n comparable.
+    The target is the true place of every item, `ranks(values)`. The relaxed operators are public too: `sort` and `rank`
+    here, `permutation` and `topk` where the relaxation has a matrix (`PermutationLoss`). All of them take lists along
+    any dimension `dim`, whatever the other dimensions are, and lists of different length through `mask`, True at padded
+    items. These come last, ascending and descending alike, and take no part: the real items are treated as a shorter
+    list, exactly. What stands at a padded item is never looked at.
 
-    Everything that is trained on is computed from log P, never from P: a sharp relaxation rounds P to 0 and 1 exactly
-    where a ranking is wrong. Half precision is computed in float32 and rounded at the end.
+    Half precision is computed in float32 and rounded at the end. NaN, infinities and scores so large that the
+    computation would overflow are refused.
 
     Objects are immutable, hashable, equal by their options, and serve every n.
     """
 
     id: ClassVar[str]
     _config: ClassVar[type[AlgorithmConfig]]
-    objective: Objective
 
     def __post_init__(self) -> None:
         """Check the options and store them as the configuration reads them."""
@@ -66,13 +74,22 @@ class RankingLoss(ABC):
         """Twice differentiable almost everywhere, deterministic, neither convex nor free of indefinite Hessians."""
         return _TRAITS
 
-    def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss of each list.
 
         Args:
             prediction: [batch, n], the scores.
-            target: [batch, n], int64; the 0-based place of every item, ascending (see `ranks`).
+            target: [batch, n], int64; the 0-based place of every item, ascending (see `ranks`). With a mask the order
+                of the real items' places is what counts.
             generator: Not used; the loss is deterministic.
+            mask: [batch, n] bool, True at padded items. A list of nothing but padding has loss 0.
 
         Returns:
             [batch], the dtype and device of `prediction`.
@@ -81,7 +98,8 @@ class RankingLoss(ABC):
             ContractError: Shapes, dtypes or devices do not fit, or a row of the target is no permutation.
             NonFiniteError: A score is NaN, infinite, or so large that the loss would overflow.
         """
-        return self._loss(self._checked(prediction, target), target).to(prediction.dtype)
+        lists, places = self._checked(prediction, target, mask)
+        return self._loss(lists, places).to(prediction.dtype)
 
     def example(
         self,
@@ -104,110 +122,67 @@ class RankingLoss(ABC):
         scores, values = torch.randn(shape, generator=generator, device=source).to(device)
         return scores.to(dtype), ranks(values)
 
-    def log_permutation(self, scores: Tensor, *, descending: bool = False) -> Tensor:
-        """Return log P; it stays finite and exact where P itself rounds to 0.
+    def sort(self, scores: Tensor, *, dim: int = -1, descending: bool = False, mask: Tensor | None = None) -> Tensor:
+        """Return the relaxed sorted list.
 
         Args:
             scores: [..., n].
-            descending: Reverse the rows.
+            dim: Where the items are.
+            descending: Largest first: the ascending list reversed.
+            mask: Like `scores`, True at padded items; the last places hold 0 for them.
 
         Returns:
-            [..., n, n].
+            The shape of `scores`.
         """
-        log_p = self._log_permutation(self._operand(scores))
-        return (log_p.flip(-2) if descending else log_p).to(scores.dtype)
+        lists = self._operand(scores, dim, mask)
+        return lists.places(self._sort(lists.scores, lists.length), descending=descending).to(scores.dtype)
 
-    def permutation(self, scores: Tensor, *, descending: bool = False) -> Tensor:
-        """Return P, the weight of item j at place i; `P @ scores` is the relaxed sorted list.
+    def rank(self, scores: Tensor, *, dim: int = -1, descending: bool = False, mask: Tensor | None = None) -> Tensor:
+        """Return the relaxed place of every item, from 0 to n − 1.
 
         Args:
             scores: [..., n].
-            descending: Reverse the rows. That is not the matrix of −scores, from which it may differ.
-
-        Returns:
-            [..., n, n].
-        """
-        p = self._permutation(self._operand(scores))
-        return (p.flip(-2) if descending else p).to(scores.dtype)
-
-    def sort(self, scores: Tensor, *, descending: bool = False) -> Tensor:
-        """Return the relaxed sorted list, P @ scores.
-
-        Args:
-            scores: [..., n].
-            descending: Largest first.
-
-        Returns:
-            [..., n].
-        """
-        ordered = self._sort(self._operand(scores))
-        return (ordered.flip(-1) if descending else ordered).to(scores.dtype)
-
-    def topk(self, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return the relaxed k largest values, largest first, and the weight of every item in each.
-
-        Args:
-            scores: [..., n].
-            k: From 0 to n.
-
-        Returns:
-            `(values, weights)`, [..., k] and [..., k, n]: the first k rows of the descending matrix.
-
-        Raises:
-            ShapeError: k is out of range.
-        """
-        operand = self._operand(scores)
-        n = operand.shape[-1]
-        if not 0 <= k <= n:
-            raise ShapeError(f"{self.id}: k = {k} of {n} items; 0 ≤ k ≤ n is needed.")
-        weights = self._permutation(operand).flip(-2)[..., :k, :]
-        return (weights @ operand.unsqueeze(-1)).squeeze(-1).to(scores.dtype), weights.to(scores.dtype)
-
-    def rank(self, scores: Tensor, *, descending: bool = False) -> Tensor:
-        """Return the expected place of every item, Σ_i i·P[i, j] / Σ_i P[i, j], from 0 to n − 1.
-
-        Args:
-            scores: [..., n].
+            dim: Where the items are.
             descending: Count the places from the largest.
+            mask: Like `scores`, True at padded items; they get the last places.
 
         Returns:
-            [..., n].
+            The shape of `scores`.
         """
-        places = self._rank(self._operand(scores))
-        return ((scores.shape[-1] - 1) - places if descending else places).to(scores.dtype)
+        lists = self._operand(scores, dim, mask)
+        return lists.items(self._rank(lists.scores, lists.length), descending=descending).to(scores.dtype)
 
-    def _loss(self, scores: Tensor, target: Tensor) -> Tensor:
-        cross_entropy = row_cross_entropy if self.objective == "rows" else entry_cross_entropy
-        return cross_entropy(self._log_permutation(scores), target)
-
-    def _sort(self, scores: Tensor) -> Tensor:
-        return (self._permutation(scores) @ scores.unsqueeze(-1)).squeeze(-1)
-
-    def _rank(self, scores: Tensor) -> Tensor:
-        p = self._permutation(scores)
-        places = torch.arange(scores.shape[-1], dtype=scores.dtype, device=scores.device)
-        return (places @ p) / p.sum(dim=-2)
+    # What an algorithm implements works on [..., n] scores in working precision. `length` [..., 1] is the number of
+    # real items, which stand in front, or None when all are real; what is returned for the others does not matter.
 
     @abstractmethod
-    def _log_permutation(self, scores: Tensor) -> Tensor:
-        """Return log P of [..., n] scores in working precision."""
+    def _loss(self, lists: Lists, target: Tensor) -> Tensor:
+        """Return the loss of [batch, n] lists, whose target is given by position."""
 
     @abstractmethod
-    def _permutation(self, scores: Tensor) -> Tensor:
-        """Return P of [..., n] scores in working precision."""
+    def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        """Return the relaxed sorted lists, ascending."""
+
+    @abstractmethod
+    def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        """Return the relaxed ascending places."""
 
     @abstractmethod
     def _limit(self, n: int, dtype: torch.dtype) -> float:
         """Return the largest magnitude of a score for which no intermediate result overflows."""
 
-    def _operand(self, scores: Tensor) -> Tensor:
-        check_scores(self.id, scores)
-        return working(scores)
+    def _operand(self, scores: Tensor, dim: int = -1, mask: Tensor | None = None) -> Lists:
+        check_scores(self.id, scores, dim)
+        if mask is not None:
+            check_mask(self.id, mask, scores)
+        lists = Lists.of(working(scores), dim, mask)
+        check_finite(self.id, lists.scores, self._limit(lists.scores.shape[-1], lists.scores.dtype))
+        return lists
 
-    def _checked(self, prediction: Tensor, target: Tensor) -> Tensor:
-        scores = self._operand(prediction)
-        check_ranking(self.id, scores, target, limit=self._limit(scores.shape[-1], scores.dtype))
-        return scores
+    def _checked(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Lists, Tensor]:
+        lists = self._operand(prediction, mask=mask)
+        check_ranking(self.id, prediction, target, mask=mask)
+        return lists, lists.target(target)
 
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._config.model_fields}
@@ -229,4 +204,4 @@ def _rebuild(cls: type[RankingLoss], options: dict[str, Any]) -> RankingLoss:
     return cls(**options)
 
 
-_TRAITS = Traits()
+_TRAITS = Traits(takes_mask=True)

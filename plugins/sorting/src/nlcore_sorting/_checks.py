@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nlcore.errors import ContractError, DeviceError, DtypeError, NonFiniteError, ShapeError, shorten
 
-__all__ = ["check_ranking", "check_scores", "working"]
+__all__ = ["check_finite", "check_mask", "check_ranking", "check_scores", "working"]
 
 
 def working(scores: Tensor) -> Tensor:
@@ -15,36 +15,75 @@ def working(scores: Tensor) -> Tensor:
     return scores if scores.dtype == torch.float64 else scores.to(torch.float32)
 
 
-def check_scores(name: str, scores: Tensor) -> None:
-    """Raise unless `scores` is floating point and [..., n] with at least one item."""
+def check_scores(name: str, scores: Tensor, dim: int = -1) -> None:
+    """Raise unless `scores` is floating point and has at least one item along `dim`."""
     if not isinstance(scores, Tensor):
         raise ContractError(f"{name}: the scores are a {type(scores).__name__}, not a tensor.")
     if not scores.is_floating_point():
         raise DtypeError(f"{name}: the scores are {scores.dtype}, but floating point is needed. Call .float() on them.")
-    if scores.ndim == 0 or scores.shape[-1] == 0:
+    if scores.ndim == 0 or (dim == -1 and scores.shape[-1] == 0):
         raise ShapeError(f"{name}: the scores have shape {list(scores.shape)}, but [..., n] with n ≥ 1 is needed.")
+    if not -scores.ndim <= dim < scores.ndim:
+        raise ShapeError(f"{name}: dim = {dim} is none of the dimensions of scores of shape {list(scores.shape)}.")
+    if scores.shape[dim] == 0:
+        raise ShapeError(f"{name}: the scores have shape {list(scores.shape)}, and no item along dim = {dim}.")
 
 
-def check_ranking(name: str, prediction: Tensor, target: Tensor, *, limit: float) -> None:
-    """Raise unless `prediction` holds lists of scores and `target` their ranks.
+def check_mask(name: str, mask: Tensor, scores: Tensor) -> None:
+    """Raise unless `mask` is a bool tensor like `scores`."""
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        what = str(mask.dtype) if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
+        raise DtypeError(f"{name}: mask is {what}, but a bool tensor is needed, True at padded items.")
+    if mask.shape != scores.shape:
+        raise ShapeError(f"{name}: mask has shape {list(mask.shape)}, the scores {list(scores.shape)}; both are alike.")
+    if mask.device != scores.device:
+        raise DeviceError(
+            f"{name}: mask is on {mask.device}, the scores on {scores.device}. Move one with .to(device)."
+        )
+
+
+def check_finite(name: str, scores: Tensor, limit: float) -> None:
+    """Raise where a score is NaN, infinite or so large that the computation would overflow.
+
+    Where values cannot be read, under `torch.vmap` and `torch.compile`, nothing is checked.
+
+    Args:
+        name: The algorithm's id.
+        scores: [..., n], in the precision of the computation.
+        limit: Largest magnitude of a score for which nothing overflows.
+
+    Raises:
+        NonFiniteError: With the indices of the lists at fault, counted along the flattened leading dimensions.
+    """
+    if torch.compiler.is_compiling() or scores.numel() == 0:
+        return
+    values = scores.detach()
+    try:
+        if bool(values.abs().amax() <= limit):
+            return
+    except RuntimeError:  # the values of a tensor that a transform has batched cannot be read
+        return
+    _explain_scores(name, values, limit)
+
+
+def check_ranking(name: str, prediction: Tensor, target: Tensor, *, mask: Tensor | None = None) -> None:
+    """Raise unless `target` holds the ranks of lists of scores.
 
     The values are looked at in one go, so that a device is synchronised with once. Where they cannot be read, under
     `torch.vmap` and `torch.compile`, shapes and dtypes alone are checked.
 
     Args:
         name: The algorithm's id.
-        prediction: [batch, n], in the precision of the computation.
-        target: [batch, n], int64, every row a permutation of 0 … n − 1.
-        limit: Largest magnitude of a score for which nothing overflows.
+        prediction: [batch, n], checked as scores.
+        target: [batch, n], int64, every row a permutation of 0 … n − 1; with a mask, different numbers.
+        mask: [batch, n], True at padded items.
 
     Raises:
         ContractError: The target is no tensor, or its rows are no permutations.
         ShapeError: The prediction is not [batch, n], or the target has another shape.
-        DtypeError: The prediction is not floating point, or the target not int64.
+        DtypeError: The target is not int64.
         DeviceError: Prediction and target are on different devices.
-        NonFiniteError: A score is NaN, infinite, or so large that the loss would overflow.
     """
-    check_scores(name, prediction)
     if prediction.ndim != 2:
         raise ShapeError(
             f"{name}: prediction has shape {list(prediction.shape)}, but [batch, n] is needed: one list a row."
@@ -69,36 +108,47 @@ def check_ranking(name: str, prediction: Tensor, target: Tensor, *, limit: float
         )
     if torch.compiler.is_compiling():
         return
-    scores = prediction.detach()
-    fine = scores.abs() <= limit
-    places = torch.arange(target.shape[-1], device=target.device)
+    right = _right(target, mask)
     try:
-        if bool((fine & (target.sort(dim=-1).values == places)).all()):
+        if bool(right.all()):
             return
     except RuntimeError:  # the values of a tensor that a transform has batched cannot be read
         return
-    _explain(name, scores, target, fine, limit)
+    _explain_ranks(name, target, (~right).any(dim=-1), masked=mask is not None)
 
 
-def _explain(name: str, scores: Tensor, target: Tensor, fine: Tensor, limit: float) -> None:
-    """Raise the error for values that are known to be wrong."""
-    samples = (~fine).any(dim=-1).nonzero()[:, 0].tolist()
-    if samples:
-        finite = bool(scores.isfinite().all())
-        fault = f"larger than {limit:.3g}, where the loss overflows" if finite else "NaN or infinite"
-        hint = "scale them down, or use float64" if finite else "look at the network's output and at the learning rate"
-        first = scores[samples[0]].tolist()
-        raise NonFiniteError(
-            f"{name}: scores of samples {shorten(samples)} are {fault}; sample {samples[0]} is "
-            f"[{shorten([f'{score:.6g}' for score in first])}]: {hint}.",
-            samples,
-        )
+def _right(target: Tensor, mask: Tensor | None) -> Tensor:
+    """Return where the sorted ranks are as they should be."""
+    if mask is None:
+        return target.sort(dim=-1).values == torch.arange(target.shape[-1], device=target.device)
+    last = torch.iinfo(torch.int64).max
+    ordered = target.masked_fill(mask, last).sort(dim=-1).values
+    return (ordered.diff(dim=-1) > 0) | (ordered[..., 1:] == last)
+
+
+def _explain_scores(name: str, scores: Tensor, limit: float) -> None:
+    """Raise the error for scores that are known to be wrong."""
+    rows = scores.reshape(-1, scores.shape[-1])
+    samples = (~(rows.abs() <= limit)).any(dim=-1).nonzero()[:, 0].tolist()
+    finite = bool(rows.isfinite().all())
+    fault = f"larger than {limit:.3g}, where the loss overflows" if finite else "NaN or infinite"
+    hint = "scale them down, or use float64" if finite else "look at the network's output and at the learning rate"
+    first = rows[samples[0]].tolist()
+    raise NonFiniteError(
+        f"{name}: scores of samples {shorten(samples)} are {fault}; sample {samples[0]} is "
+        f"[{shorten([f'{score:.6g}' for score in first])}]: {hint}.",
+        samples,
+    )
+
+
+def _explain_ranks(name: str, target: Tensor, wrong: Tensor, *, masked: bool) -> None:
+    """Raise the error for ranks that are known to be wrong."""
     n = target.shape[-1]
-    wrong = (target.sort(dim=-1).values != torch.arange(n, device=target.device)).any(dim=-1)
     rows = wrong.nonzero()[:, 0].tolist()
     looks = shorten(target[rows[0]].tolist(), limit=16)
+    fault = "gives two items one place" if masked else f"is no permutation of 0 … {n - 1}"
     raise ContractError(
-        f"{name}: target of samples {shorten(rows)} is no permutation of 0 … {n - 1}; sample {rows[0]} is [{looks}]. "
+        f"{name}: target of samples {shorten(rows)} {fault}; sample {rows[0]} is [{looks}]. "
         "target[b, j] is the 0-based place of item j in ascending order: nlcore_sorting.ranks(values) makes it from "
         "values, ties by index."
     )

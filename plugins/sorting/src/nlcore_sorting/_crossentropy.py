@@ -8,32 +8,38 @@ from torch import Tensor
 __all__ = ["entry_cross_entropy", "log_complement", "row_cross_entropy"]
 
 
-def row_cross_entropy(log_permutation: Tensor, ranks: Tensor) -> Tensor:
+def row_cross_entropy(log_permutation: Tensor, ranks: Tensor, length: Tensor | None = None) -> Tensor:
     """Return −(1/n) Σ_j log P[ranks_j, j], the cross-entropy of the rows.
 
     Args:
         log_permutation: [..., n, n], log P.
         ranks: [..., n], int64; the place of every item.
+        length: [..., 1], the number n of real items, where others are padding with an exact log P; `None` for all.
 
     Returns:
         [...].
     """
-    return -log_permutation.gather(-2, ranks.unsqueeze(-2)).squeeze(-2).mean(dim=-1)
+    logs = log_permutation.gather(-2, ranks.unsqueeze(-2)).squeeze(-2)
+    return -logs.mean(dim=-1) if length is None else -logs.sum(dim=-1) / length.squeeze(-1).clamp(min=1)
 
 
-def entry_cross_entropy(log_permutation: Tensor, ranks: Tensor) -> Tensor:
+def entry_cross_entropy(log_permutation: Tensor, ranks: Tensor, length: Tensor | None = None) -> Tensor:
     """Return the binary cross-entropy of the entries, averaged over n².
 
     Args:
         log_permutation: [..., n, n], log P, the rows of P adding up to 1.
         ranks: [..., n], int64; the place of every item.
+        length: [..., 1], the number n of real items, where others are padding with an exact log P; `None` for all.
 
     Returns:
         [...].
     """
     places = torch.arange(ranks.shape[-1], device=ranks.device)
     true = ranks.unsqueeze(-2) == places.unsqueeze(-1)
-    return -torch.where(true, log_permutation, log_complement(log_permutation)).mean(dim=-1).mean(dim=-1)
+    logs = torch.where(true, log_permutation, log_complement(log_permutation))
+    if length is None:
+        return -logs.mean(dim=-1).mean(dim=-1)
+    return -logs.sum(dim=-1).sum(dim=-1) / length.squeeze(-1).clamp(min=1) ** 2
 
 
 def log_complement(log_rows: Tensor) -> Tensor:

@@ -15,35 +15,34 @@ from torch import Tensor
 __all__ = ["neuralsort_curvature", "softsort_curvature"]
 
 
-def softsort_curvature(ordered: Tensor, permutation: Tensor) -> Tensor:
+def softsort_curvature(permutation: Tensor, signs: Tensor) -> Tensor:
     """Return Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i for the logits −|s_i − s_j|.
 
     Args:
-        ordered: [..., n], scores in ascending order.
-        permutation: [..., n, n], the relaxed permutation matrix of `ordered`.
+        permutation: [..., n, n], the relaxed permutation matrix of scores in ascending order; 0 at padding.
+        signs: [..., n, n], sign(s_i − s_j), 0 for equal scores and at padding.
 
     Returns:
         [..., n, n].
     """
-    signs = _signs(ordered)
     flow = permutation * signs
     mean = flow - torch.diag_embed(flow.sum(dim=-1))
     return _laplacian(permutation * signs.square()) - mean.mT @ mean
 
 
-def neuralsort_curvature(ordered: Tensor, permutation: Tensor) -> Tensor:
+def neuralsort_curvature(permutation: Tensor, signs: Tensor, length: Tensor | None = None) -> Tensor:
     """Return Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i for the logits (2i + 1 − n)s_j − Σ_k |s_j − s_k|.
 
     Args:
-        ordered: [..., n], scores in ascending order.
-        permutation: [..., n, n], the relaxed permutation matrix of `ordered`.
+        permutation: [..., n, n], the relaxed permutation matrix of scores in ascending order; 0 at padding.
+        signs: [..., n, n], sign(s_i − s_j), 0 for equal scores and at padding.
+        length: [..., 1], the number n of real items; `None` for all.
 
     Returns:
         [..., n, n].
     """
-    n = ordered.shape[-1]
-    signs = _signs(ordered)
-    own = torch.arange(1 - n, n, 2, dtype=ordered.dtype, device=ordered.device)
+    n = signs.shape[-1] if length is None else length
+    own = (2 * torch.arange(signs.shape[-1], device=signs.device) + 1 - n).to(signs.dtype)
     slope = own.unsqueeze(-1) - signs.sum(dim=-1).unsqueeze(-2)
     strange = permutation - torch.diag_embed(permutation.diagonal(dim1=-2, dim2=-1))
     flow = permutation * slope
@@ -51,11 +50,6 @@ def neuralsort_curvature(ordered: Tensor, permutation: Tensor) -> Tensor:
     squares = torch.diag_embed((flow * slope).sum(dim=-2)) + mixed + mixed.mT + signs.mT @ _laplacian(strange) @ signs
     mean = flow + (strange - torch.diag_embed(strange.sum(dim=-1))) @ signs
     return squares - mean.mT @ mean
-
-
-def _signs(ordered: Tensor) -> Tensor:
-    """Return sign(s_i − s_j), 0 for equal scores as in the derivative of |·|."""
-    return (ordered.unsqueeze(-1) - ordered.unsqueeze(-2)).sign()
 
 
 def _laplacian(weights: Tensor) -> Tensor:

@@ -77,6 +77,23 @@ def _optimal_log_tail(m: Tensor) -> Tensor:
     return torch.where(m > 0.25, far, (0.5 - m.clamp(max=0.25)).log())
 
 
+def _gaussian_tail(m: Tensor) -> Tensor:
+    """1 − Φ(m)."""
+    return 0.5 * torch.erfc(m * math.sqrt(0.5))
+
+
+def _gaussian_log_tail(m: Tensor) -> Tensor:
+    """−m²/2 and the logarithm of the Mills ratio over √(2π).
+
+    Far out the asymptotic series has more correct digits than the derivatives of erfcx, in which terms cancel.
+    """
+    near = torch.special.erfcx(m.clamp(max=40.0) * math.sqrt(0.5)).log() - math.log(2)
+    inverse = m.clamp(min=40.0).reciprocal().square()
+    series = -inverse * (1 - inverse * (3 - inverse * (15 - inverse * 105)))
+    far = torch.log1p(series) - m.clamp(min=40.0).log() - 0.5 * math.log(2 * math.pi)
+    return torch.where(m > 40.0, far, near) - 0.5 * m.square()
+
+
 def _heavy(tail: Callable[[Tensor], Tensor], log_tail: Callable[[Tensor], Tensor]) -> SoftSwap:
     """Return the symmetric distribution with the given tail, and its logarithm, at m ≥ 0."""
 
@@ -102,6 +119,7 @@ def _magnitude(x: Tensor) -> tuple[Tensor, Tensor]:
 DISTRIBUTIONS: dict[str, SoftSwap] = {
     # The angle of (x, 1) is exact on both sides, which saves telling them apart.
     "cauchy": SoftSwap(_cauchy_tail, _heavy(_cauchy_tail, _cauchy_log_tail).logs),
+    "gaussian": _heavy(_gaussian_tail, _gaussian_log_tail),
     "logistic": SoftSwap(_logistic_swap, _logistic_logs),
     "logistic_phi": SoftSwap(_logistic_swap, _logistic_logs, _phi),
     "optimal": _heavy(_optimal_tail, _optimal_log_tail),

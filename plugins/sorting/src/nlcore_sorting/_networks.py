@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from nlcore_sorting._base import RankingLoss
 from nlcore_sorting._distributions import DISTRIBUTIONS
-from nlcore_sorting._wiring import depth, partners
+from nlcore_sorting._matrix import PermutationLoss
+from nlcore_sorting._wiring import depth, partners, shortened
 from nlcore_sorting.config import Distribution, Network, Objective, SortingNetworkConfig
 
 __all__ = ["SortingNetwork"]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class SortingNetwork(RankingLoss):
+class SortingNetwork(PermutationLoss):
     """Ranking loss through a differentiable sorting network (id `sorting/diffsort`).
 
     A comparator of the values a and b with d = b − a keeps them in place with weight α = F(βd) and swaps them with
     weight 1 − α: min = αa + (1 − α)b, max = (1 − α)a + αb. The same weights act on the rows of a matrix that starts as
     the identity and ends as P, whose rows and columns add up to 1; `P @ scores` is the relaxed sorted list to rounding.
 
-    F is, with x = βd: `cauchy` ½ + atan(x)/π; `logistic` σ(x); `logistic_phi` σ(βd/(|d| + 1e-10)^λ);
-    `reciprocal` ½ + x/(1 + 2|x|); `optimal` ½ + x for |x| ≤ ¼ and ½ ± (½ − 1/(16|x|)) beyond.
+    F is, with x = βd: `cauchy` ½ + atan(x)/π; `gaussian` Φ(x), the normal one; `logistic` σ(x); `logistic_phi`
+    σ(βd/(|d| + 1e-10)^λ); `reciprocal` ½ + x/(1 + 2|x|); `optimal` ½ + x for |x| ≤ ¼ and ½ ± (½ − 1/(16|x|)) beyond.
 
     The loss follows log P through the network, with the logarithms of both weights exact in both tails. Its Hessian is
     often indefinite. Time and memory O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic);
@@ -64,36 +65,36 @@ class SortingNetwork(RankingLoss):
     id: ClassVar[str] = "sorting/diffsort-v1"
     _config: ClassVar = SortingNetworkConfig
 
-    def _sort(self, scores: Tensor) -> Tensor:
-        return self._run(scores).values.movedim(0, -1)
+    def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        return self._run(scores, length).values.movedim(0, -1)
 
-    def _permutation(self, scores: Tensor) -> Tensor:
-        run = self._run(scores)
+    def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        run = self._run(scores, length)
         state = _identity(scores, on=1.0, off=0.0)
         for partner, swap in zip(run.partners, run.swaps, strict=True):
-            state = torch.lerp(state, state.index_select(0, partner), swap.to(scores.dtype).unsqueeze(-1))
+            state = torch.lerp(state, _partner_rows(state, partner), swap.to(scores.dtype).unsqueeze(-1))
         return state.movedim(0, -2)
 
-    def _rank(self, scores: Tensor) -> Tensor:
-        run = self._run(scores)
+    def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        run = self._run(scores, length)
         n = scores.shape[-1]
         places = torch.arange(n, dtype=run.values.dtype, device=scores.device)
         state = places.view(n, *[1] * (scores.ndim - 1)).expand(run.values.shape)
         # Every layer is a symmetric matrix, so the transpose of P is the network run backwards.
         for partner, swap in zip(reversed(run.partners), reversed(run.swaps), strict=True):
-            state = torch.lerp(state, state.index_select(0, partner), swap)
+            state = torch.lerp(state, _partner_rows(state, partner), swap)
         return state.movedim(0, -1)
 
-    def _log_permutation(self, scores: Tensor) -> Tensor:
-        run = self._run(scores)
+    def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        run = self._run(scores, length)
         state = _identity(scores, on=0.0, off=torch.finfo(scores.dtype).min / 4)
         logs = DISTRIBUTIONS[self.distribution].logs(torch.stack(run.activations).unsqueeze(-1))
         keeps, swaps = (log.to(scores.dtype).unbind() for log in logs)
         for partner, keep, swap in zip(run.partners, keeps, swaps, strict=True):
-            state = _log_add(state + keep, state.index_select(0, partner) + swap)
+            state = _log_add(state + keep, _partner_rows(state, partner) + swap)
         return state.movedim(0, -2)
 
-    def _run(self, scores: Tensor) -> _Run:
+    def _run(self, scores: Tensor, length: Tensor | None) -> _Run:
         """Send the scores through the network and keep what the permutation matrix needs; places come first.
 
         That is O(layers·n) numbers in float64, whatever the dtype of the scores: in float32 the rounding of values that
@@ -105,10 +106,15 @@ class SortingNetwork(RankingLoss):
         n = values.shape[0]
         run = _Run(values, [], [], [])
         table = partners(self.network, n, scores.device)
-        side = (table - torch.arange(n, device=scores.device)).sign().to(dtype)
-        side = side.view(*side.shape, *[1] * (scores.ndim - 1))
+        places = torch.arange(n, device=scores.device)
+        if length is not None:
+            table = shortened(self.network, table, length)
+            places = places.view(n, *[1] * (scores.ndim - 1))
+        side = (table - places).sign().to(dtype)
+        if length is None:
+            side = side.view(*side.shape, *[1] * (scores.ndim - 1))
         for partner, sign in zip(table.unbind(), side.unbind(), strict=True):
-            other = run.values.index_select(0, partner)
+            other = _partner_rows(run.values, partner)
             x = swap.activation((other - run.values) * sign, self.steepness, self.art_lambda)
             weight = swap.swap(x)
             run.partners.append(partner)
@@ -118,7 +124,10 @@ class SortingNetwork(RankingLoss):
         return run
 
     def _limit(self, n: int, dtype: torch.dtype) -> float:
-        return torch.finfo(dtype).max / (16 * depth(self.network, n) * n * max(1.0, self.steepness))
+        room = torch.finfo(dtype).max / (16 * depth(self.network, n) * n)
+        if self.distribution == "gaussian":  # the logarithm of its tail is a square
+            return math.sqrt(room) / max(1.0, self.steepness)
+        return room / max(1.0, self.steepness)
 
 
 @dataclass(slots=True)
@@ -127,7 +136,7 @@ class _Run:
 
     Attributes:
         values: [n, ...], the relaxed sorted list.
-        partners: For every layer [n], the place that each place meets.
+        partners: For every layer, the place that each place meets: [n], or [n, ...] where the lists differ in length.
         activations: For every layer [n, ...], x of the comparator that each place belongs to; 0 without one.
         swaps: For every layer [n, ...], the weight of the partner's value.
     """
@@ -143,6 +152,13 @@ def _identity(scores: Tensor, *, on: float, off: float) -> Tensor:
     n = scores.shape[-1]
     eye = torch.full((n, n), off, dtype=scores.dtype, device=scores.device).fill_diagonal_(on)
     return eye.view(n, *[1] * (scores.ndim - 1), n).expand(n, *scores.shape[:-1], n)
+
+
+def _partner_rows(state: Tensor, partner: Tensor) -> Tensor:
+    """Return what stands at the partner of every place of [n, ...]."""
+    if partner.ndim == 1:
+        return state.index_select(0, partner)
+    return state.gather(0, partner.view(*partner.shape, *[1] * (state.ndim - partner.ndim)).expand(state.shape))
 
 
 def _log_add(a: Tensor, b: Tensor) -> Tensor:

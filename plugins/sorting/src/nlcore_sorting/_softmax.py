@@ -10,17 +10,20 @@ import torch
 from torch import Tensor
 
 from nlcore.protocol import Traits
-from nlcore_sorting._base import RankingLoss
+from nlcore_sorting._base import ranks
 from nlcore_sorting._crossentropy import row_cross_entropy
 from nlcore_sorting._curvature import neuralsort_curvature, softsort_curvature
+from nlcore_sorting._lists import mean_of, real_items
+from nlcore_sorting._matrix import PermutationLoss
+from nlcore_sorting._pairwise import spread
 from nlcore_sorting.config import NeuralSortConfig, Objective, SoftSortConfig
 
 __all__ = ["NeuralSort", "SoftSort"]
 
-_SEMIDEFINITE = Traits(convex=True)
+_SEMIDEFINITE = Traits(convex=True, takes_mask=True)
 
 
-class _SoftmaxSort(RankingLoss):
+class _SoftmaxSort(PermutationLoss):
     """A relaxation whose rows are softmaxes of logits.
 
     The row-wise objective has a curvature in closed form, the entry-wise one has not. Capabilities are told from the
@@ -40,15 +43,31 @@ class _SoftmaxSort(RankingLoss):
             return cast(Self, chosen(temperature=temperature, objective=objective))
         return object.__new__(chosen)
 
+    def _logits(self, scores: Tensor, length: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        """Return the logits of the places `rows` ([k] or [..., k], all unless told), [..., k, n]."""
+        if rows is None:
+            rows = torch.arange(scores.shape[-1], device=scores.device)
+        logits = self._raw_logits(scores, length, rows) / self.temperature
+        if length is None:
+            return logits
+        real = (rows < length).unsqueeze(-1) & real_items(length, scores.shape[-1]).unsqueeze(-2)
+        own = rows.unsqueeze(-1) == torch.arange(scores.shape[-1], device=scores.device)
+        nothing = torch.finfo(scores.dtype).min / 4
+        return torch.where(real, logits, nothing).masked_fill(own & ~real, 0.0)
+
     @abstractmethod
-    def _logits(self, scores: Tensor) -> Tensor:
-        """Return the logits, [..., n, n]; row i belongs to place i."""
+    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
+        """Return the logits times τ; what they are at padded positions does not matter as long as it is finite."""
 
-    def _log_permutation(self, scores: Tensor) -> Tensor:
-        return self._logits(scores).log_softmax(dim=-1)
+    def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        return self._logits(scores, length).log_softmax(dim=-1)
 
-    def _permutation(self, scores: Tensor) -> Tensor:
-        return self._logits(scores).softmax(dim=-1)
+    def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        return self._logits(scores, length).softmax(dim=-1)
+
+    def _select(self, scores: Tensor, rows: Tensor, length: Tensor | None) -> tuple[Tensor, Tensor]:
+        weights = self._logits(scores, length, rows).softmax(dim=-1)
+        return (weights @ scores.unsqueeze(-1)).squeeze(-1), weights
 
     def _limit(self, n: int, dtype: torch.dtype) -> float:
         return torch.finfo(dtype).max / (16 * n**2 * max(1.0, 1 / self.temperature))
@@ -65,50 +84,79 @@ class _Rowwise(_SoftmaxSort):
         """
         return _SEMIDEFINITE
 
-    def inner(self, prediction: Tensor) -> Tensor:
+    def inner(self, prediction: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return the logits of every place.
 
         Args:
             prediction: [batch, n].
+            mask: [batch, n], True at padded items.
 
         Returns:
             [batch, n, n], piecewise linear in the scores.
         """
-        return self._logits(self._operand(prediction))
+        lists = self._operand(prediction, mask=mask)
+        return lists.columns(self._logits(lists.scores, lists.length))
 
-    def outer(self, features: Tensor, target: Tensor) -> Tensor:
+    def outer(self, features: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return the cross-entropy of the rows, convex in the logits.
 
         Args:
             features: [batch, n, n], logits.
             target: [batch, n], int64 ranks.
+            mask: [batch, n], True at padded items.
 
         Returns:
             [batch].
         """
-        return row_cross_entropy(features.log_softmax(dim=-1), target)
+        if mask is None:
+            return row_cross_entropy(features.log_softmax(dim=-1), target)
+        length = (~mask).sum(dim=-1, keepdim=True)
+        return row_cross_entropy(features.log_softmax(dim=-1), ranks(target, mask=mask), length)
 
-    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def hessian(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Return the Hessian in closed form, exact wherever it exists; at equal scores that of autodiff.
 
         Args:
             prediction: [batch, n].
             target: [batch, n], int64 ranks; checked, but the Hessian does not depend on them.
             generator: Not used.
+            mask: [batch, n], True at padded items, whose rows and columns are 0.
 
         Returns:
             [batch, n, n], positive semi-definite up to rounding, with zero row sums. O(n³) time a list.
         """
-        scores = self._checked(prediction, target)
-        ordered, order = scores.sort(dim=-1, stable=True)
+        lists, _ = self._checked(prediction, target, mask)
+        key = lists.scores
+        if lists.length is not None:
+            key = torch.where(real_items(lists.length, key.shape[-1]), key, torch.inf)
+        order = key.argsort(dim=-1, stable=True)
+        ordered = lists.scores.gather(-1, order)
         place = order.argsort(dim=-1)
-        curvature = self._curvature(ordered) / (scores.shape[-1] * self.temperature**2)
+        count = key.shape[-1] if lists.length is None else lists.length.clamp(min=1).unsqueeze(-1).to(key.dtype)
+        curvature = self._curvature(ordered, lists.length) / (count * self.temperature**2)
         rows = curvature.gather(-2, place.unsqueeze(-1).expand_as(curvature))
-        return rows.gather(-1, place.unsqueeze(-2).expand_as(curvature)).to(prediction.dtype)
+        return lists.square(rows.gather(-1, place.unsqueeze(-2).expand_as(curvature))).to(prediction.dtype)
+
+    def _curvature(self, ordered: Tensor, length: Tensor | None) -> Tensor:
+        """Return Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i·τ² of real scores in ascending order."""
+        p = self._permutation(ordered, length)
+        signs = (ordered.unsqueeze(-1) - ordered.unsqueeze(-2)).sign()  # 0 for equal scores, as |·| is differentiated
+        if length is not None:
+            real = real_items(length, ordered.shape[-1])
+            both = real.unsqueeze(-1) & real.unsqueeze(-2)
+            p, signs = torch.where(both, p, 0.0), torch.where(both, signs, 0.0)
+        return self._covariance(p, signs, length)
 
     @abstractmethod
-    def _curvature(self, ordered: Tensor) -> Tensor:
-        """Return Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i·τ² of scores in ascending order."""
+    def _covariance(self, p: Tensor, signs: Tensor, length: Tensor | None) -> Tensor:
+        """Return the same from P and the signs of the differences, both 0 at padding."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -148,18 +196,17 @@ class NeuralSort(_SoftmaxSort):
     id: ClassVar[str] = "sorting/neuralsort-v1"
     _config: ClassVar = NeuralSortConfig
 
-    def _logits(self, scores: Tensor) -> Tensor:
-        n = scores.shape[-1]
-        pull = torch.arange(1 - n, n, 2, dtype=scores.dtype, device=scores.device)
+    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
+        n = scores.shape[-1] if length is None else length
+        pull = (2 * rows + 1 - n).to(scores.dtype)
         # A shift of all scores adds a constant to every row; taken out, large offsets cost no digits.
-        centred = scores - scores.detach().mean(dim=-1, keepdim=True)
-        spread = (scores.unsqueeze(-1) - scores.unsqueeze(-2)).abs().sum(dim=-1)
-        return (pull.unsqueeze(-1) * centred.unsqueeze(-2) - spread.unsqueeze(-2)) / self.temperature
+        centred = scores - mean_of(scores, length).detach()
+        return pull.unsqueeze(-1) * centred.unsqueeze(-2) - spread(centred, length).unsqueeze(-2)
 
 
 class _RowwiseNeuralSort(_Rowwise, NeuralSort):
-    def _curvature(self, ordered: Tensor) -> Tensor:
-        return neuralsort_curvature(ordered, self._permutation(ordered))
+    def _covariance(self, p: Tensor, signs: Tensor, length: Tensor | None) -> Tensor:
+        return neuralsort_curvature(p, signs, length)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -197,14 +244,19 @@ class SoftSort(_SoftmaxSort):
     id: ClassVar[str] = "sorting/softsort-v1"
     _config: ClassVar = SoftSortConfig
 
-    def _logits(self, scores: Tensor) -> Tensor:
-        ordered = scores.sort(dim=-1, stable=True).values
-        return (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs() / -self.temperature
+    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
+        if length is None:
+            ordered = scores.sort(dim=-1, stable=True).values
+        else:
+            key = torch.where(real_items(length, scores.shape[-1]), scores, torch.inf)
+            ordered = scores.gather(-1, key.argsort(dim=-1, stable=True))
+        places = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
+        return -(places.unsqueeze(-1) - scores.unsqueeze(-2)).abs()
 
 
 class _RowwiseSoftSort(_Rowwise, SoftSort):
-    def _curvature(self, ordered: Tensor) -> Tensor:
-        return softsort_curvature(ordered, self._permutation(ordered))
+    def _covariance(self, p: Tensor, signs: Tensor, length: Tensor | None) -> Tensor:
+        return softsort_curvature(p, signs)
 
 
 for _public, _rowwise in ((NeuralSort, _RowwiseNeuralSort), (SoftSort, _RowwiseSoftSort)):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nlcore_sorting.config import Network
 
-__all__ = ["depth", "partners"]
+__all__ = ["depth", "partners", "shortened"]
 
 
 def depth(network: Network, n: int) -> int:
@@ -38,6 +38,27 @@ def partners(network: Network, n: int, device: torch.device) -> Tensor:
     else:
         partner = places ^ torch.tensor(_masks(n), dtype=torch.int64, device=device).unsqueeze(-1)
     return torch.where((partner >= 0) & (partner < n), partner, places)
+
+
+def shortened(network: Network, table: Tensor, length: Tensor) -> Tensor:
+    """Return the partners in the networks of shorter lists, as if the places beyond them were not there.
+
+    Args:
+        network: The wiring.
+        table: [layers, n], the partners for n places.
+        length: [..., 1], the number of places of every list, at most n.
+
+    Returns:
+        [layers, n, ...], int64. In layers that a shorter list does not have everything is its own partner.
+    """
+    layers, n = table.shape
+    counts = length.squeeze(-1)
+    last = torch.tensor([depth(network, m) for m in range(n + 1)], device=table.device)[counts]
+    ones = [1] * counts.ndim
+    there = torch.arange(layers, device=table.device).view(-1, 1, *ones) < last
+    partner = table.view(layers, n, *ones)
+    places = torch.arange(n, device=table.device).view(n, *ones)
+    return torch.where(there & (partner < counts) & (places < counts), partner, places)
 
 
 def _masks(n: int) -> list[int]:

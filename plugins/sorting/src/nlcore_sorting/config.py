@@ -12,7 +12,7 @@ __all__ = ["Distribution", "Network", "NeuralSortConfig", "Objective", "SoftSort
 
 Objective: TypeAlias = Literal["rows", "entries"]
 Network: TypeAlias = Literal["odd_even", "bitonic"]
-Distribution: TypeAlias = Literal["cauchy", "logistic", "logistic_phi", "optimal", "reciprocal"]
+Distribution: TypeAlias = Literal["cauchy", "gaussian", "logistic", "logistic_phi", "optimal", "reciprocal"]
 
 _OBJECTIVE = (
     "How the relaxed permutation matrix is held against the true one: 'rows' is the cross-entropy of every "
