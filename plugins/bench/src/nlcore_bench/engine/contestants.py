@@ -1,0 +1,216 @@
+"""What is timed: losses, curvatures, networks, and Hessians by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nlcore import EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, compose
+from nlcore_bench.data import digits, draw, side_by_side
+from nlcore_bench.tasks import Ranking
+from nlcore_bench.train import MeanLoss
+from nlcore_sequences import PrefixSum
+from nlcore_sorting import NeuralSort, SoftSort, SortingNetwork, ranks
+
+__all__ = ["LOSSES", "BenchLoss", "Step", "blur", "loss_part", "solvers"]
+
+_BATCH = 100
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class BenchLoss:
+    """A loss with the curvatures that it has.
+
+    Attributes:
+        label: What tables call it.
+        loss: The loss.
+        closed: Whether its Hessian is known in closed form.
+        splits: Whether it has a Gauss–Newton split.
+        ranked: Whether its targets are ranks; totals otherwise.
+    """
+
+    label: str
+    loss: Any
+    closed: bool
+    splits: bool
+    ranked: bool = True
+
+    def data(self, size: int) -> tuple[Tensor, Tensor]:
+        """Return a prediction and a target, each [100, size]."""
+        prediction, other = torch.randn(2, _BATCH, size, generator=torch.Generator().manual_seed(0))
+        return prediction, ranks(other) if self.ranked else other
+
+    def criteria(self) -> dict[str, nn.Module]:
+        """Return plain training, every curvature, and the floors below them, by name."""
+        found: dict[str, nn.Module] = {
+            "plain": MeanLoss(self.loss),
+            "Fisher": NewtonLoss(self.loss, EmpiricalFisher()),
+            "Hessian": NewtonLoss(self.loss, Hessian()),
+        }
+        if self.splits:
+            found["Gauss–Newton"] = NewtonLoss(self.loss, GaussNewton())
+        found["bare Fisher"] = _Bare(self.loss, "fisher")
+        if self.closed:
+            found["bare Hessian"] = _Bare(self.loss, "hessian")
+        return found
+
+
+class _Bare(nn.Module):
+    """The fewest operations that make the step: no checks, weights, float64, repair or statistics. A floor.
+
+    Args:
+        loss: With `hessian` where that is the kind.
+        kind: `"fisher"` or `"hessian"`.
+    """
+
+    def __init__(self, loss: Any, kind: str) -> None:
+        super().__init__()
+        self.loss, self.kind = loss, kind
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return a scalar with the gradient of a step whose damping is one."""
+        y = prediction.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.loss(y, target).sum(), y)
+        with torch.no_grad():
+            count = len(gradient)
+            matrix = gradient.mT @ gradient if self.kind == "fisher" else self.loss.hessian(y, target).sum(0)
+            matrix.diagonal().add_(count)
+            step = torch.cholesky_solve(gradient.mT, torch.linalg.cholesky_ex(matrix)[0]).mT
+        return (prediction * step).sum()
+
+
+LOSSES = (
+    BenchLoss("NeuralSort", NeuralSort(), closed=True, splits=True),
+    BenchLoss("SoftSort", SoftSort(), closed=True, splits=True),
+    BenchLoss("NeuralSort, entries", NeuralSort(objective="entries"), closed=False, splits=False),
+    BenchLoss("logistic network", SortingNetwork(distribution="logistic"), closed=False, splits=False),
+    BenchLoss("prefix sum", PrefixSum(), closed=True, splits=True, ranked=False),
+)
+
+
+def loss_part(entry: BenchLoss, size: int) -> dict[str, Callable[[], object]]:
+    """Return the calls that take value and gradient of the prediction, and the n double backwards.
+
+    Args:
+        entry: The loss.
+        size: n.
+    """
+    prediction, target = entry.data(size)
+
+    def call(criterion: nn.Module) -> Callable[[], None]:
+        def run() -> None:
+            y = prediction.clone().requires_grad_()
+            criterion(y, target).backward()
+
+        return run
+
+    calls: dict[str, Callable[[], object]] = {name: call(made) for name, made in entry.criteria().items()}
+    calls["n double backwards"] = lambda: _double_backwards(entry.loss, prediction, target)
+    return calls
+
+
+def _double_backwards(loss: Any, prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the Hessians [N, n, n], one backward pass through the gradient for each of the n outputs."""
+    y = prediction.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(y, target).sum(), y, create_graph=True)
+    rows = [torch.autograd.grad(column.sum(), y, retain_graph=True)[0] for column in gradient.unbind(1)]
+    return torch.stack(rows, 1)
+
+
+class Step:
+    """A whole training step of a network that scores pictures of numbers: forward, loss, backward, Adam.
+
+    Args:
+        network: `"MLP"`, the one of `nlcore bench ranking` on pictures of 8×32; or `"CNN"`, the layers of the paper's
+            ranking network (5×5 convolutions to 32 and 64 channels, each with a maximum over 2×2, then 64 hidden
+            units) on the same pictures scaled to 16×64.
+        size: n, numbers in a list.
+    """
+
+    def __init__(self, network: str, size: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        part = digits().train
+        index = draw(part, (_BATCH, size, _DIGITS), generator)
+        self.pictures = side_by_side(part.images[index])
+        self.target = ranks(torch.rand(_BATCH, size, generator=generator))
+        self.network = network
+        if network == "CNN":
+            wide = self.pictures.view(_BATCH * size, 1, 8, 8 * _DIGITS)
+            self.pictures = nn.functional.interpolate(wide, scale_factor=2).view(_BATCH, size, 1, 16, 16 * _DIGITS)
+
+    def call(self, criterion: nn.Module) -> Callable[[], None]:
+        """Return one training step, with a network of its own."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = _Scores() if self.network == "CNN" else Ranking().model()
+        optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+
+        def run() -> None:
+            optimizer.zero_grad()
+            criterion(model(self.pictures), self.target).backward()
+            optimizer.step()
+
+        return run
+
+
+class _Scores(nn.Module):
+    """A convolutional network for every picture of a list: [N, n, 1, 16, 64] to [N, n]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 32, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64 * 1 * 13, 64),
+            nn.ReLU(),
+            nn.Linear(64, 1),
+        )
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        scores: Tensor = self.layers(pictures.flatten(0, 1))
+        return scores.view(pictures.shape[:2])
+
+
+def blur(y: Tensor) -> Tensor:
+    """Return features that each depend on a few outputs, not linear in them: [N, m] to [N, m]."""
+    spread = y + 0.5 * torch.roll(y, 1, -1) + 0.2 * torch.roll(y, 3, -1)
+    return spread + 0.1 * spread.square()
+
+
+def solvers(size: int, count: int) -> dict[str, Callable[[], object]]:
+    """Return a step by every solver, for m outputs and N samples; those that would take very long are left out."""
+    prediction, target = torch.randn(2, count, size, generator=torch.Generator().manual_seed(0))
+    loss = compose(blur)
+    relative = Relative(0.1)
+    curvatures: dict[str, Any] = {
+        "Fisher, dense": EmpiricalFisher(damping=relative, solver="cholesky"),
+        "Fisher, kernel": EmpiricalFisher(damping=relative, solver="kernel"),
+        "Gauss–Newton, dense": GaussNewton(damping=relative),
+        "Gauss–Newton, cg": GaussNewton(damping=relative, solver="cg"),
+        "Hessian, each |H|": Hessian(damping=relative),
+    }
+    if count * size**3 > 2e9:
+        del curvatures["Hessian, each |H|"]
+    if count**2 * size > 2**25:
+        del curvatures["Gauss–Newton, cg"]
+    criteria: dict[str, nn.Module] = {"plain": MeanLoss(loss)}
+    criteria |= {name: NewtonLoss(loss, curvature) for name, curvature in curvatures.items()}
+
+    def call(criterion: nn.Module) -> Callable[[], None]:
+        def run() -> None:
+            y = prediction.clone().requires_grad_()
+            criterion(y, target).backward()
+
+        return run
+
+    return {name: call(criterion) for name, criterion in criteria.items()}

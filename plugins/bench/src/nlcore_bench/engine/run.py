@@ -1,0 +1,111 @@
+"""Runs all timings on one thread and keeps the figures."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from tqdm import tqdm
+
+from nlcore_bench.engine.clock import Timing, interleaved
+from nlcore_bench.engine.contestants import LOSSES, Step, loss_part, solvers
+from nlcore_bench.train import one_thread
+
+__all__ = ["Bench", "Figures", "Job", "run_bench"]
+
+Job = tuple[str, ...]
+"""Kind and what distinguishes the job: ("loss", label, n), ("step", network, label, n) or ("solver", m, N)."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What to time.
+
+    Attributes:
+        sizes: n of the loss part.
+        step_sizes: n of the whole step.
+        outputs: m of the solvers.
+        counts: N of the solvers.
+        seconds: Time for one line of a table; a line of slow contestants takes longer.
+    """
+
+    sizes: tuple[int, ...] = (5, 10, 32)
+    step_sizes: tuple[int, ...] = (5, 10)
+    outputs: tuple[int, ...] = (16, 64, 256, 512, 1024)
+    counts: tuple[int, ...] = (32, 128)
+    seconds: float = 2.0
+
+    @classmethod
+    def quick(cls) -> Bench:
+        """Return a bench that shows that all works, with figures that mean little."""
+        return cls(sizes=(5,), step_sizes=(5,), outputs=(16, 64), counts=(32,), seconds=0.05)
+
+    def jobs(self) -> list[Job]:
+        """Return what is timed, in the order of the tables."""
+        labels = [entry.label for entry in LOSSES if entry.ranked]
+        return [
+            *(("loss", entry.label, str(n)) for entry in LOSSES for n in self.sizes),
+            *(
+                ("step", network, label, str(n))
+                for network in ("MLP", "CNN")
+                for label in labels
+                for n in self.step_sizes
+            ),
+            *(("solver", str(m), str(n)) for n in self.counts for m in self.outputs),
+        ]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was found.
+
+    Attributes:
+        timings: Job to contestant to timing.
+        machine: Where and with what.
+    """
+
+    timings: dict[Job, dict[str, Timing]] = field(default_factory=dict)
+    machine: dict[str, str] = field(default_factory=dict)
+
+    def of(self, kind: str) -> Iterator[tuple[Job, dict[str, Timing]]]:
+        """Yield the jobs of one kind, without its name, and their timings."""
+        for job, timings in self.timings.items():
+            if job[0] == kind:
+                yield job[1:], timings
+
+
+def run_bench(bench: Bench, *, quiet: bool = False) -> Figures:
+    """Time everything.
+
+    Args:
+        bench: What.
+        quiet: No progress bar.
+    """
+    figures = Figures(
+        machine={
+            "processor": platform.processor() or platform.machine(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "threads": "1",
+        }
+    )
+    with one_thread(), tqdm(bench.jobs(), disable=quiet, file=sys.stderr, unit="line") as bar:
+        for job in bar:
+            bar.set_postfix_str(", ".join(job))
+            figures.timings[job] = interleaved(_calls(job), bench.seconds)
+    return figures
+
+
+def _calls(job: Job) -> dict[str, Callable[[], object]]:
+    kind, *rest = job
+    if kind == "solver":
+        return solvers(int(rest[0]), int(rest[1]))
+    label, size = rest[-2], int(rest[-1])
+    entry = next(entry for entry in LOSSES if entry.label == label)
+    if kind == "loss":
+        return loss_part(entry, size)
+    step = Step(rest[0], size)
+    return {name: step.call(criterion) for name, criterion in entry.criteria().items()}

@@ -1,0 +1,198 @@
+"""The figures as rows of text, and what they were meant to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nlcore_bench.engine.clock import Timing
+from nlcore_bench.engine.run import Figures
+
+__all__ = ["Table", "Target", "tables", "targets"]
+
+_ARMS = ("Fisher", "Gauss–Newton", "Hessian", "bare Fisher", "bare Hessian")
+_BY_HAND = "n double backwards"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its heading.
+
+    Attributes:
+        title: One line.
+        head: Names of the columns.
+        rows: Cells, as many as there are columns.
+        notes: What one must know to read it.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that was asked for.
+
+    Attributes:
+        what: What was measured.
+        limit: The largest value that is good enough.
+        found: What was found: the worst over the lines it speaks of.
+        where: The line of that.
+        floor: What the fewest operations take on that line, where it was measured.
+    """
+
+    what: str
+    limit: float
+    found: float
+    where: str
+    floor: float | None
+
+    @property
+    def met(self) -> bool:
+        """Whether it is good enough."""
+        return self.found <= self.limit
+
+    def sentence(self) -> str:
+        """Return it in words."""
+        verdict = "met" if self.met else "MISSED"
+        floor = "" if self.met or self.floor is None else f"; bare, without checks or float64, {self.floor:.2f}"
+        return f"{self.what} ≤ {self.limit:g}: {verdict}, {self.found:.2f} at worst ({self.where}{floor})."
+
+
+def tables(figures: Figures) -> list[Table]:
+    """Return the three tables."""
+    return [_loss_part(figures), _steps(figures), _solvers(figures)]
+
+
+def targets(figures: Figures) -> list[Target]:
+    """Return what was asked for, as far as the lines it speaks of were run."""
+    loss = [((label, n), timings) for (label, n), timings in figures.of("loss")]
+    step = [((network, label, n), timings) for (network, label, n), timings in figures.of("step")]
+    closed = ("NeuralSort", "SoftSort")
+    tens = [line for line in loss if line[0][1] == "10"]
+    found = [
+        _worst(
+            f"Fisher / plain, whole step with the {network}", 1.05, "Fisher", [s for s in step if s[0][0] == network]
+        )
+        for network in ("CNN", "MLP")
+    ]
+    cnn = [line for line in step if line[0][0] == "CNN"]
+    found += [
+        _worst("Hessian / plain, whole step with the CNN", 1.3, "Hessian", cnn),
+        _worst("Hessian / n double backwards, loss part at n = 10", 0.5, "Hessian", tens, _BY_HAND),
+        _worst(
+            "closed-form Hessian / plain, loss part at n = 10", 3, "Hessian", [t for t in tens if t[0][0] in closed]
+        ),
+        _worst(
+            "closed-form Hessian / plain, whole step", 1.05, "Hessian", [line for line in step if line[0][1] in closed]
+        ),
+    ]
+    return [target for target in found if target is not None]
+
+
+Line = tuple[tuple[str, ...], dict[str, Timing]]
+
+
+def _of(labels: Sequence[str], lines: Sequence[Line], place: int) -> list[Line]:
+    return [line for line in lines if line[0][place] in labels]
+
+
+def _worst(what: str, limit: float, arm: str, lines: Sequence[Line], base: str = "plain") -> Target | None:
+    """Return the line on which `arm` is the slowest beside `base`."""
+    if not lines:
+        return None
+
+    def ratio(line: Line) -> float:
+        return _over(line[1], arm, base)
+
+    worst = max(lines, key=ratio)
+    bare = f"bare {arm}"
+    floor = worst[1][bare].ratio[1] if bare in worst[1] and base == "plain" else None
+    return Target(what, limit, ratio(worst), ", ".join(worst[0][:-1]) + f", n = {worst[0][-1]}", floor)
+
+
+def _over(timings: dict[str, Timing], arm: str, base: str) -> float:
+    return timings[arm].ratio[1] / timings[base].ratio[1]
+
+
+def _loss_part(figures: Figures) -> Table:
+    rows = []
+    for (label, n), timings in figures.of("loss"):
+        share = f"{_over(timings, 'Hessian', _BY_HAND):.2f}"
+        rows.append((label, n, _milliseconds(timings["plain"]), *_ratios(timings, (*_ARMS, _BY_HAND)), share))
+    return Table(
+        "The loss part: forward and backward with respect to the prediction, batch 100",
+        ("loss", "n", "plain, ms", *(f"{arm} ×" for arm in (*_ARMS, _BY_HAND)), "Hessian / n double backwards"),
+        tuple(rows),
+        (
+            "× is the processor time over that of plain training in the same round: median (quartiles).",
+            "The Hessians of the row-wise NeuralSort and SoftSort and of the prefix sum are in closed form, the others "
+            "by automatic differentiation with the eigenvalues of every sample's matrix repaired.",
+            "n double backwards is the Hessian by hand, one backward pass through the gradient for each output, "
+            "without its solve.",
+            "Bare is the fewest operations that make such a step, in float32 without any check: a floor.",
+        ),
+    )
+
+
+def _steps(figures: Figures) -> Table:
+    rows = [
+        (network, label, n, _milliseconds(timings["plain"]), *_ratios(timings, _ARMS))
+        for (network, label, n), timings in figures.of("step")
+    ]
+    return Table(
+        "A whole training step: network, loss, backward, Adam; batch of 100 lists",
+        ("network", "loss", "n", "plain, ms", *(f"{arm} ×" for arm in _ARMS)),
+        tuple(rows),
+        (
+            "The MLP has the layers 256-64-32-1 on pictures of 8×32 pixels, as in `nlcore bench ranking`; the CNN "
+            "those of the paper's ranking network (5×5 convolutions to 32 and 64 channels, 64 hidden units) on the "
+            "same pictures of four digits scaled to 16×64, since no larger ones ship with scikit-learn.",
+        ),
+    )
+
+
+def _solvers(figures: Figures) -> Table:
+    names = ("Fisher, dense", "Fisher, kernel", "Gauss–Newton, dense", "Gauss–Newton, cg", "Hessian, each |H|")
+    rows = []
+    for (size, count), timings in figures.of("solver"):
+        best = {min(pair, key=lambda one: timings[one].milliseconds[1]) for pair in _pairs(names, timings)}
+        cells = [
+            _milliseconds(timings[name]) + ("*" if name in best else "") if name in timings else "–" for name in names
+        ]
+        rows.append((count, size, _milliseconds(timings["plain"]), *cells))
+    return Table(
+        "Which solver at which size: the loss part of a cheap composed loss, ms",
+        ("N", "m", "plain", *names),
+        tuple(rows),
+        (
+            "* marks the faster of dense and kernel, and of dense and conjugate gradients; – would take too long here.",
+            "Gauss–Newton by conjugate gradients solves N right-hand sides with N-fold products, so its time grows as "
+            "N²; forming the matrix takes m products and m³.",
+        ),
+    )
+
+
+def _pairs(names: Sequence[str], timings: dict[str, Timing]) -> Iterable[tuple[str, str]]:
+    pairs = ((names[0], names[1]), (names[2], names[3]))
+    return (pair for pair in pairs if pair[0] in timings and pair[1] in timings)
+
+
+def _ratios(timings: dict[str, Timing], names: Sequence[str]) -> Iterable[str]:
+    for name in names:
+        if name not in timings:
+            yield "–"
+            continue
+        low, middle, high = (_short(one) for one in timings[name].ratio)
+        yield f"{middle} ({low}–{high})"
+
+
+def _milliseconds(timing: Timing) -> str:
+    return _short(timing.milliseconds[1])
+
+
+def _short(number: float) -> str:
+    """Return three digits of a number, no fewer than two behind the point below ten."""
+    return f"{number:.2f}" if number < 10 else f"{number:.1f}" if number < 100 else f"{number:.0f}"
