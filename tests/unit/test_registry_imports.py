@@ -24,7 +24,7 @@ ALLOWED = {
     "protocol": {"errors"},
     "newton": {"errors", "newton", "protocol"},
     "builtin": {"builtin", "config", "errors", "plugin", "protocol"},
-    "testing": {"config", "errors", "newton", "plugin", "protocol", "registry", "testing"},
+    "testing": {"config", "errors", "newton", "protocol", "testing"},
 }
 THIRD_PARTY = {"errors": set(), "config": {"pydantic", "pydantic_core"}, "plugin": {"pluggy"}, "registry": {"pluggy"}}
 

@@ -32,15 +32,12 @@ def shape(subject: Subject) -> None:
             prediction[None],
             _mapped(target, lambda t: t[None]),
         ),
-        f"a batch of {BATCH} predictions and one of {BATCH - 1} targets": (
-            prediction,
-            _mapped(target, lambda t: t[: BATCH - 1]),
-        ),
-        f"a batch of {BATCH} predictions and one target": (prediction, _mapped(target, lambda t: t[:1])),
     }
+    if leaves(target):
+        for count in (BATCH - 1, 1):
+            picked = _mapped(target, lambda t, count=count: t[:count])
+            wrong[f"a batch of {BATCH} predictions and one of {count} targets"] = (prediction, picked)
     for what, (y, t) in wrong.items():
-        if t is target and not leaves(target):
-            continue
         _expect_refusal(subject, y, t, what, "Compare the shapes and raise nlcore.errors.ShapeError with both.")
 
 
@@ -116,7 +113,7 @@ def _check_message(error: Exception, what: str) -> None:
         )
 
 
-def _mapped(target: Any, function: Callable[[Tensor], Tensor]) -> Any:
+def _mapped(target: Any, function: Callable[..., Tensor]) -> Any:
     return pytree.tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, target)
 
 

@@ -105,7 +105,9 @@ def ties(subject: Subject) -> None:
     level = prediction.flatten(1).mean(1) if subject.traits.event_ndim else prediction
     places = {"all outputs of a sample are equal": level.reshape(-1, *[1] * subject.traits.event_ndim)}
     for leaf in leaves(target):
-        if leaf.shape == prediction.shape and leaf.dtype == prediction.dtype:
+        # Where all predictions are positive, a target that is not lies outside of what a network can predict.
+        fits = bool((leaf > 0).all()) or not bool((prediction > 0).all())
+        if leaf.shape == prediction.shape and leaf.dtype == prediction.dtype and fits:
             places["the prediction equals the target"] = leaf
     for where, y in places.items():
         point = y.expand_as(prediction).contiguous()

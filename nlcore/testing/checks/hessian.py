@@ -14,6 +14,7 @@ __all__ = ["CHECKS"]
 
 _BEFORE = (*SOUND, "gradient.graph", "gradient.supplied", "gradient.differences", "shape.supplied", "dtype.precision")
 _DRAWS = 3
+_LARGEST = 256
 
 
 def _twice(subject: Subject) -> str:
@@ -106,12 +107,7 @@ def convex(subject: Subject) -> None:
         prediction, target = subject.draw(BATCH, seed=seed)
         # Away from the example's own scale too: a promise holds everywhere, not near the solution alone.
         point = prediction * (1.0, 3.0, 0.2)[seed % 3]
-        size = prediction[0].numel()
-        if subject.supplies_hessian:
-            matrix = subject.supplied("hessian", point, target).detach()
-        else:
-            basis = torch.eye(size, dtype=point.dtype, device=point.device).reshape(size, *point.shape[1:])
-            matrix = subject.columns(point, target, basis).reshape(size, BATCH, size).transpose(0, 1)
+        matrix = _matrix(subject, point, target)
         values = torch.linalg.eigvalsh(((matrix + matrix.mT) / 2).double())
         low, high = float(values.min()), float(values.abs().max())
         if low < -max(subject.rounding, 1e-7) * max(high, 1e-300):
@@ -121,6 +117,19 @@ def convex(subject: Subject) -> None:
                 f"is {high:.3g})",
                 "Set Traits(convex=False): the engine then repairs negative curvature.",
             )
+
+
+def _matrix(subject: Subject, prediction: Tensor, target: object) -> Tensor:
+    """Return each sample's Hessian; of a large event that of the 16 outputs that are tried elsewhere, too."""
+    if subject.supplies_hessian:
+        return subject.supplied("hessian", prediction, target).detach()
+    size = prediction[0].numel()
+    if size > _LARGEST:
+        vectors = directions(prediction)
+    else:
+        vectors = torch.eye(size, dtype=prediction.dtype, device=prediction.device).reshape(size, *prediction.shape[1:])
+    columns = subject.columns(prediction, target, vectors).reshape(len(vectors), BATCH, size)
+    return torch.einsum("rnm,sm->nrs", columns, vectors.reshape(len(vectors), size))
 
 
 def _supplied_columns(subject: Subject, prediction: Tensor, target: object, vectors: Tensor) -> Tensor | None:

@@ -41,14 +41,18 @@ _BEFORE = (
     "independence.samples",
 )
 
+_LARGEST = 256
+
 
 def _trainable(subject: Subject) -> str:
     return "" if subject.traits.order >= 1 or subject.supplies_gradient else "it has no gradient"
 
 
 def _curvatures(subject: Subject) -> Iterator[tuple[str, Callable[[Damping], Curvature]]]:
-    """Yield every curvature that the loss can supply."""
+    """Yield every curvature that the loss can supply; of an event so large that no block is formed, the Fisher's."""
     yield "EmpiricalFisher", lambda damping: EmpiricalFisher(damping=damping)
+    if subject.draw(1)[0].numel() > _LARGEST:
+        return
     if subject.traits.order >= 2 or subject.supplies_hessian:
         yield "Hessian", lambda damping: Hessian(damping=damping)
     if subject.splits:

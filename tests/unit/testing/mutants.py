@@ -11,7 +11,19 @@ from pydantic import ConfigDict, Field
 
 from nlcore import AlgorithmConfig, Traits
 
-from .sound import Masked, Noisy, OldSine, Sound, Split, Supplied, Wave, refuse_wrong, sound_gradient, sound_hessian
+from .sound import (
+    Large,
+    Masked,
+    Noisy,
+    OldSine,
+    Sound,
+    Split,
+    Supplied,
+    Wave,
+    refuse_wrong,
+    sound_gradient,
+    sound_hessian,
+)
 
 
 class InPlacePrediction(Sound):
@@ -184,6 +196,11 @@ class FlatHessian(Sound):
 
 class FalseConvex(Sound):
     traits = Traits(convex=True)
+
+
+class FalseConvexLarge(Large):
+    def formula(self, y, t):
+        return super().formula(y, t) - 2 * (y[:, 0] ** 2).sum(1)
 
 
 class FalseConvexSupplied(Supplied):

@@ -238,6 +238,43 @@ class Sample(Sound):
         return torch.stack(each) if each else y.sum(1)
 
 
+class Positive(Sound):
+    """Logarithms of positive outputs, held against a mask of 0 and 1; prediction, target: [batch, n]."""
+
+    def formula(self, y, t):
+        return (t * y.log() + y.square()).sum(1)
+
+    def example(self, batch_size, *, generator, dtype, device):
+        prediction, target = super().example(batch_size, generator=generator, dtype=dtype, device=device)
+        return prediction.exp(), (target > 0).to(dtype)
+
+
+class Large(Sound):
+    """An event of 20 × 15 outputs, convex; prediction, target: [batch, rows, columns]."""
+
+    traits = Traits(event_ndim=2, convex=True)
+
+    def formula(self, y, t):
+        return ((y - t).square() + 0.1 * y.exp()).flatten(1).sum(1)
+
+    def example(self, batch_size, *, generator, dtype, device):
+        prediction, target = torch.randn(2, batch_size, 20, 15, generator=generator, dtype=dtype, device=device)
+        return prediction, target
+
+
+class Unsupervised(Sound):
+    """Knows no target; prediction: [batch, n]."""
+
+    def __call__(self, prediction, target, *, generator=None):
+        if target is not None:
+            raise TypeError(f"there is no target, and {type(target).__name__} was given")
+        refuse_wrong(prediction, prediction)
+        return self.formula(prediction, prediction)
+
+    def example(self, batch_size, *, generator, dtype, device):
+        return super().example(batch_size, generator=generator, dtype=dtype, device=device)[0], None
+
+
 class Linear(Sound):
     """t·y, whose second derivative is nothing; prediction, target: [batch, n]."""
 
@@ -295,6 +332,9 @@ SOUND = {
     "module_with_buffer": Module(),
     "sample_by_sample": Sample(),
     "linear": Linear(),
+    "positive_outputs": Positive(),
+    "many_outputs": Large(),
+    "no_target": Unsupervised(),
 }
 CONFIGURED = {
     "options": (Wave(), WaveConfig, {}),

@@ -74,6 +74,7 @@ FAULTS = [
     (m.WrongHessian(), {"hessian.differences"}),
     (m.DetachedSecondDerivative(), {"hessian.differences"}),
     (m.FalseConvex(), {"hessian.convex"}),
+    (m.FalseConvexLarge(), {"hessian.convex"}),
     (m.FalseConvexSupplied(), {"hessian.convex"}),
     (m.WrongSplit(), {"gauss_newton.split"}),
     (m.NonConvexOuter(), {"gauss_newton.convex"}),
@@ -133,7 +134,7 @@ def test_a_fault_of_the_options_fails_the_checks_that_name_it(algorithm, config,
 def test_a_sound_loss_passes(name):
     report = check_algorithm(SOUND[name])
     assert report.named(Status.BLOCKED) == ()
-    assert len(report.named(Status.PASSED)) >= 39
+    assert len(report.named(Status.PASSED)) >= 38
 
 
 @pytest.mark.parametrize("name", CONFIGURED)
