@@ -53,7 +53,7 @@ def main(folder: Path = DOCS / "algorithms", registry: Registry = installed) -> 
     for id in registry.names():
         spec = registry.spec(id)
         loss, fault = _made(registry, spec)
-        found = probe(loss) if loss is not None else None
+        found = _probed(loss) if loss is not None else None
         target = folder / spec.namespace / f"{id.partition('/')[2]}.md"
         target.parent.mkdir(exist_ok=True)
         picture = _draw(loss, target.with_suffix("")) if loss is not None else ""
@@ -75,10 +75,18 @@ def _made(registry: Registry, spec: AlgorithmSpec) -> tuple[Any, str]:
         return None, str(error)
 
 
+def _probed(loss: Any) -> Probe | None:
+    try:
+        return probe(loss)
+    except Exception as error:
+        print(f"{loss!r} could not be tried: {type(error).__name__}: {error}", file=sys.stderr)
+        return None
+
+
 def _draw(loss: Any, stem: Path) -> str:
     """Write a picture for light and one for dark pages; return the Markdown, or why there is none."""
     try:
-        found = sweep(loss)
+        found = sweep(loss, points=61, batch_size=24)
     except Exception as error:
         return f"There is no picture: {type(error).__name__}: {error}"
     lines = []

@@ -19,7 +19,7 @@ from nlcore.newton.derivatives import differentiate
 __all__ = ["Probe", "probe"]
 
 _BATCH = 100
-_REPEATS = 15
+_REPEATS = 9
 _CAPABILITIES = {
     nlcore.SuppliesGradient: "its gradient",
     nlcore.SuppliesHessian: "its Hessian",

@@ -1,0 +1,107 @@
+"""Whatever a user can meet stands on the site: names, hooks, errors, variables, commands, options of commands."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from importlib import import_module
+
+import pytest
+from pages import DOCS, ROOT, pages
+
+import nlcore
+import nlcore.errors
+import nlcore.testing
+from nlcore.cli.commands import COMMANDS
+from nlcore.cli.extensions import plugin_commands
+from nlcore.registry import hooks
+from nlcore.registry.discovery import RESERVED
+from nlcore.registry.records import PluginState
+
+
+def text(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def everything() -> str:
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages())
+
+
+@pytest.mark.parametrize("name", nlcore.__all__)
+def test_every_public_name_is_in_the_reference(name):
+    reference = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
+    assert f"::: nlcore.{name}\n" in reference or f"`nlcore.{name}`" in reference
+
+
+def test_the_kit_is_in_the_reference_whole():
+    assert "::: nlcore.testing\n" in text("reference/testing.md")
+    assert all(inspect.getdoc(getattr(nlcore.testing, name)) for name in nlcore.testing.__all__)
+
+
+def test_every_hook_has_a_section():
+    found = [name for name in vars(hooks) if name.startswith("nlcore_")]
+    assert len(found) >= 2
+    assert [name for name in found if f"\n## {name}\n" not in text("reference/hooks.md")] == []
+    assert hooks.GROUP in text("reference/hooks.md")
+
+
+def test_every_error_has_a_section_with_cause_and_remedy():
+    page = text("reference/errors.md")
+    classes = [name for name in nlcore.errors.__all__ if inspect.isclass(getattr(nlcore.errors, name))]
+    assert len(classes) > 20
+    sections = dict(re.findall(r"^##+ (\w+)\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL))
+    assert set(classes) <= set(sections)
+    told = [name for name in classes if "**Cause.**" in sections[name] and "**Remedy.**" in sections[name]]
+    assert set(classes) - set(told) <= {"NlcoreError", "PluginError"}  # bases, raised as one of those below them
+
+
+def test_no_error_is_made_up():
+    named = re.findall(r"^### (\w+)$", text("reference/errors.md"), re.MULTILINE)
+    assert [name for name in named if not hasattr(nlcore.errors, name)] == []
+
+
+def test_every_environment_variable_is_explained():
+    sources = [*ROOT.glob("nlcore/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py"), *ROOT.glob("examples/*.py")]
+    read = {name for path in sources for name in re.findall(r"\bNLCORE_[A-Z_]*[A-Z]\b", path.read_text("utf-8"))}
+    assert len(read) >= 4
+    assert {name for name in read if f"`{name}`" not in text("reference/environment.md")} == set()
+
+
+def test_every_command_has_a_section():
+    found = [*COMMANDS, *(name for name, command in plugin_commands()[0].items() if command.help)]
+    assert [name for name in found if f"\n## nlcore {name}\n" not in text("reference/commands.md")] == []
+
+
+def test_every_option_of_a_command_stands_somewhere():
+    whole = everything()
+    missing = []
+    for name, command in COMMANDS.items():
+        parser = argparse.ArgumentParser(add_help=False)
+        import_module(command.module).add_arguments(parser)
+        options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+        missing += [f"{name} {option}" for option in options if option not in whole]
+    assert missing == []
+
+
+def test_every_state_of_a_plugin_is_explained():
+    assert [str(state) for state in PluginState if f"| `{state}` |" not in text("guides/debug-plugins.md")] == []
+
+
+def test_the_reserved_namespaces_are_named():
+    assert [name for name in RESERVED if f"`{name}`" not in text("guides/write-a-plugin.md")] == []
+
+
+def test_the_table_of_auto_is_that_of_the_code():
+    rows = [line.strip() for line in (inspect.getdoc(nlcore.Auto) or "").splitlines() if line.startswith("| ")]
+    assert len(rows) > 4
+    page = re.sub(r" +", " ", text("guides/curvature.md"))
+    assert [row for row in rows[1:] if re.sub(r" +", " ", row) not in page] == []
+
+
+def test_every_verdict_of_a_diagnosis_is_explained():
+    from typing import get_args
+
+    from nlcore.newton.verdict import Verdict
+
+    assert [one for one in get_args(Verdict) if f"| `{one}` |" not in text("guides/curvature.md")] == []
