@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ContractError, NonFiniteError, ShapeError
-from nlcore.newton.adapt import LossInfo, check_inputs, evaluate, inspect_loss
+from nlcore.newton.adapt import LossInfo, check_inputs, evaluate, inspect_loss, per_sample
 from nlcore.newton.checks import flat_mask, sample_weight
 from nlcore.newton.examine import Examination, examine
 from nlcore.newton.measure import RHOS
@@ -196,7 +196,7 @@ def diagnose(
     weight = sample_weight(info, prediction, weight)
     if not bool((torch.isfinite(weight) & (weight >= 0)).all()) or not bool((weight > 0).any()):
         raise ContractError(f"{info.name}: weight must be finite, not negative, and positive for some sample.")
-    finite = torch.isfinite(prediction if mask is None else prediction.masked_fill(mask, 0.0)).flatten(1).all(1)
+    finite = per_sample(torch.isfinite(prediction if mask is None else prediction.masked_fill(mask, 0.0))).all(1)
     if not bool(finite.all()):
         samples = [int(i) for i in (~finite).nonzero().flatten()]
         raise NonFiniteError(f"{info.name}: the prediction is NaN or infinite in the samples {samples[:5]}.", samples)

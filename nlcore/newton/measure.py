@@ -15,6 +15,7 @@ from nlcore.newton.assemble import repaired
 from nlcore.newton.batch import Batch
 from nlcore.newton.damping import Bounded, amplification, bounded_rho, damping_strength
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
+from nlcore.newton.taken import capped
 
 __all__ = ["RHOS", "CurvatureFigures", "Point", "Problem", "ahead", "curvature_figures", "in_dtype", "mismatch"]
 
@@ -28,6 +29,9 @@ _FLAT = 1e-10
 """Eigenvalues below this share of the largest count as zero in float64; in float32, 1e-5."""
 
 _STEPS, _GOAL = 15, 0.1
+
+_REACH = 10.0
+"""Longest step on the way there, in units of the root mean square of all outputs, or of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,7 @@ def ahead(problem: Problem, start: Point) -> tuple[Point, float]:
     goal = start.value - (1 - _GOAL) * start.value.abs()
     identity = torch.eye(start.blocks.shape[-1], dtype=torch.float64, device=start.blocks.device)
     rho = torch.full_like(start.value, 0.1)
+    longest = _REACH * max(1.0, float(start.flat.square().mean().sqrt())) * math.sqrt(len(identity))
     point = start
     for _ in range(_STEPS):
         walking = (point.value > goal) & (problem.batch.weight > 0)
@@ -190,8 +195,12 @@ def ahead(problem: Problem, start: Point) -> tuple[Point, float]:
         damping = torch.where(unit > 0, rho * unit, 1.0)[:, None, None] * identity
         step = torch.linalg.solve(point.blocks + damping, point.gradient.unsqueeze(-1)).squeeze(-1)
         moved = point.flat.clone()
-        moved[:, problem.moving] -= problem.batch.kept(step).to(moved.dtype)
-        trial = Point.at(problem, moved)
+        moved[:, problem.moving] -= problem.batch.kept(capped(step, longest)).to(moved.dtype)
+        try:
+            trial = Point.at(problem, moved)
+        except Exception:  # a loss may refuse outputs outside its domain as it likes; shorter steps stay inside
+            rho = rho * 4
+            continue
         usable = torch.isfinite(trial.blocks).flatten(1).all(1) & torch.isfinite(trial.gradient).all(1)
         better = walking & usable & (trial.value < point.value)
         rho = torch.where(better, rho / 3, rho * 4)

@@ -28,7 +28,7 @@ _ILL, _ROUND = 10.0, 2.0
 """Running totals of 3 and 4 numbers, condition 16 and 29, gained 20 points; no ranking loss has more than 3."""
 
 _TURNED, _PARALLEL = 0.8, 0.97
-_OWN_ILL = 1000.0
+_OWN_ILL, _OWN_TURNED = 1000.0, 0.7
 _LIMIT = 1.5
 _RATIO = 10.0
 _PLAIN = "the plain loss"
@@ -123,7 +123,7 @@ def _round(evidence: Evidence) -> Advice | None:
         return None
     if not evidence.whole:
         return None
-    if here.own_condition > _OWN_ILL and here.own_cosine < _TURNED and (here.negative or 0.0) <= 0.01:
+    if here.own_condition > _OWN_ILL and here.own_cosine < _OWN_TURNED and (here.negative or 0.0) <= 0.01:
         reason = (
             f"The mean curvature is round (condition {here.condition:.3g}), so one matrix for the batch is only a "
             f"scale. The samples' own matrices are not (median condition {here.own_condition:.3g}): steps with "
