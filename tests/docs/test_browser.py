@@ -195,5 +195,6 @@ def _keep(page, name):
 def _widest(page):
     return page.evaluate(
         """() => [...document.querySelectorAll('article *')]
-        .filter(e => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 3).map(e => e.outerHTML.slice(0, 120))"""
+        .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+        .slice(0, 3).map(e => e.outerHTML.slice(0, 120))"""
     )
