@@ -34,6 +34,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.distributions: set[str] = set()
         folder.mkdir()
 
     def install(
@@ -55,6 +56,7 @@ class Site:
         self.metadata(distribution, version, "\n".join(lines) + "\n", f"[{group}]\n{namespace} = {module}\n")
 
     def metadata(self, distribution: str, version: str, metadata: str | None, entry_points: str) -> None:
+        self.distributions.add(distribution)
         info = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
         if metadata is not None:
@@ -106,8 +108,10 @@ RECORDS = "[[r.namespace, r.distribution, r.state, r.error] for r in nlcore.plug
 
 
 def states(*sites: Site, **environ: str) -> dict[tuple[str, str], str]:
+    """Return the state of what the sites and the core bring, whatever else is installed here."""
     found = evaluate(RECORDS, *sites, **environ)
-    return {(namespace, distribution): state for namespace, distribution, state, _ in found}
+    ours = {"nlcore", ""}.union(*(site.distributions for site in sites))
+    return {(namespace, distribution): state for namespace, distribution, state, _ in found if distribution in ours}
 
 
 @pytest.fixture
