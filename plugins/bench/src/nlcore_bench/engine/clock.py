@@ -43,7 +43,6 @@ def interleaved(calls: Mapping[str, Callable[[], object]], seconds: float) -> di
     rounds = int(min(_MOST, max(_FEWEST, seconds / max(1e-9, sum(warm.values())))))
     taken: dict[str, list[float]] = {name: [] for name in calls}
     collecting = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         for _ in range(rounds):

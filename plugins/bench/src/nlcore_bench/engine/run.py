@@ -26,6 +26,7 @@ class Bench:
 
     Attributes:
         sizes: n of the loss part.
+        networks: Of the whole step.
         step_sizes: n of the whole step.
         outputs: m of the solvers.
         counts: N of the solvers.
@@ -33,6 +34,7 @@ class Bench:
     """
 
     sizes: tuple[int, ...] = (5, 10, 32)
+    networks: tuple[str, ...] = ("MLP", "CNN")
     step_sizes: tuple[int, ...] = (5, 10)
     outputs: tuple[int, ...] = (16, 64, 256, 512, 1024)
     counts: tuple[int, ...] = (32, 128)
@@ -41,7 +43,7 @@ class Bench:
     @classmethod
     def quick(cls) -> Bench:
         """Return a bench that shows that all works, with figures that mean little."""
-        return cls(sizes=(5,), step_sizes=(5,), outputs=(16, 64), counts=(32,), seconds=0.05)
+        return cls(sizes=(5,), networks=("MLP",), step_sizes=(5,), outputs=(16, 64), counts=(32,), seconds=0.05)
 
     def jobs(self) -> list[Job]:
         """Return what is timed, in the order of the tables."""
@@ -50,7 +52,7 @@ class Bench:
             *(("loss", entry.label, str(n)) for entry in LOSSES for n in self.sizes),
             *(
                 ("step", network, label, str(n))
-                for network in ("MLP", "CNN")
+                for network in self.networks
                 for label in labels
                 for n in self.step_sizes
             ),

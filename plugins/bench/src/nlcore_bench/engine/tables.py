@@ -72,22 +72,15 @@ def targets(figures: Figures) -> list[Target]:
     step = [((network, label, n), timings) for (network, label, n), timings in figures.of("step")]
     closed = ("NeuralSort", "SoftSort")
     tens = [line for line in loss if line[0][1] == "10"]
+    cnn, mlp = ([line for line in step if line[0][0] == network] for network in ("CNN", "MLP"))
     found = [
-        _worst(
-            f"Fisher / plain, whole step with the {network}", 1.05, "Fisher", [s for s in step if s[0][0] == network]
-        )
-        for network in ("CNN", "MLP")
-    ]
-    cnn = [line for line in step if line[0][0] == "CNN"]
-    found += [
+        _worst("Fisher / plain, whole step with the CNN", 1.05, "Fisher", cnn),
+        _worst("Fisher / plain, whole step with the MLP", 1.05, "Fisher", mlp),
         _worst("Hessian / plain, whole step with the CNN", 1.3, "Hessian", cnn),
         _worst("Hessian / n double backwards, loss part at n = 10", 0.5, "Hessian", tens, _BY_HAND),
-        _worst(
-            "closed-form Hessian / plain, loss part at n = 10", 3, "Hessian", [t for t in tens if t[0][0] in closed]
-        ),
-        _worst(
-            "closed-form Hessian / plain, whole step", 1.05, "Hessian", [line for line in step if line[0][1] in closed]
-        ),
+        _worst("closed-form Hessian / plain, loss part at n = 10", 3, "Hessian", _of(closed, tens, 0)),
+        _worst("closed-form Hessian / plain, whole step with the CNN", 1.05, "Hessian", _of(closed, cnn, 1)),
+        _worst("closed-form Hessian / plain, whole step with the MLP", 1.05, "Hessian", _of(closed, mlp, 1)),
     ]
     return [target for target in found if target is not None]
 
