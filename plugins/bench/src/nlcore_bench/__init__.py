@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from nlcore_bench.records import ResultsError, Store
     from nlcore_bench.report import write_report
     from nlcore_bench.study import Study, workers
-    from nlcore_bench.tasks import Batch, Metric, Ranking, Task, Totals
+    from nlcore_bench.tasks import Batch, Ltr, Metric, Ranking, Task, Totals
 
 __all__ = [
     "Arm",
     "Batch",
     "Curvature",
+    "Ltr",
     "Metric",
     "Ranking",
     "ResultsError",
@@ -31,6 +32,7 @@ _HOME = {
     "Arm": "arms",
     "Batch": "tasks",
     "Curvature": "arms",
+    "Ltr": "tasks",
     "Metric": "tasks",
     "Ranking": "tasks",
     "ResultsError": "records",

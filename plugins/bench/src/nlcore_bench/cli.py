@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from nlcore.errors import ConfigError
 from nlcore_bench.arms import RANKING, TOTALS, Arm
+from nlcore_bench.ltr_arms import LTR
 
 if TYPE_CHECKING:
     from nlcore_bench.study import Study, Workers
+    from nlcore_bench.tasks import Ltr, Ranking, Totals
 
 __all__ = ["add_bench"]
 
@@ -24,6 +26,7 @@ examples:
   nlcore bench totals --arms plain fisher   two of them
   nlcore bench totals --seeds 10            add seeds to the runs that are already there
   nlcore bench ranking --quick              see that everything works
+  nlcore bench ltr --data train.txt         your own queries, 20 % of them for validation, 20 % for the test
   nlcore bench demo --out runs/demo         both tasks
   nlcore bench engine                       what a Newton step costs, about three minutes
 
@@ -50,6 +53,12 @@ def add_bench(subparsers: Any) -> None:
         parser = _parser(commands, name, summary)
         _add_options(parser, arms)
         parser.set_defaults(run=_run, tasks=(name,))
+    ltr = _parser(commands, "ltr", "learn to rank the rows of a table, or the queries of files in the LETOR format")
+    _add_options(ltr, LTR)
+    ltr.add_argument("--table", choices=("diabetes", "digits"), default="diabetes", help="(default: diabetes)")
+    for option, words in (("--data", "training"), ("--validation", "validation"), ("--test", "test")):
+        ltr.add_argument(option, metavar="FILE", help=f"{words} queries, lines of 'grade qid:query index:value …'")
+    ltr.set_defaults(run=_run, tasks=("ltr",))
     defaults = _parser(commands, "defaults", "hold the library's default against controls and a grid on five problems")
     _add_options(defaults, None)
     defaults.add_argument("--problems", nargs="+", choices=_PROBLEMS, default=[], metavar="NAME", help="some of them")
@@ -156,7 +165,11 @@ def _study(name: str, arguments: argparse.Namespace) -> Study:
     from nlcore_bench.study import Study
     from nlcore_bench.tasks import Ranking, Totals
 
-    makers: dict[str, Callable[[], Totals | Ranking]] = {"totals": Totals, "ranking": Ranking}
+    makers: dict[str, Callable[[], Totals | Ranking | Ltr]] = {
+        "totals": Totals,
+        "ranking": Ranking,
+        "ltr": lambda: _ltr(arguments),
+    }
     task = makers[name]()
     quick = arguments.quick
     return Study(
@@ -165,6 +178,14 @@ def _study(name: str, arguments: argparse.Namespace) -> Study:
         seeds=_positive("--seeds", arguments.seeds, 1 if quick else 3),
         tuning=_positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick else 2),
     )
+
+
+def _ltr(arguments: argparse.Namespace) -> Ltr:
+    from nlcore_bench.tasks import Ltr
+
+    if arguments.data is None and (arguments.validation or arguments.test):
+        raise ConfigError("--validation and --test go with --data, the training queries.")
+    return Ltr(arguments.table, arguments.data, arguments.validation, arguments.test)
 
 
 def _positive(option: str, value: int | None, otherwise: int) -> int:

@@ -24,16 +24,16 @@ class MeanLoss(nn.Module):
     """The mean of a loss over the batch, for arms without curvature.
 
     Args:
-        loss: `(prediction, target) -> [batch]`.
+        loss: `(prediction, target) -> [batch]`, with `mask=` where the batch has one.
     """
 
     def __init__(self, loss: Any) -> None:
         super().__init__()
         self.loss = loss
 
-    def forward(self, prediction: Tensor, target: Any) -> Tensor:
+    def forward(self, prediction: Tensor, target: Any, *, mask: Tensor | None = None) -> Tensor:
         """Return the mean loss, a scalar."""
-        losses: Tensor = self.loss(prediction, target)
+        losses: Tensor = self.loss(prediction, target, **_masked(mask))
         return losses.mean()
 
 
@@ -81,7 +81,7 @@ def train(task: Task, arm: Arm, *, rate: float, seed: int, part: PartName, curve
         stepper = _Stepper(model, arm, rate=rate, steps=task.steps)
         for step, batch in enumerate(task.batches(seed), start=1):
             wall, cpu = time.perf_counter(), time.process_time()
-            outcome.failure = stepper(batch.inputs, batch.targets[arm.supervision])
+            outcome.failure = stepper(batch.inputs, batch.targets[arm.supervision], batch.mask)
             outcome.seconds += time.perf_counter() - wall
             outcome.cpu_seconds += time.process_time() - cpu
             if outcome.failure is not None:
@@ -106,11 +106,11 @@ class _Stepper:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=rate)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps)
 
-    def __call__(self, inputs: Tensor, target: Tensor) -> str | None:
+    def __call__(self, inputs: Tensor, target: Tensor, mask: Tensor | None = None) -> str | None:
         """Take one step; return what went wrong, or `None`."""
         self.optimizer.zero_grad()
         try:
-            loss = self.criterion(self.model(inputs), target)
+            loss = self.criterion(self.model(inputs), target, **_masked(mask))
         except NumericalError as error:
             return str(error)
         if not math.isfinite(loss.item()):
@@ -121,6 +121,10 @@ class _Stepper:
         self.optimizer.step()
         self.schedule.step()
         return None
+
+
+def _masked(mask: Tensor | None) -> dict[str, Tensor]:
+    return {} if mask is None else {"mask": mask}
 
 
 @contextmanager

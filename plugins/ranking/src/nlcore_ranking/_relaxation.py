@@ -7,13 +7,13 @@ from functools import cache
 from torch import Tensor
 
 from nlcore_ranking.config import Relaxation
-from nlcore_sorting import NeuralSort, RankingLoss, SoftSort, SortingNetwork
+from nlcore_sorting import NeuralSort, SoftSort, SortingNetwork
 
 __all__ = ["operator", "sinkhorn"]
 
 
 @cache
-def operator(relaxation: Relaxation, temperature: float) -> RankingLoss:
+def operator(relaxation: Relaxation, temperature: float) -> NeuralSort | SoftSort | SortingNetwork:
     """Return the relaxed sort of that name; a sorting network has the steepness 1/temperature."""
     if relaxation == "neuralsort":
         return NeuralSort(temperature=temperature)

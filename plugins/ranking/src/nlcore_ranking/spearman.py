@@ -29,8 +29,8 @@ class Spearman(ListLoss):
     be indefinite. Time and memory O(n²) a list; a mask costs one call for every length in the batch.
 
     Where it fails: all places count alike, so this is no loss for the top of a list. Relaxed ranks lie closer together
-    than true ones when τ is not small against the gaps, and SoftSort gives gradient 0 where all scores are equal. A sorting
-    network's value depends on the order of the list as far as its swaps are soft.
+    than true ones when τ is not small against the gaps, and SoftSort gives gradient 0 where all scores are equal. The
+    value of a sorting network depends on the order of the list as far as its swaps are soft.
 
     Args:
         temperature: τ > 0, in units of the scores.

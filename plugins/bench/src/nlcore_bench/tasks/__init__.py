@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nlcore_bench.tasks.base import Batch, Metric, Task
+from nlcore_bench.tasks.ltr import Ltr
 from nlcore_bench.tasks.ranking import Ranking
 from nlcore_bench.tasks.totals import Totals
 
-__all__ = ["Batch", "Metric", "Ranking", "Task", "Totals"]
+__all__ = ["Batch", "Ltr", "Metric", "Ranking", "Task", "Totals"]

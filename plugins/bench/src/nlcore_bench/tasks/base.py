@@ -22,10 +22,12 @@ class Batch:
     Attributes:
         inputs: What the model is called with.
         targets: What may be supervised, by name; an arm picks one with its `supervision`.
+        mask: bool, True at outputs that are padding; `None` when none is.
     """
 
     inputs: Tensor
     targets: Mapping[str, Tensor]
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True)
