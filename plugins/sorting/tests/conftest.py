@@ -8,7 +8,16 @@ from itertools import product
 import pytest
 import torch
 
-from nlcore_sorting import NeuralSort, PermutationLoss, RankingLoss, SoftSort, SortingNetwork
+from nlcore_sorting import (
+    FastSoftSort,
+    LapSum,
+    NeuralSort,
+    OptimalTransportSort,
+    PermutationLoss,
+    RankingLoss,
+    SoftSort,
+    SortingNetwork,
+)
 from nlcore_sorting.config import Distribution, Network, Objective
 
 torch.set_num_threads(1)  # the tensors are tiny, and more threads only wait for each other
@@ -32,12 +41,26 @@ def network_losses() -> list[PermutationLoss]:
 
 
 def matrix_losses() -> list[PermutationLoss]:
-    return softmax_losses() + network_losses()
+    return (
+        softmax_losses()
+        + network_losses()
+        + [LapSum(temperature=0.7, objective=objective) for objective in OBJECTIVES]
+        + [
+            OptimalTransportSort(regularization_strength=1.5, iterations=40, objective=objective)
+            for objective in OBJECTIVES
+        ]
+    )
+
+
+def projection_losses() -> list[FastSoftSort]:
+    return [FastSoftSort(regularization=regularization) for regularization in ("l2", "kl")]
 
 
 def name(loss: RankingLoss) -> str:
     options = [
-        str(getattr(loss, option)) for option in ("network", "distribution", "objective") if hasattr(loss, option)
+        str(getattr(loss, option))
+        for option in ("network", "distribution", "regularization", "objective")
+        if hasattr(loss, option)
     ]
     return "-".join([loss.id.removeprefix("sorting/"), *options])
 
@@ -49,9 +72,9 @@ def by_rows(losses: Iterable[PermutationLoss]) -> list[PermutationLoss]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     families: dict[str, Sequence[RankingLoss]] = {
-        "loss": matrix_losses(),
+        "loss": [*matrix_losses(), *projection_losses()],
         "matrix_loss": matrix_losses(),
-        "operator": by_rows(matrix_losses()),
+        "operator": [*by_rows(matrix_losses()), *projection_losses()],
         "matrix_operator": by_rows(matrix_losses()),
         "network_loss": by_rows(network_losses()),
         "curved": by_rows(softmax_losses()),

@@ -17,11 +17,21 @@ from torch.func import vmap
 import nlcore_sorting
 from nlcore.errors import ConfigError, ContractError, DeviceError, DtypeError, NonFiniteError, ShapeError
 from nlcore.protocol import SuppliesHessian
-from nlcore_sorting import NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
+from nlcore_sorting import (
+    FastSoftSort,
+    LapSum,
+    NeuralSort,
+    OptimalTransportSort,
+    RankingLoss,
+    SoftSort,
+    SortingNetwork,
+    ranks,
+)
 from nlcore_sorting._plugin import nlcore_algorithms
 
 SCORES = torch.tensor([[0.3, -1.0, 2.0], [1.0, 0.0, 0.5]])
 TARGET = torch.tensor([[1, 0, 2], [2, 0, 1]])
+REGULARIZATIONS = ("regularization", {"l2", "kl"})
 
 
 @pytest.mark.parametrize(
@@ -128,11 +138,13 @@ def test_identity(loss: Any) -> None:
         assert type(twin) is type(loss)
         assert repr(loss).startswith(type(loss).__name__)
         assert repr(twin) == repr(loss)
-    other = dataclasses.replace(loss, objective="entries" if loss.objective == "rows" else "rows")
+    option, choices = ("objective", {"rows", "entries"}) if hasattr(loss, "objective") else REGULARIZATIONS
+    own = getattr(loss, option)
+    other = dataclasses.replace(loss, **{option: (choices - {own}).pop()})
     assert other != loss
-    assert dataclasses.replace(other, objective=loss.objective) == loss
+    assert dataclasses.replace(other, **{option: own}) == loss
     with pytest.raises(dataclasses.FrozenInstanceError):
-        loss.objective = "rows"
+        setattr(loss, option, own)
 
 
 def test_repr_shows_the_options() -> None:
@@ -154,6 +166,10 @@ def test_repr_shows_the_options() -> None:
         (SortingNetwork, {"steepness": -1.0}, "'steepness'"),
         (SortingNetwork, {"art_lambda": 1.5}, "'art_lambda'"),
         (SortingNetwork, {"steepness": "10"}, "'steepness'"),
+        (FastSoftSort, {"regularization": "l1"}, "'regularization' was given 'l1'"),
+        (FastSoftSort, {"regularization_strength": 0.0}, "'regularization_strength'"),
+        (LapSum, {"temperature": -1.0}, "'temperature'"),
+        (OptimalTransportSort, {"iterations": 0}, "'iterations'"),
     ],
 )
 def test_bad_options(cls: type[RankingLoss], options: dict[str, object], message: str) -> None:
@@ -186,7 +202,7 @@ def test_public_names() -> None:
 def test_registration_imports_no_torch() -> None:
     code = (
         "import sys, nlcore_sorting, nlcore_sorting.config, nlcore_sorting._plugin as plugin\n"
-        "assert len(plugin.nlcore_algorithms()) == 3\n"
+        "assert len(plugin.nlcore_algorithms()) == 6\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

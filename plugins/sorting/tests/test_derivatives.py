@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.func import jacrev, vjp, vmap
 
+import nlcore
+from nlcore.errors import UnsupportedCurvatureError
 from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesGradient, SuppliesHessian
-from nlcore_sorting import NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
+from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
 
 STEP = 1e-3
 
@@ -147,10 +149,37 @@ def test_split_is_the_loss_and_gauss_newton_its_hessian(curved: RankingLoss, gen
 
 
 def test_capabilities_are_those_of_the_objective(loss: RankingLoss) -> None:
-    curved = getattr(loss, "objective", "") == "rows" and not isinstance(loss, SortingNetwork)
+    curved = getattr(loss, "objective", "") == "rows" and isinstance(loss, NeuralSort | SoftSort)
     assert isinstance(loss, AlgorithmicLoss)
     assert isinstance(loss, SuppliesHessian) == curved
-    assert isinstance(loss, GaussNewtonSplit) == curved
+    assert isinstance(loss, GaussNewtonSplit) == (curved or isinstance(loss, FastSoftSort))
     assert loss.traits.convex == curved
     assert not isinstance(loss, SuppliesGradient)
-    assert (loss.traits.order, loss.traits.stochastic, loss.traits.transforms) == (2, False, "func")
+    order = 1 if getattr(loss, "regularization", "") == "l2" else 2
+    assert (loss.traits.order, loss.traits.stochastic, loss.traits.transforms) == (order, False, "func")
+
+
+def test_a_piecewise_linear_rank_refuses_a_hessian_and_splits(generator: torch.Generator) -> None:
+    loss = FastSoftSort()
+    scores, target = sample(5, generator)
+    with pytest.raises(UnsupportedCurvatureError):
+        nlcore.NewtonLoss(loss, nlcore.Hessian())(scores.requires_grad_(), target)
+    step = nlcore.newton_step(loss, scores, target, nlcore.GaussNewton(damping=0.1))
+    jacobians = vmap(jacrev(lambda s: loss.rank(s)))(scores)
+    mean = (jacobians.mT @ jacobians).mean(0) + 0.1 * torch.eye(5, dtype=torch.float64)
+    torch.testing.assert_close(step.direction, torch.linalg.solve(mean, step.gradient.mT).mT, rtol=1e-9, atol=1e-11)
+
+
+def test_engine_hands_the_mask_to_the_split(generator: torch.Generator) -> None:
+    scores, target = sample(5, generator)
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    mask[:, 1] = True
+    rest = [0, 2, 3, 4]
+    for loss in (FastSoftSort(), NeuralSort()):
+        criterion = nlcore.NewtonLoss(loss, nlcore.GaussNewton(damping=0.1))
+        leaf, short = scores.clone().requires_grad_(), scores[:, rest].clone().requires_grad_()
+        value, expected = criterion(leaf, target, mask=mask), criterion(short, ranks(target[:, rest]))
+        torch.testing.assert_close(value, expected)
+        found = torch.autograd.grad(value, leaf)[0]
+        torch.testing.assert_close(found[:, rest], torch.autograd.grad(expected, short)[0], rtol=1e-9, atol=1e-11)
+        assert (found[:, 1] == 0).all()

@@ -7,14 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlcore_sorting._base import RankingLoss, ranks
+    from nlcore_sorting._lapsum import LapSum
     from nlcore_sorting._matrix import PermutationLoss
     from nlcore_sorting._networks import SortingNetwork
+    from nlcore_sorting._permutahedron import FastSoftSort
     from nlcore_sorting._softmax import NeuralSort, SoftSort
-    from nlcore_sorting.config import NeuralSortConfig, SoftSortConfig, SortingNetworkConfig
+    from nlcore_sorting._transport import OptimalTransportSort
+    from nlcore_sorting.config import (
+        FastSoftSortConfig,
+        LapSumConfig,
+        NeuralSortConfig,
+        OptimalTransportSortConfig,
+        SoftSortConfig,
+        SortingNetworkConfig,
+    )
 
 __all__ = [
+    "FastSoftSort",
+    "FastSoftSortConfig",
+    "LapSum",
+    "LapSumConfig",
     "NeuralSort",
     "NeuralSortConfig",
+    "OptimalTransportSort",
+    "OptimalTransportSortConfig",
     "PermutationLoss",
     "RankingLoss",
     "SoftSort",
@@ -25,8 +41,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FastSoftSort": "_permutahedron",
+    "FastSoftSortConfig": "config",
+    "LapSum": "_lapsum",
+    "LapSumConfig": "config",
     "NeuralSort": "_softmax",
     "NeuralSortConfig": "config",
+    "OptimalTransportSort": "_transport",
+    "OptimalTransportSortConfig": "config",
     "PermutationLoss": "_matrix",
     "RankingLoss": "_base",
     "SoftSort": "_softmax",

@@ -39,4 +39,29 @@ def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
             "Networks, ICLR 2022",
             since="0.1.0",
         ),
+        AlgorithmSpec(
+            id="sorting/fast_soft_sort-v1",
+            factory="nlcore_sorting:FastSoftSort",
+            config="nlcore_sorting.config:FastSoftSortConfig",
+            summary="Ranking through soft ranks that are a projection onto the permutahedron, O(n log n)",
+            reference="Blondel et al., Fast Differentiable Sorting and Ranking, ICML 2020",
+            since="0.1.0",
+        ),
+        AlgorithmSpec(
+            id="sorting/lapsum-v1",
+            factory="nlcore_sorting:LapSum",
+            config="nlcore_sorting.config:LapSumConfig",
+            summary="Ranking through sums of Laplace distribution functions, in closed form, O(n log n)",
+            reference="Struski et al., LapSum - One Method to Differentiate Them All: Ranking, Sorting and Top-k "
+            "Selection, ICML 2025",
+            since="0.1.0",
+        ),
+        AlgorithmSpec(
+            id="sorting/optimal_transport-v1",
+            factory="nlcore_sorting:OptimalTransportSort",
+            config="nlcore_sorting.config:OptimalTransportSortConfig",
+            summary="Ranking through an entropic transport plan between items and places (Sinkhorn)",
+            reference="Cuturi et al., Differentiable Ranking and Sorting using Optimal Transport, NeurIPS 2019",
+            since="0.1.0",
+        ),
     )

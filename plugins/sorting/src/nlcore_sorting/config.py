@@ -8,11 +8,23 @@ from pydantic import Field
 
 from nlcore.config import AlgorithmConfig
 
-__all__ = ["Distribution", "Network", "NeuralSortConfig", "Objective", "SoftSortConfig", "SortingNetworkConfig"]
+__all__ = [
+    "Distribution",
+    "FastSoftSortConfig",
+    "LapSumConfig",
+    "Network",
+    "NeuralSortConfig",
+    "Objective",
+    "OptimalTransportSortConfig",
+    "Regularization",
+    "SoftSortConfig",
+    "SortingNetworkConfig",
+]
 
 Objective: TypeAlias = Literal["rows", "entries"]
 Network: TypeAlias = Literal["odd_even", "bitonic"]
 Distribution: TypeAlias = Literal["cauchy", "gaussian", "logistic", "logistic_phi", "optimal", "reciprocal"]
+Regularization: TypeAlias = Literal["l2", "kl"]
 
 _OBJECTIVE = (
     "How the relaxed permutation matrix is held against the true one: 'rows' is the cross-entropy of every "
@@ -50,5 +62,37 @@ class SortingNetworkConfig(AlgorithmConfig):
     )
     art_lambda: float = Field(
         0.25, ge=0, le=1, description="Exponent λ of the activation replacement; read by 'logistic_phi' alone."
+    )
+    objective: Objective = Field("rows", description=_OBJECTIVE)
+
+
+class FastSoftSortConfig(AlgorithmConfig):
+    """Options of `FastSoftSort`."""
+
+    regularization: Regularization = Field(
+        "l2", description="Distance of the projection: 'l2' Euclidean, piecewise linear; 'kl' relative entropy, smooth."
+    )
+    regularization_strength: float = Field(
+        1.0, gt=0, description="Softness ε in units of the scores; below a bound the sort is exact and has no gradient."
+    )
+
+
+class LapSumConfig(AlgorithmConfig):
+    """Options of `LapSum`."""
+
+    temperature: float = Field(
+        1.0, gt=0, description="Scale α of the Laplace distribution, in units of the scores; towards 0 it is exact."
+    )
+    objective: Objective = Field("rows", description=_OBJECTIVE)
+
+
+class OptimalTransportSortConfig(AlgorithmConfig):
+    """Options of `OptimalTransportSort`."""
+
+    regularization_strength: float = Field(
+        1.0, gt=0, description="Weight ε of the entropy in units of the scores; towards 0 the sort is exact."
+    )
+    iterations: int = Field(
+        20, ge=1, description="Sinkhorn iterations; rows always add up to 1, columns the better the more there are."
     )
     objective: Objective = Field("rows", description=_OBJECTIVE)
