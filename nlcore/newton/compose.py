@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError, ContractError, ShapeError, nearest
+from nlcore.newton.adapt import check_inputs, inspect_loss
 from nlcore.protocol import Traits
 
 __all__ = ["Composed", "compose", "half_squared_error"]
@@ -55,7 +56,12 @@ class Composed:
         return self.outer_function(features, target)
 
     def __call__(self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return the loss of each sample, [batch]."""
+        """Return the loss of each sample, [batch].
+
+        Raises:
+            ContractError: Wrong shape, dtype or device.
+        """
+        check_inputs(inspect_loss(self), prediction, target)
         return self.outer_function(self.inner_function(prediction), target)
 
     def example(

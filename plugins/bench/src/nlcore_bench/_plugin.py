@@ -26,14 +26,14 @@ def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
     return (
         AlgorithmSpec(
             id="bench/blur-v1",
-            factory="nlcore_bench.simulators:blur",
+            factory="nlcore_bench.simulators:Blur",
             config="nlcore_bench.config:BlurConfig",
             summary="a signal seen through a Gaussian blur, ½‖·‖² to what was seen",
             since="0.1.0",
         ),
         AlgorithmSpec(
             id="bench/drag-v1",
-            factory="nlcore_bench.simulators:drag",
+            factory="nlcore_bench.simulators:Drag",
             config="nlcore_bench.config:DragConfig",
             summary="a body with quadratic drag under given pushes, ½‖·‖² to its path",
             since="0.1.0",

@@ -23,8 +23,8 @@ _NOTES = (
     "control (clipping at three limits, normalised gradient, plain) and the best of the grid (seven dampings of the "
     "Fisher matrix and of the Gauss–Newton or |H| mean) were chosen on the same validation runs, so that their test "
     "figures are not flattered by the choice.",
-    "The grid takes one matrix for the batch, as the paper does. Where no damping of one works, the default goes over to "
-    "every sample's own matrix; that is what it does on the drag simulator.",
+    "The grid takes one matrix for the batch, as the paper does. Where no damping of one works, the default goes over "
+    "to every sample's own matrix; that is what it does on the drag simulator.",
     "The default knows no rate, damping or curvature of the problem: `nlcore.NewtonLoss(loss)`.",
 )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 import nlcore
 from nlcore_bench.config import BlurConfig, DragConfig
 
-__all__ = ["blur", "blurred", "drag", "driven"]
+__all__ = ["Blur", "Drag", "Simulator", "blurred", "driven"]
 
 
 def blurred(signal: Tensor, width: float) -> Tensor:
@@ -52,35 +53,79 @@ def driven(controls: Tensor, drag: float, step: float) -> Tensor:
     return torch.stack(places, dim=-1)
 
 
-def blur(*, width: float = 2.0) -> Any:
-    """Return the loss ½‖blurred(prediction) − target‖², prediction and target [batch, m].
+@dataclass(frozen=True, kw_only=True)
+class Simulator(ABC):
+    """½‖simulated(prediction) − target‖² of each sample, as `nlcore.compose` makes it; [batch, m] both."""
 
-    Raises:
-        ConfigError: The width is not positive.
+    traits: ClassVar[nlcore.Traits] = nlcore.Traits()
+
+    @abstractmethod
+    def inner(self, prediction: Tensor) -> Tensor:
+        """Return what the simulator makes of the prediction, [batch, m]."""
+
+    def outer(self, features: Tensor, target: Tensor) -> Tensor:
+        """Return ½‖features − target‖², [batch]."""
+        return self._composed.outer(features, target)
+
+    def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the loss of each sample, [batch]."""
+        return self._composed(prediction, target)
+
+    def example(
+        self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
+    ) -> tuple[Tensor, Tensor]:
+        """Return random signals and what the simulator makes of others, [batch, 6] both."""
+        prediction, truth = torch.randn(2, batch_size, 6, generator=generator, dtype=dtype, device=device)
+        return prediction, self.inner(truth)
+
+    @property
+    def _composed(self) -> Any:
+        return nlcore.compose(self.inner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blur(Simulator):
+    """A signal seen through a Gaussian blur, ½‖blurred(prediction) − target‖².
+
+    Fixed and linear, with singular values that fall off like a Gaussian: fine detail is all but lost. O(m²) a sample.
+
+    Args:
+        width: Standard deviation of the blur, in steps of the signal.
+
+    Shape:
+        prediction, target: [batch, m].
     """
-    options = BlurConfig(width=width)
-    simulate = partial(blurred, width=options.width)
-    return nlcore.compose(simulate, example=partial(_example, simulate))
+
+    width: float = 2.0
+
+    def __post_init__(self) -> None:
+        BlurConfig(width=self.width)
+
+    def inner(self, prediction: Tensor) -> Tensor:
+        """Return the blurred signal, [batch, m]."""
+        return blurred(prediction, self.width)
 
 
-def drag(*, drag: float = 0.5, step: float = 0.3) -> Any:
-    """Return the loss ½‖driven(prediction) − target‖², prediction and target [batch, m].
+@dataclass(frozen=True, kw_only=True)
+class Drag(Simulator):
+    """A body with quadratic drag under given pushes, ½‖driven(prediction) − target‖².
 
-    Raises:
-        ConfigError: A negative drag, or a step that is not positive.
+    The Jacobian differs from sample to sample as soon as bodies move. O(m) a sample.
+
+    Args:
+        drag: c of v' = u − c·v·|v|, per unit of length.
+        step: The time between two pushes.
+
+    Shape:
+        prediction, target: [batch, m].
     """
-    options = DragConfig(drag=drag, step=step)
-    simulate = partial(driven, drag=options.drag, step=options.step)
-    return nlcore.compose(simulate, example=partial(_example, simulate))
 
+    drag: float = 0.5
+    step: float = 0.3
 
-def _example(
-    simulate: Any,
-    batch_size: int,
-    *,
-    generator: torch.Generator | None,
-    dtype: torch.dtype,
-    device: torch.device | str,
-) -> tuple[Tensor, Tensor]:
-    prediction, truth = torch.randn(2, batch_size, 6, generator=generator, dtype=dtype, device=device)
-    return prediction, simulate(truth)
+    def __post_init__(self) -> None:
+        DragConfig(drag=self.drag, step=self.step)
+
+    def inner(self, prediction: Tensor) -> Tensor:
+        """Return the places, [batch, m]."""
+        return driven(prediction, self.drag, self.step)
