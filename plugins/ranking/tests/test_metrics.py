@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -29,11 +28,11 @@ def reference(scores: list[float], grades: list[float], k: int | None) -> float:
 
 @pytest.mark.parametrize("k", [None, 1, 2, 3, 9])
 def test_ndcg_is_the_mean_over_the_orders_that_the_scores_allow(k: int | None) -> None:
-    random = np.random.RandomState(0)
-    scores, grades = random.randint(0, 3, (12, 5)).astype(float), random.randint(0, 4, (12, 5)).astype(float)
+    generator = torch.Generator().manual_seed(0)
+    scores, grades = (torch.randint(high, (12, 5), generator=generator).double() for high in (3, 4))
     grades[:, 0] = 2
     expected = [reference(s, g, k) for s, g in zip(scores.tolist(), grades.tolist(), strict=True)]
-    found = ndcg(torch.tensor(scores), torch.tensor(grades), k)
+    found = ndcg(scores, grades, k)
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
 
 
