@@ -91,12 +91,12 @@ def curved_step(
         matrix, finite = _mean_matrix(derivatives, batch, recipe.chunk_size)
     if recipe.psd != "none" and not by_sample:
         matrix, negative = repaired(matrix, recipe.psd)
-    mean_curvature = matrix.diagonal().sum().abs() / batch.outputs(matrix.shape[-1])
+    mean_curvature, largest = matrix.diagonal().sum().abs() / batch.outputs(matrix.shape[-1]), matrix.abs().amax()
     rho, per_sample = _rho(recipe.damping, matrix, blocks, mean_curvature, batch=batch, memory=memory)
     strength = (
         torch.full_like(mean_curvature, recipe.damping)
         if isinstance(recipe.damping, (int, float))
-        else damping_strength(rho, mean_curvature, matrix.abs().amax())
+        else damping_strength(rho, mean_curvature, largest)
     )
     chosen = matrix
     if blocks is not None and own:
@@ -114,7 +114,7 @@ def curved_step(
     solution = replace(solution, direction=batch.kept(solution.direction), codes=codes)
     trusted = recipe.max_ratio is not None and (own or per_sample is not None)
     solution = _lengths(recipe, solution, batch, trusted=trusted, where=None if own else per_sample)
-    return CurvatureStep(solution, strength, mean_curvature, negative, per_sample)
+    return CurvatureStep(solution, strength, mean_curvature, negative, per_sample, largest)
 
 
 def repaired(matrix: Tensor, psd: Psd) -> tuple[Tensor, Tensor]:

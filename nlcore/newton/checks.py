@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from nlcore.errors import (
     ContractError,
     NonFiniteError,
     NumericalError,
+    NumericalWarning,
     ShapeError,
     SingularCurvatureError,
     nearest,
@@ -23,6 +25,7 @@ from nlcore.newton.adapt import LossInfo, per_sample
 from nlcore.newton.auto import Auto
 from nlcore.newton.batch import Batch, Group
 from nlcore.newton.curvature import Curvature
+from nlcore.newton.derivatives import Kind
 from nlcore.newton.result import Result
 from nlcore.newton.taken import CurvatureStep
 
@@ -161,14 +164,25 @@ def require_finite(info: LossInfo, batch: Batch, usable: Tensor) -> None:
         _raise_nonfinite(info, usable, what, "The loss is at fault there.")
 
 
-def require_solved(info: LossInfo, batch: Batch, codes: Tensor, taken: CurvatureStep) -> None:
+def require_solved(info: LossInfo, batch: Batch, kind: Kind, codes: Tensor, taken: CurvatureStep) -> None:
     """Refuse directions that failed.
 
     Raises:
         NonFiniteError: A curvature or direction is NaN or infinite.
         SingularCurvatureError: The damped curvature has no inverse.
         NumericalError: It is so on another rank.
+
+    Warns:
+        NumericalWarning: The second derivative of a plain callable is zero for every sample.
     """
+    flat = taken.largest is not None and not info.declared and kind == "hessian" and not bool(taken.largest)
+    if flat and bool((taken.solution.direction != 0).any()):
+        warnings.warn(
+            f"{info.name}: the second derivative is zero for every sample, so it says nothing and the direction is a "
+            f"multiple of the gradient. Use nlcore.EmpiricalFisher(), which needs the first derivative alone.",
+            NumericalWarning,
+            stacklevel=5,
+        )
     worst = int(batch.largest(codes if batch.group is None else codes.to(torch.int64)))
     if worst <= Result.indefinite.value:
         return

@@ -207,7 +207,7 @@ def take_step(
     sound = usable & (finite_rows(direction) | (codes > Result.indefinite.value))
     codes = torch.where(sound, codes, Result.nonfinite.value).to(torch.int8)
     if raising:
-        require_solved(info, batch, codes, taken)
+        require_solved(info, batch, curvature.kind, codes, taken)
     else:
         direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
     direction = direction.reshape(work.shape)

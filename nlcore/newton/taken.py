@@ -22,6 +22,7 @@ class CurvatureStep:
         mean_curvature: [], |tr C|/m.
         negative: [], the share of the eigenvalues before repair that are negative, where it is known.
         per_sample: [] bool, whether every sample's own matrix was used.
+        largest: [], the largest absolute entry of C, where it was formed.
     """
 
     solution: Solution
@@ -29,6 +30,7 @@ class CurvatureStep:
     mean_curvature: Tensor
     negative: Tensor | None = None
     per_sample: Tensor | None = None
+    largest: Tensor | None = None
 
 
 def capped(direction: Tensor, longest: Tensor | float) -> Tensor:

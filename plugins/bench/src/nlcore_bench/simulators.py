@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 import nlcore
+from nlcore.newton import Composed
 from nlcore_bench.config import BlurConfig, DragConfig
 
 __all__ = ["Blur", "Drag", "Simulator", "blurred", "driven"]
@@ -79,7 +80,7 @@ class Simulator(ABC):
         return prediction, self.inner(truth)
 
     @property
-    def _composed(self) -> Any:
+    def _composed(self) -> Composed:
         return nlcore.compose(self.inner)
 
 
