@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PLUGINS := sorting ranking sequences bench
+PLUGINS := sorting ranking shortest_paths sequences bench
 STAMP  := $(VENV)/.installed
 SOURCES := nlcore $(PLUGINS:%=plugins/%/src)
 # One thread a process: the tensors are small, and test and study workers share the cores.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Iterator
 
@@ -13,14 +14,19 @@ import nlcore
 import nlcore_bench
 import nlcore_ranking
 import nlcore_sequences
+import nlcore_shortest_paths
 import nlcore_sorting
+
+OPTIONAL = {"nlcore_shortest_paths._numba": "numba", "nlcore_shortest_paths._scipy": "scipy"}
+"""Modules that need a package which may be missing."""
 
 
 def modules() -> Iterator[str]:
-    for package in (nlcore, nlcore_sorting, nlcore_ranking, nlcore_sequences, nlcore_bench):
+    for package in (nlcore, nlcore_sorting, nlcore_ranking, nlcore_shortest_paths, nlcore_sequences, nlcore_bench):
         yield package.__name__
         for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            if not found.name.endswith("__main__") and ".templates" not in found.name:
+            missing = found.name in OPTIONAL and importlib.util.find_spec(OPTIONAL[found.name]) is None
+            if not missing and not found.name.endswith("__main__") and ".templates" not in found.name:
                 yield found.name
 
 

@@ -74,6 +74,11 @@ class TestClosedForms:
         least = 5 + DELTA * (1 - FIRST) - SPREAD**2 * SLOPE
         assert_unbiased(lambda g: loss(*many(), generator=g), torch.tensor(5.6 - least, dtype=torch.float64))
 
+    def test_odd_numbers_of_samples(self, control) -> None:
+        loss = PerturbedFenchelYoung(**options(control, samples=5))
+        assert_unbiased(lambda g: loss.gradient(*many(), generator=g), TARGET[0] - MEAN)
+        assert_unbiased(lambda g: loss.hessian(*many(), generator=g), SLOPE * torch.outer(ACROSS, ACROSS))
+
     def test_smoothed_loss(self, control) -> None:
         loss = SmoothedLoss(**options(control))
         assert_unbiased(lambda g: loss(*many(), generator=g), torch.tensor(2 * FIRST, dtype=torch.float64))
@@ -265,6 +270,19 @@ class TestPerturbed:
         found = P.central_difference(self.cheapest, costs, vector, noise[:50_000], sigma=1.0, step=0.2)
         torch.testing.assert_close(found, wanted, rtol=0, atol=0.015)
 
+    @pytest.mark.parametrize("count", [3, 4, 5])
+    def test_antithetic_samples_subtract_the_mean_of_the_others(self, count, generator) -> None:
+        noise = P.draw_noise(torch.zeros(2, 3), count, control="antithetic", generator=generator)
+        pairs = (count + 1) // 2
+        assert noise.shape == (count, 2, 3)
+        assert torch.equal(noise[pairs:], -noise[: count - pairs])
+        values = torch.randn(count, 2, generator=generator)
+        partner = {i: {i, i + pairs, i - pairs} & set(range(count)) for i in range(count)}
+        wanted = torch.stack(
+            [values[i] - values[[j for j in range(count) if j not in partner[i]]].mean(0) for i in range(count)]
+        )
+        torch.testing.assert_close(P.centred(values, "antithetic"), wanted)
+
     def test_no_slope_gives_no_gradient(self, generator) -> None:
         costs = torch.ones(2, 4)
         vector = torch.stack([torch.zeros(4), torch.arange(4.0)])
@@ -278,8 +296,6 @@ class TestPerturbed:
 
         with pytest.raises(ConfigError, match="at least 2"):
             P.draw_noise(torch.ones(2, 2), 1, control="leave_one_out")
-        with pytest.raises(ConfigError, match="an even number"):
-            P.draw_noise(torch.ones(2, 2), 3, control="antithetic")
         with pytest.raises(ShapeError, match=r"\[6, 2\] and returned \[6\]"):
             P.solutions(lambda c: c.sum(1), torch.ones(3, 2, 2))
         with pytest.raises(ContractError, match="returned a NoneType"):
@@ -292,7 +308,7 @@ class TestPerturbed:
         (PerturbedFenchelYoung, {"sigma": 0.0}, "'sigma' was given 0.0"),
         (PerturbedFenchelYoung, {"num_samples": 0}, "'num_samples' was given 0"),
         (SmoothedLoss, {"num_samples": 1}, "needs num_samples ≥ 2"),
-        (SmoothedAlgorithm, {"control": "antithetic"}, "needs an even num_samples"),
+        (SmoothedAlgorithm, {"control": "mirrored"}, "'control' was given 'mirrored'"),
         (CentralDifference, {"step": -1.0}, "'step'"),
         (BlackBox, {"interpolation": 0.0}, "'interpolation'"),
         (IMLE, {"noise": "normal"}, "'noise' was given 'normal'"),

@@ -51,14 +51,16 @@ def draw_noise(
 ) -> Tensor:
     """Return standard normal noise, [num_samples, *costs.shape]; for `"antithetic"` the second half mirrors the first.
 
+    Of an odd number of antithetic samples the last of the first half has no mirror image.
+
     Args:
         costs: Gives shape, dtype and device.
-        num_samples: S, at least 1; for `"leave_one_out"` 2, for `"antithetic"` an even number.
+        num_samples: S, at least 1, and 2 for `"leave_one_out"`.
         control: The control variate that the samples are for.
         generator: Source of random numbers; they are drawn on its device.
 
     Raises:
-        ConfigError: Too few samples, or an odd number of them for `"antithetic"`.
+        ConfigError: Too few samples.
 
     Example:
         >>> noise = draw_noise(torch.zeros(5, 3), 4, control="antithetic")
@@ -66,13 +68,12 @@ def draw_noise(
         (torch.Size([4, 5, 3]), 0.0)
     """
     least = 2 if control == "leave_one_out" else 1
-    if num_samples < least or (control == "antithetic" and num_samples % 2):
-        need = "an even number of" if control == "antithetic" else f"at least {least}"
-        raise ConfigError(f"num_samples was given {num_samples}; control={control!r} needs {need} samples.")
-    count = num_samples // 2 if control == "antithetic" else num_samples
+    if num_samples < least:
+        raise ConfigError(f"num_samples was given {num_samples}; control={control!r} needs at least {least}.")
+    count = (num_samples + 1) // 2 if control == "antithetic" else num_samples
     place = costs.device if generator is None else generator.device
     noise = torch.randn((count, *costs.shape), generator=generator, dtype=costs.dtype, device=place).to(costs.device)
-    return torch.cat([noise, -noise]) if control == "antithetic" else noise
+    return torch.cat([noise, -noise])[:num_samples] if control == "antithetic" else noise
 
 
 def solutions(argmin: Argmin, costs: Tensor) -> Tensor:
@@ -114,9 +115,14 @@ def centred(values: Tensor, control: Control) -> Tensor:
     if control == "leave_one_out" and count > 1:
         return (values - values.mean(0)) * (count / (count - 1))
     if control == "antithetic" and count > 2:
-        pairs = values.reshape(2, count // 2, *values.shape[1:])
-        others = (values.sum(0) - pairs.sum(0)) / (count - 2)
-        return (pairs - others).flatten(0, 1)
+        pairs = (count + 1) // 2
+        mirrored = values[pairs:]
+        own = values[:pairs].clone()
+        own[: len(mirrored)] += mirrored
+        size = values.new_full((pairs, *[1] * (values.ndim - 1)), 2.0)
+        size[len(mirrored) :] = 1
+        others = (values.sum(0) - own) / (count - size)
+        return values - torch.cat([others, others[: len(mirrored)]])
     return values
 
 
