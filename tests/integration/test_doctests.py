@@ -17,7 +17,11 @@ import nlcore_sequences
 import nlcore_shortest_paths
 import nlcore_sorting
 
-OPTIONAL = {"nlcore_shortest_paths._numba": "numba", "nlcore_shortest_paths._scipy": "scipy"}
+OPTIONAL = {
+    "nlcore_shortest_paths._numba": "numba",
+    "nlcore_shortest_paths._scipy": "scipy",
+    "nlcore_sorting._numba": "numba",
+}
 """Modules that need a package which may be missing."""
 
 
