@@ -22,7 +22,7 @@ _CURVATURES: tuple[tuple[str, str, Curvature | None], ...] = (
 )
 
 _COSTLY = ("neural_ndcg_default",)
-"""Left out: a Hessian by differentiation through a sort and its scaling takes fifty times as long as a plain step."""
+"""Left out: a Hessian by differentiation through a sort and its scaling takes fifteen times as long as a plain step."""
 
 LTR: tuple[Arm, ...] = tuple(
     Arm(
