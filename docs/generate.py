@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from convention import draw_permutation
 from probe import Probe, probe
 
 import nlcore
@@ -30,6 +31,7 @@ from nlcore.registry.default import registry as installed
 
 DOCS = Path(__file__).parent
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|References?|Examples?|Shape|Notes?|See Also):$", re.M)
+_SHORT = {"EmpiricalFisher": "Fisher", "GaussNewton": "Gauss–Newton"}
 _CAPTION = (
     "One sample of `example()`; one output moves, everything else stays. The dotted line marks where the example has "
     "it. Below: the gradient that reaches the network, with the plain loss and with curvature over the batch."
@@ -49,17 +51,18 @@ def main(folder: Path = DOCS / "algorithms", registry: Registry = installed) -> 
     torch.set_num_threads(1)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    pages, rows = [], []
+    pages: list[Path] = []
+    rows: dict[str, list[str]] = {}
     for id in registry.names():
         spec = registry.spec(id)
         loss, fault = _made(registry, spec)
         found = _probed(loss) if loss is not None else None
         target = folder / spec.namespace / f"{id.partition('/')[2]}.md"
         target.parent.mkdir(exist_ok=True)
-        picture = _draw(loss, target.with_suffix("")) if loss is not None else ""
+        picture = _draw(loss, target.with_suffix(""), _points(found)) if loss is not None else ""
         target.write_text(_page(registry, spec, loss=loss, fault=fault, picture=picture, found=found), encoding="utf-8")
         pages.append(target)
-        rows.append(_row(spec, loss, found))
+        rows.setdefault(spec.namespace, []).append(_row(spec, loss, found))
     index = folder / "index.md"
     index.write_text(_index(rows), encoding="utf-8")
     return [index, *pages]
@@ -83,17 +86,23 @@ def _probed(loss: Any) -> Probe | None:
         return None
 
 
-def _draw(loss: Any, stem: Path) -> str:
+def _points(found: Probe | None) -> int:
+    """Return at how many places a loss is drawn: fewer where a step takes long."""
+    return 61 if found is None else max(21, min(81, int(20_000 / sum(found.times.values()))))
+
+
+def _draw(loss: Any, stem: Path, points: int) -> str:
     """Write a picture for light and one for dark pages; return the Markdown, or why there is none."""
     try:
-        found = sweep(loss, points=61, batch_size=24)
+        found = sweep(loss, points=points, batch_size=24)
     except Exception as error:
         return f"There is no picture: {type(error).__name__}: {error}"
     lines = []
     for name, dark in (("light", False), ("dark", True)):
         file = stem.with_name(f"{stem.name}-{name}.png")
         file.write_bytes(draw(found, dark=dark))
-        lines.append(f"![Relaxation, loss, gradient and Newton directions]({file.name}#only-{name}){{ loading=lazy }}")
+        image = f"![Relaxation, loss, gradient and Newton directions]({file.name}#only-{name}){{ loading=lazy }}"
+        lines.append(f"[{image}]({file.name})")
     return "\n".join(lines) + f"\n\n{_CAPTION}"
 
 
@@ -150,7 +159,7 @@ def _options_table(options: list[Option]) -> str:
     if not options:
         return "It has none."
     rows = [
-        f"| `{one.name}` | `{_cell(one.type)}` | {'required' if one.required else f'`{_cell(one.default_text)}`'} "
+        f"| `{one.name}` | `{one.type}` | {'required' if one.required else f'`{one.default_text}`'} "
         f"| {_cell(one.range)} | {_cell(one.description)} |"
         for one in options
     ]
@@ -169,7 +178,9 @@ def _knowledge(loss: Any, found: Probe) -> str:
         *((f"`{name}`", re.split(r"\. ", text)[0]) for name, text in found.curvatures.items()),
         ("`Auto` picks", f"`{found.auto}`, because {found.reason}"),
     ]
-    return "\n".join(["| | |", "|---|---|", *(f"| {_cell(name)} | {_cell(text)} |" for name, text in facts)])
+    return "\n".join(
+        ["| what | answer |", "|---|---|", *(f"| {_cell(name)} | {_cell(text)} |" for name, text in facts)]
+    )
 
 
 def _cost(found: Probe) -> str:
@@ -220,35 +231,35 @@ def document_packages(registry: Registry = installed) -> None:
 
 
 def _row(spec: AlgorithmSpec, loss: Any, found: Probe | None) -> str:
-    link = f"[`{spec.id}`]({spec.namespace}/{spec.id.partition('/')[2]}.md)"
+    link = f"[`{spec.id.partition('/')[2]}`]({spec.namespace}/{spec.id.partition('/')[2]}.md)"
     if found is None:
-        return f"| {link} | {_cell(spec.summary)} | | | | | |"
-    able = ", ".join(name for name, text in found.curvatures.items() if text.startswith("yes"))
+        return f"| {link} | | | | | | {_cell(spec.summary)} |"
+    able = [_SHORT.get(name, name) for name, text in found.curvatures.items() if text == "yes"]
+    picked = found.auto.partition("(")[0]
     cells = (
         link,
-        spec.summary,
         str(loss.traits.order),
         "yes" if loss.traits.convex else "no",
         "yes" if loss.traits.stochastic else "no",
-        able,
-        f"`{found.auto}`",
+        ", ".join(able),
+        _SHORT.get(picked, picked),
+        spec.summary,
     )
     return f"| {' | '.join(map(_cell, cells))} |"
 
 
-def _index(rows: list[str]) -> str:
-    head = (
+def _index(rows: dict[str, list[str]]) -> str:
+    parts = [
         "# Algorithms\n\nEvery algorithm of the plugins that were installed when this site was built. "
-        "`nlcore list` shows yours, and `nlcore show ID` one of them.\n\n"
-        "| id | what it is | derivatives | semi-definite | random | curvatures | `Auto` picks |\n"
-        "|---|---|---|---|---|---|---|"
-    )
-    foot = (
+        "`nlcore list` shows yours, and `nlcore show ID` one of them. An id is `namespace/name-vN`.",
         "*Derivatives*: how many exist and say something. *Semi-definite*: whether the loss promises that no sample "
         "has negative curvature. *Curvatures*: what `NewtonLoss` accepts. How to choose: "
-        "[Choose an algorithm](../guides/algorithm.md), [Choose curvature and damping](../guides/curvature.md)."
-    )
-    return "\n".join([head, *rows, "", foot, ""])
+        "[Choose an algorithm](../guides/algorithm.md), [Choose curvature and damping](../guides/curvature.md).",
+    ]
+    for namespace, lines in rows.items():
+        head = "| name | derivatives | semi-definite | random | curvatures | `Auto` | what it is |"
+        parts.append("\n".join([f"## {namespace}\n", head, f"|{'---|' * 7}", *lines]))
+    return "\n\n".join(parts) + "\n"
 
 
 def _cell(text: str) -> str:
@@ -258,35 +269,6 @@ def _cell(text: str) -> str:
 def _sentence(text: str) -> str:
     text = " ".join(text.split())
     return f"{text[:1].upper()}{text[1:]}" + ("" if not text or text[-1] in ".!?" else ".")
-
-
-def draw_permutation(stem: Path) -> None:
-    """Draw the matrix of the guide on conventions, for light and for dark pages."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    items = (3, 1, 4, 2)
-    places = sorted(range(4), key=items.__getitem__)
-    for name, ink, paper, on in (("light", "#222222", "#ffffff", "#4051b5"), ("dark", "#d5d7e2", "#1e2129", "#7e8fe8")):
-        with rc_context({"text.color": ink, "figure.facecolor": paper, "savefig.facecolor": paper, "font.size": 11}):
-            figure = Figure(figsize=(5.6, 3.4), dpi=120)
-            FigureCanvasAgg(figure)
-            axis = figure.add_axes((0.02, 0.02, 0.96, 0.96))
-            axis.set(xlim=(-1.6, 6.2), ylim=(4.3, -1.9))
-            axis.set_axis_off()
-            for row in range(4):
-                for column in range(4):
-                    there = places[row] == column
-                    box = {"boxstyle": "square,pad=0.55", "facecolor": on if there else paper, "edgecolor": ink}
-                    color = paper if there else ink
-                    axis.text(column, row, "1" if there else "0", ha="center", va="center", bbox=box, color=color)
-                axis.text(-0.8, row, f"place {row}", ha="right", va="center", fontsize=10)
-                axis.text(row, -0.8, f"item {row}\nscore {items[row]}", ha="center", va="center", fontsize=9)
-                axis.text(4.1, row, f"→   {items[places[row]]}", va="center")
-            axis.text(1.5, -1.7, "columns: items", ha="center", fontsize=10, style="italic")
-            axis.text(4.1, -0.8, "P @ scores", va="center", fontsize=10, style="italic")
-            figure.savefig(stem.with_name(f"{stem.name}-{name}.png"))
 
 
 if __name__ == "__main__":

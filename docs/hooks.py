@@ -36,6 +36,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         found = [path for path in sorted((docs / "results").glob("*.md")) if path.name != "index.md"]
         lines = [f"- [{_title(path)}]({path.name})" for path in found]
         markdown = markdown.replace("<!-- list of results -->", "\n".join(lines) or "No study has been added yet.")
+    elif page.file.src_uri.startswith("results/"):
+        markdown = _result(markdown, Path(config["docs_dir"]) / page.file.src_uri)
     if page.canonical_url or page.url is not None:
         _TEXTS.append((page.title or page.file.src_uri, page.url, markdown))
     return markdown
@@ -57,10 +59,20 @@ def _pages(docs: Path, folder: Path) -> list[Any]:
     if not folder.is_dir():
         return []
     found: list[Any] = [str(path.relative_to(docs)) for path in sorted(folder.glob("*.md")) if path.name != "index.md"]
-    for below in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for below in sorted(path for path in folder.iterdir() if path.is_dir() and folder.name != "results"):
         if pages := _pages(docs, below):
             found.append({below.name: pages})
     return found
+
+
+def _result(markdown: str, path: Path) -> str:
+    """Return a table that a study wrote as a page, with a heading and the study's picture."""
+    picture = path.with_suffix(".png")
+    if not re.search(r"^# ", markdown, re.MULTILINE):
+        markdown = f"# {_title(path)}\n\n{markdown}"
+    if picture.exists() and picture.name not in markdown:
+        markdown += f"\n\n[![{_title(path)}]({picture.name})]({picture.name})\n"
+    return markdown
 
 
 def _title(path: Path) -> str:

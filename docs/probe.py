@@ -19,7 +19,9 @@ from nlcore.newton.derivatives import differentiate
 __all__ = ["Probe", "probe"]
 
 _BATCH = 100
-_REPEATS = 9
+_REPEATS = 15
+_PATIENCE = 0.5
+"""Seconds after which no further repeat is begun."""
 _CAPABILITIES = {
     nlcore.SuppliesGradient: "its gradient",
     nlcore.SuppliesHessian: "its Hessian",
@@ -99,6 +101,8 @@ def _times(loss: Any, prediction: Tensor, target: Any, names: list[str]) -> dict
 def _milliseconds(criterion: Callable[[Tensor, Any], Tensor], prediction: Tensor, target: Any) -> float:
     seconds = []
     for _ in range(_REPEATS):
+        if sum(seconds) > _PATIENCE:
+            break
         leaf = prediction.clone().requires_grad_()
         start = time.perf_counter()
         value = criterion(leaf, target)

@@ -58,11 +58,11 @@ class Mute:
 @pytest.fixture
 def generate(monkeypatch):
     monkeypatch.syspath_prepend(str(DOCS))
-    for name in ("generate", "probe"):
+    for name in ("generate", "probe", "convention"):
         sys.modules.pop(name, None)
     module = importlib.import_module("generate")
     yield module
-    for name in ("generate", "probe"):
+    for name in ("generate", "probe", "convention"):
         sys.modules.pop(name, None)
 
 
@@ -99,7 +99,7 @@ def test_an_algorithm_gets_its_page_and_its_row(generate, registry, tmp_path):
     assert "A book." in text
     assert (page.parent / "bump-v1-light.png").read_bytes()[:4] == b"\x89PNG"
     assert (page.parent / "bump-v1-dark.png").exists()
-    assert "[`local/bump-v1`](local/bump-v1.md)" in index.read_text()
+    assert "[`bump-v1`](local/bump-v1.md)" in index.read_text()
 
 
 def test_one_that_fails_keeps_its_page(generate, registry, tmp_path):
@@ -112,10 +112,10 @@ def test_one_that_fails_keeps_its_page(generate, registry, tmp_path):
 
 def test_all_that_is_installed_is_taken_in(generate, monkeypatch, tmp_path):
     monkeypatch.setattr(generate, "probe", lambda loss: None)
-    monkeypatch.setattr(generate, "_draw", lambda loss, stem: "")
+    monkeypatch.setattr(generate, "_draw", lambda loss, stem, points: "")
     index, *pages = generate.main(tmp_path / "out")
     assert len(pages) == len(nlcore.names())
-    assert [name for name in nlcore.names() if f"`{name}`" not in index.read_text()] == []
+    assert [name for name in nlcore.names() if f"]({name}.md)" not in index.read_text()] == []
 
 
 def test_the_reference_of_every_plugin_is_written(generate, monkeypatch, tmp_path):
