@@ -27,6 +27,7 @@ def test_registering_imports_neither_torch_nor_matplotlib() -> None:
         (["bench", "--help"], ["totals", "ranking", "demo", "examples:"]),
         (["bench", "totals", "--help"], ["--seeds", "--steps", "--out", "--arms", "clipping", "supervised", "--quick"]),
         (["bench", "ranking", "--help"], ["neuralsort_fisher", "network_hessian"]),
+        (["bench", "engine", "--help"], ["--out", "--quick", "--quiet"]),
     ],
 )
 def test_help(capsys: pytest.CaptureFixture[str], words: list[str], shown: list[str]) -> None:

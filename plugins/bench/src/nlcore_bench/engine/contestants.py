@@ -55,8 +55,7 @@ class BenchLoss:
         if self.splits:
             found["Gauss–Newton"] = NewtonLoss(self.loss, GaussNewton())
         found["bare Fisher"] = _Bare(self.loss, "fisher")
-        if self.closed:
-            found["bare Hessian"] = _Bare(self.loss, "hessian")
+        found["bare Hessian"] = _Bare(self.loss, "closed" if self.closed else "products")
         return found
 
 
@@ -64,8 +63,9 @@ class _Bare(nn.Module):
     """The fewest operations that make the step: no checks, weights, float64, repair or statistics. A floor.
 
     Args:
-        loss: With `hessian` where that is the kind.
-        kind: `"fisher"` or `"hessian"`.
+        loss: With `hessian` for the kind that needs it.
+        kind: `"fisher"`; `"closed"` for the Hessian that the loss supplies; or `"products"` for one pulled back in all
+            directions at once.
     """
 
     def __init__(self, loss: Any, kind: str) -> None:
@@ -75,10 +75,17 @@ class _Bare(nn.Module):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return a scalar with the gradient of a step whose damping is one."""
         y = prediction.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self.loss(y, target).sum(), y)
+        products = self.kind == "products"
+        (gradient,) = torch.autograd.grad(self.loss(y, target).sum(), y, create_graph=products)
+        count, size = gradient.shape
+        if products:
+            basis = torch.eye(size)[:, None].expand(size, count, size)
+            matrix = torch.autograd.grad(gradient, y, basis, is_grads_batched=True)[0].sum(1)
+            gradient = gradient.detach()
         with torch.no_grad():
-            count = len(gradient)
-            matrix = gradient.mT @ gradient if self.kind == "fisher" else self.loss.hessian(y, target).sum(0)
+            if not products:
+                closed = self.kind == "closed"
+                matrix = self.loss.hessian(y, target).sum(0) if closed else gradient.mT @ gradient
             matrix.diagonal().add_(count)
             step = torch.cholesky_solve(gradient.mT, torch.linalg.cholesky_ex(matrix)[0]).mT
         return (prediction * step).sum()

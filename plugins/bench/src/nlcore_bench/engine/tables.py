@@ -57,7 +57,9 @@ class Target:
     def sentence(self) -> str:
         """Return it in words."""
         verdict = "met" if self.met else "MISSED"
-        floor = "" if self.met or self.floor is None else f"; bare, without checks or float64, {self.floor:.2f}"
+        floor = (
+            "" if self.met or self.floor is None else f"; bare, without checks, repair and float64, {self.floor:.2f}"
+        )
         return f"{self.what} ≤ {self.limit:g}: {verdict}, {self.found:.2f} at worst ({self.where}{floor})."
 
 
@@ -102,7 +104,7 @@ def _worst(what: str, limit: float, arm: str, lines: Sequence[Line], base: str =
 
     worst = max(lines, key=ratio)
     bare = f"bare {arm}"
-    floor = worst[1][bare].ratio[1] if bare in worst[1] and base == "plain" else None
+    floor = _over(worst[1], bare, base) if bare in worst[1] else None
     return Target(what, limit, ratio(worst), ", ".join(worst[0][:-1]) + f", n = {worst[0][-1]}", floor)
 
 
@@ -125,7 +127,8 @@ def _loss_part(figures: Figures) -> Table:
             "by automatic differentiation with the eigenvalues of every sample's matrix repaired.",
             "n double backwards is the Hessian by hand, one backward pass through the gradient for each output, "
             "without its solve.",
-            "Bare is the fewest operations that make such a step, in float32 without any check: a floor.",
+            "Bare is the fewest operations that make such a step, in float32, without any check and without repair: a "
+            "floor.",
         ),
     )
 
