@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from nlcore.errors import ContractError, DeviceError, DtypeError, ShapeError
 from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesGradient, SuppliesHessian, Traits
 
-__all__ = ["LossInfo", "check_inputs", "evaluate", "inspect_loss", "per_sample"]
+__all__ = ["LossInfo", "check_inputs", "evaluate", "finite_rows", "inspect_loss", "per_sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +139,9 @@ def evaluate(
 def per_sample(tensor: Tensor) -> Tensor:
     """Return [N, *event] as [N, m]; m is 1 for an event without dimensions."""
     return tensor.reshape(tensor.shape[0], math.prod(tensor.shape[1:]))
+
+
+def finite_rows(flat: Tensor, padded: Tensor | None = None) -> Tensor:
+    """Return which rows of [N, m] are finite where they are not padded, [N]; x·0 is 0 for finite x alone."""
+    zeros = flat * 0 if padded is None else (flat * 0).masked_fill(padded, 0.0)
+    return zeros.sum(-1) == 0

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from nlcore.newton.adapt import finite_rows
 from nlcore.newton.batch import Batch
 from nlcore.newton.damping import Bounded, Damping, DampingMemory, Relative, bounded_rho, damping_strength
 from nlcore.newton.derivatives import Derivatives
@@ -81,7 +82,7 @@ def curved_step(
     blocks, negative = None, None
     if by_sample or _fits(derivatives):
         blocks = batch.cleared(derivatives.blocks(_chunk(derivatives, recipe.chunk_size)).double())
-        finite = torch.isfinite(blocks).flatten(1).all(1)
+        finite = finite_rows(blocks.flatten(1))
         blocks = torch.where(finite[:, None, None], blocks, 0.0)
         batch = replace(batch, weight=torch.where(finite, batch.weight, 0.0))
         if recipe.psd != "none" and by_sample:
@@ -171,8 +172,7 @@ def _lengths(
     """
     if not (trusted or recipe.normalize):
         return solution
-    finite = torch.isfinite(solution.direction).all(-1)
-    lost = ~finite & (solution.codes <= Result.indefinite.value)
+    lost = ~finite_rows(solution.direction) & (solution.codes <= Result.indefinite.value)
     codes = torch.where(lost, Result.nonfinite.value, solution.codes)
     sound = codes <= Result.indefinite.value  # a failed direction is no measure for the others
     direction = torch.where(sound.unsqueeze(-1), solution.direction, 0.0)

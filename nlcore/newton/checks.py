@@ -32,7 +32,6 @@ from nlcore.newton.taken import CurvatureStep
 __all__ = [
     "check_choice",
     "check_curvature",
-    "finite_rows",
     "flat_mask",
     "or_tell",
     "require_finite",
@@ -108,12 +107,6 @@ def flat_mask(info: LossInfo, prediction: Tensor, mask: Tensor | None) -> Tensor
             f"outputs, and is {got}."
         )
     return per_sample(mask)
-
-
-def finite_rows(flat: Tensor, padded: Tensor | None = None) -> Tensor:
-    """Return which rows of [N, m] are finite where they are not padded, [N]; x·0 is 0 for finite x alone."""
-    zeros = flat * 0 if padded is None else (flat * 0).masked_fill(padded, 0.0)
-    return zeros.sum(-1) == 0
 
 
 def or_tell(group: Group, device: torch.device, make: Callable[[], _Made]) -> _Made:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nlcore.errors import ConfigError, DtypeError, ShapeError
+from nlcore.newton.adapt import finite_rows
 from nlcore.newton.batch import Batch, Group, resolve_group
-from nlcore.newton.checks import finite_rows
 from nlcore.newton.curvature import EmpiricalFisher
 from nlcore.newton.damping import Damping, Relative
 from nlcore.newton.derivatives import Derivatives

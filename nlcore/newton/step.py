@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ShapeError
-from nlcore.newton.adapt import LossInfo, check_inputs, inspect_loss, per_sample
+from nlcore.newton.adapt import LossInfo, check_inputs, finite_rows, inspect_loss, per_sample
 from nlcore.newton.auto import Auto
 from nlcore.newton.batch import Batch, Group, resolve_group
 from nlcore.newton.checks import (
     check_choice,
     check_curvature,
-    finite_rows,
     flat_mask,
     or_tell,
     require_finite,
