@@ -154,10 +154,11 @@ def _ill(evidence: Evidence) -> Advice | None:
     if worst > _LIMIT:
         reason = (
             f"{ill}, but it differs from sample to sample: with one matrix for the batch at ρ = 0.1 the amplification "
-            f"is {here.amplification[strength]:.2f} here and {further.amplification[strength]:.2f} at the outputs that "
-            f"the targets ask for, above the {_LIMIT} that training stands. Each sample needs its own matrix."
+            f"is {here.amplification[strength]:.2f} here and {further.amplification[strength]:.2f} where the "
+            f"targets lead, above the {_LIMIT} that training stands. Each sample needs its own matrix; clipping was "
+            f"seen to come close."
         )
-        return Advice("per sample only", reason, (_per_sample(evidence.name), _bounded(evidence.name)))
+        return Advice("per sample only", reason, (_per_sample(evidence.name), _CLIPPED))
     reason = f"{ill}, and one matrix serves the whole batch (amplification at most {worst:.2f} at ρ = 0.1)."
     use: tuple[str, ...] = (_bounded(evidence.name),)
     if here.alike and further.alike:
@@ -186,7 +187,7 @@ def _bounded(name: str) -> str:
 
 
 def _per_sample(name: str) -> str:
-    return f'nlcore.{name}(damping=nlcore.Relative(0.01), aggregate="sample")'
+    return f'nlcore.{name}(damping=nlcore.Relative(0.01), aggregate="sample", normalize=True)'
 
 
 def _share(part: float) -> str:
