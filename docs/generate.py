@@ -49,23 +49,26 @@ def main(folder: Path = DOCS / "algorithms", registry: Registry = installed) -> 
         The pages.
     """
     torch.set_num_threads(1)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    new = folder.with_name(f".{folder.name}")  # what is there stays until all is written
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
     pages: list[Path] = []
     rows: dict[str, list[str]] = {}
     for id in registry.names():
         spec = registry.spec(id)
         loss, fault = _made(registry, spec)
         found = _probed(loss) if loss is not None else None
-        target = folder / spec.namespace / f"{id.partition('/')[2]}.md"
+        target = new / spec.namespace / f"{id.partition('/')[2]}.md"
         target.parent.mkdir(exist_ok=True)
         picture = _draw(loss, target.with_suffix(""), _points(found)) if loss is not None else ""
         target.write_text(_page(registry, spec, loss=loss, fault=fault, picture=picture, found=found), encoding="utf-8")
         pages.append(target)
         rows.setdefault(spec.namespace, []).append(_row(spec, loss, found))
-    index = folder / "index.md"
+    index = new / "index.md"
     index.write_text(_index(rows), encoding="utf-8")
-    return [index, *pages]
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
+    return [folder / page.relative_to(new) for page in (index, *pages)]
 
 
 def _made(registry: Registry, spec: AlgorithmSpec) -> tuple[Any, str]:
