@@ -236,17 +236,16 @@ def document_packages(registry: Registry = installed) -> None:
 def _row(spec: AlgorithmSpec, loss: Any, found: Probe | None) -> str:
     link = f"[`{spec.id.partition('/')[2]}`]({spec.namespace}/{spec.id.partition('/')[2]}.md)"
     if found is None:
-        return f"| {link} | | | | | | {_cell(spec.summary)} |"
+        return f"| {link} | {_cell(spec.summary)} | | | | |"
     able = [_SHORT.get(name, name) for name, text in found.curvatures.items() if text == "yes"]
     picked = found.auto.partition("(")[0]
     cells = (
         link,
-        str(loss.traits.order),
+        spec.summary,
+        f"{loss.traits.order}, random" if loss.traits.stochastic else str(loss.traits.order),
         "yes" if loss.traits.convex else "no",
-        "yes" if loss.traits.stochastic else "no",
         ", ".join(able),
         _SHORT.get(picked, picked),
-        spec.summary,
     )
     return f"| {' | '.join(map(_cell, cells))} |"
 
@@ -255,13 +254,14 @@ def _index(rows: dict[str, list[str]]) -> str:
     parts = [
         "# Algorithms\n\nEvery algorithm of the plugins that were installed when this site was built. "
         "`nlcore list` shows yours, and `nlcore show ID` one of them. An id is `namespace/name-vN`.",
-        "*Derivatives*: how many exist and say something. *Semi-definite*: whether the loss promises that no sample "
-        "has negative curvature. *Curvatures*: what `NewtonLoss` accepts. How to choose: "
+        "*Derivatives*: how many exist and say something; *random* where the loss draws numbers. "
+        "*Semi-definite*: whether the loss promises that no sample has negative curvature. "
+        "*Curvatures*: what `NewtonLoss` accepts. How to choose: "
         "[Choose an algorithm](../guides/algorithm.md), [Choose curvature and damping](../guides/curvature.md).",
     ]
     for namespace, lines in rows.items():
-        head = "| name | derivatives | semi-definite | random | curvatures | `Auto` | what it is |"
-        parts.append("\n".join([f"## {namespace}\n", head, f"|{'---|' * 7}", *lines]))
+        head = "| name | what it is | derivatives | semi-definite | curvatures | `Auto` |"
+        parts.append("\n".join([f"## {namespace}\n", head, f"|{'---|' * 6}", *lines]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -73,6 +73,16 @@ def test_every_command_has_a_section():
     assert [name for name in found if f"\n## nlcore {name}\n" not in text("reference/commands.md")] == []
 
 
+def test_every_subcommand_of_a_plugin_is_named():
+    whole, missing = everything(), []
+    for name, command in plugin_commands()[0].items():
+        groups = [one for one in command.parser._actions if isinstance(one, argparse._SubParsersAction)]
+        missing += [
+            f"nlcore {name} {sub}" for group in groups for sub in group.choices if f"nlcore {name} {sub}" not in whole
+        ]
+    assert missing == []
+
+
 def test_every_option_of_a_command_stands_somewhere():
     whole = everything()
     missing = []
