@@ -9,7 +9,7 @@ SOURCES := nlcore $(PLUGINS:%=plugins/%/src)
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test check lint types format wheels docs docs-test clean
+.PHONY: help results demo test check lint types format wheels docs docs-test clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -49,6 +49,13 @@ check: lint types test  ## all that a change must pass
 format: $(STAMP)  ## rewrite in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so remove what shall run anew
+	$(BIN)/nlcore bench demo --out docs/results
+	for task in totals ranking; do \
+	  mv docs/results/$$task/table.md docs/results/$$task.md && mv docs/results/$$task/curves.png docs/results/$$task.png; \
+	  rm docs/results/$$task/table.txt; done
+	$(BIN)/nlcore bench defaults --out docs/results
 
 wheels: $(STAMP)  ## build a wheel of the core and of every plugin into dist/
 	for project in . $(PLUGINS:%=plugins/%); do $(BIN)/python -m build --outdir dist $$project || exit 1; done
