@@ -73,6 +73,12 @@ def add_bench(subparsers: Any) -> None:
     engine.add_argument("--quick", action="store_true", help="few sizes, few rounds: does it work at all?")
     engine.add_argument("--quiet", action="store_true", help="no progress bar")
     engine.set_defaults(run=_time)
+    operators = _parser(commands, "sorting", "time sorting operators beside those of other installed libraries")
+    operators.add_argument(
+        "--out", type=Path, metavar="DIR", help="results go to DIR/sorting (default: runs, or runs/quick)"
+    )
+    operators.add_argument("--quick", action="store_true", help="two sizes, two rounds: does it work at all?")
+    operators.set_defaults(run=_run_sorting)
 
 
 def _parser(subparsers: Any, name: str, summary: str) -> argparse.ArgumentParser:
@@ -150,6 +156,16 @@ def _time(arguments: argparse.Namespace) -> int:
         return 130
     print(write_engine_report(figures, folder))
     print(f"Tables, picture and figures: {folder}", flush=True)
+    return 0
+
+
+def _run_sorting(arguments: argparse.Namespace) -> int:
+    """Time sorting operators."""
+    from nlcore_bench.sorting_speed import run_sorting
+
+    folder = (arguments.out or Path("runs/quick" if arguments.quick else "runs")) / "sorting"
+    print(run_sorting(folder, quick=arguments.quick))
+    print(f"Table, picture and numbers: {folder}")
     return 0
 
 

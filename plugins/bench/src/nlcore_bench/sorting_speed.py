@@ -1,0 +1,186 @@
+"""Time sorting operators side by side: forward, forward and backward, and what is kept between them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from nlcore_bench.files import write_whole
+from nlcore_bench.sorting_peers import GROUPS, Operator, contenders
+
+__all__ = ["Measured", "measure", "run_sorting"]
+
+_SIZES = (5, 10, 16, 32, 64, 128, 256, 1024)
+_QUICK_SIZES = (5, 16)
+_MARKERS = {"nlcore": "o", "diffsort": "s", "softtorch": "^", "torchsort": "v", "torchpsort": "D"}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One operator at one size.
+
+    Attributes:
+        group: What it computes.
+        library: Whose it is.
+        n: Items of a list.
+        batch: Number of lists.
+        forward: Median milliseconds of the forward pass.
+        both: Median milliseconds of the forward and the backward pass.
+        kept: Mebibytes that autograd keeps between the two.
+        rounds: How often it was timed.
+    """
+
+    group: str
+    library: str
+    n: int
+    batch: int
+    forward: float
+    both: float
+    kept: float
+    rounds: int
+
+
+def run_sorting(out: Path, *, quick: bool = False, seconds: float = 4.0) -> str:
+    """Time all operators and write sorting.md, sorting.json and sorting.png.
+
+    Args:
+        out: The folder; made if it is not there.
+        quick: Two sizes, two rounds.
+        seconds: Time for the rounds of one group at one size, if one round does not take longer.
+
+    Returns:
+        The table.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = [
+            row
+            for group in GROUPS
+            for n in (_QUICK_SIZES if quick else _SIZES)
+            if n <= group.largest
+            for row in measure(group.title, contenders(group, n), n, 0.05 if quick else seconds)
+        ]
+    finally:
+        torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    table = _table(found)
+    write_whole(out / "sorting.md", table)
+    write_whole(out / "sorting.json", json.dumps([asdict(row) for row in found], indent=1) + "\n")
+    write_whole(out / "sorting.png", _picture(found))
+    return table
+
+
+def measure(group: str, operators: dict[str, Operator], n: int, seconds: float) -> list[Measured]:
+    """Time operators on the same scores, in turn, so that whatever else the machine does hits all of them.
+
+    Args:
+        group: What they compute.
+        operators: By library.
+        n: Items of a list; up to 128, 100 lists are sorted at once, beyond it 8.
+        seconds: When to stop; at least two rounds are made.
+    """
+    batch = 100 if n <= 128 else 8
+    scores = torch.randn(batch, n, generator=torch.Generator().manual_seed(n))
+    kept = {library: _kept(operator, scores) for library, operator in operators.items()}  # this warms up, too
+    forward: dict[str, list[float]] = {library: [] for library in operators}
+    both: dict[str, list[float]] = {library: [] for library in operators}
+    start = perf_counter()
+    rounds = 0
+    while rounds < 2 or (perf_counter() - start < seconds and rounds < 200):
+        for library, operator in operators.items():
+            one, two = _time(operator, scores)
+            forward[library].append(one)
+            both[library].append(two)
+        rounds += 1
+    return [
+        Measured(group, library, n, batch, median(forward[library]), median(both[library]), kept[library], rounds)
+        for library in operators
+    ]
+
+
+def _time(operator: Operator, scores: Tensor) -> tuple[float, float]:
+    """Return the milliseconds of a forward pass and of a forward and backward pass."""
+    with torch.no_grad():
+        start = perf_counter()
+        operator(scores)
+        forward = perf_counter() - start
+    leaf = scores.clone().requires_grad_()
+    start = perf_counter()
+    torch.autograd.backward(operator(leaf).square().sum())
+    return 1e3 * forward, 1e3 * (perf_counter() - start)
+
+
+def _kept(operator: Operator, scores: Tensor) -> float:
+    """Return the mebibytes of the distinct tensors that autograd keeps for the backward pass."""
+    storages: dict[int, int] = {}
+    alive: list[Tensor] = []  # so that no address is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = operator(scores.clone().requires_grad_())
+    torch.autograd.backward(result.sum())
+    return sum(storages.values()) / 2**20
+
+
+def _table(rows: Sequence[Measured]) -> str:
+    """Return the measurements as Markdown; the ratio is the fastest peer's time over nlcore's."""
+    lines = [
+        "# Sorting operators, side by side",
+        "",
+        f"torch {torch.__version__}, one thread, float32, normal scores; medians of interleaved rounds in ms. `kept`",
+        "is what autograd holds between the passes. Ratio: the fastest peer's forward + backward over nlcore's.",
+    ]
+    for group in dict.fromkeys(row.group for row in rows):
+        lines += ["", f"## {group}", "", "| n × lists | library | forward | forward + backward | kept, MiB | ratio |"]
+        lines.append("|---|---|---:|---:|---:|---:|")
+        members = [row for row in rows if row.group == group]
+        for row in members:
+            peers = [peer.both for peer in members if peer.n == row.n and peer.library != "nlcore"]
+            ratio = f"{min(peers) / row.both:.2f}" if peers and row.library == "nlcore" else ""
+            cells = (f"{row.n} × {row.batch}", row.library, f"{row.forward:.3g}", f"{row.both:.3g}")
+            lines.append(f"| {' | '.join(cells)} | {row.kept:.3g} | {ratio} |")
+    return "\n".join(lines) + "\n"
+
+
+def _picture(rows: Sequence[Measured]) -> bytes:
+    """Return a PNG: forward and backward time per list against n, one panel for each group."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    groups = list(dict.fromkeys(row.group for row in rows))
+    columns = 3
+    height = -(-len(groups) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.3 * height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(height, columns, squeeze=False).flatten()
+    for axis, group in zip(axes, groups, strict=False):
+        members = [row for row in rows if row.group == group]
+        for library in dict.fromkeys(row.library for row in members):
+            own = [row for row in members if row.library == library]
+            heavy = {"color": "#0072B2", "linewidth": 2.2, "zorder": 3} if library == "nlcore" else {}
+            times = [1e3 * row.both / row.batch for row in own]
+            axis.loglog([row.n for row in own], times, marker=_MARKERS.get(library, "x"), label=library, **heavy)
+        axis.set_title(group, fontsize=10)
+        axis.grid(alpha=0.25, which="both")
+        axis.legend(fontsize=8)
+    for axis in axes[len(groups) :]:
+        axis.set_axis_off()
+    figure.supxlabel("items of a list")
+    figure.supylabel("forward + backward, µs a list")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

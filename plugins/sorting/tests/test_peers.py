@@ -1,0 +1,73 @@
+"""Values and gradients against other libraries, where they are installed (requirements-peers.txt)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from nlcore_sorting import FastSoftSort, SoftSort, SortingNetwork
+from nlcore_sorting.config import Distribution, Network, Regularization
+
+# What other libraries warn of on import or in a call is theirs.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def agree(
+    own: Callable[[Tensor], Tensor], peer: Callable[[Tensor], Tensor], scores: Tensor, *, slope: float = 1e-10
+) -> None:
+    results = []
+    for function in (own, peer):
+        leaf = scores.clone().requires_grad_()
+        value = function(leaf)
+        weights = torch.linspace(-1, 1, value.numel(), dtype=value.dtype).view(value.shape).cos()
+        results.append((value.detach(), torch.autograd.grad((weights * value).sum(), leaf)[0]))
+    for found, expected, tolerance in zip(*results, (1e-10, slope), strict=True):
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("n", [4, 8])
+@pytest.mark.parametrize("distribution", get_args(Distribution))
+@pytest.mark.parametrize("network", get_args(Network))
+def test_networks_are_those_of_diffsort(
+    network: Network, distribution: Distribution, n: int, generator: torch.Generator
+) -> None:
+    diffsort = pytest.importorskip("diffsort")
+    scores = torch.randn(5, n, generator=generator, dtype=torch.float64)
+    # Its reciprocal distribution is v / (2 + |v|), that of the paper 2v / (1 + 2|v|).
+    steepness = 12.0 if distribution == "reciprocal" else 3.0
+    peer = diffsort.DiffSortNet(network, n, steepness=steepness, distribution=distribution, art_lambda=0.25)
+    own = SortingNetwork(network=network, distribution=distribution, steepness=3.0)
+    if distribution == "optimal":  # the peer adds 1e-10 to its denominators
+        torch.testing.assert_close(own.permutation(scores), peer(scores)[1].mT, rtol=0, atol=1e-8)
+        return
+    slope = 1e-7 if distribution == "gaussian" else 1e-10  # the peer writes π with few digits in its backward
+    agree(own.sort, lambda s: peer(s)[0], scores, slope=slope)
+    agree(own.permutation, lambda s: peer(s)[1].mT, scores, slope=slope)
+
+
+@pytest.mark.parametrize("n", [3, 10, 40])
+@pytest.mark.parametrize("strength", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("regularization", get_args(Regularization))
+@pytest.mark.parametrize("library", ["torchsort", "torchpsort"])
+def test_projections_are_those_of(
+    library: str, regularization: Regularization, strength: float, n: int, generator: torch.Generator
+) -> None:
+    peer = pytest.importorskip(library)
+    scores = torch.randn(6, n, generator=generator, dtype=torch.float64)
+    own = FastSoftSort(regularization=regularization, regularization_strength=strength)
+    names = ("reg", "tau") if library == "torchpsort" else ("regularization", "regularization_strength")
+    options = dict(zip(names, (regularization, strength), strict=True))
+    agree(own.rank, lambda s: peer.soft_rank(s, **options) - 1, scores)
+    agree(own.sort, lambda s: peer.soft_sort(s, **options), scores)
+
+
+@pytest.mark.parametrize("n", [3, 10, 60])
+def test_softsort_is_that_of_softtorch(n: int, generator: torch.Generator) -> None:
+    softtorch = pytest.importorskip("softtorch")  # its NeuralSort is another one, with a smooth |·|
+    scores = torch.randn(6, n, generator=generator, dtype=torch.float64)
+    options = {"softness": 0.5, "method": "softsort", "mode": "smooth", "standardize": False}
+    agree(SoftSort(temperature=0.5).permutation, lambda s: softtorch.argsort(s, **options), scores)
