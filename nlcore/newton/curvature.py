@@ -79,7 +79,7 @@ class Hessian(Curvature):
         normalize: Whether the directions of a batch are scaled to a root mean square of one, in units of the
             prediction. A Newton step shrinks with the residual, and an optimiser such as Adam, which remembers
             earlier and larger steps, then shrinks its own; a normalised one leaves the length to the learning rate.
-        chunk_size: How many directions are pulled back at a time; what fits 128 MiB when `None`.
+        chunk_size: How many directions are pulled back at a time; when `None` what suits a cache, on a GPU 128 MiB.
 
     Raises:
         ConfigError: An option has a value it cannot take.
@@ -162,7 +162,7 @@ class GaussNewton(Curvature):
         normalize: Whether the directions of a batch are scaled to a root mean square of one, in units of the
             prediction. A Newton step shrinks with the residual, and an optimiser such as Adam, which remembers
             earlier and larger steps, then shrinks its own; a normalised one leaves the length to the learning rate.
-        chunk_size: How many directions are pulled back at a time; what fits 128 MiB when `None`.
+        chunk_size: How many directions are pulled back at a time; when `None` what suits a cache, on a GPU 128 MiB.
 
     Raises:
         ConfigError: An option has a value it cannot take.

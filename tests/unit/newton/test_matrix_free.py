@@ -92,6 +92,7 @@ def test_a_matrix_taken_a_row_at_a_time_is_the_same(kind, case, monkeypatch, wit
     prediction, target = data()
     weight, mask = extras(case)
     monkeypatch.setattr(assemble, "_BUDGET", 5)
+    monkeypatch.setattr(assemble, "_CACHED", 5)
     problem = reference.Problem.of(reference.gradients(Wavy(), prediction, target), weight, mask)
     blocks = reference.hessians(Wavy(), prediction, target)
     expected = reference.newton_directions(problem, blocks, ("relative", 0.5), psd=kind, scope="batch")
