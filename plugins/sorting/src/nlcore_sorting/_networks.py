@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._matrix import PermutationLoss
+from nlcore_sorting._mixing import mixed
 from nlcore_sorting._wiring import depth, partners, shortened
 from nlcore_sorting.config import Distribution, Network, Objective, SortingNetworkConfig
 
@@ -70,6 +71,9 @@ class SortingNetwork(PermutationLoss):
 
     def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         run = self._run(scores, length)
+        if length is None:
+            swaps = torch.stack(run.swaps).to(scores.dtype)
+            return mixed(swaps, torch.stack(run.partners)).movedim(0, -2)
         state = _identity(scores, on=1.0, off=0.0)
         for partner, swap in zip(run.partners, run.swaps, strict=True):
             state = torch.lerp(state, _partner_rows(state, partner), swap.to(scores.dtype).unsqueeze(-1))

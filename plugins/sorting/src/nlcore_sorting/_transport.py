@@ -41,7 +41,7 @@ class OptimalTransportSort(PermutationLoss):
 
     Example:
         >>> import torch
-        >>> OptimalTransportSort(regularization_strength=0.1).sort(torch.tensor([3.0, 1.0, 2.0])).round(decimals=2)
+        >>> OptimalTransportSort(regularization_strength=0.05).sort(torch.tensor([3.0, 1.0, 2.0])).round(decimals=2)
         tensor([1., 2., 3.])
     """
 
