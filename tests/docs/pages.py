@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-GENERATED = (DOCS / "algorithms", DOCS / "reference/plugins")
+GENERATED = (DOCS / "algorithms", DOCS / ".algorithms", DOCS / "reference/plugins")
 
 _FENCE = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<language>\w+)(?P<attributes>[^\n]*)\n(?P<code>.*?)^```$",
