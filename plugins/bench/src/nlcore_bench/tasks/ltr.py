@@ -53,13 +53,13 @@ class Ltr:
     steps: int = 300
     every: int = 25
     hidden: tuple[int, ...] = (64, 32)
-    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
     arms: ClassVar[tuple[Arm, ...]] = LTR
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("ndcg10", "NDCG@10", 70.0),
-        Metric("ndcg5", "NDCG@5", 70.0),
-        Metric("pairs", "pairs in order", 70.0),
+        Metric("ndcg10", "NDCG@10", 80.0),
+        Metric("ndcg5", "NDCG@5", 80.0),
+        Metric("pairs", "pairs in order", 80.0),
     )
 
     @property
