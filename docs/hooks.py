@@ -58,11 +58,21 @@ def _pages(docs: Path, folder: Path) -> list[Any]:
     """Return the pages of a folder for the navigation: files by name, then its folders as sections."""
     if not folder.is_dir():
         return []
-    found: list[Any] = [str(path.relative_to(docs)) for path in sorted(folder.glob("*.md")) if path.name != "index.md"]
+    written = [path for path in sorted(folder.glob("*.md")) if path.name != "index.md"]
+    found: list[Any] = [_entry(docs, path, {other.stem for other in written}) for path in written]
     for below in sorted(path for path in folder.iterdir() if path.is_dir() and folder.name != "results"):
         if pages := _pages(docs, below):
             found.append({below.name: pages})
     return found
+
+
+def _entry(docs: Path, path: Path, stems: set[str]) -> Any:
+    """Return a page for the navigation: an algorithm by its name, with its version where there are several."""
+    name, _, version = path.stem.rpartition("-v")
+    if not version.isdigit():
+        return str(path.relative_to(docs))
+    alone = sum(stem.rpartition("-v")[0] == name for stem in stems) == 1
+    return {name if alone else path.stem: str(path.relative_to(docs))}
 
 
 def _result(markdown: str, path: Path) -> str:

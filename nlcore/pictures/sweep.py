@@ -65,7 +65,7 @@ class Sweep:
 
 
 def sweep(loss: AlgorithmicLoss, *, points: int = 101, batch_size: int = 32, seed: int = 0) -> Sweep:
-    """Move one output of the first sample of `loss.example` and record what follows from it.
+    """Move the output of the first sample of `loss.example` that has the largest gradient, and record what follows.
 
     The other samples make up the batch over which the curvature is taken; they stay. Random losses draw the same
     numbers at every place.
@@ -80,7 +80,7 @@ def sweep(loss: AlgorithmicLoss, *, points: int = 101, batch_size: int = 32, see
     prediction, target = loss.example(batch_size, generator=source, dtype=torch.float64, device="cpu")
     prediction = prediction.detach()
     first = prediction[0].flatten()
-    moving = int((first - first.median()).abs().argmin())
+    moving = int(_gradient(loss, prediction, target, seed).abs().argmax())
     places = torch.linspace(*_range(prediction, moving), points, dtype=torch.float64)
     moved = prediction[:1].expand(points, *prediction.shape[1:]).clone()
     moved.view(points, -1)[:, moving] = places
@@ -99,6 +99,20 @@ def sweep(loss: AlgorithmicLoss, *, points: int = 101, batch_size: int = 32, see
         lines_title=lines_title,
         exact=exact,
     )
+
+
+def _gradient(loss: Any, prediction: Tensor, target: Any, seed: int) -> Tensor:
+    """Return the gradient of the first sample, flat."""
+    step = newton_step(
+        loss,
+        prediction,
+        target,
+        EmpiricalFisher(),
+        on_failure="fallback",
+        generator=torch.Generator().manual_seed(seed),
+        process_group=False,
+    )
+    return step.gradient[0].flatten()
 
 
 def _range(prediction: Tensor, moving: int) -> tuple[float, float]:
