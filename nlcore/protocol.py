@@ -37,8 +37,9 @@ class Traits:
         convex: Whether every sample's Hessian is positive semi-definite wherever it exists, so that it needs no repair:
             a convex loss, or one that is convex piece by piece. A promise: a false one gives a wrong step.
         takes_mask: Whether the call accepts `mask=`, a bool tensor [batch, *event] that is True at padded
-            outputs. A loss without it is evaluated on all outputs; the engine then keeps the padded ones
-            out of the gradient and of the curvature.
+            outputs; `gradient`, `hessian`, `inner` and `outer`, where it has them, accept it too. A loss
+            without it is evaluated on all outputs; the engine then keeps the padded ones out of the gradient
+            and of the curvature.
     """
 
     event_ndim: int = 1

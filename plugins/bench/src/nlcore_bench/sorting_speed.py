@@ -20,7 +20,14 @@ __all__ = ["Measured", "measure", "run_sorting"]
 
 _SIZES = (5, 10, 16, 32, 64, 128, 256, 1024)
 _QUICK_SIZES = (5, 16)
-_MARKERS = {"nlcore": "o", "diffsort": "s", "softtorch": "^", "torchsort": "v", "torchpsort": "D"}
+# Okabe and Ito's palette, and a marker for each library, so that nobody needs the colours.
+_LOOKS = {
+    "nlcore": ("#0072B2", "o"),
+    "diffsort": ("#D55E00", "s"),
+    "softtorch": ("#E69F00", "^"),
+    "torchsort": ("#009E73", "v"),
+    "torchpsort": ("#CC79A7", "D"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +145,11 @@ def _kept(operator: Operator, scores: Tensor) -> float:
 
 def _table(rows: Sequence[Measured]) -> str:
     """Return the measurements as Markdown; the ratio is the fastest peer's time over nlcore's."""
+    version = torch.__version__.partition("+")[0]
     lines = [
         "# Sorting operators, side by side",
         "",
-        f"torch {torch.__version__}, one thread, float32, normal scores; medians of interleaved rounds in ms. `kept`",
+        f"torch {version}, one thread, float32, normal scores; medians of interleaved rounds in ms. `kept`",
         "is what autograd holds between the passes. Ratio: the fastest peer's forward + backward over nlcore's.",
     ]
     for group in dict.fromkeys(row.group for row in rows):
@@ -171,9 +179,9 @@ def _picture(rows: Sequence[Measured]) -> bytes:
         members = [row for row in rows if row.group == group]
         for library in dict.fromkeys(row.library for row in members):
             own = [row for row in members if row.library == library]
-            heavy = {"color": "#0072B2", "linewidth": 2.2, "zorder": 3} if library == "nlcore" else {}
+            colour, marker = _LOOKS.get(library, ("#000000", "x"))
             times = [1e3 * row.both / row.batch for row in own]
-            axis.loglog([row.n for row in own], times, marker=_MARKERS.get(library, "x"), label=library, **heavy)
+            axis.loglog([row.n for row in own], times, color=colour, marker=marker, label=library)
         axis.set_title(group, fontsize=10)
         axis.grid(alpha=0.25, which="both")
         axis.legend(fontsize=8)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 __all__ = ["mixed"]
 
-_SMALL = 1 << 21
+_SMALL = 1 << 24
 """Numbers that all layers together may hold before they are computed anew in the backward pass."""
 
 _BLOCK = 1 << 22
