@@ -9,7 +9,7 @@ SOURCES := nlcore $(PLUGINS:%=plugins/%/src)
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help results demo test check lint types format wheels docs docs-test clean
+.PHONY: help results demo demo-paths test check lint types format wheels docs docs-test clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -33,6 +33,9 @@ $(DOCS_STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.tom
 
 demo: $(STAMP)  ## train both digit tasks, print the tables, draw the pictures (4 minutes on 2 cores)
 	$(BIN)/nlcore bench demo --out runs/demo
+
+demo-paths: $(STAMP)  ## learn costs of maps from shortest paths alone, draw them (2 minutes on 2 cores)
+	$(BIN)/nlcore bench paths --arms perturbed_fenchel_young --seeds 1 --tuning-seeds 1 --out runs/demo
 
 test: $(STAMP)  ## run every test
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

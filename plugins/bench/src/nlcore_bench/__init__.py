@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nlcore_bench.records import ResultsError, Store
     from nlcore_bench.report import write_report
     from nlcore_bench.study import Study, workers
-    from nlcore_bench.tasks import Batch, Ltr, Metric, Ranking, Task, Totals
+    from nlcore_bench.tasks import Batch, Ltr, Metric, Paths, Ranking, Task, Totals
 
 __all__ = [
     "Arm",
@@ -18,6 +18,7 @@ __all__ = [
     "Curvature",
     "Ltr",
     "Metric",
+    "Paths",
     "Ranking",
     "ResultsError",
     "Store",
@@ -34,6 +35,7 @@ _HOME = {
     "Curvature": "arms",
     "Ltr": "tasks",
     "Metric": "tasks",
+    "Paths": "tasks",
     "Ranking": "tasks",
     "ResultsError": "records",
     "Store": "records",

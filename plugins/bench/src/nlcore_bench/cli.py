@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nlcore.errors import ConfigError
 from nlcore_bench.arms import RANKING, TOTALS, Arm
 from nlcore_bench.ltr_arms import LTR
+from nlcore_bench.paths_command import add_paths
 
 if TYPE_CHECKING:
     from nlcore_bench.study import Study, Workers
@@ -27,6 +28,7 @@ examples:
   nlcore bench totals --seeds 10            add seeds to the runs that are already there
   nlcore bench ranking --quick              see that everything works
   nlcore bench ltr --data train.txt         your own queries, 20 % of them for validation, 20 % for the test
+  nlcore bench paths --arms perturbed_fenchel_young      one method on maps
   nlcore bench demo --out runs/demo         both tasks
   nlcore bench engine                       what a Newton step costs, about three minutes
 
@@ -59,6 +61,7 @@ def add_bench(subparsers: Any) -> None:
     for option, words in (("--data", "training"), ("--validation", "validation"), ("--test", "test")):
         ltr.add_argument(option, metavar="FILE", help=f"{words} queries, lines of 'grade qid:query index:value …'")
     ltr.set_defaults(run=_run, tasks=("ltr",))
+    add_paths(commands, _parser, _add_options)
     defaults = _parser(commands, "defaults", "hold the library's default against controls and a grid on five problems")
     _add_options(defaults, None)
     defaults.add_argument("--problems", nargs="+", choices=_PROBLEMS, default=[], metavar="NAME", help="some of them")

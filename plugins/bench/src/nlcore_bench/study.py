@@ -203,7 +203,15 @@ def _environment() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
-    for name in ("nlcore", "nlcore-sequences", "nlcore-sorting", "nlcore-ranking", "nlcore-bench", "scikit-learn"):
+    for name in (
+        "nlcore",
+        "nlcore-sequences",
+        "nlcore-sorting",
+        "nlcore-ranking",
+        "nlcore-shortest-paths",
+        "nlcore-bench",
+        "scikit-learn",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # run from a source tree

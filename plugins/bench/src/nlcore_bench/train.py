@@ -17,7 +17,7 @@ from nlcore_bench.arms import Arm
 from nlcore_bench.data import PartName
 from nlcore_bench.tasks.base import Task
 
-__all__ = ["MeanLoss", "Outcome", "one_thread", "train"]
+__all__ = ["MeanLoss", "Outcome", "one_thread", "train", "trained"]
 
 
 class MeanLoss(nn.Module):
@@ -94,6 +94,18 @@ def train(task: Task, arm: Arm, *, rate: float, seed: int, part: PartName, curve
         outcome.final = task.evaluate(model, part)
         outcome.train = task.evaluate(model, "train")
     return outcome
+
+
+def trained(task: Task, arm: Arm, *, rate: float, seed: int) -> nn.Module:
+    """Return the network of the run with these settings, trained once more: records keep no weights."""
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = task.model()
+        stepper = _Stepper(model, arm, rate=rate, steps=task.steps)
+        for batch in task.batches(seed):
+            if stepper(batch.inputs, batch.targets[arm.supervision], batch.mask) is not None:
+                break
+    return model
 
 
 class _Stepper:

@@ -58,7 +58,9 @@ class BlackBox(_Hamming):
     exact solutions a map.
 
     Where it fails: λ has to fit the scale of the costs; with a small one the gradient is mostly 0, with a large one it
-    is the difference to the target alone. Costs moved below `min_cost` stay there.
+    is the difference to the target alone. Costs moved below `min_cost` stay there. The gradient of all costs together
+    is the difference of two path lengths, so the scale of the costs drifts: behind an activation that saturates, such
+    as softplus, they can sink to where its slope is gone. Use |output| plus a floor, as the paper does.
 
     Reference:
         Vlastelica, Paulus, Musil, Martius, Rolínek, Differentiation of Blackbox Combinatorial Solvers, ICLR 2020.
@@ -89,7 +91,8 @@ class NegativeIdentity(_Hamming):
     exact solution a map.
 
     Where it fails: the gradient ignores by how much a path is the shortest, so the margin is never widened: learning
-    stops as soon as training paths are right. The projections of the paper (of the mean, of the norm) are not applied:
+    stops as soon as training paths are right. The scale of the costs drifts as with `BlackBox`: use |output| plus a
+    floor, not softplus. The projections of the paper (of the mean, of the norm) are not applied:
     for paths, whose lengths differ, they change the solution.
 
     Reference:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nlcore_bench.tasks.base import Batch, Metric, Task
 from nlcore_bench.tasks.ltr import Ltr
+from nlcore_bench.tasks.paths import Paths
 from nlcore_bench.tasks.ranking import Ranking
 from nlcore_bench.tasks.totals import Totals
 
-__all__ = ["Batch", "Ltr", "Metric", "Ranking", "Task", "Totals"]
+__all__ = ["Batch", "Ltr", "Metric", "Paths", "Ranking", "Task", "Totals"]

@@ -1,0 +1,100 @@
+"""`nlcore bench paths`: the study of the methods on maps, its picture, and the comparison of speed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nlcore_bench.paths_arms import PATHS
+
+__all__ = ["add_paths"]
+
+_QUICK = 20  # steps
+
+
+def add_paths(
+    commands: Any, parser_of: Callable[..., argparse.ArgumentParser], add_options: Callable[..., None]
+) -> None:
+    """Add `paths`.
+
+    Args:
+        commands: The subparsers of `bench`.
+        parser_of: Makes a parser of them, name and summary.
+        add_options: Gives it the options of a study with these arms.
+    """
+    parser = parser_of(commands, "paths", "read pictures of maps as costs when only the shortest paths are known")
+    add_options(parser, PATHS)
+    parser.add_argument(
+        "--warcraft",
+        metavar="DIR",
+        help="the Warcraft maps in DIR in place of procedural terrain (or $NLCORE_WARCRAFT)",
+    )
+    parser.add_argument("--speed", action="store_true", help="time solvers and losses beside other installed libraries")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the study, or the timing."""
+    folder = (arguments.out or Path("runs/quick" if arguments.quick else "runs")) / "paths"
+    if arguments.speed:
+        from nlcore_bench.paths_speed import run_paths_speed
+
+        print(run_paths_speed(folder, quick=arguments.quick))
+        print(f"Table and figures: {folder}", flush=True)
+        return 0
+    return _study(arguments, folder)
+
+
+def _study(arguments: argparse.Namespace, folder: Path) -> int:
+    import sys
+
+    from nlcore_bench.cli import _cores, _positive
+    from nlcore_bench.report import write_report
+    from nlcore_bench.study import Study, workers
+    from nlcore_bench.tasks.paths import Paths
+    from nlcore_bench.warcraft import warcraft_folder
+
+    quick = arguments.quick
+    task = Paths(
+        folder=warcraft_folder(arguments.warcraft),
+        steps=_positive("--steps", arguments.steps, _QUICK if quick else 600),
+    )
+    study = Study(
+        task=task,
+        arms=tuple(arguments.arms),
+        seeds=_positive("--seeds", arguments.seeds, 1 if quick else 3),
+        tuning=_positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick else 2),
+    )
+    try:
+        with workers(_positive("--workers", arguments.workers, min(8, _cores()))) as pool:
+            runs = study.run(folder, pool, quiet=arguments.quiet)
+    except KeyboardInterrupt:
+        print(f"\nStopped. Finished runs are kept in {folder}; the same command goes on from there.", file=sys.stderr)
+        return 130
+    print(write_report(study, runs, folder))
+    _picture(study, runs, folder)
+    print(f"Table, pictures and runs: {folder}\n", flush=True)
+    return 0
+
+
+def _picture(study: Any, runs: Any, folder: Path) -> None:
+    """Draw the paths of the arm that was best on validation maps, at its rate and the first reported seed."""
+    from statistics import fmean
+
+    from nlcore_bench.files import write_whole
+    from nlcore_bench.paths_picture import draw_paths
+    from nlcore_bench.records import Cell
+    from nlcore_bench.train import trained
+
+    rates = study.best_rates(runs)
+
+    def validation(name: str) -> float:
+        return fmean(runs[Cell("tune", name, rates[name], seed)].final["optimal"] for seed in range(study.tuning))
+
+    best = max(study.chosen, key=lambda arm: validation(arm.name))
+    model = trained(study.task, best, rate=rates[best.name], seed=1000)
+    share = runs[Cell("report", best.name, rates[best.name], 1000)].final["optimal"]
+    title = f"{best.label}, {study.task.steps} steps: {share:.1f} % of all test maps optimal"
+    write_whole(folder / "paths.png", draw_paths(study.task, model, title))

@@ -1,0 +1,134 @@
+"""A network reads a picture of a map as costs, and only the shortest path is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from nlcore_bench.arms import Arm
+from nlcore_bench.data import PartName
+from nlcore_bench.paths_arms import PATHS
+from nlcore_bench.tasks.base import Batch, Metric
+from nlcore_bench.terrain import Maps, terrain_part
+
+__all__ = ["CostReader", "Paths"]
+
+_EVALUATED = 500  # maps of an evaluation: a standard error of at most 2.2 points
+_TIE = 1e-4  # a path that costs more than the best by less than this share of it is as good
+
+
+class CostReader(nn.Module):
+    """Reads the cost of every cell from its pixels and those beside them.
+
+    Args:
+        channels: Width of the hidden layers.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, channels, kernel_size=6, stride=4, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, kernel_size=4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, kernel_size=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, 1, kernel_size=1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return positive costs, [N, H, W], of pictures uint8 [N, 8·H, 8·W, 3]."""
+        pixels = images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        outputs: Tensor = self.layers(pixels)
+        return (outputs.squeeze(1) + 4).abs() + 0.05
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Maps with hidden costs; the loss sees the shortest path, SPO+ the costs.
+
+    Attributes:
+        folder: Folder of the Warcraft files; `None` for the procedural terrain.
+        batch: Maps in a step.
+        steps: Steps of a run.
+        every: Steps between two evaluations.
+        channels: Width of the network.
+        rates: Learning rates that every arm may choose from.
+    """
+
+    folder: str | None = None
+    batch: int = 50
+    steps: int = 600
+    every: int = 50
+    channels: int = 32
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+
+    name: ClassVar[str] = "paths"
+    arms: ClassVar[tuple[Arm, ...]] = PATHS
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("optimal", "optimal paths", 70.0),
+        Metric("label", "same path", 50.0),
+        Metric("ratio", "best cost / cost", 95.0),
+    )
+    notes: ClassVar[tuple[str, ...]] = (
+        "A path is optimal when it costs at most 1 + 1e-4 times the best by the true costs; shortest paths tie, so the "
+        "same path as the label is a stricter measure than it seems.",
+        "Training, validation and test are different maps. The learning rate of every arm was chosen on validation "
+        "maps with the same number of runs; other seeds were then measured on test maps.",
+        "SPO+ is given the true costs, the others the true path. Dampings were fixed beforehand at 10 times the mean "
+        "curvature.",
+    )
+
+    @property
+    def title(self) -> str:
+        """One line above tables and pictures."""
+        return f"Shortest paths on {'Warcraft maps' if self.folder else 'procedural terrain'}, from pictures"
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that changes a number, arms aside, as JSON values."""
+        return {**asdict(self), "evaluated_maps": _EVALUATED}
+
+    def maps(self, part: PartName) -> Maps:
+        """Return the maps of one part."""
+        if self.folder is None:
+            return terrain_part(part)
+        from nlcore_bench.warcraft import read_warcraft
+
+        return read_warcraft(self.folder, part)
+
+    def model(self) -> nn.Module:
+        """Return a fresh network, a picture to costs."""
+        return CostReader(self.channels)
+
+    def batches(self, seed: int) -> Iterator[Batch]:
+        """Yield training maps with their paths and their costs, every map once an epoch."""
+        maps = self.maps("train")
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.empty(0, dtype=torch.int64)
+        for _ in range(self.steps):
+            if len(order) < self.batch:
+                order = torch.randperm(len(maps), generator=generator)
+            index, order = order[: self.batch], order[self.batch :]
+            yield Batch(maps.images[index], {"paths": maps.paths[index], "costs": maps.costs[index]})
+
+    def evaluate(self, model: nn.Module, part: PartName) -> dict[str, float]:
+        """Return the shares of optimal paths and of the label's path, and the mean of best cost over cost, in %."""
+        from nlcore_shortest_paths import path_cost, shortest_path
+
+        maps = self.maps(part)
+        costs, labels = maps.costs[:_EVALUATED], maps.paths[:_EVALUATED]
+        with torch.no_grad():
+            predicted = torch.cat([model(images) for images in torch.split(maps.images[:_EVALUATED], 100)])
+        if not bool(predicted.isfinite().all()):
+            return {metric.name: 0.0 for metric in self.metrics}
+        paths = shortest_path(predicted)
+        ratio = path_cost(costs, labels) / path_cost(costs, paths)
+        return {
+            "optimal": 100 * (ratio * (1 + _TIE) >= 1).float().mean().item(),
+            "label": 100 * (paths == labels).flatten(1).all(1).float().mean().item(),
+            "ratio": 100 * ratio.mean().item(),
+        }

@@ -1,0 +1,197 @@
+"""Maps with hidden costs: the terrain, the Warcraft files, the task, its picture and its command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nlcore.cli import main
+from nlcore.errors import ConfigError
+from nlcore_bench import warcraft
+from nlcore_bench.paths_arms import PATHS
+from nlcore_bench.paths_peers import heap_path
+from nlcore_bench.paths_picture import draw_paths
+from nlcore_bench.tasks import Paths
+from nlcore_bench.tasks import paths as paths_task
+from nlcore_bench.terrain import COSTS, Maps, terrain
+from nlcore_bench.train import train, trained
+from nlcore_shortest_paths import path_cost, shortest_path
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> Maps:
+    """Small parts in place of the real ones."""
+    maps = {part: terrain(20, seed=seed) for seed, part in enumerate(("train", "validation", "test"))}
+    monkeypatch.setattr(paths_task, "terrain_part", maps.__getitem__)
+    return maps["test"]
+
+
+class Oracle(nn.Module):
+    """Knows the costs of the maps, up to what is done to them."""
+
+    def __init__(self, maps: Maps, change=lambda costs: costs) -> None:
+        super().__init__()
+        self.maps, self.change = maps, change
+
+    def forward(self, images: Tensor) -> Tensor:
+        same = [[bool(torch.equal(one, other)) for other in self.maps.images].index(True) for one in images]
+        return self.change(self.maps.costs[same])
+
+
+def test_terrain_is_what_it_says() -> None:
+    maps = terrain(6, seed=3)
+    assert maps.images.shape == (6, 96, 96, 3)
+    assert maps.images.dtype == torch.uint8
+    assert maps.costs.shape == maps.paths.shape == (6, 12, 12)
+    assert set(maps.costs.unique().tolist()) <= set(torch.tensor(COSTS).tolist())
+    assert torch.equal(maps.paths, shortest_path(maps.costs))
+    # smooth: half of the neighbours are of one kind, where a fifth would be by chance
+    assert (maps.costs[:, 1:] == maps.costs[:, :-1]).float().mean() > 0.5
+    for again, same in ((terrain(6, seed=3), True), (terrain(6, seed=4), False)):
+        assert torch.equal(maps.images, again.images) == same
+
+
+def test_kinds_look_different() -> None:
+    maps = terrain(50, seed=5)
+    cells = maps.images.float().reshape(50, 12, 8, 12, 8, 3).mean((2, 4))
+    colours = torch.stack([cells[maps.costs == cost].mean(0) for cost in COSTS])
+    assert torch.pdist(colours).min() > 20
+
+
+def test_an_oracle_is_right_and_a_constant_is_not(few: Maps) -> None:
+    task = Paths()
+    assert task.evaluate(Oracle(few), "test") == {"optimal": 100.0, "label": 100.0, "ratio": pytest.approx(100.0)}
+    assert task.evaluate(Oracle(few, lambda costs: 3 * costs), "test")["optimal"] == 100.0
+    flat = task.evaluate(Oracle(few, torch.ones_like), "test")
+    diagonal = torch.eye(12).expand_as(few.costs)
+    ratio = path_cost(few.costs, few.paths) / path_cost(few.costs, diagonal)
+    assert flat["optimal"] == pytest.approx(100 * float((ratio >= 0.9999).float().mean()))
+    assert flat["ratio"] == pytest.approx(100 * float(ratio.mean()), rel=1e-5)
+    nothing = task.evaluate(Oracle(few, lambda costs: costs * torch.nan), "test")
+    assert set(nothing.values()) == {0.0}
+
+
+def test_a_tie_is_optimal_without_being_the_label(few: Maps) -> None:
+    # a little dearer on the label's path alone: another path that costs the same is taken where there is one
+    moved = Oracle(few, lambda costs: costs * (1 + 1e-5 * few.paths))
+    found = Paths().evaluate(moved, "test")
+    assert found["optimal"] == 100.0
+    assert found["label"] < 100.0
+
+
+def test_every_map_comes_once_an_epoch(few: Maps) -> None:
+    batches = list(Paths(batch=5, steps=8).batches(1))
+    seen = torch.cat([batch.inputs for batch in batches])
+    for epoch in (seen[:20], seen[20:]):
+        assert len({bytes(image.numpy().tobytes()) for image in epoch}) == 20
+    for batch in batches:
+        assert torch.equal(batch.targets["paths"], shortest_path(batch.targets["costs"]))
+
+
+@pytest.mark.parametrize("arm", PATHS, ids=lambda arm: arm.name)
+def test_every_arm_trains(few: Maps, arm) -> None:
+    outcome = train(Paths(batch=4, steps=2), arm, rate=1e-3, seed=0, part="validation", curves=False)
+    assert outcome.failure is None
+
+
+def test_a_network_trained_again_is_the_same(few: Maps) -> None:
+    task = Paths(batch=4, steps=3)
+    arm = next(arm for arm in PATHS if arm.name == "perturbed_fenchel_young")
+    outcome = train(task, arm, rate=1e-2, seed=7, part="test", curves=False)
+    model = trained(task, arm, rate=1e-2, seed=7)
+    assert task.evaluate(model, "test") == outcome.final
+    assert draw_paths(task, model, "title").startswith(b"\x89PNG")
+
+
+def test_the_command_writes_table_and_picture(few: Maps, tmp_path: Path, capsys) -> None:
+    words = ["bench", "paths", "--quick", "--steps", "3", "--arms", "blackbox", "--workers", "1", "--quiet"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    assert "optimal paths %" in capsys.readouterr().out
+    for name in ("paths.png", "curves.png"):
+        assert (tmp_path / "paths" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_comparison_of_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    from nlcore_bench import paths_speed
+
+    monkeypatch.setattr(paths_speed, "_SOLVED", 20)
+    monkeypatch.setattr(paths_speed, "_BATCH", 5)
+    assert main(["bench", "paths", "--speed", "--quick", "--out", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "paths/speed.json").read_text())
+    assert {"nlcore, torch", "nlcore"} <= {row["contender"] for row in rows}
+    assert "times as fast" in capsys.readouterr().out
+
+
+def test_the_heap_finds_what_the_solver_finds() -> None:
+    costs = torch.rand(20, 7, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+    for stop in (True, False):
+        found = torch.tensor([heap_path(one, stop=stop) for one in costs.numpy()], dtype=torch.float64)
+        assert torch.equal(found, shortest_path(costs))
+
+
+class TestWarcraft:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for seed, prefix in enumerate(("train", "val", "test")):
+            maps = terrain(4, seed=seed)
+            np.save(tmp_path / f"{prefix}_maps.npy", maps.images.numpy())
+            np.save(tmp_path / f"{prefix}_vertex_weights.npy", maps.costs.numpy().astype(np.float16))
+            np.save(tmp_path / f"{prefix}_shortest_paths.npy", maps.paths.numpy().astype(np.uint8))
+        return tmp_path
+
+    def test_files_of_the_layout_are_read(self, folder: Path, monkeypatch) -> None:
+        maps = Paths(folder=str(folder)).maps("validation")
+        known = terrain(4, seed=1)
+        assert torch.equal(maps.images, known.images)
+        torch.testing.assert_close(maps.costs, known.costs, rtol=1e-3, atol=0)
+        assert torch.equal(maps.paths, known.paths)
+        assert "Warcraft" in Paths(folder=str(folder)).title
+        monkeypatch.setenv(warcraft.VARIABLE, str(folder))
+        assert warcraft.warcraft_folder(None) == str(folder)
+        assert warcraft.warcraft_folder("elsewhere") == "elsewhere"
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("val_maps.npy", None, r"no such file.*10\.17617/3\.YJCQ5S.*--warcraft DIR"),
+            ("val_maps.npy", b"broken", "no NumPy file"),
+            ("val_vertex_weights.npy", np.zeros((4, 12, 12), np.int16), "holds int16"),
+            ("val_shortest_paths.npy", np.zeros((4, 6, 6), np.uint8), "do not belong together"),
+            ("val_shortest_paths.npy", np.ones((4, 12, 12), np.uint8), "val map 0 is not shortest"),
+        ],
+    )
+    def test_other_files_are_refused(self, folder: Path, name: str, content, message: str) -> None:
+        path = folder / name
+        if content is None:
+            path.unlink()
+        elif isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            np.save(path, content)
+        with pytest.raises(ConfigError, match=message):
+            warcraft.read_warcraft(str(folder), "validation")
+
+    def test_archives_are_told_by_size_and_sum(self, tmp_path: Path, monkeypatch) -> None:
+        path = tmp_path / "warcraft_maps.tar.gz"
+        with pytest.raises(ConfigError, match="no such file"):
+            warcraft.check_archive(path)
+        path.write_bytes(b"maps")
+        with pytest.raises(ConfigError, match="4 bytes in place of 915169563"):
+            warcraft.check_archive(path)
+        monkeypatch.setattr(warcraft, "_BYTES", 4)
+        with pytest.raises(ConfigError, match="download is damaged"):
+            warcraft.check_archive(path)
+        monkeypatch.setattr(warcraft, "_MD5", "7e94476d62556cc8501e3df5b8d6470d")
+        warcraft.check_archive(path)
+
+
+def test_settings_tell_tasks_apart() -> None:
+    task = Paths()
+    assert replace(task, folder="x").settings() != task.settings()
+    assert json.loads(json.dumps(task.settings()))["batch"] == 50
