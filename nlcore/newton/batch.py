@@ -117,7 +117,8 @@ class Batch:
     def mean(self, blocks: Tensor) -> Tensor:
         """Return the mean of [N, m, m] over the samples, [m, m]."""
         scale = self.scale(blocks.shape[-1])
-        return self.total(torch.einsum("n,nij->ij", self.weight, blocks)) * scale * scale.unsqueeze(-1)
+        summed = (self.weight @ blocks.flatten(1)).view(blocks.shape[1:])
+        return self.total(summed) * scale * scale.unsqueeze(-1)
 
     def outputs(self, size: int) -> Tensor | int:
         """Return how many of the m outputs count in some sample, []; at least one."""
