@@ -27,7 +27,7 @@ _BUDGET = 2**24
 
 _CACHED = 2**16
 """Elements of one chunk on a processor: what a loss computes on the way, often m times as much, then stays in its
-cache. Against one chunk for all: a third of the time for 64 scores by NeuralSort, a fifth for 256 outputs of a filter."""
+cache. Against one chunk for all: a third of the time for 64 scores by NeuralSort, a fifth for 256 of a filter."""
 
 _EXACT_TRACE = 1024
 """Outputs up to which the trace of a matrix that is not formed is summed exactly; above, it is estimated."""
