@@ -65,7 +65,7 @@ class Paths:
     steps: int = 600
     every: int = 50
     channels: int = 32
-    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
+    rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
 
     name: ClassVar[str] = "paths"
     arms: ClassVar[tuple[Arm, ...]] = PATHS
