@@ -82,9 +82,13 @@ def _picture(figures: Figures) -> bytes:
     from matplotlib.figure import Figure
 
     losses = list(dict.fromkeys(job[0] for job, _ in figures.of("loss")))
-    figure = Figure(figsize=(3.3 * (len(losses) + 1), 4.0), dpi=130, layout="constrained")
+    columns = max(1, -(-(len(losses) + 1) // 2))
+    figure = Figure(figsize=(4.2 * columns, 7.6), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    *panels, last = figure.subplots(1, len(losses) + 1, squeeze=False)[0]
+    places = list(figure.subplots(2, columns, squeeze=False).flat)
+    panels, last = places[: len(losses)], places[len(losses)]
+    for unused in places[len(losses) + 1 :]:
+        unused.set_axis_off()
     for axis, label in zip(panels, losses, strict=True):
         lines = [(int(job[1]), timings) for job, timings in figures.of("loss") if job[0] == label]
         for arm, colour in _COLOURS.items():
@@ -93,10 +97,12 @@ def _picture(figures: Figures) -> bytes:
                 _draw(axis, points, arm, colour)
         axis.set(title=label, xlabel="n", xscale="log", yscale="log")
         axis.set_xticks([n for n, _ in lines], [str(n) for n, _ in lines], minor=False)
+        axis.set_xticks([], minor=True)
         axis.axhline(1, color="grey", linewidth=0.8)
         axis.grid(alpha=0.25)
-    panels[0].set_ylabel("time of the loss part / plain")
-    panels[0].legend(fontsize=8)
+    for axis in panels[:1]:
+        axis.set_ylabel("time of the loss part / plain")
+        axis.legend(fontsize=8)
     _draw_steps(last, figures)
     figure.suptitle("Cost of a Newton step, batch 100, one thread: median and quartiles of interleaved runs")
     buffer = io.BytesIO()
