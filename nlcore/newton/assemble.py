@@ -114,6 +114,7 @@ def curved_step(
         derivatives.gradient.double(),
         solver=recipe.solver,
         allow_indefinite=not definite,
+        precision=derivatives.rounding,
     )
     codes = torch.where(finite, solution.codes, Result.nonfinite.value)
     solution = replace(solution, direction=batch.kept(solution.direction), codes=codes)

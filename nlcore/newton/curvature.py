@@ -280,7 +280,14 @@ class EmpiricalFisher(Curvature):
             strength = _number(self.damping) / square
         if matrix is not None:
             matrix = batch.regular(matrix)
-            solution = solve_dense(matrix, strength, gradient / square, solver=self.solver, allow_indefinite=False)
+            solution = solve_dense(
+                matrix,
+                strength,
+                gradient / square,
+                solver=self.solver,
+                allow_indefinite=False,
+                precision=(4 * derivatives.rounding) ** 2,  # products of gradients: their errors are squared as well
+            )
         elif batch.keep is None:
             rows, own = batch.gather(root)
             solution = solve_kernel(rows, strength)

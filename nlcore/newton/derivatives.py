@@ -35,12 +35,19 @@ class Derivatives:
         gradient: [N, m], their gradients.
         products: Curvature times directions, when a curvature was asked for and is not supplied.
         supplied: [N, m, m], the Hessians the loss supplies itself.
+        dtype: In which they were computed, where that is not the gradient's own.
     """
 
     value: Tensor
     gradient: Tensor
     products: Products | None = None
     supplied: Tensor | None = None
+    dtype: torch.dtype | None = None
+
+    @property
+    def rounding(self) -> float:
+        """The relative rounding error of the gradient and of the curvature."""
+        return torch.finfo(self.dtype or self.gradient.dtype).eps
 
     def apply(self, directions: Tensor) -> Tensor:
         """Return every sample's curvature times [r, N, m] directions, [r, N, m]."""

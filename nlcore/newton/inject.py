@@ -143,7 +143,8 @@ class _Inject(torch.autograd.Function):
         factor = ctx.loss_scale / (max(1, count) if ctx.reduction == "mean" else 1)
         gradient = incoming.reshape(count, size).double() / factor
         usable = finite_rows(gradient)
-        derivatives = Derivatives(gradient.new_zeros(count), torch.where(usable.unsqueeze(-1), gradient, 0.0))
+        usable_gradient = torch.where(usable.unsqueeze(-1), gradient, 0.0)
+        derivatives = Derivatives(gradient.new_zeros(count), usable_gradient, dtype=incoming.dtype)
         step = ctx.fisher.step(None, derivatives, Batch(usable.double(), group=ctx.group))
         regular = (step.solution.codes == 0).unsqueeze(-1) & usable.unsqueeze(-1)
         direction = torch.where(regular, step.solution.direction, gradient) * factor

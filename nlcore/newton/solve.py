@@ -15,8 +15,7 @@ __all__ = ["Solution", "Solver", "solve_conjugate", "solve_dense", "solve_kernel
 
 Solver: TypeAlias = Literal["auto", "cholesky", "eigen", "kernel", "cg"]
 
-_SINGULAR = 16 * torch.finfo(torch.float64).eps
-"""Ratio of smallest to largest pivot below which a matrix counts as singular."""
+_EPSILON = torch.finfo(torch.float64).eps
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,13 @@ class Solution:
 
 
 def solve_dense(
-    matrix: Tensor, strength: Tensor, gradient: Tensor, *, solver: Solver, allow_indefinite: bool
+    matrix: Tensor,
+    strength: Tensor,
+    gradient: Tensor,
+    *,
+    solver: Solver,
+    allow_indefinite: bool,
+    precision: float = 0.0,
 ) -> Solution:
     """Solve with C + λI formed.
 
@@ -47,6 +52,8 @@ def solve_dense(
         gradient: [N, m].
         solver: `"cholesky"` or `"eigen"`; anything else is Cholesky.
         allow_indefinite: Whether negative eigenvalues are solved as they are, and recorded, or count as a failure.
+        precision: Relative error of the matrix. Without a λ above it, a matrix whose pivots fall to its size is
+            singular for all that is known: what looks like a small eigenvalue is rounding.
 
     Returns:
         The directions; nothing waits for the device but the eigen-decomposition.
@@ -55,34 +62,36 @@ def solve_dense(
     damped = matrix + strength * torch.eye(size, dtype=matrix.dtype, device=matrix.device)
     rhs = gradient.mT if matrix.ndim == 2 else gradient.unsqueeze(-1)
     method = _eigen if solver == "eigen" else _cholesky
-    direction, codes, condition = method(damped, rhs, allow_indefinite)
+    largest = damped.diagonal(dim1=-2, dim2=-1).abs().amax(-1)
+    least = torch.where(strength < precision * largest, _least(size, max(precision, _EPSILON)), _least(size, _EPSILON))
+    direction, codes, condition = method(damped, rhs, allow_indefinite, least)
     direction = direction.mT if matrix.ndim == 2 else direction.squeeze(-1)
     return Solution(direction, codes.expand(gradient.shape[:1]), condition)
 
 
-def _cholesky(damped: Tensor, rhs: Tensor, allow_indefinite: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _cholesky(damped: Tensor, rhs: Tensor, allow_indefinite: bool, least: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     factor, info = torch.linalg.cholesky_ex(damped)
     ratio = _pivot_ratio(factor).square()
-    definite = (info == 0) & (ratio > _SINGULAR)
+    definite = (info == 0) & (ratio > least)
     solution = torch.cholesky_solve(rhs, factor)
     codes = (~definite).to(torch.int8) * Result.singular.value
     if not allow_indefinite:
         return solution, codes, 1 / ratio
     pivoted, pivots, _ = torch.linalg.lu_factor_ex(damped)
     lu_ratio = _pivot_ratio(pivoted)
-    invertible = lu_ratio > _SINGULAR
+    invertible = lu_ratio > least
     solution = torch.where(definite[..., None, None], solution, torch.linalg.lu_solve(pivoted, pivots, rhs))
     codes = torch.where(definite | ~invertible, codes, _code(Result.indefinite, info))
     return solution, codes, torch.where(definite, 1 / ratio, 1 / lu_ratio)
 
 
-def _eigen(damped: Tensor, rhs: Tensor, allow_indefinite: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _eigen(damped: Tensor, rhs: Tensor, allow_indefinite: bool, least: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(damped)
     size = values.abs()
     ratio = size.amin(-1) / size.amax(-1)
     bad = _code(Result.indefinite if allow_indefinite else Result.singular, values)
     codes = torch.where(values.amin(-1) > 0, _code(Result.ok, values), bad)
-    codes = torch.where(ratio > _SINGULAR, codes, _code(Result.singular, values))
+    codes = torch.where(ratio > least, codes, _code(Result.singular, values))
     return vectors @ ((vectors.mT @ rhs) / values.unsqueeze(-1)), codes, 1 / ratio
 
 
@@ -106,10 +115,10 @@ def solve_kernel(root: Tensor, strength: Tensor, gradient: Tensor | None = None)
     largest = kernel.diagonal().sum() + strength
     if gradient is None:
         direction = torch.cholesky_solve(root, factor)
-        regular = (info == 0) & (strength > 0) & (_pivot_ratio(factor).square() > _SINGULAR)
+        regular = (info == 0) & (strength > 0) & (_pivot_ratio(factor).square() > _least(root.shape[0], _EPSILON))
     else:
         direction = (gradient - torch.cholesky_solve(root @ gradient.mT, factor).mT @ root) / strength
-        regular = (info == 0) & (strength > _SINGULAR * largest)
+        regular = (info == 0) & (strength > _least(root.shape[0], _EPSILON) * largest)
     codes = (~regular).to(torch.int8) * Result.singular.value
     return Solution(direction, codes.expand(direction.shape[:1]), largest / strength)
 
@@ -165,6 +174,11 @@ def solve_conjugate(
     start = _dot(gradient, gradient)
     left = (size / torch.where(start == 0, 1.0, start)).sqrt().squeeze(-1)
     return Solution(solution, codes, size.new_full((), torch.nan), left)
+
+
+def _least(size: int, rounding: float) -> float:
+    """Return the ratio of smallest to largest pivot at which a matrix is singular: roundings grow with its size."""
+    return (16 + size) * rounding
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
