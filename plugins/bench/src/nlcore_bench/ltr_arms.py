@@ -21,9 +21,6 @@ _CURVATURES: tuple[tuple[str, str, Curvature | None], ...] = (
     ("default", "default (Hessian)", Curvature(kind="auto")),
 )
 
-_COSTLY = ("neural_ndcg_default",)
-"""Left out: a Hessian by differentiation through a sort and its scaling takes fifteen times as long as a plain step."""
-
 LTR: tuple[Arm, ...] = tuple(
     Arm(
         name=f"{loss}_{kind}",
@@ -37,5 +34,4 @@ LTR: tuple[Arm, ...] = tuple(
     )
     for loss, group, options in _LOSSES
     for kind, label, curvature in _CURVATURES
-    if f"{loss}_{kind}" not in _COSTLY
 )
