@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from nlcore.errors import ConfigError, nearest
 
-__all__ = ["AlgorithmConfig"]
+__all__ = ["AlgorithmConfig", "Configured"]
 
 
 class AlgorithmConfig(BaseModel):
@@ -69,6 +69,59 @@ class AlgorithmConfig(BaseModel):
             return f"option {name!r} is required"
         text = f"{detail['msg'][:1].lower()}{detail['msg'][1:]}".rstrip(".")
         return f"option {name!r} was given {detail['input']!r}: {text}" if name else text
+
+
+class Configured:
+    """Base of losses whose options are those of a configuration: a frozen dataclass with a field for every option.
+
+    What is constructed directly is checked like what the registry makes, and stored as the configuration reads it. The
+    loss is written, pickled and copied by its options. Options that decide which optional capabilities a loss has may
+    choose a private subclass in `__new__`; it goes by the name of the class that users construct.
+
+    Attributes:
+        config: The configuration, whose field names are those of the dataclass.
+
+    Raises:
+        ConfigError: On construction: an option is unknown, of the wrong type or out of range.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> class BlurConfig(AlgorithmConfig):
+        ...     width: float = 1.0
+        >>> @dataclass(frozen=True, repr=False)
+        ... class Blur(Configured):
+        ...     width: float = 1.0
+        ...     config = BlurConfig
+        >>> Blur(width=2)
+        Blur(width=2.0)
+    """
+
+    config: ClassVar[type[AlgorithmConfig]]
+
+    def __post_init__(self) -> None:
+        """Check the options, and store them as the configuration reads them."""
+        read = self.config(**self._options())
+        for name in self.config.model_fields:
+            object.__setattr__(self, name, getattr(read, name))
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.config.model_fields}
+
+    @classmethod
+    def _public(cls) -> type[Self]:
+        """Return the class that users construct, of which `cls` may be a private variant."""
+        return next(base for base in cls.__mro__ if "__dataclass_fields__" in vars(base))
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self._options().items())
+        return f"{self._public().__name__}({options})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._public(), self._options())
+
+
+def _rebuild(cls: type[Configured], options: dict[str, Any]) -> Configured:
+    return cls(**options)
 
 
 def _written(value: object) -> Any:

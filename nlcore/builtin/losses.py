@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nlcore.errors import ContractError, DeviceError, DtypeError, ShapeError
+from nlcore.errors import ContractError
+from nlcore.inputs import check_inputs, holds
 from nlcore.protocol import Traits
 
 __all__ = ["AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "SquaredError"]
@@ -29,36 +30,6 @@ class _Elementary:
         prediction, target = torch.randn(2, batch_size, 5, generator=generator, dtype=dtype, device=device)
         return prediction, target
 
-    def _alike(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return the target in the prediction's dtype, after a check of both."""
-        self._check_prediction(prediction)
-        if not isinstance(target, Tensor) or prediction.shape != target.shape:
-            got = list(target.shape) if isinstance(target, Tensor) else type(target).__name__
-            raise ShapeError(
-                f"{self._id}: the prediction has shape {list(prediction.shape)} and the target {got}; "
-                f"they must be the same."
-            )
-        if not target.is_floating_point():
-            raise DtypeError(f"{self._id}: the target must be of a floating-point dtype, and is {target.dtype}.")
-        self._check_device(prediction, target)
-        return target.to(prediction.dtype)
-
-    def _check_prediction(self, prediction: Tensor) -> None:
-        if prediction.ndim != 2:
-            raise ShapeError(f"{self._id}: the prediction must be [batch, m], and has shape {list(prediction.shape)}.")
-        if not prediction.is_floating_point():
-            raise DtypeError(
-                f"{self._id}: the prediction must be of a floating-point dtype, and is {prediction.dtype}. "
-                f"Call prediction.float()."
-            )
-
-    def _check_device(self, prediction: Tensor, target: Tensor) -> None:
-        if target.device != prediction.device:
-            raise DeviceError(
-                f"{self._id}: the prediction is on {prediction.device} and the target on {target.device}. "
-                f"Move the target: target.to(prediction.device)."
-            )
-
 
 @dataclass(frozen=True)
 class SquaredError(_Elementary):
@@ -74,8 +45,7 @@ class SquaredError(_Elementary):
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the loss of each sample, [batch]."""
-        target = self._alike(prediction, target)
-        return (prediction - target).square().sum(-1) / 2
+        return (prediction - _values(self._id, prediction, target)).square().sum(-1) / 2
 
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the identity for each sample, [batch, m, m]."""
@@ -97,8 +67,7 @@ class AbsoluteError(_Elementary):
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the loss of each sample, [batch]."""
-        target = self._alike(prediction, target)
-        return (prediction - target).abs().sum(-1)
+        return (prediction - _values(self._id, prediction, target)).abs().sum(-1)
 
 
 @dataclass(frozen=True)
@@ -115,7 +84,7 @@ class BinaryCrossEntropy(_Elementary):
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the loss of each sample, [batch]."""
-        target = self._alike(prediction, target)
+        target = _values(self._id, prediction, target)
         return F.binary_cross_entropy_with_logits(prediction, target, reduction="none").sum(-1)
 
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -163,23 +132,22 @@ class CrossEntropy(_Elementary):
         return prediction, torch.randint(5, (batch_size,), generator=generator, device=device)
 
     def _checked(self, prediction: Tensor, target: Tensor) -> Tensor:
-        self._check_prediction(prediction)
-        if isinstance(target, Tensor) and target.dtype == torch.int64:
-            if target.shape != prediction.shape[:1]:
-                raise ShapeError(
-                    f"{self._id}: class indices need shape {list(prediction.shape[:1])}, one for each sample of a "
-                    f"prediction of shape {list(prediction.shape)}, and have {list(target.shape)}."
-                )
-            self._check_device(prediction, target)
-            classes = prediction.shape[-1]
-            if (
-                target.device.type != "meta"
-                and not torch.compiler.is_compiling()
-                and bool(((target < 0) | (target >= classes)).any())
-            ):
-                raise ContractError(
-                    f"{self._id}: class indices must lie in 0 … {classes - 1}; the target's range is "
-                    f"{int(target.min())} … {int(target.max())}."
-                )
-            return target
-        return self._alike(prediction, target)
+        if not isinstance(target, Tensor) or target.dtype != torch.int64:
+            return _values(self._id, prediction, target)
+        check_inputs(self._id, prediction=(prediction, _LOGITS), target=(target, "[batch] int64"))
+        classes = prediction.shape[-1]
+        if not holds((target >= 0) & (target < classes)):
+            raise ContractError(
+                f"{self._id}: class indices must lie in 0 … {classes - 1}; the target's range is "
+                f"{int(target.min())} … {int(target.max())}."
+            )
+        return target
+
+
+_LOGITS = "[batch, m] floating"
+
+
+def _values(name: str, prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the target in the prediction's dtype, after a check of both."""
+    check_inputs(name, prediction=(prediction, _LOGITS), target=(target, _LOGITS))
+    return target.to(prediction.dtype)

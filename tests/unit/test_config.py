@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
+import pickle
+from dataclasses import dataclass
 from typing import Literal
 
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
 import nlcore.config
-from nlcore.config import AlgorithmConfig
+from nlcore.config import AlgorithmConfig, Configured
 from nlcore.errors import ConfigError, NlcoreError
 
 
@@ -40,6 +43,25 @@ class PairConfig(AlgorithmConfig):
         if self.low >= self.high:
             raise ValueError("low must be below high")
         return self
+
+
+@dataclass(frozen=True, repr=False)
+class Blur(Configured):
+    width: float = 1.0
+    mode: str = "same"
+    sizes: tuple[int, ...] = (3, 5)
+    names: tuple[str, ...] = ("a",)
+    limit: int | None = None
+    model_name: str = "x"
+
+    config = BlurConfig
+
+    def __new__(cls, width=1.0, mode="same", **_options):
+        return object.__new__(_Valid if mode == "valid" else cls)
+
+
+class _Valid(Blur):
+    """A private variant that has more capabilities."""
 
 
 def test_values_have_the_types_of_the_fields():
@@ -138,3 +160,22 @@ def test_the_examples_in_the_documentation():
     outcome = doctest.testmod(nlcore.config)
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+class TestConfigured:
+    def test_options_are_checked_and_stored_as_the_configuration_reads_them(self):
+        assert isinstance(Blur(width=2).width, float)
+        assert Blur(sizes=[1, 2]).sizes == (1, 2)
+        with pytest.raises(ConfigError, match=r"'width' was given -1"):
+            Blur(width=-1.0)
+
+    @pytest.mark.parametrize("mode", ["same", "valid"])
+    def test_it_is_written_and_copied_by_its_options(self, mode):
+        blur = Blur(width=2.0, mode=mode)
+        assert repr(blur).startswith(f"Blur(width=2.0, mode='{mode}', sizes=(3, 5)")
+        for other in (pickle.loads(pickle.dumps(blur)), copy.deepcopy(blur)):
+            assert type(other) is type(blur)
+            assert repr(other) == repr(blur)
+
+    def test_a_variant_goes_by_the_public_name(self):
+        assert type(Blur(mode="valid")) is _Valid

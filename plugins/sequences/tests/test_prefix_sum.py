@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from nlcore.errors import ConfigError, DeviceError, DtypeError, ShapeError
+from nlcore.errors import ConfigError, ContractError, DeviceError, DtypeError, ShapeError
 from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesHessian
 from nlcore_sequences import PrefixSum
 
@@ -137,7 +137,7 @@ def test_a_bad_sample_leaves_the_others_alone() -> None:
         (torch.zeros(2, 3), torch.zeros(2, 1), ShapeError, ["[2, 3]", "[2, 1]"]),
         (torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3), DtypeError, ["int64"]),
         (torch.zeros(2, 3), torch.zeros(2, 3).double(), DtypeError, ["float32", "float64"]),
-        (torch.zeros(2, 3), [[0.0] * 3] * 2, DtypeError, ["list"]),
+        (torch.zeros(2, 3), [[0.0] * 3] * 2, ContractError, ["list"]),
         (torch.zeros(2, 3), torch.zeros(2, 3, device="meta"), DeviceError, ["cpu", "meta"]),
     ],
 )

@@ -8,12 +8,13 @@ from typing import final
 import torch
 from torch import Tensor
 
+from nlcore.inputs import check_inputs
 from nlcore.protocol import Traits
-from nlcore_sequences._checks import check_sequence, check_target
 
 __all__ = ["PrefixSum"]
 
 _ID = "sequences/prefix_sum-v1"
+_NUMBERS, _TOTALS = "[batch, m] floating", "[batch, m] same"
 _TRAITS = Traits(event_ndim=1, order=2, convex=True)
 
 
@@ -56,6 +57,7 @@ class PrefixSum:
 
         Raises:
             ShapeError: `prediction` is not [batch, m] with m ≥ 1, or `target` has another shape.
+            ContractError: Something is no tensor.
             DtypeError: `prediction` is not floating point, or `target` has another dtype.
             DeviceError: The tensors are on different devices.
         """
@@ -63,18 +65,17 @@ class PrefixSum:
 
     def inner(self, prediction: Tensor) -> Tensor:
         """Return the running totals of each sequence, [batch, m]."""
-        check_sequence(_ID, prediction)
+        check_inputs(_ID, prediction=(prediction, _NUMBERS))
         return prediction.cumsum(dim=1)
 
     def outer(self, features: Tensor, target: Tensor) -> Tensor:
         """Return half the squared distance between two lists of totals, [batch]."""
-        check_target(_ID, features, target)
+        check_inputs(_ID, prediction=(features, _NUMBERS), target=(target, _TOTALS))
         return 0.5 * (features - target).square().sum(dim=1)
 
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return LᵀL for each sequence, [batch, m, m]; a view of one matrix, since it depends on no data."""
-        check_sequence(_ID, prediction)
-        check_target(_ID, prediction, target)
+        check_inputs(_ID, prediction=(prediction, _NUMBERS), target=(target, _TOTALS))
         batch, m = prediction.shape
         place = torch.arange(m, device=prediction.device)
         matrix = (m - torch.maximum(place[:, None], place)).to(prediction.dtype)

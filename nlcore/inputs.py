@@ -1,0 +1,153 @@
+"""Checks of what a loss is given, in words that name the algorithm, what came and what is needed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nlcore.errors import ContractError, DeviceError, DtypeError, ShapeError
+
+__all__ = ["check_inputs", "holds", "working"]
+
+_CURES = {"floating": ".float()", "real": ".float()", "int64": ".long()", "bool": ".bool()"}
+
+
+def check_inputs(name: str, **tensors: tuple[object, str] | tuple[object, str, str]) -> None:
+    """Raise unless all are tensors of the shapes and dtypes that are written beside them, on one device.
+
+    No value is read, so that a GPU is not waited for. The first tensor is the one that the others are compared with.
+
+    Args:
+        name: Id of the algorithm; the message begins with it.
+        tensors: By what the message calls them: the tensor, then its shape and dtype, then, if there is more to say
+            than how to convert it, what to do. A shape names its sizes, `"[batch, n]"`; a name stands for the same
+            size everywhere, which is at least 1 but for `batch`, and `...` in front for any sizes. After it, a dtype:
+            `floating`, `real` (no bool, no complex), `same` as the first, one of torch by its name, or none at all.
+
+    Raises:
+        ContractError: Something is no tensor.
+        DtypeError: A dtype is another.
+        ShapeError: A shape is another.
+        DeviceError: A tensor is elsewhere than the first.
+        ValueError: A shape cannot be read.
+
+    Example:
+        >>> import torch
+        >>> scores, classes = torch.randn(8, 5), torch.zeros(4, dtype=torch.int64)
+        >>> check_inputs("mine/loss", scores=(scores, "[batch, n] floating"), target=(classes, "[batch] int64"))
+        Traceback (most recent call last):
+        nlcore.errors.ShapeError: mine/loss: target has shape [4], but [batch] = [8] is needed, as in scores [8, 5].
+    """
+    sizes: dict[str, int | tuple[int, ...]] = {}
+    first: tuple[str, Tensor] | None = None
+    for what, (tensor, needed, *advice) in tensors.items():
+        wanted = _READ.get(needed) or _read(needed)
+        if not isinstance(tensor, Tensor):
+            kind = f"{wanted.dtype} " if wanted.dtype in _CURES else ""
+            raise ContractError(
+                f"{name}: {what} is a {type(tensor).__name__}; a {kind}tensor {wanted.shape} is needed.{_said(advice)}"
+            )
+        reference = tensor if first is None else first[1]
+        if not _is(tensor.dtype, wanted.dtype, reference.dtype):
+            need = reference.dtype if wanted.dtype == "same" else wanted.dtype
+            cure = _said(advice) or f" Call {_CURES.get(wanted.dtype, f'.to({need})')} on it."
+            raise DtypeError(f"{name}: {what} is {tensor.dtype}, but {need} is needed.{cure}")
+        if not wanted.fits(tensor.shape, sizes):
+            raise ShapeError(f"{name}: {what} {_misshapen(tensor, wanted, sizes, first)}{_said(advice)}")
+        if tensor.device != reference.device:
+            there = f"{first[0] if first else what} on {reference.device}"
+            raise DeviceError(f"{name}: {what} is on {tensor.device}, {there}. Move one with .to(device).")
+        first = first or (what, tensor)
+
+
+def holds(condition: Tensor) -> bool:
+    """Return whether a condition on values is met everywhere, waiting for the device once.
+
+    Where values cannot be read, under `torch.vmap`, `torch.compile` and on the `meta` device, nothing is known to be
+    wrong, and the answer is True.
+
+    Args:
+        condition: bool, of any shape.
+    """
+    if torch.compiler.is_compiling() or condition.is_meta:
+        return True
+    try:
+        return bool(condition.all())
+    except RuntimeError:  # the values of a tensor that a transform has batched cannot be read
+        return True
+
+
+def working(tensor: Tensor) -> Tensor:
+    """Return a tensor in a precision to compute in: float64 as it is, everything else as float32."""
+    return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Needed:
+    """What is written beside a tensor: `[..., n] floating` has the sizes ("n",), is open and floating."""
+
+    shape: str
+    sizes: tuple[str, ...]
+    open: bool
+    dtype: str
+
+    def fits(self, shape: torch.Size, known: dict[str, int | tuple[int, ...]]) -> bool:
+        """Return whether a shape is of this form, and take note of the sizes that it names first."""
+        extra = len(shape) - len(self.sizes)
+        if extra < 0 or (extra and not self.open):
+            return False
+        if self.open and known.setdefault("...", tuple(shape[:extra])) != tuple(shape[:extra]):
+            return False
+        for size, length in zip(self.sizes, shape[extra:], strict=True):
+            if size.isdigit():
+                if length != int(size):
+                    return False
+            elif known.setdefault(size, length) != length or (length == 0 and size != "batch"):
+                return False
+        return True
+
+
+_READ: dict[str, _Needed] = {}  # not functools.cache, at which torch.compile warns
+
+
+def _read(needed: str) -> _Needed:
+    found = re.fullmatch(r"(\[(\.\.\.)?(?:, )?((?:\w+(?:, )?)*)\])(?: (\w+))?", needed)
+    if found is None:
+        raise ValueError(f"{needed!r} is no shape and dtype; write them as '[batch, n] floating' or '[..., n]'.")
+    shape, ellipsis, sizes, dtype = found.groups()
+    if dtype not in ("floating", "real", "same", None) and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ValueError(f"{needed!r}: {dtype!r} is no dtype; write floating, real, same, or one of torch as int64.")
+    _READ[needed] = _Needed(shape, tuple(filter(None, sizes.split(", "))), ellipsis is not None, dtype or "any")
+    return _READ[needed]
+
+
+def _is(dtype: torch.dtype, needed: str, reference: torch.dtype) -> bool:
+    match needed:
+        case "any":
+            return True
+        case "floating":
+            return dtype.is_floating_point
+        case "real":
+            return not dtype.is_complex and dtype != torch.bool
+        case "same":
+            return dtype == reference
+    return dtype is getattr(torch, needed)
+
+
+def _misshapen(
+    tensor: Tensor, wanted: _Needed, sizes: dict[str, int | tuple[int, ...]], first: tuple[str, Tensor] | None
+) -> str:
+    text = f"has shape {list(tensor.shape)}, but {wanted.shape}"
+    if first is None:
+        least = [f"{size} ≥ 1" for size in wanted.sizes if size != "batch" and not size.isdigit()]
+        return f"{text}{' with ' if least else ''}{' and '.join(least)} is needed."
+    known = [str(size) for size in sizes.get("...", ())] if wanted.open else []  # type: ignore[union-attr]
+    known += [str(sizes.get(size, size)) for size in wanted.sizes]
+    return f"{text} = [{', '.join(known)}] is needed, as in {first[0]} {list(first[1].shape)}."
+
+
+def _said(advice: list[str]) -> str:
+    return f" {advice[0]}" if advice else ""
