@@ -8,6 +8,7 @@ from typing import Any
 
 _GENERATED = {"Algorithms": "algorithms", "Results": "results"}
 _TEXTS: list[tuple[str, str, str]] = []
+_FENCE = re.compile(r"^( *```\w+) (\w+=\S+)$", re.MULTILINE)
 
 
 def on_config(config: Any) -> Any:
@@ -38,6 +39,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         markdown = markdown.replace("<!-- list of results -->", "\n".join(lines) or "No study has been added yet.")
     elif page.file.src_uri.startswith("results/"):
         markdown = _result(markdown, Path(config["docs_dir"]) / page.file.src_uri)
+    markdown = _FENCE.sub(_titled, markdown)
     if page.canonical_url or page.url is not None:
         _TEXTS.append((page.title or page.file.src_uri, page.url, markdown))
     return markdown
@@ -88,6 +90,12 @@ def _result(markdown: str, path: Path) -> str:
 def _title(path: Path) -> str:
     match = re.search(r"^# (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return match[1] if match else path.stem.replace("_", " ").capitalize()
+
+
+def _titled(fence: re.Match[str]) -> str:
+    """Return the head of a block without what the tests alone read, which is not rendered; a file is its title."""
+    name, _, value = fence[2].partition("=")
+    return f'{fence[1]} title="{value}"' if name == "file" else fence[1]
 
 
 def _first_sentence(text: str) -> str:

@@ -150,9 +150,10 @@ def _trace(error: BaseException) -> bool:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Print warnings about plugins as one line, without the place in nlcore's source."""
+    """Print warnings about plugins as one line, without the place in nlcore's source; none that torch lacks NumPy."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", PluginLoadWarning)
+        warnings.filterwarnings("ignore", "Failed to initialize NumPy")
         show = warnings.showwarning
 
         def plainly(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

@@ -180,6 +180,14 @@ def test_no_link_is_dead(address):
     assert dead == []
 
 
+def test_every_fence_became_a_block():
+    pages = list(SITE.rglob("index.html"))
+    assert len(pages) > len(PAGES)
+    for page in pages:
+        shown = re.sub(r"<pre.*?</pre>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert "```" not in shown, page
+
+
 def test_the_list_for_language_models_is_whole():
     listed = set(re.findall(r"\]\(([^)]+)\)", (SITE / "llms.txt").read_text("utf-8")))
     built = {str(path.parent.relative_to(SITE)) + "/" for path in SITE.rglob("index.html")}

@@ -85,12 +85,17 @@ def build(sources: Sequence[Path], wheels: Path) -> None:
 
 
 def borrow(site: Path) -> None:
-    """Link what is installed here, torch above all, but nothing of nlcore and nothing editable."""
+    """Link what is installed here, torch above all, but nothing of nlcore, nothing editable and no NumPy."""
     for folder in map(Path, sys.path):
         if folder.name not in {"site-packages", "dist-packages"} or not folder.is_dir():
             continue
         for item in folder.iterdir():
-            ours = "nlcore" in item.name.lower() or item.suffix == ".pth" or item.name.startswith("__editable__")
+            ours = (
+                "nlcore" in item.name.lower()
+                or item.name.startswith("numpy")
+                or item.suffix == ".pth"
+                or item.name.startswith("__editable__")
+            )
             if not ours and not (site / item.name).exists():
                 (site / item.name).symlink_to(item)
 
