@@ -37,7 +37,8 @@ class Traits:
         convex: Whether every sample's Hessian is positive semi-definite wherever it exists, so that it needs no repair:
             a convex loss, or one that is convex piece by piece. A promise: a false one gives a wrong step.
         takes_mask: Whether the call accepts `mask=`, a bool tensor [batch, *event] that is True at padded
-            outputs; `gradient`, `hessian`, `inner` and `outer`, where it has them, accept it too. A loss
+            outputs; `gradient`, `hessian`, `inner` and `outer`, where it has them, accept it too. A sample that is
+            padding throughout has loss 0 and gradient 0, and the engine does not count it as a sample. A loss
             without it is evaluated on all outputs; the engine then keeps the padded ones out of the gradient
             and of the curvature.
     """

@@ -46,4 +46,31 @@ def padding(subject: Subject) -> None:
         fail("a padded output has a gradient", "Leave out outputs where mask is True.")
 
 
-CHECKS = (nothing, padding)
+@check("mask.sample", requires=("mask.padding",), when=_takes_mask)
+def sample(subject: Subject) -> None:
+    """A sample that is padding throughout has loss 0 and gradient 0, and changes no other."""
+    prediction, target, mask = _example(subject)
+    before = subject.value(prediction, target, mask=mask)
+    mask[0] = True
+    leaf = prediction.requires_grad_()
+    after = subject.value(leaf, target, mask=mask)
+    if bool(after[0] != 0):
+        fail(
+            f"a sample that is padding throughout has the loss {after[0].item():.6g}",
+            "Return 0 for a sample all of whose outputs are padded, and divide by no number of outputs that may be 0.",
+        )
+    compare(subject, after[1:], before[1:], "a sample that is padding changes another", "Treat samples one by one.")
+    slopes = {"gradient": pulled_back(after.sum(), leaf)}
+    for method, supplied in (("gradient", subject.supplies_gradient), ("hessian", subject.supplies_hessian)):
+        if supplied:
+            options = {"mask": mask, "generator": subject.generator()}
+            slopes[method] = getattr(subject.algorithm, method)(prediction, target, **options)
+    for what, found in slopes.items():
+        if bool((found[0] != 0).any()):
+            fail(
+                f"the {what} of a sample that is padding throughout is not 0",
+                "A NaN comes of 0/0, also in a branch that torch.where does not take; put harmless numbers there.",
+            )
+
+
+CHECKS = (nothing, padding, sample)

@@ -492,6 +492,34 @@ class InvertsMask(Masked):
         return super().__call__(prediction, target, mask=None if mask is None else ~mask)
 
 
+class CountsEmptySamples(Masked):
+    def __call__(self, prediction, target, *, generator=None, mask=None):
+        return super().__call__(prediction, target, mask=mask) + (0.0 if mask is None else mask.all(1))
+
+
+class DividesByNothing(Masked):
+    def __call__(self, prediction, target, *, generator=None, mask=None):
+        loss = super().__call__(prediction, target, mask=mask)
+        return loss if mask is None else loss / (~mask).sum(1) * mask.shape[1]
+
+
+class NanBehindWhere(Masked):
+    """Hides the value of 0/0, but not its derivative."""
+
+    def __call__(self, prediction, target, *, generator=None, mask=None):
+        if mask is None:
+            return super().__call__(prediction, target) + prediction.square().mean(1)
+        count = (~mask).sum(1)
+        mean = (prediction * ~mask).square().sum(1) / count
+        return super().__call__(prediction, target, mask=mask) + torch.where(count > 0, mean, 0.0)
+
+
+class HessianOfPadding(Masked):
+    def hessian(self, prediction, target, *, generator=None, mask=None):
+        refuse_wrong(prediction, target)
+        return torch.diag_embed(0.2 - target * prediction.sin())
+
+
 class NoMaskKeyword(Sound):
     traits = Traits(takes_mask=True)
 
