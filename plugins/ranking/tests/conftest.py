@@ -45,6 +45,8 @@ SMOOTH: list[ListLoss] = [
     Spearman(),
     Spearman(relaxation="softsort", temperature=0.7),
     Spearman(relaxation="diffsort"),
+    Spearman(relaxation="fast_soft_sort", temperature=0.7),
+    Spearman(relaxation="lapsum", temperature=0.5),
 ]
 TOPK: list[ListLoss] = [
     TopKClassification(),

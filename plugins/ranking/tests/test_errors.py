@@ -33,7 +33,6 @@ WRONG: list[tuple[type[Exception], str, dict[str, Any]]] = [
         "samples 1 has negative relevance; sample 1 is .2, -1, 0.",
         {"target": GRADES - torch.tensor([[0.0, 0, 0], [0, 1, 0]])},
     ),
-    (ContractError, "samples 0 are padding throughout", {"mask": torch.tensor([[True] * 3, [False] * 3])}),
     (NonFiniteError, "samples 1 are NaN", {"prediction": SCORES + torch.tensor([[0.0], [torch.nan]])}),
     (NonFiniteError, "samples 0, 1 are NaN or infinite", {"prediction": SCORES - torch.inf}),
     (NonFiniteError, "target of samples 0 is NaN", {"target": GRADES + torch.tensor([[torch.nan], [0.0]])}),

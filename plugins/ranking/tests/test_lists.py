@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+import nlcore
+from nlcore.protocol import SuppliesHessian
 from nlcore_ranking import (
     ApproxNDCG,
     LambdaLoss,
@@ -51,13 +53,52 @@ def test_a_masked_list_has_the_loss_of_the_shorter_list(loss: ListLoss, draw: Dr
     torch.testing.assert_close(loss(scores, target, mask=mask), alone, rtol=1e-13, atol=1e-14)
 
 
-def test_padding_gets_no_gradient_and_hides_what_stands_there(loss: ListLoss, draw: Draw) -> None:
+def test_padding_gets_no_gradient_and_the_others_that_of_the_shorter_list(loss: ListLoss, draw: Draw) -> None:
     scores, target, mask = ragged(loss, draw)
     leaf = scores.clone().requires_grad_()
     (slope,) = torch.autograd.grad(loss(leaf, target, mask=mask).sum(), leaf)
     assert not slope[mask].any()
-    assert slope[~mask].isfinite().all()
     assert slope[~mask].any()
+    for row in range(len(scores)):
+        short, own = shortened(scores, target, mask, row)
+        short.requires_grad_()
+        (expected,) = torch.autograd.grad(loss(short, own).sum(), short)
+        torch.testing.assert_close(slope[row, ~mask[row]], expected[0], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(("k", "block"), [(1, 2), (2, 4), (2, 5), (3, 6), (3, 11)])
+def test_blocks_of_lists_of_all_lengths_are_those_of_each_list(k: int, block: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    scores = torch.randn(30, 29, generator=generator, dtype=torch.float64)
+    relevance = torch.randint(4, (30, 29), generator=generator).double()
+    loss, mask = PiRank(temperature=0.5, k=k, block=block), torch.arange(29) >= torch.arange(30).unsqueeze(1)
+    alone = [loss(scores[i : i + 1, :i], relevance[i : i + 1, :i]) for i in range(1, 30)]
+    found = loss(scores, relevance, mask=mask)
+    torch.testing.assert_close(found, torch.cat([torch.zeros(1, dtype=torch.float64), *alone]), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("width", [1, 8])
+def test_a_list_of_nothing_but_padding_is_no_sample(loss: ListLoss, width: int, draw: Draw) -> None:
+    scores, target = draw(loss, 3, width)
+    mask = torch.zeros(3, width, dtype=torch.bool)
+    mask[1] = True
+    scores = scores.masked_fill(mask, torch.nan)
+    target = target.masked_fill(mask[:, 0] if target.ndim == 1 else mask, -7)
+    leaf = scores.clone().requires_grad_()
+    value = loss(leaf, target, mask=mask)
+    assert value[1] == 0
+    torch.testing.assert_close(value[::2], loss(scores[::2], target[::2]), rtol=1e-12, atol=1e-13)
+    (slope,) = torch.autograd.grad(value.sum(), leaf)
+    assert not slope[1].any()
+    assert slope.isfinite().all()
+    if isinstance(loss, SuppliesHessian):
+        assert not loss.hessian(scores, target, mask=mask)[1].any()  # type: ignore[call-arg]
+    step = nlcore.newton_step(loss, scores.masked_fill(mask, 0.0), target, mask=mask)
+    others = nlcore.newton_step(loss, scores[::2], target[::2])
+    assert not step.direction[1].any()
+    torch.testing.assert_close(step.direction[::2], others.direction)
+    mean = nlcore.NewtonLoss(loss)(leaf, target, mask=mask)
+    torch.testing.assert_close(mean, value[::2].mean())
 
 
 def test_the_hessian_of_a_masked_list_is_that_of_the_shorter_list(curved: Any, draw: Draw) -> None:

@@ -65,6 +65,13 @@ def test_lists_without_relevant_items_have_the_value_that_is_asked_for() -> None
     assert pair_accuracy(scores, grades, empty=0.5).tolist() == [0.5, 1.0]
 
 
+def test_lists_of_nothing_but_padding_have_it_too() -> None:
+    scores, grades = torch.tensor([[1.0, torch.nan], [1.0, 2.0]]), torch.tensor([[1.0, -1.0], [0.0, 1.0]])
+    mask = torch.tensor([[True, True], [False, False]])
+    assert ndcg(scores, grades, mask=mask, empty=-1.0).tolist() == [-1.0, 1.0]
+    assert pair_accuracy(scores, grades, mask, empty=-1.0).tolist() == [-1.0, 1.0]
+
+
 def test_pair_accuracy_counts_pairs_and_halves_ties() -> None:
     scores = torch.tensor([[3.0, 2.0, 2.0, 5.0]])
     grades = torch.tensor([[2.0, 2.0, 1.0, 0.0]])

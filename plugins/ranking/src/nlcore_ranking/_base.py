@@ -30,7 +30,8 @@ class ListLoss(ABC):
 
     `prediction` holds the scores [batch, n], `target` the relevance [batch, n]: grades ≥ 0, real or whole numbers, the
     more the better. `mask` [batch, n] is True at padded items; what stands there is not looked at, and the loss is that
-    of the shorter list. Half precision is computed in float32 and rounded at the end.
+    of the shorter list. A list that is padding throughout has loss 0 and gradient 0, and the engine does not count it
+    as a sample. Half precision is computed in float32 and rounded at the end.
 
     Objects are immutable, hashable, equal by their options, and serve every n.
     """
@@ -63,17 +64,18 @@ class ListLoss(ABC):
         Args:
             prediction: [batch, n], the scores.
             target: [batch, n], the relevance of every item, ≥ 0; any real dtype.
-            mask: [batch, n] bool, True at padded items; every list keeps at least one item.
+            mask: [batch, n] bool, True at padded items.
             generator: Not used; the loss is deterministic.
 
         Returns:
             [batch], the dtype and device of `prediction`.
 
         Raises:
-            ContractError: Shapes, dtypes or devices do not fit, a grade is negative, or a list is all padding.
+            ContractError: Shapes, dtypes or devices do not fit, or a grade is negative.
             NonFiniteError: A score or grade is NaN or infinite, or a score so large that the loss would overflow.
         """
-        return self._loss(self._lists(prediction, target, mask)).to(prediction.dtype)
+        loss = self._loss(self._lists(prediction, target, mask))
+        return (loss if mask is None else loss.masked_fill(mask.all(dim=1), 0.0)).to(prediction.dtype)
 
     def example(
         self,
@@ -124,10 +126,9 @@ class ListLoss(ABC):
         scores = working(prediction)
         check_values(self.id, scores, target, valid, limit=self._limit(scores))
         if target.ndim == 1:
-            target = torch.nn.functional.one_hot(target, scores.shape[1]).to(scores.dtype)
-        if mask is None:
-            return Lists(scores, target, valid, padded=False)
-        return Lists(torch.where(valid, scores, 0.0), torch.where(valid, target, 0.0), valid, padded=True)
+            classes = target if mask is None else target.masked_fill(mask.all(dim=1), 0)
+            target = torch.nn.functional.one_hot(classes, scores.shape[1]).to(scores.dtype)
+        return Lists.of(scores, target, mask)
 
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._config.model_fields}

@@ -99,7 +99,7 @@ def check_mask(name: str, scores: Tensor, mask: Tensor) -> None:
 
 
 def check_values(name: str, scores: Tensor, target: Tensor, valid: Tensor, *, limit: float) -> None:
-    """Raise unless every list has an item, and its scores and target are in range.
+    """Raise unless the scores and the target of every list are in range.
 
     The values are looked at in one go, so that a device is synchronised with once. Where they cannot be read, under
     `torch.vmap` and `torch.compile`, they are not checked.
@@ -108,11 +108,11 @@ def check_values(name: str, scores: Tensor, target: Tensor, valid: Tensor, *, li
         name: The algorithm's id.
         scores: [batch, n], in working precision.
         target: [batch, n] relevance in working precision, or [batch] classes.
-        valid: bool [batch, n], False at padded items.
+        valid: bool [batch, n], False at padded items. Nothing of a list without items is looked at.
         limit: Largest magnitude of a score for which nothing overflows.
 
     Raises:
-        ContractError: A list is padding throughout, a grade negative, a class out of range or padded.
+        ContractError: A grade is negative, a class out of range or padded.
         NonFiniteError: A score or a grade is NaN or infinite, or a score so large that the loss would overflow.
     """
     if torch.compiler.is_compiling():
@@ -120,7 +120,6 @@ def check_values(name: str, scores: Tensor, target: Tensor, valid: Tensor, *, li
     scores, target = scores.detach(), target.detach()
     faults = {
         "scores": ((scores.abs() <= limit) | ~valid).all(dim=1),
-        "padding": valid.any(dim=1),
         "target": _classes_fine(target, valid) if target.ndim == 1 else _relevance_fine(target, valid),
     }
     try:
@@ -131,11 +130,6 @@ def check_values(name: str, scores: Tensor, target: Tensor, valid: Tensor, *, li
     rows = {what: (~fine).nonzero()[:, 0].tolist() for what, fine in faults.items()}
     if rows["scores"]:
         raise _wrong_scores(name, rows["scores"], scores, valid, limit)
-    if rows["padding"]:
-        raise ContractError(
-            f"{name}: the lists of samples {shorten(rows['padding'])} are padding throughout, and a list without items "
-            "has no loss. Leave them out of the batch; mask is True at padded items, not at the others."
-        )
     raise _wrong_target(name, rows["target"], target, valid)
 
 
@@ -146,7 +140,7 @@ def _relevance_fine(relevance: Tensor, valid: Tensor) -> Tensor:
 def _classes_fine(classes: Tensor, valid: Tensor) -> Tensor:
     n = valid.shape[1]
     inside = (classes >= 0) & (classes < n)
-    return inside & valid.gather(1, classes.clamp(0, n - 1)[:, None])[:, 0]
+    return (inside & valid.gather(1, classes.clamp(0, n - 1)[:, None])[:, 0]) | ~valid.any(dim=1)
 
 
 def _check_device(name: str, what: str, tensor: Tensor, scores: Tensor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,13 +18,26 @@ class Lists:
         scores: [batch, n], 0 at padded items, so that these get no gradient.
         relevance: [batch, n], 0 at padded items.
         valid: bool [batch, n], False at padded items.
-        padded: Whether a mask was given; without one all of `valid` is True.
+        mask: The opposite of `valid`; `None` when no mask was given, and all items are real.
     """
 
     scores: Tensor
     relevance: Tensor
     valid: Tensor
-    padded: bool
+    mask: Tensor | None
+
+    @classmethod
+    def of(cls, scores: Tensor, relevance: Tensor, mask: Tensor | None) -> Lists:
+        """Blank the padding of lists that have been checked.
+
+        A list of nothing but padding becomes one of a single item with score and relevance 0, so that nothing is
+        divided by zero; it has no gradient.
+        """
+        if mask is None:
+            return cls(scores, relevance, torch.ones_like(scores, dtype=torch.bool), None)
+        scores, relevance = scores.masked_fill(mask, 0.0), relevance.masked_fill(mask, 0.0)
+        stand_in = mask.all(dim=1, keepdim=True) & (torch.arange(mask.shape[1], device=mask.device) == 0)
+        return cls(scores, relevance, ~mask | stand_in, mask & ~stand_in)
 
     @property
     def lengths(self) -> Tensor:
@@ -42,25 +54,13 @@ class Lists:
         better = self.relevance.unsqueeze(2) > self.relevance.unsqueeze(1)
         return better & self.valid.unsqueeze(2) & self.valid.unsqueeze(1)
 
-    def each(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Return `function(scores, relevance)` of lists without their padding, [batch].
-
-        Lists of one length go together, so a batch costs one call for every length in it; without a mask, one call.
-
-        Args:
-            function: Maps scores and relevance, both [lists, length], to one number per list.
-        """
-        if not self.padded:
-            return function(self.scores, self.relevance)
-        order = self.valid.logical_not().to(torch.int8).argsort(dim=1, stable=True)
-        scores, relevance = self.scores.gather(1, order), self.relevance.gather(1, order)
-        lengths = self.valid.sum(dim=1)
-        results, places = [self.scores.sum(dim=1)[:0]], [lengths[:0]]
-        for length in sorted(set(lengths.tolist())):
-            rows = (lengths == length).nonzero()[:, 0]
-            results.append(function(scores[rows, :length], relevance[rows, :length]))
-            places.append(rows)
-        return torch.cat(results)[torch.cat(places).argsort()]
+    def in_front(self) -> Lists:
+        """Return the lists with the real items in front, in their order."""
+        if self.mask is None:
+            return self
+        order = self.mask.to(torch.int8).argsort(dim=1, stable=True)
+        scores, relevance, mask = (t.gather(1, order) for t in (self.scores, self.relevance, self.mask))
+        return Lists(scores, relevance, ~mask, mask)
 
 
 def descending_places(lists: Lists) -> Tensor:

@@ -1,4 +1,4 @@
-"""The relaxed sorts of nlcore-sorting by name, and what makes their matrix doubly stochastic."""
+"""The relaxations of nlcore-sorting by name, and what makes a matrix doubly stochastic."""
 
 from __future__ import annotations
 
@@ -6,20 +6,30 @@ from functools import cache
 
 from torch import Tensor
 
-from nlcore_ranking.config import Relaxation
-from nlcore_sorting import NeuralSort, SoftSort, SortingNetwork
+from nlcore_ranking.config import Relaxation, SoftRank
+from nlcore_sorting import FastSoftSort, LapSum, NeuralSort, PermutationLoss, RankingLoss, SoftSort, SortingNetwork
 
-__all__ = ["operator", "sinkhorn"]
+__all__ = ["operator", "ranker", "sinkhorn"]
 
 
 @cache
-def operator(relaxation: Relaxation, temperature: float) -> NeuralSort | SoftSort | SortingNetwork:
+def operator(relaxation: Relaxation, temperature: float) -> PermutationLoss:
     """Return the relaxed sort of that name; a sorting network has the steepness 1/temperature."""
     if relaxation == "neuralsort":
         return NeuralSort(temperature=temperature)
     if relaxation == "softsort":
         return SoftSort(temperature=temperature)
     return SortingNetwork(steepness=1 / temperature)
+
+
+@cache
+def ranker(relaxation: SoftRank, temperature: float) -> RankingLoss:
+    """Return the relaxation of that name, of which the ranks are asked for; temperature is every one's softness."""
+    if relaxation == "fast_soft_sort":
+        return FastSoftSort(regularization_strength=temperature)
+    if relaxation == "lapsum":
+        return LapSum(temperature=temperature)
+    return operator(relaxation, temperature)
 
 
 def sinkhorn(log_matrix: Tensor, iterations: int) -> Tensor:
@@ -32,6 +42,5 @@ def sinkhorn(log_matrix: Tensor, iterations: int) -> Tensor:
         iterations: How often; 0 returns the matrix as it is.
     """
     for _ in range(iterations):
-        log_matrix = log_matrix - log_matrix.logsumexp(dim=-2, keepdim=True)
-        log_matrix = log_matrix - log_matrix.logsumexp(dim=-1, keepdim=True)
+        log_matrix = log_matrix.log_softmax(dim=-2).log_softmax(dim=-1)
     return log_matrix

@@ -19,6 +19,7 @@ __all__ = [
     "PiRankConfig",
     "RankNetConfig",
     "Relaxation",
+    "SoftRank",
     "SpearmanConfig",
     "Ties",
     "Top1",
@@ -28,6 +29,7 @@ __all__ = [
 
 Gain: TypeAlias = Literal["exponential", "linear"]
 Relaxation: TypeAlias = Literal["neuralsort", "softsort", "diffsort"]
+SoftRank: TypeAlias = Literal["neuralsort", "softsort", "diffsort", "fast_soft_sort", "lapsum"]
 Ties: TypeAlias = Literal["shared", "index"]
 Top1: TypeAlias = Literal["softmax", "sort"]
 Weighting: TypeAlias = Literal["lambdarank", "ndcg2", "ndcg2++"]
@@ -126,7 +128,11 @@ class SpearmanConfig(AlgorithmConfig):
     """Options of `Spearman`."""
 
     temperature: float = Field(1.0, gt=0, description=_TEMPERATURE)
-    relaxation: Relaxation = Field("neuralsort", description=_RELAXATION)
+    relaxation: SoftRank = Field(
+        "neuralsort",
+        description=f"{_RELAXATION[:-1]}; or one that ranks in n·log n steps: 'fast_soft_sort', the Euclidean "
+        "projection with strength τ, or 'lapsum', of scale τ.",
+    )
 
 
 class TopKClassificationConfig(AlgorithmConfig):

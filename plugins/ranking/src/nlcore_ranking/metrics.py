@@ -35,7 +35,7 @@ def ndcg(
         k: Places that count, from the first; `None` for all.
         mask: [batch, n] bool, True at padded items.
         gain: `"exponential"` for 2^r − 1, `"linear"` for r.
-        empty: The value of a list without relevant items.
+        empty: The value of a list without relevant items, or without items.
 
     Returns:
         [batch], from 0 to 1, the dtype of the scores.
@@ -108,7 +108,7 @@ def _read(name: str, scores: Tensor, relevance: Tensor, mask: Tensor | None) -> 
     valid = torch.ones_like(scores, dtype=torch.bool) if mask is None else ~mask
     read, grades = working(scores), relevance.to(working(scores).dtype)
     check_values(name, read, grades, valid, limit=torch.finfo(read.dtype).max / 4)
-    return Lists(torch.where(valid, read, 0.0), torch.where(valid, grades, 0.0), valid, padded=mask is not None)
+    return Lists.of(read, grades, mask)
 
 
 def _shared(ordered: Tensor, worth: Tensor) -> Tensor:

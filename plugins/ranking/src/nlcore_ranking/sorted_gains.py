@@ -7,6 +7,7 @@ from typing import ClassVar, final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from nlcore_ranking._base import SMOOTH, ListLoss
 from nlcore_ranking._gains import discounts, ideal, scaled_gains, shortfall
@@ -28,7 +29,7 @@ class NeuralNDCG(ListLoss):
     gradient 0, one of one item loss 0.
 
     Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
-    be indefinite. Time and memory O(n²·(1 + scaling)) a list; a mask costs one call for every length in the batch.
+    be indefinite. Time and memory O(n²·(1 + scaling)) a list.
 
     Where it fails: for τ far below the gaps of wrongly ordered scores the gradient vanishes, for τ far above them all
     lists look alike. The scaling converges slowly for small τ.
@@ -62,12 +63,10 @@ class NeuralNDCG(ListLoss):
     _traits: ClassVar = SMOOTH
 
     def _loss(self, lists: Lists) -> Tensor:
-        return lists.each(self._whole)
-
-    def _whole(self, scores: Tensor, relevance: Tensor) -> Tensor:
-        log_p = operator("neuralsort", self.temperature).log_permutation(scores, descending=True)
-        gains = scaled_gains(relevance, self.gain)
-        worth = discounts(scores.shape[1], self.k, gains)
+        sorter = operator("neuralsort", self.temperature)
+        log_p = sorter.log_permutation(lists.scores, descending=True, mask=lists.mask)
+        gains = scaled_gains(lists.relevance, self.gain)
+        worth = discounts(gains.shape[1], self.k, gains)
         found = (sinkhorn(log_p, self.scaling).exp() @ gains.unsqueeze(2)).squeeze(2)
         return shortfall((found * worth).sum(dim=1), ideal(gains, worth))
 
@@ -88,8 +87,7 @@ class PiRank(ListLoss):
     without relevant items has loss 0 and gradient 0, one of one item loss 0.
 
     Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
-    be indefinite. Time and memory O(n²) a list, O(n·block) with blocks; a mask costs one call for every length in the
-    batch.
+    be indefinite. Time and memory O(n²) a list, O(n·block) with blocks.
 
     Where it fails: as `NeuralNDCG`, and with blocks the value depends on the order of the list as far as τ smears it.
 
@@ -121,28 +119,40 @@ class PiRank(ListLoss):
     _traits: ClassVar = SMOOTH
 
     def _loss(self, lists: Lists) -> Tensor:
-        return lists.each(self._whole)
-
-    def _whole(self, scores: Tensor, relevance: Tensor) -> Tensor:
-        gains = scaled_gains(relevance, self.gain)
+        gains = scaled_gains(lists.relevance, self.gain)
         best = ideal(gains, discounts(gains.shape[1], self.k, gains))
-        found = self._first(scores, gains)
+        if self.block is None or self.k is None or gains.shape[1] <= self.block:
+            found = self._top(lists.scores, gains, lists.mask)[1]
+        else:
+            front = lists.in_front()
+            found = self._merged(front, scaled_gains(front.relevance, self.gain), self.k, self.block)
         return shortfall((found * discounts(found.shape[1], self.k, gains)).sum(dim=1), best)
 
-    def _first(self, scores: Tensor, gains: Tensor) -> Tensor:
-        """Return the gains of the first k places, [batch, k] or fewer."""
-        while self.block is not None and scores.shape[1] > self.block:
-            whole = scores.shape[1] // self.block * self.block
-            parts = [tuple(t[:, :whole].reshape(len(t), whole // self.block, self.block) for t in (scores, gains))]
-            if whole < scores.shape[1]:
-                parts.append(tuple(t[:, whole:].unsqueeze(1) for t in (scores, gains)))
-            merged = [self._top(*part) for part in parts]
-            scores, gains = (torch.cat([part[i].flatten(1) for part in merged], dim=1) for i in (0, 1))
-        return self._top(scores, gains)[1]
+    def _merged(self, lists: Lists, gains: Tensor, k: int, block: int) -> Tensor:
+        """Return the gains of the first k places, [batch, k], of lists with the real items in front.
 
-    def _top(self, scores: Tensor, gains: Tensor) -> tuple[Tensor, Tensor]:
+        In every round a list longer than a block becomes the first k of each of its blocks, and a shorter one stays.
+        """
+        scores, length = lists.scores, lists.valid.sum(dim=1, keepdim=True)
+        place = torch.arange(scores.shape[1], device=scores.device)
+        while scores.shape[1] > block:
+            blocks = -(-scores.shape[1] // block)
+            real = (length - block * place[:blocks]).clamp(0, block)  # [batch, blocks], items in every block
+            wide = (pad(t, (0, blocks * block - t.shape[1])) for t in (scores, gains))
+            parts = (t.reshape(-1, blocks, block) for t in wide)
+            firsts = self._top(next(parts), next(parts), place[:block] >= real.unsqueeze(2))
+            # Only the last block of a list may give fewer than k items, so the real ones are in front again.
+            width = max(block, blocks * k)
+            scores, gains = (
+                torch.where(length > block, pad(new.flatten(1), (0, width - blocks * k)), old[:, :width])
+                for new, old in zip(firsts, (scores, gains), strict=True)
+            )
+            length = torch.where(length > block, real.clamp(max=k).sum(dim=1, keepdim=True), length)
+        return self._top(scores, gains, place[: scores.shape[1]] >= length)[1]
+
+    def _top(self, scores: Tensor, gains: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return relaxed scores and gains of the first k places of [..., m] lists, [..., min(k, m)]."""
-        rows = operator("neuralsort", self.temperature).permutation(scores, descending=True)
+        rows = operator("neuralsort", self.temperature).permutation(scores, descending=True, mask=mask)
         rows = rows if self.k is None else rows[..., : self.k, :]
         return (rows @ scores.unsqueeze(-1)).squeeze(-1), (rows @ gains.unsqueeze(-1)).squeeze(-1)
 

@@ -29,8 +29,8 @@ class TopKClassification(ListLoss):
     are among the first k.
 
     Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
-    be indefinite. Time and memory O(n²) a sample, O(candidates²) with candidates; a mask costs one call for every
-    number of classes in the batch. The true class must not be padded.
+    be indefinite. Time and memory O(n²) a sample, O(candidates²) with candidates. The true class must not be padded,
+    unless all classes are: such a sample has loss 0, and its target is not looked at.
 
     Where it fails: columns of P need not add up to 1 (NeuralSort, SoftSort), so the value can fall a little below 0. A
     true class far behind all others gets a gradient from the softmax part alone when the temperature is low. A sorting
@@ -112,30 +112,39 @@ class TopKClassification(ListLoss):
         return self._padded(prediction, target, mask)
 
     def _loss(self, lists: Lists) -> Tensor:
-        return lists.each(self._whole)
-
-    def _whole(self, scores: Tensor, one_hot: Tensor) -> Tensor:
-        true = one_hot.argmax(dim=1, keepdim=True)
-        if self.candidates is not None and self.candidates < scores.shape[1]:
-            ranked = scores.detach().scatter(1, true, torch.inf).topk(self.candidates, dim=1).indices
-            scores, true = scores.gather(1, ranked), torch.zeros_like(true)
-        terms, weights = self._sorted_terms(scores, true)
+        if self.candidates is not None and self.candidates < lists.scores.shape[1]:
+            lists = _best(lists, self.candidates)
+        true = lists.relevance.argmax(dim=1, keepdim=True)
+        terms, weights = self._sorted_terms(lists, true)
         if self.top1 == "softmax" and self.p_k[0] > 0:
-            terms.append(scores.log_softmax(dim=1).gather(1, true))
+            terms.append(lists.lowered.log_softmax(dim=1).gather(1, true))
             weights.append(self.p_k[0])
-        logs = torch.tensor([math.log(w) for w in weights], dtype=scores.dtype, device=scores.device)
+        logs = torch.tensor([math.log(w) for w in weights], dtype=terms[0].dtype, device=true.device)
         return -(torch.cat(terms, dim=1) + logs).logsumexp(dim=1)
 
-    def _sorted_terms(self, scores: Tensor, true: Tensor) -> tuple[list[Tensor], list[float]]:
+    def _sorted_terms(self, lists: Lists, true: Tensor) -> tuple[list[Tensor], list[float]]:
         """Return log P[i, y], [batch, 1] for every place i that counts, and how much each counts."""
         first = 1 if self.top1 == "softmax" else 0
-        weights = [sum(self.p_k[max(i, first) :]) for i in range(min(len(self.p_k), scores.shape[1]))]
+        weights = [sum(self.p_k[max(i, first) :]) for i in range(min(len(self.p_k), lists.scores.shape[1]))]
         if not any(weights):
             return [], []
-        log_p = operator(self.relaxation, self.temperature).log_permutation(scores, descending=True)
+        sorter = operator(self.relaxation, self.temperature)
+        log_p = sorter.log_permutation(lists.scores, descending=True, mask=lists.mask)
         column = log_p.gather(2, true.unsqueeze(1).expand(-1, log_p.shape[1], -1)).squeeze(2)
         places = [i for i, weight in enumerate(weights) if weight > 0]
         return [column[:, i : i + 1] for i in places], [weights[i] for i in places]
 
     def _slope(self) -> float:
         return 1 / self.temperature
+
+
+def _best(lists: Lists, count: int) -> Lists:
+    """Return the true class in front of the best others, `count` in all, and all classes of samples with no more."""
+    lists = lists.in_front()
+    scores = lists.lowered.detach().masked_fill(lists.relevance > 0, torch.inf)
+    ranked = scores.topk(count, dim=1).indices
+    few = lists.valid.sum(dim=1, keepdim=True) <= count
+    chosen = torch.where(few, torch.arange(count, device=ranked.device), ranked)
+    mask = None if lists.mask is None else lists.mask.gather(1, chosen)
+    scores, one_hot, valid = (t.gather(1, chosen) for t in (lists.scores, lists.relevance, lists.valid))
+    return Lists(scores, one_hot, valid, mask)
