@@ -9,7 +9,7 @@ SOURCES := nlcore $(PLUGINS:%=plugins/%/src)
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help results demo demo-paths test check lint types format wheels docs docs-test clean
+.PHONY: help results demo demo-paths test plugins-alone check lint types format wheels docs docs-test clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -47,6 +47,9 @@ lint: $(STAMP)  ## style and common mistakes
 types: $(STAMP)  ## the type checker, strict
 	$(BIN)/mypy $(SOURCES)
 
+plugins-alone: $(STAMP)  ## run each plugin's tests with its wheel alone, in a fresh environment (minutes each)
+	$(BIN)/python tests/plugins_alone.py $(PLUGINS)
+
 check: lint types test  ## all that a change must pass
 
 format: $(STAMP)  ## rewrite in the house style
@@ -58,6 +61,9 @@ results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so
 	for task in totals ranking; do \
 	  mv docs/results/$$task/table.md docs/results/$$task.md && mv docs/results/$$task/curves.png docs/results/$$task.png; \
 	  rm docs/results/$$task/table.txt; done
+	$(BIN)/nlcore bench ltr --seeds 10 --out docs/results
+	cd docs/results && sed -i '/^\*\*Learning/,$$d' ltr.md && cat ltr-diabetes/table.md >> ltr.md && \
+	  mv ltr-diabetes/curves.png ltr.png && rm ltr-diabetes/table.*
 	$(BIN)/nlcore bench defaults --out docs/results
 
 wheels: $(STAMP)  ## build a wheel of the core and of every plugin into dist/
