@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import nlcore
 from nlcore.cli import main
 from nlcore.errors import ConfigError
 from nlcore_bench import warcraft
-from nlcore_bench.paths_arms import PATHS
+from nlcore_bench.paths_arms import PATHS, REFERENCE
 from nlcore_bench.paths_peers import heap_path
 from nlcore_bench.paths_picture import draw_paths
 from nlcore_bench.tasks import Paths
@@ -96,6 +97,7 @@ def test_every_map_comes_once_an_epoch(few: Maps) -> None:
 
 @pytest.mark.parametrize("arm", PATHS, ids=lambda arm: arm.name)
 def test_every_arm_trains(few: Maps, arm) -> None:
+    arm = arm.damped(arm.candidates((1e-3,))[0].damping)
     outcome = train(Paths(batch=4, steps=2), arm, rate=1e-3, seed=0, part="validation", curves=False)
     assert outcome.failure is None
 
@@ -109,12 +111,66 @@ def test_a_network_trained_again_is_the_same(few: Maps) -> None:
     assert draw_paths(task, model, "title").startswith(b"\x89PNG")
 
 
-def test_the_command_writes_table_and_picture(few: Maps, tmp_path: Path, capsys) -> None:
-    words = ["bench", "paths", "--quick", "--steps", "3", "--arms", "blackbox", "--workers", "1", "--quiet"]
-    assert main([*words, "--out", str(tmp_path)]) == 0
-    assert "optimal paths %" in capsys.readouterr().out
-    for name in ("paths.png", "curves.png"):
+def test_every_method_is_there_with_the_curvatures_it_has() -> None:
+    algorithms = set(nlcore.names("shortest_paths"))
+    assert {arm.loss for arm in PATHS} - {"core/squared_error-v1"} == algorithms
+    plain = [arm for arm in PATHS if arm.curvature is None and arm.name != REFERENCE]
+    names = {arm.name for arm in PATHS}
+    for arm in plain:
+        assert f"{arm.name}_fisher" in names
+        loss = nlcore.make(arm.loss, **arm.options)
+        if isinstance(loss, nlcore.protocol.SuppliesHessian) and arm.options.get("num_samples") != 1:
+            assert f"{arm.name}_hessian" in names
+
+
+def test_every_arm_has_nine_candidates_in_one_range() -> None:
+    arms = {arm.name: arm for arm in PATHS}
+    for arm in PATHS:
+        assert len(set(arm.candidates(()))) == 9
+        if arm.baseline is not None:
+            plain = arms[arm.baseline].rates
+            assert set(arm.rates) <= set(plain)
+            assert arms[arm.baseline].settings()["loss"] == arm.loss
+
+
+def test_the_reference_is_the_squared_error_of_the_costs() -> None:
+    reference = next(arm for arm in PATHS if arm.name == REFERENCE)
+    prediction, target = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    expected = ((prediction - target) ** 2).sum() / 2 / 3
+    torch.testing.assert_close(reference.criterion()(prediction, target), expected)
+
+
+def test_the_least_cost_keeps_all_walks_finite() -> None:
+    task = Paths()
+    model = task.model()
+    nn.init.zeros_(model.layers[-1].weight)
+    nn.init.constant_(model.layers[-1].bias, -4.0)
+    costs = model(torch.zeros(2, 96, 96, 3, dtype=torch.uint8))
+    torch.testing.assert_close(costs, torch.full((2, 12, 12), task.floor))
+    loss = nlcore.make("shortest_paths/max_entropy-v1")
+    assert bool(loss(costs, shortest_path(costs)).isfinite().all())
+
+
+def test_the_command_writes_table_and_pictures(few: Maps, tmp_path: Path, capsys) -> None:
+    arms = ["blackbox", "blackbox_fisher", REFERENCE]
+    words = ["bench", "paths", "--quick", "--steps", "2", "--seeds", "2", "--workers", "1", "--quiet"]
+    assert main([*words, "--out", str(tmp_path), "--arms", *arms]) == 0
+    told = capsys.readouterr().out
+    assert "equal time: minus plain" in told
+    assert "black box: Fisher " in told
+    for name in ("paths.png", "overview.png", "curves.png", "curves_time.png"):
         assert (tmp_path / "paths" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_archive_is_checked_by_the_command(tmp_path: Path, monkeypatch, capsys) -> None:
+    path = tmp_path / "maps.tar.gz"
+    path.write_bytes(b"maps")
+    assert main(["bench", "paths", "--check", str(path)]) != 0
+    assert "4 bytes in place of 915169563" in capsys.readouterr().err
+    monkeypatch.setattr(warcraft, "_BYTES", 4)
+    monkeypatch.setattr(warcraft, "_MD5", "7e94476d62556cc8501e3df5b8d6470d")
+    assert main(["bench", "paths", "--check", str(path)]) == 0
+    assert "whole" in capsys.readouterr().out
 
 
 def test_the_comparison_of_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,16 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     again = Store(tmp_path / "a" / "b", SETTINGS)
     assert again.runs == store.runs
     assert again.runs[run(1).cell] == run(1)
+
+
+def test_dampings_lengths_and_times_are_kept_and_may_be_missing(tmp_path: Path) -> None:
+    plain = run(0)
+    full = replace(plain, cell=replace(plain.cell, phase="timed", damping=10.0, length=7), times=(0.5, 1.5))
+    assert Run.parse(full.line()) == full
+    body = json.loads(plain.line())
+    assert not {"damping", "length"} & set(body)
+    del body["times"]  # as older studies wrote it
+    assert Run.parse(json.dumps(body)) == plain
 
 
 def test_a_cell_is_written_once(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_nothing_but_the_promised_files_is_left(finished: tuple[Study, Mapping[C
 
 def test_a_failed_run_is_named_and_drawn_as_far_as_it_came(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
     study, runs, folder = finished
-    rate = study.best_rates(runs)["fisher"]
+    rate = study.best(runs)["fisher"].rate
     cell = Cell("report", "fisher", rate, 1001)
     broken = {**runs, cell: replace(runs[cell], failure="step 2: NaN", steps=(), curves={})}
     table = write_report(study, broken, folder)

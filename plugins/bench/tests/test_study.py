@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from nlcore.errors import ConfigError
 from nlcore_bench import Ranking, ResultsError, Study, Task, Totals, workers
-from nlcore_bench.records import Cell, Run
+from nlcore_bench.arms import TOTALS, Candidate
+from nlcore_bench.records import Cell, Run, Store
 from nlcore_bench.study import run_cell
+from nlcore_bench.train import train
 
 
 class Counting:
@@ -112,9 +115,85 @@ def test_the_rate_with_the_best_mean_wins(study: Study) -> None:
         ("fisher", 1e-3): (50.0, 50.0),
         ("fisher", 1e-2): (50.0, 50.0),  # of equal ones the smaller
     }
-    assert one.best_rates({run.cell: run for run in runs_of(values)}) == {"plain": 1e-3, "fisher": 1e-3}
+    best = one.best({run.cell: run for run in runs_of(values)})
+    assert best == {"plain": Candidate(1e-3), "fisher": Candidate(1e-3)}
     failing = {run.cell: run for run in runs_of(values, failed=[("plain", 1e-3)])}
-    assert one.best_rates(failing)["plain"] == 1e-2
+    assert one.best(failing)["plain"] == Candidate(1e-2)
+
+
+@dataclass(frozen=True)
+class Tuned(Totals):
+    """Totals with an arm that has rates and dampings of its own."""
+
+    arms: ClassVar = (
+        TOTALS[0],
+        replace(TOTALS[2], rates=(1e-3, 2e-3), dampings=(0.1, 10.0)),
+    )
+
+
+@pytest.fixture
+def tuned() -> Study:
+    return Study(task=Tuned(length=3, batch=8, steps=20, every=10, hidden=(8,), rates=(1e-3, 1e-2)), tuning=1, seeds=2)
+
+
+def test_an_arm_chooses_among_its_rates_times_dampings(tuned: Study) -> None:
+    cells = [cell for cell in tuned.tuning_cells() if cell.arm == "fisher"]
+    assert [(cell.rate, cell.damping) for cell in cells] == [(1e-3, 0.1), (1e-3, 10.0), (2e-3, 0.1), (2e-3, 10.0)]
+    assert [cell.damping for cell in tuned.tuning_cells() if cell.arm == "plain"] == [None, None]
+    finals = dict(zip([(cell.rate, cell.damping) for cell in cells], (50.0, 50.0, 50.0, 40.0), strict=True))
+    runs = {
+        cell: Run(cell, {"accuracy": finals.get((cell.rate, cell.damping), 0.0)}, {}, (), {}, 0.0, 1.0, None)
+        for cell in tuned.tuning_cells()
+    }
+    assert tuned.best(runs)["fisher"] == Candidate(1e-3, 10.0)  # of equal ones the small rate, then the large damping
+
+
+def test_the_damping_of_a_cell_is_the_one_it_is_trained_with(tuned: Study, tmp_path: Path) -> None:
+    runs = tuned.run(tmp_path, Counting(), quiet=True)
+    arm = TOTALS[2]
+    assert arm.curvature is not None
+    for damping in (0.1, 10.0):
+        fixed = replace(arm, curvature=replace(arm.curvature, damping=damping))
+        alone = train(tuned.task, fixed, rate=2e-3, seed=0, part="validation", curves=False)
+        assert runs[Cell("tune", "fisher", 2e-3, 0, damping)].train == alone.train
+    again = Counting()
+    assert tuned.run(tmp_path, again, quiet=True) == runs
+    assert again.done == []
+
+
+def test_runs_for_equal_time_are_as_long_as_the_baseline_s_in_time(tuned: Study, tmp_path: Path) -> None:
+    timed = replace(tuned, timed=True)
+    untimed = tuned.run(tmp_path, Counting(), quiet=True)
+    best = timed.best(untimed)
+    seconds = {"plain": 2.0, "fisher": 5.0}
+    slow = {cell: replace(run, cpu_seconds=seconds[cell.arm]) for cell, run in untimed.items()}
+    cells = timed.timed_cells(best, slow)
+    assert [(cell.arm, cell.seed, cell.length) for cell in cells] == [("fisher", 1000, 8), ("fisher", 1001, 8)]
+    quick = {cell: replace(run, cpu_seconds=1 / seconds[cell.arm]) for cell, run in untimed.items()}
+    assert {cell.length for cell in timed.timed_cells(best, quick)} == {20}  # never longer than the others
+    assert tuned.timed_cells(best, slow) == []
+
+    more = Counting()
+    timed.run(tmp_path, more, quiet=True)  # a finished folder is gone on with
+    assert {cell.phase for cell in more.done} == {"timed"}
+    task = replace(timed.task, steps=8)  # type: ignore[type-var]
+    run = run_cell(timed.task, cells[0])
+    arm = timed.chosen[1].damped(cells[0].damping)
+    assert run.final == train(task, arm, rate=cells[0].rate, seed=1000, part="test", curves=False).final
+
+
+def test_dampings_without_a_curvature_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'plain' has dampings"):
+        replace(TOTALS[0], dampings=(1.0,))
+
+
+@pytest.mark.parametrize("task", [Totals(), Ranking()], ids=lambda task: task.name)
+def test_committed_records_are_still_those_of_their_study(task: Task) -> None:
+    folder = Path(__file__).parents[3] / "docs/results" / task.name
+    study = Study(task=task)
+    store = Store(folder, study.settings())
+    assert set(study.tuning_cells()) <= set(store.runs)
+    assert set(study.report_cells(study.best(store.runs))) <= set(store.runs)
 
 
 def test_wrong_studies_are_refused(study: Study) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from nlcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["RANKING", "TOTALS", "Arm", "Curvature", "default_arms"]
+__all__ = ["RANKING", "TOTALS", "Arm", "Candidate", "Curvature", "default_arms"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +23,14 @@ class Curvature:
             `"gauss_newton"` is `GaussNewton`, and `"auto"` what the library chooses, damping included.
         damping: Relative damping ρ, that is λ = ρ·|tr C|/m.
         normalize: Whether the steps of a batch are brought to a root mean square of one.
+        psd_scope: Whether `"hessian"` takes |H| of every sample or of the mean, which is cheaper and, where each
+            sample's H is itself a noisy estimate, nearer to the truth.
     """
 
     kind: Literal["fisher", "hessian", "gauss_newton", "auto"]
     damping: float = 0.0
     normalize: bool = False
+    psd_scope: Literal["sample", "batch"] = "sample"
 
     def build(self) -> Any:
         """Return the curvature object."""
@@ -37,7 +43,20 @@ class Curvature:
             return nlcore.EmpiricalFisher(damping=damping)
         if self.kind == "gauss_newton":
             return nlcore.GaussNewton(damping=damping, normalize=self.normalize)
-        return nlcore.Hessian(damping=damping, psd="abs", normalize=self.normalize)
+        return nlcore.Hessian(damping=damping, psd="abs", psd_scope=self.psd_scope, normalize=self.normalize)
+
+
+@dataclass(frozen=True, order=True)
+class Candidate:
+    """What is tuned on validation data.
+
+    Attributes:
+        rate: Learning rate at the start.
+        damping: Relative damping in place of the curvature's own; `None` leaves that.
+    """
+
+    rate: float
+    damping: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +73,12 @@ class Arm:
         curvature: `None` trains on the loss itself.
         clip: Largest norm of the network's gradient; `None` leaves it alone.
         baseline: Name of the arm that differences are taken to; `None` for a baseline itself.
+        rates: Learning rates that this arm may choose from in place of the task's.
+        dampings: Relative dampings that it may choose from, each at every rate; empty for the curvature's own.
+        flat: Whether the loss takes [batch, m] and is given prediction and target flattened to that.
+
+    Raises:
+        ConfigError: Dampings without a curvature that takes one.
     """
 
     name: str
@@ -65,10 +90,37 @@ class Arm:
     curvature: Curvature | None = None
     clip: float | None = None
     baseline: str | None = None
+    rates: tuple[float, ...] = ()
+    dampings: tuple[float, ...] = ()
+    flat: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dampings and (self.curvature is None or self.curvature.kind == "auto"):
+            raise ConfigError(f"arm {self.name!r} has dampings to choose from and no curvature that takes one.")
 
     def settings(self) -> dict[str, Any]:
-        """Return all that changes the arm's numbers, as JSON values."""
-        return {key: value for key, value in asdict(self).items() if key not in _WORDS}
+        """Return all that changes the arm's numbers, as JSON values; options added later only where they are used."""
+        found = {
+            key: value for key, value in asdict(self).items() if key not in _WORDS and (value or key not in _LATER)
+        }
+        if self.curvature is not None and self.curvature.psd_scope == "sample":
+            del found["curvature"]["psd_scope"]
+        return found
+
+    def candidates(self, rates: Sequence[float]) -> tuple[Candidate, ...]:
+        """Return what is tried on validation data: every rate with every damping.
+
+        Args:
+            rates: The rates of the task, for an arm without its own.
+        """
+        dampings = self.dampings or (None,)
+        return tuple(Candidate(rate, damping) for rate in self.rates or rates for damping in dampings)
+
+    def damped(self, damping: float | None) -> Arm:
+        """Return the arm with this relative damping; itself for `None`."""
+        if damping is None or self.curvature is None:
+            return self
+        return replace(self, dampings=(), curvature=replace(self.curvature, damping=damping))
 
     @property
     def title(self) -> str:
@@ -78,13 +130,15 @@ class Arm:
     def criterion(self) -> nn.Module:
         """Return a module `(prediction, target) -> scalar` whose gradient the network is trained with."""
         import nlcore
-        from nlcore_bench.train import MeanLoss
+        from nlcore_bench.train import FlatLoss, MeanLoss
 
         loss = nlcore.make(self.loss, **self.options)
-        return MeanLoss(loss) if self.curvature is None else nlcore.NewtonLoss(loss, self.curvature.build())
+        whole = MeanLoss(loss) if self.curvature is None else nlcore.NewtonLoss(loss, self.curvature.build())
+        return FlatLoss(whole) if self.flat else whole
 
 
 _WORDS = ("name", "label", "group", "baseline")  # change them, and no number changes
+_LATER = ("rates", "dampings", "flat")  # records of older studies lack them
 
 _SUM = "sequences/prefix_sum-v1"
 

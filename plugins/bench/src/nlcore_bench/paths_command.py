@@ -31,12 +31,24 @@ def add_paths(
         metavar="DIR",
         help="the Warcraft maps in DIR in place of procedural terrain (or $NLCORE_WARCRAFT)",
     )
+    parser.add_argument(
+        "--check",
+        type=Path,
+        metavar="FILE",
+        help="tell whether FILE is the whole archive of the Warcraft maps, by its size and MD5 sum, and end",
+    )
     parser.add_argument("--speed", action="store_true", help="time solvers and losses beside other installed libraries")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Run the study, or the timing."""
+    """Run the study, or the timing, or look at the archive."""
+    if arguments.check is not None:
+        from nlcore_bench.warcraft import check_archive
+
+        check_archive(arguments.check)
+        print(f"{arguments.check}: the archive of the Warcraft maps, whole. Unpack it; --warcraft DIR reads it.")
+        return 0
     folder = (arguments.out or Path("runs/quick" if arguments.quick else "runs")) / "paths"
     if arguments.speed:
         from nlcore_bench.paths_speed import run_paths_speed
@@ -59,13 +71,14 @@ def _study(arguments: argparse.Namespace, folder: Path) -> int:
     quick = arguments.quick
     task = Paths(
         folder=warcraft_folder(arguments.warcraft),
-        steps=_positive("--steps", arguments.steps, _QUICK if quick else 600),
+        steps=_positive("--steps", arguments.steps, _QUICK if quick else 240),
     )
     study = Study(
         task=task,
         arms=tuple(arguments.arms),
         seeds=_positive("--seeds", arguments.seeds, 1 if quick else 3),
-        tuning=_positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick else 2),
+        tuning=_positive("--tuning-seeds", arguments.tuning_seeds, 1),
+        timed=True,
     )
     try:
         with workers(_positive("--workers", arguments.workers, min(8, _cores()))) as pool:
@@ -80,21 +93,25 @@ def _study(arguments: argparse.Namespace, folder: Path) -> int:
 
 
 def _picture(study: Any, runs: Any, folder: Path) -> None:
-    """Draw the paths of the arm that was best on validation maps, at its rate and the first reported seed."""
+    """Draw all arms, and the paths of the one that was best on validation maps, at the first reported seed."""
     from statistics import fmean
 
     from nlcore_bench.files import write_whole
-    from nlcore_bench.paths_picture import draw_paths
+    from nlcore_bench.paths_picture import draw_overview, draw_paths
     from nlcore_bench.records import Cell
+    from nlcore_bench.summary import summarise
     from nlcore_bench.train import trained
 
-    rates = study.best_rates(runs)
+    chosen = study.best(runs)
 
     def validation(name: str) -> float:
-        return fmean(runs[Cell("tune", name, rates[name], seed)].final["optimal"] for seed in range(study.tuning))
+        rate, damping = chosen[name].rate, chosen[name].damping
+        return fmean(runs[Cell("tune", name, rate, seed, damping)].final["optimal"] for seed in range(study.tuning))
 
     best = max(study.chosen, key=lambda arm: validation(arm.name))
-    model = trained(study.task, best, rate=rates[best.name], seed=1000)
-    share = runs[Cell("report", best.name, rates[best.name], 1000)].final["optimal"]
-    title = f"{best.label}, {study.task.steps} steps: {share:.1f} % of all test maps optimal"
+    rate, damping = chosen[best.name].rate, chosen[best.name].damping
+    model = trained(study.task, best.damped(damping), rate=rate, seed=1000)
+    share = runs[Cell("report", best.name, rate, 1000, damping)].final["optimal"]
+    title = f"{best.title}, {study.task.steps} steps: {share:.1f} % of all test maps optimal"
     write_whole(folder / "paths.png", draw_paths(study.task, model, title))
+    write_whole(folder / "overview.png", draw_overview(study, summarise(study, runs)))

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nlcore_bench.study import Study
+from nlcore_bench.summary import Row
 from nlcore_bench.tasks.paths import Paths
 
-__all__ = ["draw_paths"]
+__all__ = ["draw_overview", "draw_paths"]
 
 _MAPS = 5
 _TRUE, _PREDICTED = "#0072B2", "#E69F00"  # told apart with any colour vision
+
+_MARKS = {
+    "plain": ("o", "#000000", 0.22),
+    "Fisher": ("s", "#E69F00", 0.0),
+    "Hessian": ("D", "#0072B2", -0.22),
+}
 
 
 def draw_paths(task: Paths, model: nn.Module, title: str) -> bytes:
@@ -53,6 +63,44 @@ def draw_paths(task: Paths, model: nn.Module, title: str) -> bytes:
     for axis, words in zip(axes[:, 0], ("what the network sees", "hidden costs", "predicted costs"), strict=True):
         axis.set_ylabel(words, fontsize=10)
     figure.suptitle(f"{title}\n○ shortest path by the hidden costs, × by the predicted ones", fontsize=11)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def draw_overview(study: Study, rows: Sequence[Row]) -> bytes:
+    """Return a PNG: a line a method, its arms at equal steps on the left and at equal time on the right.
+
+    Args:
+        study: What was run.
+        rows: Its arms; one without a group is the reference, a vertical line.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    metric = study.task.metrics[0]
+    groups = list(dict.fromkeys(row.arm.group for row in rows if row.arm.group))
+    figure = Figure(figsize=(12, 1.6 + 0.36 * len(groups)), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axis, words in ((left, "equal steps"), (right, "equal time")):
+        for row in rows:
+            runs = row.runs if axis is left or not row.timed_runs else row.timed_runs
+            values = [run.final[metric.name] for run in runs]
+            if not row.arm.group:
+                axis.axvline(fmean(values), color="#777777", linestyle="--", label=row.arm.label)
+                continue
+            mark, colour, offset = _MARKS.get(row.arm.label, ("o", "#000000", 0.0))
+            height = len(groups) - 1 - groups.index(row.arm.group) + offset
+            axis.plot(values, [height] * len(values), mark, color=colour, alpha=0.3, markersize=3.5)
+            axis.plot([fmean(values)], [height], mark, color=colour, markersize=7, label=row.arm.label)
+        axis.set_title(words, fontsize=11)
+        axis.set_xlabel(f"{metric.label}, test maps (%)")
+        axis.grid(alpha=0.25)
+    left.set_yticks(range(len(groups)), list(reversed(groups)))
+    known = dict(zip(*reversed(left.get_legend_handles_labels()), strict=True))
+    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    figure.suptitle(f"{study.task.title}\nsmall marks are seeds, large ones their mean", fontsize=11)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

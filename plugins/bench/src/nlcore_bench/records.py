@@ -27,16 +27,21 @@ class Cell:
     """One run to be done.
 
     Attributes:
-        phase: `"tune"` runs are judged on validation data, `"report"` runs on test data.
+        phase: `"tune"` runs are judged on validation data, `"report"` runs on test data, and so are `"timed"` runs,
+            which are as long as the baseline's in time rather than in steps.
         arm: Name of the arm.
         rate: Learning rate.
         seed: Seed of weights and data order.
+        damping: Relative damping, where the arm has several to choose from.
+        length: Steps of a timed run; `None` for those of the task.
     """
 
-    phase: Literal["tune", "report"]
+    phase: Literal["tune", "report", "timed"]
     arm: str
     rate: float
     seed: int
+    damping: float | None = None
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,13 @@ class Run:
     seconds: float
     cpu_seconds: float
     failure: str | None
+    times: tuple[float, ...] = ()
 
     def line(self) -> str:
         """Return the run as one line of JSON, without its end."""
         body = asdict(self)
-        return json.dumps({**body.pop("cell"), **body}, allow_nan=False)
+        cell = {name: value for name, value in body.pop("cell").items() if value is not None}
+        return json.dumps({**cell, **body}, allow_nan=False)
 
     @staticmethod
     def parse(line: str) -> Run:
@@ -65,14 +72,16 @@ class Run:
             ValueError: The line is no run; also as TypeError or KeyError.
         """
         body = json.loads(line)
-        cell = Cell(**{name: body.pop(name) for name in ("phase", "arm", "rate", "seed")})
+        optional = {name: body.pop(name, None) for name in ("damping", "length")}
+        cell = Cell(**{name: body.pop(name) for name in ("phase", "arm", "rate", "seed")}, **optional)
         return Run.of(cell, body)
 
     @staticmethod
     def of(cell: Cell, outcome: Mapping[str, Any]) -> Run:
         """Return a run from the fields of an outcome."""
         curves = {name: tuple(values) for name, values in outcome["curves"].items()}
-        return Run(cell=cell, **{**outcome, "steps": tuple(outcome["steps"]), "curves": curves})
+        lists = {"steps": tuple(outcome["steps"]), "times": tuple(outcome.get("times", ()))}
+        return Run(cell=cell, **{**outcome, **lists, "curves": curves})
 
 
 class Store:

@@ -11,6 +11,7 @@ from nlcore_bench.picture import draw_curves
 from nlcore_bench.records import Cell, Run
 from nlcore_bench.study import Study
 from nlcore_bench.summary import Row, Sample, summarise
+from nlcore_bench.verdicts import verdicts
 
 __all__ = ["markdown", "text", "write_report"]
 
@@ -19,12 +20,17 @@ _WIDTH = 110  # of the notes under a table of plain text
 
 
 def write_report(study: Study, runs: Mapping[Cell, Run], folder: Path) -> str:
-    """Write `table.txt`, `table.md` and `curves.png` into `folder` and return the text."""
+    """Write `table.txt`, `table.md` and `curves.png` into `folder` and return the text.
+
+    A study with runs for equal time leaves `curves_time.png` as well.
+    """
     rows = summarise(study, runs)
     table = text(study, rows)
     write_whole(folder / "table.txt", table)
     write_whole(folder / "table.md", markdown(study, rows))
     write_whole(folder / "curves.png", draw_curves(study, rows))
+    if study.timed:
+        write_whole(folder / "curves_time.png", draw_curves(study, rows, against="seconds"))
     return table
 
 
@@ -35,7 +41,8 @@ def text(study: Study, rows: Sequence[Row]) -> str:
     lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in cells]
     rule = "-" * max(map(len, lines))
     notes = [fill(note, _WIDTH, initial_indent="- ", subsequent_indent="  ") for note in _notes(study, rows)]
-    return "\n".join([study.task.title, "", lines[0], rule, *lines[1:], "", *notes, ""])
+    said = [fill(line, _WIDTH, initial_indent="- ", subsequent_indent="  ") for line in _verdicts(study, rows)]
+    return "\n".join([study.task.title, "", lines[0], rule, *lines[1:], "", *said, *notes, ""])
 
 
 def markdown(study: Study, rows: Sequence[Row]) -> str:
@@ -43,7 +50,8 @@ def markdown(study: Study, rows: Sequence[Row]) -> str:
     head, *body = _cells(study, rows)
     lines = [_line(head), "|---|" + "---:|" * (len(head) - 1), *map(_line, body)]
     notes = [f"- {note}" for note in _notes(study, rows)]
-    return "\n".join([f"**{study.task.title}**", "", *lines, "", *notes, ""])
+    said = [f"- {line}" for line in _verdicts(study, rows)]
+    return "\n".join([f"**{study.task.title}**", "", *lines, "", *said, *([""] if said else []), *notes, ""])
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -54,19 +62,26 @@ def _cells(study: Study, rows: Sequence[Row]) -> list[list[str]]:
     """Return the head and one list of texts per row."""
     first, *others = study.task.metrics
     differs = any(row.difference is not None for row in rows)
+    timed = any(row.timed is not None for row in rows)
+    damped = any(row.damping is not None for row in rows)
     head = [
         "arm",
         f"{first.label} %",
         *(f"{metric.label} %" for metric in others),
         "training %",
         *(["minus plain"] if differs else []),
+        *(["equal time: minus plain"] if timed else []),
         f"steps to {first.threshold:.0f} %",
         "rate",
+        *(["damping"] if damped else []),
         "s/run",
     ]
     table = [head]
     for row in rows:
-        difference = "" if row.difference is None else _mean(row.difference[first.name], error=True)
+        difference, late = (
+            "" if samples is None else _mean(samples[first.name], error=True) for samples in (row.difference, row.timed)
+        )
+        damping = "" if row.damping is None else f"{row.damping:g}" + ("*" if row.damping_edge else "")
         table.append(
             [
                 row.arm.title,
@@ -74,8 +89,10 @@ def _cells(study: Study, rows: Sequence[Row]) -> list[list[str]]:
                 *(_mean(row.held_out[metric.name]) for metric in others),
                 _mean(row.train[first.name]),
                 *([difference] if differs else []),
+                *([late] if timed else []),
                 row.steps_to(first),
                 f"{row.rate:g}" + ("*" if row.edge else ""),
+                *([damping] if damped else []),
                 f"{row.seconds.mean:.2f}",
             ]
         )
@@ -89,19 +106,40 @@ def _mean(sample: Sample, *, error: bool = False) -> str:
     return mean if spread is None else f"{mean} ± {spread:.1f}"
 
 
+def _verdicts(study: Study, rows: Sequence[Row]) -> list[str]:
+    """Return what the intervals of a study for equal time say, one line a baseline."""
+    return verdicts(rows, study.task.metrics[0].name) if study.timed and study.seeds > 1 else []
+
+
 def _notes(study: Study, rows: Sequence[Row]) -> list[str]:
     task = study.task
     seeds = "1 seed" if study.seeds == 1 else f"{study.seeds} seeds; ± is the standard deviation over them"
     paired = ", for differences (paired by seed) the standard error" if study.seeds > 1 else ""
     others = "1 other seed" if study.tuning == 1 else f"{study.tuning} other seeds"
+    counts = sorted({len(arm.candidates(task.rates)) for arm in study.chosen})
+    grids = any(arm.dampings for arm in study.chosen)
+    tried = f"{'–'.join(map(str, counts))} {'rates, or rates times dampings,' if grids else 'rates'} × {others}"
     notes = [
-        f"{task.steps} steps of Adam with a cosine schedule; {seeds}{paired}. Each arm tried {len(task.rates)} rates × "
-        f"{others}. Shares are of held-out data; the training column is '{task.metrics[0].label}' on training data. "
+        f"{task.steps} steps of Adam with a cosine schedule; {seeds}{paired}. Each arm tried {tried}. "
+        f"Shares are of held-out data; the training column is '{task.metrics[0].label}' on training data. "
         "Time is processor time on one thread, evaluations left out.",
         *task.notes,
     ]
-    if any(row.edge for row in rows):
-        notes.append("* the smallest or largest rate that was tried; a better one may lie beyond.")
+    if study.timed:
+        notes.append(
+            "Equal time: the same arm on the same seeds, its schedule shortened so that a run takes as much processor "
+            "time as one of the plain arm, both by the median of their tuning runs."
+        )
+    if _verdicts(study, rows):
+        notes.append(
+            "helps / hurts: Student's 95 % interval of the differences paired by seed lies above / below 0; no "
+            "difference: it holds 0. Of twenty such intervals one is expected to miss by chance alone. What is said "
+            "over all counts every method once, ± is the standard error over methods."
+        )
+    if any(row.edge or row.damping_edge for row in rows):
+        notes.append(
+            f"* the smallest or largest {'value' if grids else 'rate'} that was tried; a better one may lie beyond."
+        )
     for row in rows:
         notes += [f"A run of '{row.arm.title}' stopped early and counts as it stood: {why}" for why in row.failures]
     return notes

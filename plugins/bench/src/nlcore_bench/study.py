@@ -11,16 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean
-from typing import Any, Protocol
+from statistics import fmean, median
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from tqdm import tqdm
 
 from nlcore.errors import ConfigError, nearest
-from nlcore_bench.arms import Arm
+from nlcore_bench.arms import Arm, Candidate
+from nlcore_bench.data import PartName
 from nlcore_bench.records import Cell, ResultsError, Run, Store
 from nlcore_bench.tasks.base import Task
 from nlcore_bench.train import train
@@ -35,8 +36,10 @@ class Study:
     Attributes:
         task: What is learned.
         arms: Names of the arms; empty for all of the task.
-        tuning: Number of seeds on which every learning rate is tried, 0, 1, …
+        tuning: Number of seeds on which every candidate is tried, 0, 1, …
         seeds: Number of reported seeds, 1000, 1001, …; none is a tuning seed.
+        timed: Whether every arm with a baseline is also run on the reported seeds for as many steps as take the
+            processor time of the baseline's, with a whole schedule of the learning rate.
 
     Raises:
         ConfigError: A number of seeds below 1, or an arm that the task does not have.
@@ -46,6 +49,7 @@ class Study:
     arms: tuple[str, ...] = ()
     tuning: int = 2
     seeds: int = 3
+    timed: bool = False
 
     def __post_init__(self) -> None:
         for name in ("tuning", "seeds"):
@@ -68,7 +72,7 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """Return what two runs must share to be put into one table.
 
-        Which arms and how many reported seeds is left out: a later run may add to either.
+        Which arms, how many reported seeds and whether for equal time is left out: a later run may add to each.
         """
         return {
             "task": self.task.name,
@@ -78,33 +82,65 @@ class Study:
         }
 
     def tuning_cells(self) -> list[Cell]:
-        """Return the runs that choose the learning rates: the same number for every arm."""
+        """Return the runs that choose rates and dampings."""
         return [
-            Cell("tune", arm.name, rate, seed)
+            self._cell("tune", arm, candidate, seed)
             for arm in self.chosen
-            for rate in self.task.rates
+            for candidate in arm.candidates(self.task.rates)
             for seed in range(self.tuning)
         ]
 
-    def report_cells(self, rates: Mapping[str, float]) -> list[Cell]:
-        """Return the runs that are reported, at the chosen rate of every arm."""
+    def report_cells(self, best: Mapping[str, Candidate]) -> list[Cell]:
+        """Return the runs that are reported, with what was chosen for every arm."""
         return [
-            Cell("report", arm.name, rates[arm.name], 1000 + seed) for arm in self.chosen for seed in range(self.seeds)
+            self._cell("report", arm, best[arm.name], 1000 + seed) for arm in self.chosen for seed in range(self.seeds)
         ]
 
-    def best_rates(self, runs: Mapping[Cell, Run]) -> dict[str, float]:
-        """Return the rate of every arm with the best mean on validation data; of equal ones the smaller.
+    def timed_cells(self, best: Mapping[str, Candidate], runs: Mapping[Cell, Run]) -> list[Cell]:
+        """Return the runs for equal time: as long as the baseline's, and never longer than the task's steps.
 
-        A rate at which a run failed is taken only when there is no other.
+        What a step costs is the median over an arm's tuning runs, so that more seeds change no length.
+        """
+        if not self.timed:
+            return []
+        arms = {arm.name: arm for arm in self.chosen}
+        steps = self.task.steps
+        return [
+            self._cell("timed", arm, best[arm.name], 1000 + seed, max(1, min(steps, round(steps * share))))
+            for arm in self.chosen
+            if arm.baseline in arms
+            for share in [self._seconds(arms[arm.baseline], runs) / self._seconds(arm, runs)]
+            for seed in range(self.seeds)
+        ]
+
+    def best(self, runs: Mapping[Cell, Run]) -> dict[str, Candidate]:
+        """Return what did best for every arm, by its mean on validation data; of equal ones the most cautious.
+
+        That is the smaller rate, then the larger damping. One at which a run failed is taken only when there is no
+        other.
         """
         metric = self.task.metrics[0].name
 
-        def merit(arm: str, rate: float) -> tuple[bool, float, float]:
-            group = [runs[Cell("tune", arm, rate, seed)] for seed in range(self.tuning)]
+        def merit(arm: Arm, candidate: Candidate) -> tuple[bool, float, float, float]:
+            group = [runs[self._cell("tune", arm, candidate, seed)] for seed in range(self.tuning)]
             whole = all(run.failure is None for run in group)
-            return whole, fmean(run.final[metric] for run in group), -rate
+            return whole, fmean(run.final[metric] for run in group), -candidate.rate, candidate.damping or 0.0
 
-        return {arm.name: max(self.task.rates, key=lambda rate: merit(arm.name, rate)) for arm in self.chosen}
+        return {
+            arm.name: max(arm.candidates(self.task.rates), key=lambda one, arm=arm: merit(arm, one))  # type: ignore[misc]
+            for arm in self.chosen
+        }
+
+    def _seconds(self, arm: Arm, runs: Mapping[Cell, Run]) -> float:
+        """Return the processor time of a tuning run."""
+        cells = (cell for cell in self.tuning_cells() if cell.arm == arm.name)
+        return max(median(runs[cell].cpu_seconds for cell in cells), 1e-9)
+
+    @staticmethod
+    def _cell(
+        phase: Literal["tune", "report", "timed"], arm: Arm, candidate: Candidate, seed: int, length: int | None = None
+    ) -> Cell:
+        return Cell(phase, arm.name, candidate.rate, seed, candidate.damping, length)
 
     def run(self, folder: Path, workers: Workers, *, quiet: bool = False) -> Mapping[Cell, Run]:
         """Do what is missing in `folder` and return every run of it.
@@ -121,16 +157,20 @@ class Study:
         name = self.task.name
         with store.writing():
             execute(self.task, self.tuning_cells(), store, workers, label=f"{name}: learning rates", quiet=quiet)
-            cells = self.report_cells(self.best_rates(store.runs))
-            execute(self.task, cells, store, workers, label=f"{name}: fresh seeds", quiet=quiet)
+            best = self.best(store.runs)
+            execute(self.task, self.report_cells(best), store, workers, label=f"{name}: fresh seeds", quiet=quiet)
+            if cells := self.timed_cells(best, store.runs):
+                execute(self.task, cells, store, workers, label=f"{name}: equal time", quiet=quiet)
         return store.runs
 
 
 def run_cell(task: Task, cell: Cell) -> Run:
     """Train one cell; a function of the module, so that another process can be sent it."""
-    arm = next(arm for arm in task.arms if arm.name == cell.arm)
-    report = cell.phase == "report"
-    outcome = train(task, arm, rate=cell.rate, seed=cell.seed, part="test" if report else "validation", curves=report)
+    arm = next(arm for arm in task.arms if arm.name == cell.arm).damped(cell.damping)
+    if cell.length is not None:
+        task = replace(cast(Any, task), steps=cell.length)
+    part: PartName = "validation" if cell.phase == "tune" else "test"
+    outcome = train(task, arm, rate=cell.rate, seed=cell.seed, part=part, curves=cell.phase == "report")
     return Run.of(cell, asdict(outcome))
 
 
@@ -211,6 +251,7 @@ def _environment() -> dict[str, str]:
         "nlcore-shortest-paths",
         "nlcore-bench",
         "scikit-learn",
+        "numba",
     ):
         try:
             found[name] = version(name)

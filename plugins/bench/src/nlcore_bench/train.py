@@ -17,7 +17,7 @@ from nlcore_bench.arms import Arm
 from nlcore_bench.data import PartName
 from nlcore_bench.tasks.base import Task
 
-__all__ = ["MeanLoss", "Outcome", "one_thread", "train", "trained"]
+__all__ = ["FlatLoss", "MeanLoss", "Outcome", "one_thread", "train", "trained"]
 
 
 class MeanLoss(nn.Module):
@@ -37,6 +37,23 @@ class MeanLoss(nn.Module):
         return losses.mean()
 
 
+class FlatLoss(nn.Module):
+    """A criterion of [batch, m] for predictions of more dimensions, such as maps.
+
+    Args:
+        criterion: `(prediction, target) -> scalar`.
+    """
+
+    def __init__(self, criterion: nn.Module) -> None:
+        super().__init__()
+        self.criterion = criterion
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return the criterion of prediction and target, [batch, *event] each."""
+        loss: Tensor = self.criterion(prediction.flatten(1), target.flatten(1))
+        return loss
+
+
 @dataclass
 class Outcome:
     """What a run leaves behind; every field is a JSON value.
@@ -46,6 +63,7 @@ class Outcome:
         train: Every metric after the last step, on the training data.
         steps: The steps after which the curves were taken.
         curves: Metric to values at these steps.
+        times: Processor time of the training up to these steps.
         seconds: Wall time of the training, evaluations left out.
         cpu_seconds: The same in processor time, which other programs on the machine do not change.
         failure: Why the run stopped early; `None` for a run that reached its end.
@@ -55,6 +73,7 @@ class Outcome:
     train: dict[str, float] = field(default_factory=dict)
     steps: list[int] = field(default_factory=list)
     curves: dict[str, list[float]] = field(default_factory=dict)
+    times: list[float] = field(default_factory=list)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     failure: str | None = None
@@ -89,6 +108,7 @@ def train(task: Task, arm: Arm, *, rate: float, seed: int, part: PartName, curve
                 break
             if curves and (step % task.every == 0 or step == task.steps):
                 outcome.steps.append(step)
+                outcome.times.append(outcome.cpu_seconds)
                 for name, value in task.evaluate(model, part).items():
                     outcome.curves.setdefault(name, []).append(value)
         outcome.final = task.evaluate(model, part)
