@@ -56,7 +56,7 @@ def add_bench(subparsers: Any) -> None:
         _add_options(parser, arms)
         parser.set_defaults(run=_run, tasks=(name,))
     ltr = _parser(commands, "ltr", "learn to rank the rows of a table, or the queries of files in the LETOR format")
-    _add_options(ltr, LTR)
+    _add_options(ltr, LTR, steps=300)
     ltr.add_argument("--table", choices=("diabetes", "digits"), default="diabetes", help="(default: diabetes)")
     for option, words in (("--data", "training"), ("--validation", "validation"), ("--test", "test")):
         ltr.add_argument(option, metavar="FILE", help=f"{words} queries, lines of 'grade qid:query index:value …'")
@@ -95,11 +95,15 @@ def _parser(subparsers: Any, name: str, summary: str) -> argparse.ArgumentParser
     return parser
 
 
-def _add_options(parser: argparse.ArgumentParser, arms: tuple[Arm, ...] | None) -> None:
+def _add_options(
+    parser: argparse.ArgumentParser, arms: tuple[Arm, ...] | None, *, steps: int = 500, tuning: int = 2
+) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="results go to DIR/TASK (default: runs, or runs/quick)")
     parser.add_argument("--seeds", type=int, metavar="N", help="reported seeds (default: 3)")
-    parser.add_argument("--tuning-seeds", type=int, metavar="N", help="seeds on which each rate is tried (default: 2)")
-    parser.add_argument("--steps", type=int, metavar="N", help="training steps of a run (default: 500)")
+    parser.add_argument(
+        "--tuning-seeds", type=int, metavar="N", help=f"seeds on which each rate is tried (default: {tuning})"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help=f"training steps of a run (default: {steps})")
     if arms is not None:
         names = ", ".join(arm.name for arm in arms)
         parser.add_argument("--arms", nargs="+", default=[], metavar="ARM", help=f"some of {names} (default: all)")

@@ -11,7 +11,7 @@ from nlcore_bench.paths_arms import PATHS
 
 __all__ = ["add_paths"]
 
-_QUICK = 20  # steps
+_STEPS, _QUICK = 240, 20
 
 
 def add_paths(
@@ -25,7 +25,7 @@ def add_paths(
         add_options: Gives it the options of a study with these arms.
     """
     parser = parser_of(commands, "paths", "read pictures of maps as costs when only the shortest paths are known")
-    add_options(parser, PATHS)
+    add_options(parser, PATHS, steps=_STEPS, tuning=1)
     parser.add_argument(
         "--warcraft",
         metavar="DIR",
@@ -71,7 +71,7 @@ def _study(arguments: argparse.Namespace, folder: Path) -> int:
     quick = arguments.quick
     task = Paths(
         folder=warcraft_folder(arguments.warcraft),
-        steps=_positive("--steps", arguments.steps, _QUICK if quick else 240),
+        steps=_positive("--steps", arguments.steps, _QUICK if quick else _STEPS),
     )
     study = Study(
         task=task,
