@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from nlcore_bench.arms import Arm, Curvature
 
@@ -29,6 +29,8 @@ class _Method:
         options: Its options.
         hessian: Whether it has a Hessian that costs no more than a few of its steps.
         estimated: Whether that Hessian is an estimate from samples, which is not positive semi-definite.
+        normalize: Whether steps with that Hessian are brought to one length. The walks of an untrained network are all
+            but certain, so that maximum entropy has next to no curvature, and first steps a million times too long.
         rate: The rate that all candidates lie around, from runs of the plain method on validation maps.
     """
 
@@ -38,6 +40,7 @@ class _Method:
     options: dict[str, Any] = field(default_factory=dict)
     hessian: bool = False
     estimated: bool = False
+    normalize: bool = False
     rate: float = 2e-2
 
     def rates(self, factors: tuple[float, ...] = _RATES) -> tuple[float, ...]:
@@ -60,7 +63,7 @@ def _bellman_ford(name: str, words: str, **options: str) -> _Method:
 _SMOOTHED = {"num_samples": 10, "sigma": 1.0}
 _METHODS = (
     *map(_fenchel_young, (1, 3, 10, 30)),
-    _Method("max_entropy", "maximum entropy", "max_entropy", hessian=True, rate=1e-2),
+    _Method("max_entropy", "maximum entropy", "max_entropy", hessian=True, normalize=True, rate=1e-2),
     _Method("central_difference", "central difference", "central_difference", {"sigma": 1.0}),
     _Method("imle", "I-MLE", "imle", {"num_samples": 3, "sigma": 1.0}),
     _Method("blackbox", "black box", "blackbox"),
@@ -72,8 +75,16 @@ _METHODS = (
     _bellman_ford("while_l2", "While, L2²", loop="while", objective="l2"),
     _bellman_ford("probabilistic", "For, L2², probabilistic", t_conorm="probabilistic"),
     _bellman_ford("yager", "For, L2², Yager", t_conorm="yager"),
-    _Method("smoothed_algorithm", "smoothed algorithm", "smoothed_algorithm", _SMOOTHED, True, True, 2e-3),
-    _Method("smoothed_loss", "smoothed loss", "smoothed_loss", _SMOOTHED, True, True, 2e-3),
+    _Method(
+        "smoothed_algorithm",
+        "smoothed algorithm",
+        "smoothed_algorithm",
+        _SMOOTHED,
+        hessian=True,
+        estimated=True,
+        rate=2e-3,
+    ),
+    _Method("smoothed_loss", "smoothed loss", "smoothed_loss", _SMOOTHED, hessian=True, estimated=True, rate=2e-3),
 )
 
 
@@ -89,7 +100,8 @@ def _arms(method: _Method) -> tuple[Arm, ...]:
     fisher = Arm(name=f"{method.name}_fisher", label="Fisher", curvature=Curvature(kind="fisher"), **newton)
     if not method.hessian:
         return plain, fisher
-    curvature = Curvature(kind="hessian", psd_scope="batch" if method.estimated else "sample")
+    scope: Literal["sample", "batch"] = "batch" if method.estimated else "sample"
+    curvature = Curvature(kind="hessian", psd_scope=scope, normalize=method.normalize)
     return plain, fisher, Arm(name=f"{method.name}_hessian", label="Hessian", curvature=curvature, **newton)
 
 

@@ -125,7 +125,7 @@ def _notes(study: Study, rows: Sequence[Row]) -> list[str]:
         "Time is processor time on one thread, evaluations left out.",
         *task.notes,
     ]
-    if study.timed:
+    if any(row.timed_runs for row in rows):
         notes.append(
             "Equal time: the same arm on the same seeds, its schedule shortened so that a run takes as much processor "
             "time as one of the plain arm, both by the median of their tuning runs."
