@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from nlcore.errors import ConfigError
-from nlcore_bench import Ranking, ResultsError, Study, Task, Totals, workers
+from nlcore_bench import Paths, Ranking, ResultsError, Study, Task, Totals, workers
 from nlcore_bench.arms import TOTALS, Candidate
 from nlcore_bench.records import Cell, Run, Store
 from nlcore_bench.study import run_cell
@@ -187,13 +187,14 @@ def test_dampings_without_a_curvature_are_refused() -> None:
         replace(TOTALS[0], dampings=(1.0,))
 
 
-@pytest.mark.parametrize("task", [Totals(), Ranking()], ids=lambda task: task.name)
+@pytest.mark.parametrize("task", [Totals(), Ranking(), Paths()], ids=lambda task: task.name)
 def test_committed_records_are_still_those_of_their_study(task: Task) -> None:
     folder = Path(__file__).parents[3] / "docs/results" / task.name
-    study = Study(task=task)
+    study = Study(task=task, tuning=1 if task.name == "paths" else 2, timed=task.name == "paths")
     store = Store(folder, study.settings())
     assert set(study.tuning_cells()) <= set(store.runs)
-    assert set(study.report_cells(study.best(store.runs))) <= set(store.runs)
+    best = study.best(store.runs)
+    assert {*study.report_cells(best), *study.timed_cells(best, store.runs)} <= set(store.runs)
 
 
 def test_wrong_studies_are_refused(study: Study) -> None:

@@ -97,6 +97,7 @@ def draw_overview(study: Study, rows: Sequence[Row]) -> bytes:
         axis.set_title(words, fontsize=11)
         axis.set_xlabel(f"{metric.label}, test maps (%)")
         axis.grid(alpha=0.25)
+    left.set_ylim(-0.7, len(groups) - 0.3)
     left.set_yticks(range(len(groups)), list(reversed(groups)))
     known = dict(zip(*reversed(left.get_legend_handles_labels()), strict=True))
     figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=4, fontsize=9, frameon=False)
