@@ -1,132 +1,77 @@
-"""Completion scripts, written from the parsers of all commands, so that they know what those know."""
+"""Completion in shells: a small script for each, which asks `nlcore completion` what may come next."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from nlcore.cli.commands import COMMANDS
-from nlcore.cli.parsers import core_command
+from nlcore.cli.candidates import Candidate
 
-__all__ = ["SHELLS", "script"]
+__all__ = ["SHELLS", "answer", "script"]
 
-SHELLS = ("bash", "zsh", "fish")
-_IDS = "nlcore list --ids 2>/dev/null"
-_TAKES_ID = {"id", "target"}
+_FILES = ":files"
 
+_BASH = """# Completes nlcore in bash: eval "$(nlcore completion bash)"
+_nlcore() {
+  local IFS=$'\\n' found
+  COMPREPLY=()
+  found=$(nlcore completion bash --words "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null) || return 0
+  case "$found" in
+    :files) compopt -o default 2>/dev/null || : ;;
+    *=) compopt -o nospace 2>/dev/null || : ; COMPREPLY=($found) ;;
+    *) COMPREPLY=($found) ;;
+  esac
+}
+complete -F _nlcore nlcore"""
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A command, as far as it is typed.
+_ZSH = """#compdef nlcore
+# Completes nlcore in zsh: eval "$(nlcore completion zsh)"
+_nlcore() {
+  local -a found
+  found=("${(@f)$(nlcore completion zsh --words "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  case "$found[1]" in
+    :files) _files ;;
+    *=:*) _describe nlcore found -S '' ;;
+    ?*) _describe nlcore found ;;
+  esac
+}
+compdef _nlcore nlcore"""
 
-    Attributes:
-        words: The commands that lead to it, none for the first word.
-        options: What may follow it, each with a line of help.
-        ids: Whether an id may follow, too.
-    """
+_FISH = """# Completes nlcore in fish: nlcore completion fish | source
+function __nlcore_candidates
+  set -l words (commandline -opc)
+  set -l found (nlcore completion fish --words $words[2..] "$(commandline -ct)" 2>/dev/null)
+  if test "$found[1]" = :files
+    __fish_complete_path (commandline -ct)
+  else
+    printf '%s\\n' $found
+  end
+end
+complete -c nlcore -f -a '(__nlcore_candidates)'"""
 
-    words: tuple[str, ...]
-    options: tuple[tuple[str, str], ...]
-    ids: bool = False
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+SHELLS = tuple(_SCRIPTS)
 
 
 def script(shell: str) -> str:
-    """Return the script for a shell.
+    """Return what a shell reads once.
 
     Args:
         shell: One of `SHELLS`.
     """
-    places = list(_places())
-    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](places)
+    return _SCRIPTS[shell]
 
 
-def _places() -> Iterator[_Place]:
-    from nlcore.cli.extensions import plugin_commands
+def answer(shell: str, found: Sequence[Candidate] | None) -> str:
+    """Return candidates as the script of a shell takes them, one a line.
 
-    parsers = {name: core_command(name)[0] for name in COMMANDS}
-    helps = {name: command.help for name, command in COMMANDS.items()}
-    for name, command in plugin_commands()[0].items():
-        parsers[name], helps[name] = command.parser, command.help
-    general = (("--help", "list the commands"), ("--version", "print the version"))
-    yield _Place((), (*helps.items(), *general))
-    for name, parser in parsers.items():
-        yield from _within((name,), parser)
-
-
-def _within(words: tuple[str, ...], parser: argparse.ArgumentParser) -> Iterator[_Place]:
-    options: list[tuple[str, str]] = []
-    ids = False
-    for action in parser._actions:
-        text = " ".join((action.help or "").split())
-        if isinstance(action, argparse._SubParsersAction):
-            helps = {one.dest: one.help or "" for one in action._choices_actions}
-            options += [(name, helps.get(name, "")) for name in action.choices]
-            for name, inner in action.choices.items():
-                yield from _within((*words, name), inner)
-        elif action.option_strings:
-            options.append((max(action.option_strings, key=len), text))
-        else:
-            options += [(str(choice), "") for choice in action.choices or ()]
-            ids = ids or action.dest in _TAKES_ID
-    yield _Place(words, tuple(options), ids)
-
-
-def _branches(places: Sequence[_Place], body: str) -> str:
-    """Return the branches of a `case` over the words before the cursor, the longest first."""
-    lines = []
-    for place in sorted(places, key=lambda one: -len(one.words)):
-        ids = f" $({_IDS})" if place.ids else ""
-        words = " ".join(name for name, _ in place.options)
-        pattern = f'"{" ".join(place.words)} "*' if place.words else '""'
-        lines.append(f"    {pattern}) {body.format(words=words + ids)} ;;")
-    return "\n".join(lines)
-
-
-def _bash(places: Sequence[_Place]) -> str:
-    branches = _branches(places, 'words="{words}"')
-    return f"""# Completes nlcore in bash: eval "$(nlcore completion bash)"
-_nlcore() {{
-  local words="" before="${{COMP_WORDS[*]:1:COMP_CWORD-1}}"
-  [ -n "$before" ] && before="$before "
-  case "$before" in
-{branches}
-  esac
-  COMPREPLY=($(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}" || :))
-}}
-complete -o default -F _nlcore nlcore"""
-
-
-def _zsh(places: Sequence[_Place]) -> str:
-    branches = _branches(places, "found=({words})")
-    return f"""#compdef nlcore
-# Completes nlcore in zsh: eval "$(nlcore completion zsh)"
-_nlcore() {{
-  local -a found
-  local before="${{(j: :)words[2,CURRENT-1]}}"
-  [ -n "$before" ] && before="$before "
-  case "$before" in
-{branches}
-  esac
-  compadd -- $found || _files
-}}
-compdef _nlcore nlcore"""
-
-
-def _fish(places: Sequence[_Place]) -> str:
-    lines = ["# Completes nlcore in fish: nlcore completion fish | source", "complete -c nlcore -f"]
-    for place in places:
-        seen = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in place.words)
-        when = f"-n '{seen or '__fish_use_subcommand'}'"
-        for name, text in place.options:
-            described = f" -d {_quoted(text)}" if text else ""
-            what = f"-l {name[2:]}" if name.startswith("--") else f"-a {_quoted(name)}"
-            lines.append(f"complete -c nlcore {when} {what}{described}")
-        if place.ids:
-            lines.append(f"complete -c nlcore {when} -a '({_IDS})'")
-    return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    Args:
+        shell: One of `SHELLS`.
+        found: Words with a line about each; `None` for the names of files.
+    """
+    if found is None:
+        return _FILES
+    if shell == "bash":
+        return "\n".join(word for word, _ in found)
+    if shell == "zsh":
+        return "\n".join(word.replace(":", "\\:") + f":{text}" for word, text in found)
+    return "\n".join(f"{word}\t{text}" for word, text in found)

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -340,58 +341,103 @@ class TestDoctor:
 
 
 class TestCompletion:
-    def completed(self, script, *words, ids="x/blur-v1 x/median-v1"):
-        """Let bash complete the last word of a command line."""
-        line = " ".join(shlex.quote(word) for word in ("nlcore", *words))
-        test = (
-            f"nlcore() {{ echo {ids}; }}\n{script}\nCOMP_WORDS=({line}); COMP_CWORD={len(words)}; _nlcore\n"
-            'printf "%s\\n" "${COMPREPLY[@]}"'
-        )
-        done = subprocess.run(["bash", "-eu", "-c", test], capture_output=True, text=True, check=True)
-        assert done.stderr == ""
-        return done.stdout.split()
-
-    @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-    def test_bash_completes(self, run, losses):
+    @pytest.fixture
+    def completed(self, run, losses):
         losses.add(
             "tools",
-            "from nlcore.plugin import hookimpl\n@hookimpl\ndef nlcore_commands(subparsers):\n"
-            "    inner = subparsers.add_parser('tool', help='it\\'s a tool').add_subparsers()\n"
-            "    inner.add_parser('speed', help='how fast').add_argument('--steps', help='how many')",
+            "from pathlib import Path\nfrom nlcore.plugin import hookimpl\n@hookimpl\n"
+            "def nlcore_commands(subparsers):\n"
+            "    tool = subparsers.add_parser('tool', help='it\\'s a tool')\n"
+            "    inner = tool.add_subparsers()\n"
+            "    speed = inner.add_parser('speed', help='how fast')\n"
+            "    speed.add_argument('--steps', help='how many')\n"
+            "    speed.add_argument('--mode', choices=('slow', 'fast'))\n"
+            "    speed.add_argument('--out', type=Path)",
         )
-        script = run("completion", "bash")[1]
-        assert self.completed(script, "che") == ["check"]
-        assert set(self.completed(script, "")) == {*COMMANDS, "tool", "--help", "--version"}
-        assert self.completed(script, "check", "x/m") == ["x/median-v1"]
-        assert self.completed(script, "check", "--every") == ["--every-choice"]
-        assert self.completed(script, "check", "x/blur-v1", "--js") == ["--json"]
-        assert self.completed(script, "completion", "f") == ["fish"]
-        assert self.completed(script, "tool", "s") == ["speed"]
-        assert self.completed(script, "tool", "speed", "--s") == ["--steps"]
-        assert self.completed(script, "plugins", "x/") == []
 
-    @pytest.mark.parametrize("shell", ["zsh", "fish"])
-    def test_other_shells_read_the_script(self, run, losses, shell):
-        code, out, err = run("completion", shell)
-        assert (code, err) == (0, "")
-        for name in COMMANDS:
-            assert name in out
-        if shutil.which(shell):
-            subprocess.run([shell, "-n", "-c", out], check=True)
+        def words(*typed, shell="fish"):
+            code, out, err = run("completion", shell, "--words", *typed)
+            assert (code, err) == (0, "")
+            return [line.partition("\t")[0] for line in out.splitlines()]
 
-    def test_fish_quotes_what_it_describes(self, run, shelf):
-        shelf.add(
-            "tools",
-            "from nlcore.plugin import hookimpl\n@hookimpl\ndef nlcore_commands(subparsers):\n"
-            "    subparsers.add_parser('tool', help='it\\'s a tool')",
-        )
-        assert "-a 'tool' -d 'it\\'s a tool'" in run("completion", "fish")[1]
+        return words
 
-    def test_a_broken_plugin_costs_its_own_commands_alone(self, run, losses):
+    @pytest.mark.parametrize(
+        ("typed", "found"),
+        [
+            (["che"], ["check"]),
+            (["too"], ["tool"]),
+            (["--v"], ["--version"]),
+            (["nothing", ""], []),
+            (["check", "mixed/s"], ["mixed/scaled-v1"]),
+            (["check", "mix"], ["mixed", "mixed/reduced-v1", "mixed/scaled-v1"]),
+            (["list", "mi"], ["mixed"]),
+            (["show", "fine/scaled", "fi"], []),
+            (["check", "--every"], ["--every-choice"]),
+            (["check", "fine/scaled-v1", "--js"], ["--json"]),
+            (["check", "fine/scaled-v1", "--json", "--js"], []),
+            (["completion", "f"], ["fish"]),
+            (["plugins", "fine/"], []),
+            (["show", "fine/scaled", "--plot", "pic"], [":files"]),
+            (["new", "mine", "--dir", ""], [":files"]),
+            (["diagnose", "fine/scaled", "--batch", ""], []),
+            (["diagnose", "fine/scaled", "--batch=3", "--se"], ["--seed"]),
+            (["diagnose", "fine/scaled", "--option", "sc"], ["scale="]),
+            (["diagnose", "fine/scaled", "-o", "scale=2", "n"], ["norm="]),
+            (["diagnose", "--option", "s"], []),
+            (["diagnose", "fine/lost", "--option", "w"], []),
+            (["tool", "s"], ["speed"]),
+            (["tool", "speed", "--s"], ["--steps"]),
+            (["tool", "speed", "--mode", ""], ["slow", "fast"]),
+            (["tool", "speed", "--out", ""], [":files"]),
+        ],
+    )
+    def test_what_a_word_can_become(self, completed, typed, found):
+        assert completed(*typed) == found
+
+    def test_at_the_start_all_commands(self, completed):
+        assert set(completed("")) == {*COMMANDS, "tool", "--help", "--version"}
+
+    def test_each_comes_with_a_line_about_it(self, completed, run):
+        assert run("completion", "fish", "--words", "too")[1] == "tool\tit's a tool\n"
+        assert run("completion", "zsh", "--words", "tool", "sp")[1] == "speed:how fast\n"
+
+    def test_bash_takes_words_apart_at_the_equals_sign(self, completed):
+        assert completed("diagnose", "fine/scaled", "--batch", "=", "3", "--se", shell="bash") == ["--seed"]
+
+    def test_a_broken_plugin_costs_its_own_commands_alone(self, completed, losses):
         losses.add("bad", "raise RuntimeError('boom')")
-        code, out, err = run("completion", "bash")
-        assert (code, err) == (0, "")
-        assert '"check "*' in out
+        assert completed("too") == ["tool"]
+
+    @pytest.mark.parametrize("typed", ["che", "check core/sq", "show core/squared_error --plot READ"])
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_the_script_completes_in_its_shell(self, shell, typed):
+        if shutil.which(shell) is None:
+            pytest.skip(f"{shell} is not installed")
+        words = shlex.join(["nlcore", *typed.split()])
+        ask = {
+            "bash": f"COMP_WORDS=({words}); COMP_CWORD={len(typed.split())}; _nlcore; printf '%s\\n' ${{COMPREPLY[@]}}"
+            '; [ -n "${COMPREPLY[*]}" ] || compgen -f READ',
+            "zsh": f"words=({words}); CURRENT={len(typed.split()) + 1}; _nlcore",
+            "fish": f"complete -C '{words}'",
+        }
+        load = {
+            "bash": 'eval "$(nlcore completion bash)"',
+            "zsh": "compdef() { : }; _describe() { print -l ${(P)2} }; _files() { print -l READ* }\n"
+            'eval "$(nlcore completion zsh)"',
+            "fish": "nlcore completion fish | source",
+        }
+        flags = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}
+        done = subprocess.run(
+            [shell, *flags[shell], "-c", f"{load[shell]}\n{ask[shell]}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        )
+        expected = {"che": "check", "check core/sq": "core/squared_error-v1"}.get(typed, "README.md")
+        assert done.stdout.split()[0].partition(":")[0] == expected, done
 
 
 class TestAllCommands:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from nlcore.cli.shells import SHELLS, script
+from nlcore.cli.shells import SHELLS, answer, script
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
 
@@ -18,9 +18,33 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument("shell", choices=SHELLS, help="the shell that reads the script")
+    parser.add_argument(
+        "--words",
+        nargs=argparse.REMAINDER,
+        help="print what the last of these words can become, as the script asks at every press of the key",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the script."""
-    print(script(arguments.shell))
+    """Print the script, or what a word can become."""
+    if arguments.words is None:
+        print(script(arguments.shell))
+        return 0
+    from nlcore.cli.candidates import candidates
+
+    words = _joined(arguments.words) if arguments.shell == "bash" else arguments.words
+    if text := answer(arguments.shell, candidates(words)):
+        print(text)
     return 0
+
+
+def _joined(words: list[str]) -> list[str]:
+    """Return the words as they were typed: bash takes them apart at every `=`."""
+    joined: list[str] = []
+    for place, word in enumerate(words):
+        apart = joined and (word == "=" or words[place - 1] == "=")
+        if apart:
+            joined[-1] += word
+        else:
+            joined.append(word)
+    return joined

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from nlcore.cli.given import add_option_argument, parsed_options
 from nlcore.cli.output import print_json
@@ -23,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the example (0)")
     add_option_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--plot", metavar="FILE.png", help="draw spectrum, amplification and gradients into a file")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw spectrum, amplification and gradients into a file"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
