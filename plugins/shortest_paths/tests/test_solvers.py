@@ -87,12 +87,69 @@ def test_costs_are_those_of_networkx_and_back_ends_agree(
     assert all(is_path(mask, source, goal, neighbours) for mask in path[:20])
 
 
+def plain(costs: torch.Tensor, source: tuple[int, int], goal: tuple[int, int], neighbours: int) -> torch.Tensor:
+    """The documented answer, cell by cell: distances summed in the dtype of the costs, walked back in reading order."""
+    height, width = costs.shape
+    start, place = ((row % height, column % width) for row, column in (source, goal))
+    c = costs.numpy()
+    d = {start: c[start]}
+    changed = True
+    while changed:
+        changed = False
+        for v in itertools.product(range(height), range(width)):
+            for u in around(v, height, width, neighbours):
+                if u in d and (v not in d or d[u] + c[v] < d[v]):
+                    d[v] = d[u] + c[v]
+                    changed = True
+    mask = torch.zeros_like(costs)
+    mask[place] = 1
+    while place != start:
+        place = min(around(place, height, width, neighbours), key=d.__getitem__)  # the first of several
+        mask[place] = 1
+    return mask
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("neighbours", [4, 8])
-@pytest.mark.parametrize("side", [12, 60])
-def test_back_ends_break_ties_alike(side: int, neighbours: int, dtype: torch.dtype, generator: torch.Generator) -> None:
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    ("height", "width", "source", "goal"),
+    [
+        (1, 1, (0, 0), (0, 0)),
+        (1, 9, (0, 0), (0, 8)),
+        (7, 1, (5, 0), (1, 0)),
+        (2, 2, (1, 0), (0, 1)),
+        (5, 8, (2, 3), (2, 3)),
+        (8, 5, (3, 4), (7, 0)),
+        (6, 11, (-1, -1), (0, 0)),
+        (13, 12, (0, 0), (-1, -1)),
+    ],
+)
+def test_every_back_end_is_the_plain_one(height, width, source, goal, tied, neighbours, dtype, generator) -> None:
+    shape = (19, height, width)  # for numba a whole block of maps and a part of one; a single map goes by a heap
     kinds = torch.tensor([0.8, 1.2, 5.3, 7.7, 9.2], dtype=dtype)
-    costs = kinds[torch.randint(5, (12, side, side), generator=generator)]
+    costs = (
+        kinds[torch.randint(5, shape, generator=generator)]
+        if tied
+        else torch.rand(shape, generator=generator, dtype=dtype) + 0.05
+    )
+    wanted = torch.stack([plain(one, source, goal, neighbours) for one in costs])
+    for name in BACKENDS:
+        if name != "scipy" or dtype == torch.float64:
+            options = {"source": source, "goal": goal, "neighbours": neighbours, "backend": name}
+            assert torch.equal(shortest_path(costs, **options), wanted), name
+            assert torch.equal(shortest_path(costs[:1], **options), wanted[:1]), name
+            assert shortest_path(costs[:0], **options).shape == (0, height, width)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("neighbours", [4, 8])
+@pytest.mark.parametrize(("side", "count"), [(12, 40), (60, 12), (260, 4)])
+def test_back_ends_break_ties_alike(
+    side: int, count: int, neighbours: int, dtype: torch.dtype, generator: torch.Generator
+) -> None:
+    kinds = torch.tensor([0.8, 1.2, 5.3, 7.7, 9.2], dtype=dtype)
+    costs = kinds[torch.randint(5, (count, side, side), generator=generator)]
     costs[0] = 1
     found = [
         shortest_path(costs, neighbours=neighbours, backend=name)
@@ -188,6 +245,15 @@ def test_costs_beyond_the_precision_are_refused() -> None:
         with pytest.raises(NumericalError, match=r"map 0 differ by more than torch\.float32"):
             shortest_path(costs[None], source=(0, 29), goal=(0, 0), backend=name)
     assert shortest_path(costs.double(), source=(0, 29), goal=(0, 0)).sum() == 30
+
+
+def test_costs_whose_sum_overflows_are_refused() -> None:
+    costs = torch.ones(500, 12, 12)
+    costs[460] = 3e38
+    for name in ANY_DTYPE:
+        with pytest.raises(NumericalError, match=r"map 460 .*overflows"):
+            shortest_path(costs, backend=name)
+    assert shortest_path(costs.double(), backend="torch")[460].sum() == 12
 
 
 def test_importing_imports_no_torch() -> None:

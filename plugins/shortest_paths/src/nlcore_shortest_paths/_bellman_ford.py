@@ -1,8 +1,12 @@
 """The exact solver in torch alone: Bellman–Ford on many maps at once, batch last, on any device.
 
 The least distance of a cell's neighbourhood is the least of three rows of the least of three columns, so a sweep over
-all maps of a chunk is four minima and one sum on contiguous memory. The source is held fixed and sends its distance out
-anew in every sweep; after k sweeps a cell knows the best way of at most k steps.
+all maps of a chunk is four minima and one sum on contiguous memory. A cell's own distance may stand among those of its
+neighbours, as it is never the least, but at the source: with cost 0 there it stays what it is. After k sweeps a cell
+knows the best way of at most k steps, so the first sweeps need no more than the cells around the source.
+
+The way back follows pointers: which neighbour is the nearest is found once for all cells, and a step is then one
+look-up for all maps.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from torch import Tensor
 from nlcore.errors import NumericalError
 from nlcore_shortest_paths._grid import Grid
 
-__all__ = ["solve", "trace"]
+__all__ = ["lost", "solve", "trace"]
 
 _CHUNK = 1 << 16
 """Cells in a chunk: its arrays stay in the cache of one core."""
@@ -28,11 +32,16 @@ def solve(costs: Tensor, grid: Grid) -> Tensor:
 
     Returns:
         [N, H, W], dtype and device of `costs`.
+
+    Raises:
+        NumericalError: The costs of a map differ by more than the precision resolves.
     """
     size = max(1, _CHUNK // (grid.height * grid.width))
-    if costs.shape[0] <= size:
-        return trace(distances(costs, grid), grid)
-    return torch.cat([trace(distances(piece, grid), grid) for piece in torch.split(costs, size)])
+    masks = torch.empty_like(costs, memory_format=torch.contiguous_format)
+    for start in range(0, len(costs), size):
+        piece = slice(start, start + size)
+        masks[piece] = trace(distances(costs[piece], grid), grid, first=start)
+    return masks
 
 
 def distances(costs: Tensor, grid: Grid) -> Tensor:
@@ -41,23 +50,25 @@ def distances(costs: Tensor, grid: Grid) -> Tensor:
     Returns:
         [H + 2, W + 2, N].
     """
-    c = costs.permute(1, 2, 0).contiguous()
-    height, width, batch = c.shape
-    d = c.new_full((height + 2, width + 2, batch), torch.inf)
-    inner = d[1:-1, 1:-1]
+    height, width = grid.height, grid.width
+    c = costs.permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
+    d = c.new_full((height + 2, width + 2, c.shape[2]), torch.inf)
     row, column = grid.source
-    inner[row, column] = c[row, column]
-    sweep = _Sweep(d, c, grid)
+    d[row + 1, column + 1] = c[row, column]
+    c[row, column] = 0
     reach = max(row, height - 1 - row, column, width - 1 - column)
-    for _ in range(reach):
+    near = reach // 2
+    around = slice(max(0, row - near), row + near + 1), slice(max(0, column - near), column + near + 1)
+    inner = _Sweep(d[around[0].start : around[0].stop + 2, around[1].start : around[1].stop + 2], c[around], grid)
+    for _ in range(near):
+        inner()
+    sweep = _Sweep(d, c, grid)
+    for _ in range(reach - near):
         sweep()
-    before = torch.empty_like(inner)
     for _ in range(height * width):  # a shortest path visits no cell twice, so this is never used up
-        before.copy_(inner)
         sweep()
-        if torch.equal(before, inner):
+        if sweep.idle():
             break
-        sweep()
         sweep()
     return d
 
@@ -66,56 +77,94 @@ class _Sweep:
     """One sweep over a chunk, in place and without an allocation."""
 
     def __init__(self, d: Tensor, c: Tensor, grid: Grid) -> None:
-        self.d, self.c, self.inner = d, c, d[1:-1, 1:-1]
         self.diagonal = grid.neighbours == 8
-        self.start = self.inner[grid.source]
-        self.held = c[grid.source]
-        self.low = torch.empty_like(c)
-        self.rows = c.new_empty(d.shape[0], *c.shape[1:]) if self.diagonal else self.low
+        self.left, self.middle, self.right = d[:, :-2], d[:, 1:-1], d[:, 2:]
+        self.inner, self.c = d[1:-1, 1:-1], c
+        self.rows = torch.empty_like(self.middle) if self.diagonal else self.middle
+        self.up, self.here, self.down = self.rows[:-2], self.rows[1:-1], self.rows[2:]
+        self.low, self.before = torch.empty_like(c), torch.full_like(c, torch.inf)
 
     def __call__(self) -> None:
-        d, low, rows = self.d, self.low, self.rows
+        self.low, self.before = self.before, self.low
+        low = self.low
         if self.diagonal:
-            torch.minimum(d[:, :-2], d[:, 2:], out=rows)
-            torch.minimum(rows, d[:, 1:-1], out=rows)
-            torch.minimum(rows[:-2], rows[2:], out=low)
-            torch.minimum(low, rows[1:-1], out=low)
-        else:
-            torch.minimum(d[:-2, 1:-1], d[2:, 1:-1], out=low)
-            torch.minimum(low, d[1:-1, :-2], out=low)
-            torch.minimum(low, d[1:-1, 2:], out=low)
+            torch.minimum(self.left, self.right, out=self.rows)
+            torch.minimum(self.rows, self.middle, out=self.rows)
+        torch.minimum(self.up, self.down, out=low)
+        torch.minimum(low, self.here, out=low)
+        if not self.diagonal:
+            torch.minimum(low, self.left[1:-1], out=low)
+            torch.minimum(low, self.right[1:-1], out=low)
         torch.add(low, self.c, out=self.inner)
-        self.start.copy_(self.held)
+
+    def idle(self) -> bool:
+        """Return whether the latest sweep changed nothing."""
+        return torch.equal(self.low, self.before)
 
 
-def trace(d: Tensor, grid: Grid) -> Tensor:
+def trace(d: Tensor, grid: Grid, *, first: int = 0) -> Tensor:
     """Return the masks of the paths that lead back from the goal, always to the nearest neighbour of least distance.
 
     Args:
         d: [H + 2, W + 2, N], as `distances` returns it.
         grid: The graph.
+        first: Number of the first map, for the message.
+
+    Returns:
+        [N, H, W].
 
     Raises:
         NumericalError: A way back does not arrive: the costs differ by more than the precision resolves.
     """
-    wide, batch = grid.width + 2, d.shape[2]
-    flat = d.reshape(-1, batch)
-    steps = torch.tensor([i * wide + j for i, j in grid.directions], device=d.device)
-    source, goal = ((row + 1) * wide + column + 1 for row, column in (grid.source, grid.goal))
-    place = torch.full((batch,), goal, device=d.device)
+    height, width, batch = grid.height, grid.width, d.shape[2]
+    far = d[grid.goal[0] + 1, grid.goal[1] + 1].isinf()
+    if bool(far.any()):
+        raise lost(first + int(far.nonzero()[0]), d.dtype)
+    before = _pointers(d, grid)
+    end, place = (
+        torch.arange(batch, device=d.device).add_((row * width + column) * batch)
+        for row, column in (grid.source, grid.goal)
+    )
     visited = [place]
-    least = max(abs(a - b) for a, b in zip(grid.source, grid.goal, strict=True))
-    for count in range(1, grid.height * grid.width + 1):
-        if count > least and bool((place == source).all()):
-            break
-        around = flat.gather(0, place + steps[:, None])
-        place = torch.where(place == source, place, place + steps[around.argmin(0)])
-        visited.append(place)
-    lost = (place != source).nonzero()[:, 0].tolist()
-    if lost:
-        raise NumericalError(
-            f"shortest_path: the costs of map {lost[0]} differ by more than {d.dtype} resolves, so that a step no "
-            "longer changes the sum. Use costs.double(), or limit their range."
-        )
-    mask = torch.zeros_like(flat).scatter_(0, torch.stack(visited), 1.0)
-    return mask.reshape(d.shape)[1:-1, 1:-1].permute(2, 0, 1).contiguous()
+    steps = max(1, *(abs(a - b) for a, b in zip(grid.source, grid.goal, strict=True)))
+    arrived = torch.equal(place, end)
+    while not arrived and len(visited) <= height * width:
+        for _ in range(steps):
+            place = before.index_select(0, place)
+            visited.append(place)
+        arrived = torch.equal(place, end)
+        steps = 2
+    if not arrived:
+        raise lost(first + int((place != end).nonzero()[0]), d.dtype)
+    mask = d.new_zeros(height * width * batch).index_fill_(0, torch.cat(visited), 1)
+    return mask.view(height, width, batch).permute(2, 0, 1)
+
+
+def lost(number: int, dtype: torch.dtype) -> NumericalError:
+    """Return the error of a map whose way back does not arrive."""
+    return NumericalError(
+        f"shortest_path: the costs of map {number} differ by more than {dtype} resolves, so that a step no "
+        "longer changes the sum, or their sum overflows. Use costs.double(), or limit their range."
+    )
+
+
+def _pointers(d: Tensor, grid: Grid) -> Tensor:
+    """Return for every cell, [H · W · N], where in it the first nearest neighbour is; for the source itself.
+
+    What stands for a neighbour rises in the order of the tie-break, so the first of those that are as near as the
+    nearest is a minimum, and no comparison is needed, which torch is slow at.
+    """
+    height, width, batch = grid.height, grid.width, d.shape[2]
+    views = [d[1 + i : 1 + i + height, 1 + j : 1 + j + width] for i, j in grid.directions]
+    nearest = torch.minimum(views[0], views[1])
+    for view in views[2:]:
+        torch.minimum(nearest, view, out=nearest)
+    beyond = width + 2  # makes the signs of all steps alike
+    step, gap = torch.zeros_like(nearest), torch.empty_like(nearest)
+    for (i, j), view in zip(grid.directions, views, strict=True):
+        torch.sub(view, nearest, out=gap)
+        torch.threshold_(gap, 0, i * width + j - beyond)
+        torch.minimum(step, gap, out=step)
+    step[grid.source] = -beyond
+    there = step.add_(beyond).to(torch.int64).mul_(batch).flatten()
+    return there.add_(torch.arange(len(there), device=d.device))

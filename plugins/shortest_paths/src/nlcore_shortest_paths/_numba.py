@@ -1,4 +1,8 @@
-"""The exact solver compiled by numba, for maps on the CPU: sweeps over small maps, Dijkstra's heap for large ones."""
+"""The exact solver compiled by numba, for maps on the CPU.
+
+Maps are swept over, many at once: the sums and minima of `LANES` maps are one instruction each. Few or very large ones
+are solved one by one with Dijkstra's heap.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nlcore.errors import NumericalError
+from nlcore_shortest_paths._bellman_ford import lost
 from nlcore_shortest_paths._grid import Grid
+from nlcore_shortest_paths._lanes import LANES, relax
 
 __all__ = ["solve"]
 
-_LARGE = 48 * 48
-"""Cells from which on a heap costs less than sweeps."""
+_FEW, _LARGE = LANES // 4, 256 * 256
+"""Below so many maps, or from so many cells on, a heap costs less than sweeps."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Array = NDArray[Any]
@@ -26,10 +31,6 @@ _Array = NDArray[Any]
 def _compiled(function: _F) -> _F:
     # Not parallel: threads of its own would fight with those of torch and of data loaders.
     return cast(_F, numba.njit(cache=True, nogil=True)(function))
-
-
-def _inlined(function: _F) -> _F:
-    return cast(_F, numba.njit(inline="always")(function))
 
 
 def solve(costs: Tensor, grid: Grid) -> Tensor:
@@ -42,87 +43,106 @@ def solve(costs: Tensor, grid: Grid) -> Tensor:
     Raises:
         NumericalError: The costs of a map differ by more than the precision resolves.
     """
-    values = costs.detach().contiguous().numpy()
-    masks = np.zeros_like(values)
-    steps = np.array(grid.directions, dtype=np.int64)
+    masks = torch.zeros_like(costs, memory_format=torch.contiguous_format)
     wide = grid.width + 2
+    offsets = np.array([i * wide + j for i, j in grid.directions], dtype=np.int64)
     ends = [(row + 1) * wide + column + 1 for row, column in (grid.source, grid.goal)]
-    lost = _solve_all(values, masks, steps, ends[0], ends[1], grid.height * grid.width >= _LARGE)
-    if lost >= 0:
-        raise NumericalError(
-            f"shortest_path: the costs of map {lost} differ by more than {costs.dtype} resolves, so that a step no "
-            "longer changes the sum. Use costs.double(), or limit their range."
-        )
-    return torch.from_numpy(masks)
+    way = _by_heap if len(costs) < _FEW or grid.height * grid.width >= _LARGE else _by_sweeps
+    number = way(costs.detach().contiguous().numpy(), masks.numpy(), offsets, ends[0], ends[1])
+    if number >= 0:
+        raise lost(number, costs.dtype)
+    return masks
 
 
 @_compiled
-def _solve_all(  # noqa: PLR0917 - compiled functions take positional arguments
-    costs: _Array, masks: _Array, steps: _Array, source: int, goal: int, large: bool
-) -> int:
+def _by_sweeps(costs: _Array, masks: _Array, offsets: _Array, source: int, goal: int) -> int:
+    """Solve as many maps at once as there are lanes; return the first whose way back does not arrive, or −1."""
+    count, height, width = costs.shape
+    c = np.zeros((height + 2) * (width + 2) * LANES, dtype=costs.dtype)
+    d = np.empty_like(c)
+    for first in range(0, count, LANES):
+        for lane in range(LANES):
+            _frame(costs[min(first + lane, count - 1)], c, LANES, lane)  # what is left over repeats the last map
+        d[:] = np.inf
+        for k in range(source * LANES, (source + 1) * LANES):
+            d[k] = c[k]
+        _sweeps(c, d, len(offsets) == 8, height, width)
+        for lane in range(min(LANES, count - first)):
+            if not _trace(d, masks[first + lane], offsets, source, goal, LANES, lane):
+                return first + lane
+    return -1
+
+
+@_compiled
+def _by_heap(costs: _Array, masks: _Array, offsets: _Array, source: int, goal: int) -> int:
     """Solve map by map; return the first whose way back does not arrive, or −1."""
     count, height, width = costs.shape
-    wide = width + 2
-    offsets = steps[:, 0] * wide + steps[:, 1]
-    c = np.zeros((height + 2) * wide, dtype=costs.dtype)
+    c = np.zeros((height + 2) * (width + 2), dtype=costs.dtype)
     d = np.empty_like(c)
-    heap = np.empty(len(offsets) * height * width + 1 if large else 1, dtype=np.int64)
+    heap = np.empty(len(offsets) * height * width + 1, dtype=np.int64)
     keys = np.empty(len(heap), dtype=costs.dtype)
     for n in range(count):
-        for i in range(height):
-            for j in range(width):
-                c[(i + 1) * wide + j + 1] = costs[n, i, j]
+        _frame(costs[n], c, 1, 0)
         d[:] = np.inf
         d[source] = c[source]
-        if large:
-            _dijkstra(c, d, offsets, source, goal, heap, keys)
-        else:
-            _sweeps(c, d, len(offsets) == 8, height, width)
-        place = goal
-        masks[n, place // wide - 1, place % wide - 1] = 1
-        left = height * width
-        while place != source and left > 0:
-            best = place + offsets[0]
-            for k in range(1, len(offsets)):
-                if d[place + offsets[k]] < d[best]:
-                    best = place + offsets[k]
-            place = best
-            masks[n, place // wide - 1, place % wide - 1] = 1
-            left -= 1
-        if place != source:
+        _dijkstra(c, d, offsets, source, goal, heap, keys)
+        if not _trace(d, masks[n], offsets, source, goal, 1, 0):
             return n
     return -1
 
 
 @_compiled
+def _frame(costs: _Array, c: _Array, lanes: int, lane: int) -> None:
+    """Write a map into its lane, within a frame of one cell."""
+    height, width = costs.shape
+    for i in range(height):
+        start = ((i + 1) * (width + 2) + 1) * lanes + lane
+        for j in range(width):
+            c[start + j * lanes] = costs[i, j]
+
+
+@_compiled
 def _sweeps(c: _Array, d: _Array, diagonal: bool, height: int, width: int) -> None:
-    """Relax all cells forwards and backwards until nothing changes."""
-    wide = width + 2
-    changed = True
-    while changed:
-        changed = False
-        for row in range(1, height + 1):
-            for v in range(row * wide + 1, row * wide + width + 1):
-                changed |= _relax(c, d, v, wide, diagonal)
-        if not changed:
-            break
-        changed = False
-        for row in range(height, 0, -1):
-            for v in range(row * wide + width, row * wide, -1):
-                changed |= _relax(c, d, v, wide, diagonal)
+    """Go through the rows downwards and upwards, and through each to and fro, until nothing changes."""
+    row = (width + 2) * LANES
+    closer, rounds = 1, 0
+    while closer != 0 or rounds < 2:
+        closer = 0
+        step = row if rounds % 2 == 0 else -row
+        start = row if rounds % 2 == 0 else height * row
+        for _ in range(height):
+            for v in range(start + LANES, start + row - LANES, LANES):
+                behind = v - step
+                if diagonal:
+                    closer |= relax(d, c, v, behind - LANES)
+                    closer |= relax(d, c, v, behind + LANES)
+                closer |= relax(d, c, v, behind)
+                closer |= relax(d, c, v, v - LANES)
+            for v in range(start + row - 3 * LANES, start, -LANES):
+                closer |= relax(d, c, v, v + LANES)
+            start += step
+        rounds += 1
 
 
-@_inlined
-def _relax(c: _Array, d: _Array, v: int, wide: int, diagonal: bool) -> bool:
-    """Let a cell know its neighbours' distances; return whether it came closer."""
-    up, down = v - wide, v + wide
-    low = min(d[v - 1], d[v + 1], d[up], d[down])
-    if diagonal:
-        low = min(low, d[up - 1], d[up + 1], d[down - 1], d[down + 1])
-    reached = low + c[v]
-    if reached < d[v]:
-        d[v] = reached
-        return True
+@_compiled
+def _trace(  # noqa: PLR0917 - compiled functions take positional arguments
+    d: _Array, mask: _Array, offsets: _Array, source: int, goal: int, lanes: int, lane: int
+) -> bool:
+    """Write the path that leads back from the goal, always to the nearest neighbour; return whether it arrives."""
+    height, width = mask.shape
+    if d[goal * lanes + lane] == np.inf:
+        return False
+    place = goal
+    for _ in range(height * width):
+        mask[place // (width + 2) - 1, place % (width + 2) - 1] = 1
+        if place == source:
+            return True
+        best = place + offsets[0]
+        for k in range(1, len(offsets)):
+            other = place + offsets[k]
+            if d[other * lanes + lane] < d[best * lanes + lane]:
+                best = other
+        place = best
     return False
 
 

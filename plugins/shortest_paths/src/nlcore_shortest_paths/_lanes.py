@@ -1,0 +1,51 @@
+"""One instruction for many maps: the step of a sweep on `LANES` maps side by side, as numba code may call it.
+
+The compiler does not find it by itself: it cannot tell that costs and distances lie apart, so it goes number by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+__all__ = ["LANES", "relax"]
+
+LANES = 16
+"""Maps side by side: one vector of float32 where vectors are widest; the compiler splits it where they are narrower."""
+
+_Array = NDArray[Any]
+
+
+def _relax(_: Any, d: Any, c: Any, v: Any, u: Any) -> tuple[Any, Callable[..., Any]]:
+    """Let the cell at `v` know the distances at `u`: d[v] ← min(d[v], d[u] + c[v]) in every lane.
+
+    Compiled as relax(d, c, v, u), with flat arrays and the places of first lanes, which must lie inside: they are not
+    checked. Returns an integer, 0 if no lane came closer.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number = signature.args[0].dtype
+        vector = ir.VectorType(context.get_value_type(number), LANES)
+        aligned = number.bitwidth // 8  # numpy promises no more
+
+        def lanes(array: int, place: int) -> Any:
+            data = context.make_array(signature.args[array])(context, builder, arguments[array]).data
+            return builder.bitcast(builder.gep(data, [arguments[place]]), vector.as_pointer())
+
+        here = lanes(0, 2)
+        known = builder.load(here, align=aligned)
+        cost = builder.load(lanes(1, 2), align=aligned)
+        reached = builder.fadd(builder.load(lanes(0, 3), align=aligned), cost)
+        closer = builder.fcmp_ordered("<", reached, known)
+        builder.store(builder.select(closer, reached, known), here, align=aligned)
+        return builder.zext(builder.bitcast(closer, ir.IntType(LANES)), ir.IntType(64))
+
+    return types.int64(d, c, v, u), code
+
+
+relax = cast(Callable[[_Array, _Array, int, int], int], intrinsic(_relax))
