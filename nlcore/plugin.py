@@ -1,8 +1,9 @@
-"""All that a plugin imports to register its algorithms; free of torch."""
+"""All that a plugin imports to register its algorithms and to export them lazily; free of torch."""
 
 from __future__ import annotations
 
+from nlcore.lazy import lazy_exports
 from nlcore.registry.hooks import Subparsers, hookimpl
 from nlcore.registry.spec import AlgorithmSpec
 
-__all__ = ["AlgorithmSpec", "Subparsers", "hookimpl"]
+__all__ = ["AlgorithmSpec", "Subparsers", "hookimpl", "lazy_exports"]

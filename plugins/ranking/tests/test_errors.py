@@ -100,7 +100,7 @@ def test_hessians_check_their_inputs_too(curved: Any) -> None:
 )
 def test_wrong_options(make: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises((ConfigError, TypeError), match=message):
-        make._config(**options)
+        make.config(**options)
     if "normalise" not in options:
         with pytest.raises(ConfigError, match=message):
             make(**options)

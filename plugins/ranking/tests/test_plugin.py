@@ -39,7 +39,7 @@ def test_the_registry_lists_them_and_makes_them() -> None:
 
 def test_the_kit_finds_no_fault(loss: ListLoss) -> None:
     options = loss._options()
-    check_algorithm(loss, config=loss._config, options=options)
+    check_algorithm(loss, config=loss.config, options=options)
 
 
 def test_registering_and_configuring_import_no_torch() -> None:

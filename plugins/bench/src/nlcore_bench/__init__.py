@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
     from nlcore_bench.arms import Arm, Curvature
@@ -29,29 +30,11 @@ __all__ = [
     "write_report",
 ]
 
-_HOME = {
-    "Arm": "arms",
-    "Batch": "tasks",
-    "Curvature": "arms",
-    "Ltr": "tasks",
-    "Metric": "tasks",
-    "Paths": "tasks",
-    "Ranking": "tasks",
-    "ResultsError": "records",
-    "Store": "records",
-    "Study": "study",
-    "Task": "tasks",
-    "Totals": "tasks",
-    "workers": "study",
-    "write_report": "report",
+_HOMES = {
+    "arms": ["Arm", "Curvature"],
+    "records": ["ResultsError", "Store"],
+    "report": ["write_report"],
+    "study": ["Study", "workers"],
+    "tasks": ["Batch", "Ltr", "Metric", "Paths", "Ranking", "Task", "Totals"],
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

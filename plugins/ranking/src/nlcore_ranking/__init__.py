@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
     from nlcore_ranking._base import ListLoss
@@ -51,31 +52,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ApproxNDCG": "approx",
-    "LambdaLoss": "pairwise",
-    "ListLoss": "_base",
-    "ListMLE": "listwise",
-    "ListNet": "listwise",
-    "NeuralNDCG": "sorted_gains",
-    "PiRank": "sorted_gains",
-    "RankNet": "pairwise",
-    "Spearman": "spearman",
-    "TopKClassification": "topk",
-    "ndcg": "metrics",
-    "pair_accuracy": "metrics",
-    **{name: "config" for name in __all__ if name.endswith("Config")},
+    "_base": ["ListLoss"],
+    "approx": ["ApproxNDCG"],
+    "config": [name for name in __all__ if name.endswith("Config")],
+    "listwise": ["ListMLE", "ListNet"],
+    "metrics": ["ndcg", "pair_accuracy"],
+    "pairwise": ["LambdaLoss", "RankNet"],
+    "sorted_gains": ["NeuralNDCG", "PiRank"],
+    "spearman": ["Spearman"],
+    "topk": ["TopKClassification"],
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module that holds a public name when the name is first used."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

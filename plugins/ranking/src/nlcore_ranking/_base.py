@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from nlcore.config import AlgorithmConfig
+from nlcore.config import Configured
 from nlcore.protocol import Traits
 from nlcore_ranking._checks import check_mask, check_relevance, check_scores, check_values, working
 from nlcore_ranking._lists import Lists
@@ -25,7 +25,7 @@ _EXAMPLE_ITEMS = 5
 _HIGHEST_GRADE = 4
 
 
-class ListLoss(ABC):
+class ListLoss(Configured, ABC):
     """Base of the losses from scores and relevance: one list a sample, one number a list.
 
     `prediction` holds the scores [batch, n], `target` the relevance [batch, n]: grades ≥ 0, real or whole numbers, the
@@ -37,14 +37,7 @@ class ListLoss(ABC):
     """
 
     id: ClassVar[str]
-    _config: ClassVar[type[AlgorithmConfig]]
     _traits: ClassVar[Traits]
-
-    def __post_init__(self) -> None:
-        """Check the options and store them as the configuration reads them."""
-        config = self._config(**self._options())
-        for name in self._config.model_fields:
-            object.__setattr__(self, name, getattr(config, name))
 
     @property
     def traits(self) -> Traits:
@@ -129,6 +122,3 @@ class ListLoss(ABC):
             classes = target if mask is None else target.masked_fill(mask.all(dim=1), 0)
             target = torch.nn.functional.one_hot(classes, scores.shape[1]).to(scores.dtype)
         return Lists.of(scores, target, mask)
-
-    def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._config.model_fields}

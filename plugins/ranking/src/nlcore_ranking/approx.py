@@ -51,7 +51,7 @@ class ApproxNDCG(ListLoss):
     gain: Gain = "exponential"
 
     id: ClassVar[str] = "ranking/approx_ndcg-v1"
-    _config: ClassVar = ApproxNDCGConfig
+    config = ApproxNDCGConfig
     _traits: ClassVar = SMOOTH
 
     def _loss(self, lists: Lists) -> Tensor:

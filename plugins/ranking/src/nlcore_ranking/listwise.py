@@ -47,7 +47,7 @@ class ListNet(ListLoss):
     temperature: float = 1.0
 
     id: ClassVar[str] = "ranking/listnet-v1"
-    _config: ClassVar = ListNetConfig
+    config = ListNetConfig
     _traits: ClassVar = CURVED
 
     def hessian(
@@ -113,7 +113,7 @@ class ListMLE(ListLoss):
     normalize: bool = True
 
     id: ClassVar[str] = "ranking/listmle-v1"
-    _config: ClassVar = ListMLEConfig
+    config = ListMLEConfig
     _traits: ClassVar = CURVED
 
     def hessian(

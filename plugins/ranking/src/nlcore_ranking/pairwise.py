@@ -96,7 +96,7 @@ class RankNet(_PairLoss):
     normalize: bool = True
 
     id: ClassVar[str] = "ranking/ranknet-v1"
-    _config: ClassVar = RankNetConfig
+    config = RankNetConfig
 
     def _weights(self, lists: Lists) -> Tensor:
         pairs = lists.preferred().to(lists.scores.dtype)
@@ -152,7 +152,7 @@ class LambdaLoss(_PairLoss):
     gain: Gain = "exponential"
 
     id: ClassVar[str] = "ranking/lambda_loss-v1"
-    _config: ClassVar = LambdaLossConfig
+    config = LambdaLossConfig
 
     def _weights(self, lists: Lists) -> Tensor:
         n = lists.scores.shape[1]

@@ -59,7 +59,7 @@ class NeuralNDCG(ListLoss):
     gain: Gain = "exponential"
 
     id: ClassVar[str] = "ranking/neural_ndcg-v1"
-    _config: ClassVar = NeuralNDCGConfig
+    config = NeuralNDCGConfig
     _traits: ClassVar = SMOOTH
 
     def _loss(self, lists: Lists) -> Tensor:
@@ -115,7 +115,7 @@ class PiRank(ListLoss):
     gain: Gain = "exponential"
 
     id: ClassVar[str] = "ranking/pirank-v1"
-    _config: ClassVar = PiRankConfig
+    config = PiRankConfig
     _traits: ClassVar = SMOOTH
 
     def _loss(self, lists: Lists) -> Tensor:

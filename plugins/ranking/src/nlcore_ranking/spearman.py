@@ -57,7 +57,7 @@ class Spearman(ListLoss):
     relaxation: SoftRank = "neuralsort"
 
     id: ClassVar[str] = "ranking/spearman-v1"
-    _config: ClassVar = SpearmanConfig
+    config = SpearmanConfig
     _traits: ClassVar = SMOOTH
 
     @property

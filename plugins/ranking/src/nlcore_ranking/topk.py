@@ -64,7 +64,7 @@ class TopKClassification(ListLoss):
     candidates: int | None = None
 
     id: ClassVar[str] = "ranking/topk_classification-v1"
-    _config: ClassVar = TopKClassificationConfig
+    config = TopKClassificationConfig
     _traits: ClassVar = SMOOTH
 
     def __call__(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
     from nlcore_shortest_paths.bellman_ford import BellmanFord
@@ -55,41 +56,25 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BellmanFord": "bellman_ford",
-    "BellmanFordConfig": "config",
-    "BlackBox": "comparison",
-    "BlackBoxConfig": "config",
-    "CentralDifference": "central_difference",
-    "CentralDifferenceConfig": "config",
-    "IMLE": "comparison",
-    "IMLEConfig": "config",
-    "MaxEntropy": "max_entropy",
-    "MaxEntropyConfig": "config",
-    "NegativeIdentity": "comparison",
-    "NegativeIdentityConfig": "config",
-    "PerturbedFenchelYoung": "fenchel_young",
-    "PerturbedFenchelYoungConfig": "config",
-    "SPOPlus": "comparison",
-    "SPOPlusConfig": "config",
-    "SmoothedAlgorithm": "smoothing",
-    "SmoothedAlgorithmConfig": "config",
-    "SmoothedLoss": "smoothing",
-    "SmoothedLossConfig": "config",
-    "available_backends": "solvers",
-    "graph_shortest_path": "graphs",
-    "path_cost": "solvers",
-    "shortest_path": "solvers",
+    "bellman_ford": ["BellmanFord"],
+    "central_difference": ["CentralDifference"],
+    "comparison": ["BlackBox", "IMLE", "NegativeIdentity", "SPOPlus"],
+    "config": [
+        "BellmanFordConfig",
+        "BlackBoxConfig",
+        "CentralDifferenceConfig",
+        "IMLEConfig",
+        "MaxEntropyConfig",
+        "NegativeIdentityConfig",
+        "PerturbedFenchelYoungConfig",
+        "SPOPlusConfig",
+        "SmoothedAlgorithmConfig",
+        "SmoothedLossConfig",
+    ],
+    "fenchel_young": ["PerturbedFenchelYoung"],
+    "graphs": ["graph_shortest_path"],
+    "max_entropy": ["MaxEntropy"],
+    "smoothing": ["SmoothedAlgorithm", "SmoothedLoss"],
+    "solvers": ["available_backends", "path_cost", "shortest_path"],
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module that holds a public name when the name is first used."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from nlcore.config import AlgorithmConfig
+from nlcore.config import Configured
 from nlcore.protocol import Traits
 from nlcore_shortest_paths._checks import check_costs, check_mask, check_positive, working
 from nlcore_shortest_paths._grid import Grid, grid
+from nlcore_shortest_paths.config import Control
+from nlcore_shortest_paths.perturbed import draw_noise, solutions
 from nlcore_shortest_paths.solvers import path_cost, solve_grid
 
-__all__ = ["EstimatedLoss", "PathLoss"]
+__all__ = ["EstimatedLoss", "PathLoss", "SampledLoss"]
 
 _EXAMPLE = (4, 5)
 
 
-class PathLoss(ABC):
+class PathLoss(Configured, ABC):
     """Base of the losses whose prediction is the costs of maps, [batch, H, W].
 
     A cell is a node with a cost; a path pays for each cell that it visits, both ends counted. Costs must be positive.
@@ -28,16 +30,9 @@ class PathLoss(ABC):
     """
 
     id: ClassVar[str]
-    _config: ClassVar[type[AlgorithmConfig]]
     source: tuple[int, int]
     goal: tuple[int, int]
     neighbours: Literal[4, 8]
-
-    def __post_init__(self) -> None:
-        """Check the options and store them as the configuration reads them."""
-        config = self._config(**self._options())
-        for name in self._config.model_fields:
-            object.__setattr__(self, name, getattr(config, name))
 
     @property
     @abstractmethod
@@ -109,25 +104,6 @@ class PathLoss(ABC):
         """Return the masks of the shortest paths of [N, H, W] costs that are known to be fit."""
         return solve_grid(costs.detach(), self._grid(costs))
 
-    def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._config.model_fields}
-
-    @classmethod
-    def _public(cls) -> type[Self]:
-        """Return the class that users construct, of which `cls` may be a private variant."""
-        return next(base for base in cls.__mro__ if "__dataclass_fields__" in vars(base))
-
-    def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self._options().items())
-        return f"{self._public().__name__}({options})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._public(), self._options())
-
-
-def _rebuild(cls: type[PathLoss], options: dict[str, Any]) -> PathLoss:
-    return cls(**options)
-
 
 class EstimatedLoss(PathLoss):
     """Base of the losses that bring a gradient of their own.
@@ -166,6 +142,21 @@ class EstimatedLoss(PathLoss):
     @abstractmethod
     def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Return losses [batch] and gradients [batch, H, W] from the same draw as `_value` makes."""
+
+
+class SampledLoss(EstimatedLoss):
+    """Base of the losses that read value, gradient and Hessian off the same solutions of perturbed costs."""
+
+    min_cost: float
+    num_samples: int
+    sigma: float
+    control: Control
+
+    def _samples(self, costs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return noise, perturbed costs and their shortest paths, each [S, batch, H, W]."""
+        noise = draw_noise(costs, self.num_samples, control=self.control, generator=generator)
+        perturbed = (self.sigma * noise).add_(costs).clamp_(min=self.min_cost)
+        return noise, perturbed, solutions(self._shortest, perturbed)
 
 
 class _Connected(torch.autograd.Function):

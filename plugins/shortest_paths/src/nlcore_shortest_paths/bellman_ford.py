@@ -8,7 +8,6 @@ from typing import ClassVar, Literal, Self, cast
 import torch
 from torch import Tensor
 
-from nlcore.config import AlgorithmConfig
 from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import PathLoss
 from nlcore_shortest_paths._checks import check_costs, check_positive, working
@@ -69,7 +68,7 @@ class BellmanFord(PathLoss):
     iterations: int | None = None
 
     id: ClassVar[str] = "shortest_paths/bellman_ford-v1"
-    _config: ClassVar[type[AlgorithmConfig]] = BellmanFordConfig
+    config = BellmanFordConfig
 
     def __new__(
         cls,

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from nlcore.config import AlgorithmConfig
 from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import EstimatedLoss
 from nlcore_shortest_paths.config import CentralDifferenceConfig
@@ -54,7 +53,7 @@ class CentralDifference(EstimatedLoss):
     step: float = 1.0
 
     id: ClassVar[str] = "shortest_paths/central_difference-v1"
-    _config: ClassVar[type[AlgorithmConfig]] = CentralDifferenceConfig
+    config = CentralDifferenceConfig
 
     @property
     def traits(self) -> Traits:

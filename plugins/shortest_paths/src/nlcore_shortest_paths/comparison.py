@@ -10,7 +10,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from nlcore.config import AlgorithmConfig
 from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import EstimatedLoss, hamming
 from nlcore_shortest_paths._checks import check_true_costs
@@ -73,7 +72,7 @@ class BlackBox(_Hamming):
     interpolation: float = 20.0
 
     id: ClassVar[str] = "shortest_paths/blackbox-v1"
-    _config: ClassVar[type[AlgorithmConfig]] = BlackBoxConfig
+    config = BlackBoxConfig
 
     def _slope(self, costs: Tensor, path: Tensor, target: Tensor) -> Tensor:
         moved = costs + self.interpolation * (1 - 2 * target)
@@ -105,7 +104,7 @@ class NegativeIdentity(_Hamming):
     neighbours: Literal[4, 8] = 8
 
     id: ClassVar[str] = "shortest_paths/negative_identity-v1"
-    _config: ClassVar[type[AlgorithmConfig]] = NegativeIdentityConfig
+    config = NegativeIdentityConfig
 
     def _slope(self, costs: Tensor, path: Tensor, target: Tensor) -> Tensor:
         return 2 * (target - path)
@@ -141,7 +140,7 @@ class IMLE(EstimatedLoss):
     length: int = 12
 
     id: ClassVar[str] = "shortest_paths/imle-v1"
-    _config: ClassVar[type[AlgorithmConfig]] = IMLEConfig
+    config = IMLEConfig
 
     @property
     def traits(self) -> Traits:
@@ -206,7 +205,7 @@ class SPOPlus(EstimatedLoss):
     min_cost: float = 1e-3
 
     id: ClassVar[str] = "shortest_paths/spo_plus-v1"
-    _config: ClassVar[type[AlgorithmConfig]] = SPOPlusConfig
+    config = SPOPlusConfig
 
     @property
     def traits(self) -> Traits:

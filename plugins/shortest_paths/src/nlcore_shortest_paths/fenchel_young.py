@@ -8,11 +8,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from nlcore.config import AlgorithmConfig
 from nlcore.protocol import Traits
-from nlcore_shortest_paths._base import EstimatedLoss
+from nlcore_shortest_paths._base import SampledLoss
 from nlcore_shortest_paths.config import Control, PerturbedFenchelYoungConfig
-from nlcore_shortest_paths.perturbed import draw_noise, fenchel_young, jacobian, solutions
+from nlcore_shortest_paths.perturbed import fenchel_young, jacobian
 
 __all__ = ["PerturbedFenchelYoung"]
 
@@ -20,7 +19,7 @@ _TRAITS = Traits(event_ndim=2, order=1, stochastic=True, transforms="autograd")
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
-class PerturbedFenchelYoung(EstimatedLoss):
+class PerturbedFenchelYoung(SampledLoss):
     """Perturbed Fenchel–Young loss of shortest paths, ℓ(c, t) = ⟨c, t⟩ − E[min_y ⟨c + σZ, y⟩], Z standard normal.
 
     It is convex in c and at least 0; its gradient is t − y_σ(c), the true path minus the mean of the perturbed shortest
@@ -57,7 +56,7 @@ class PerturbedFenchelYoung(EstimatedLoss):
     control: Control = "leave_one_out"
 
     id: ClassVar[str] = "shortest_paths/perturbed_fenchel_young-v1"
-    _config: ClassVar[type[AlgorithmConfig]] = PerturbedFenchelYoungConfig
+    config = PerturbedFenchelYoungConfig
 
     @property
     def traits(self) -> Traits:
@@ -79,9 +78,3 @@ class PerturbedFenchelYoung(EstimatedLoss):
     def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         _, perturbed, found = self._samples(costs, generator)
         return fenchel_young(perturbed, target, found), target - found.mean(0)
-
-    def _samples(self, costs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return noise, perturbed costs and their shortest paths, each [S, batch, H, W]."""
-        noise = draw_noise(costs, self.num_samples, control=self.control, generator=generator)
-        perturbed = (costs + self.sigma * noise).clamp_(min=self.min_cost)
-        return noise, perturbed, solutions(self._shortest, perturbed)

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from nlcore.config import AlgorithmConfig
 from nlcore.errors import NumericalError, shorten
 from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import EstimatedLoss
@@ -55,7 +54,7 @@ class MaxEntropy(EstimatedLoss):
     beta: float = 5.0
 
     id: ClassVar[str] = "shortest_paths/max_entropy-v1"
-    _config: ClassVar[type[AlgorithmConfig]] = MaxEntropyConfig
+    config = MaxEntropyConfig
 
     @property
     def traits(self) -> Traits:

@@ -8,34 +8,23 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from nlcore.config import AlgorithmConfig
 from nlcore.protocol import Traits
-from nlcore_shortest_paths._base import EstimatedLoss, hamming
+from nlcore_shortest_paths._base import SampledLoss, hamming
 from nlcore_shortest_paths.config import Control, SmoothedAlgorithmConfig, SmoothedLossConfig
-from nlcore_shortest_paths.perturbed import draw_noise, jacobian, score_gradient, score_hessian, solutions
+from nlcore_shortest_paths.perturbed import jacobian, score_gradient, score_hessian
 
 __all__ = ["SmoothedAlgorithm", "SmoothedLoss"]
 
 _TRAITS = Traits(event_ndim=2, order=0, stochastic=True, transforms="autograd")
 
 
-class _Smoothed(EstimatedLoss):
-    """The samples that both share."""
-
-    min_cost: float
-    num_samples: int
-    sigma: float
-    control: Control
+class _Smoothed(SampledLoss):
+    """What the engine may assume of both."""
 
     @property
     def traits(self) -> Traits:
         """Random and piecewise constant for given noise, with a gradient and a Hessian of its own."""
         return _TRAITS
-
-    def _samples(self, costs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Return noise and the shortest paths of the perturbed costs, each [S, batch, H, W]."""
-        noise = draw_noise(costs, self.num_samples, control=self.control, generator=generator)
-        return noise, solutions(self._shortest, (costs + self.sigma * noise).clamp_(min=self.min_cost))
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -66,21 +55,21 @@ class SmoothedLoss(_Smoothed):
     control: Control = "leave_one_out"
 
     id: ClassVar[str] = "shortest_paths/smoothed_loss-v1"
-    _config: ClassVar[type[AlgorithmConfig]] = SmoothedLossConfig
+    config = SmoothedLossConfig
 
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the estimate E[f (ZZᵀ − I)]/σ² of each map, [batch, H·W, H·W]; arguments as of the call."""
         costs, known = self._checked(prediction, target)
         with torch.no_grad():
-            noise, found = self._samples(costs.detach(), generator)
+            noise, _, found = self._samples(costs.detach(), generator)
             matrix = score_hessian(hamming(found, known), noise, self.sigma, control=self.control)
             return matrix.to(prediction.dtype)
 
     def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        return hamming(self._samples(costs, generator)[1], target).mean(0)
+        return hamming(self._samples(costs, generator)[2], target).mean(0)
 
     def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        noise, found = self._samples(costs, generator)
+        noise, _, found = self._samples(costs, generator)
         values = hamming(found, target)
         return values.mean(0), score_gradient(values, noise, self.sigma, control=self.control)
 
@@ -113,13 +102,13 @@ class SmoothedAlgorithm(_Smoothed):
     control: Control = "leave_one_out"
 
     id: ClassVar[str] = "shortest_paths/smoothed_algorithm-v1"
-    _config: ClassVar[type[AlgorithmConfig]] = SmoothedAlgorithmConfig
+    config = SmoothedAlgorithmConfig
 
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the estimate of the Hessian of each map, [batch, H·W, H·W]; arguments as of the call."""
         costs, known = self._checked(prediction, target)
         with torch.no_grad():
-            noise, found = self._samples(costs.detach(), generator)
+            noise, _, found = self._samples(costs.detach(), generator)
             slope = 2 * (found.mean(0) - known)
             along = (found * slope).sum(dim=(-2, -1))
             j = jacobian(found, noise, self.sigma, control=self.control)
@@ -127,10 +116,10 @@ class SmoothedAlgorithm(_Smoothed):
             return matrix.to(prediction.dtype)
 
     def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        return (self._samples(costs, generator)[1].mean(0) - target).square().sum(dim=(1, 2))
+        return (self._samples(costs, generator)[2].mean(0) - target).square().sum(dim=(1, 2))
 
     def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        noise, found = self._samples(costs, generator)
+        noise, _, found = self._samples(costs, generator)
         gap = found.mean(0) - target
         along = 2 * (found * gap).sum(dim=(-2, -1))
         return gap.square().sum(dim=(1, 2)), score_gradient(along, noise, self.sigma, control=self.control)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
     from nlcore_sorting._base import RankingLoss, ranks
@@ -41,33 +42,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FastSoftSort": "_permutahedron",
-    "FastSoftSortConfig": "config",
-    "LapSum": "_lapsum",
-    "LapSumConfig": "config",
-    "NeuralSort": "_softmax",
-    "NeuralSortConfig": "config",
-    "OptimalTransportSort": "_transport",
-    "OptimalTransportSortConfig": "config",
-    "PermutationLoss": "_matrix",
-    "RankingLoss": "_base",
-    "SoftSort": "_softmax",
-    "SoftSortConfig": "config",
-    "SortingNetwork": "_networks",
-    "SortingNetworkConfig": "config",
-    "ranks": "_base",
+    "_base": ["RankingLoss", "ranks"],
+    "_lapsum": ["LapSum"],
+    "_matrix": ["PermutationLoss"],
+    "_networks": ["SortingNetwork"],
+    "_permutahedron": ["FastSoftSort"],
+    "_softmax": ["NeuralSort", "SoftSort"],
+    "_transport": ["OptimalTransportSort"],
+    "config": [
+        "FastSoftSortConfig",
+        "LapSumConfig",
+        "NeuralSortConfig",
+        "OptimalTransportSortConfig",
+        "SoftSortConfig",
+        "SortingNetworkConfig",
+    ],
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module that holds a public name when the name is first used."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from nlcore.config import AlgorithmConfig
+from nlcore.config import Configured
 from nlcore.protocol import Traits
 from nlcore_sorting._checks import check_finite, check_mask, check_ranking, check_scores, working
 from nlcore_sorting._lists import Lists
@@ -45,7 +45,7 @@ def ranks(values: Tensor, *, dim: int = -1, descending: bool = False, mask: Tens
     return order.argsort(dim=dim)
 
 
-class RankingLoss(ABC):
+class RankingLoss(Configured, ABC):
     """Base of the losses that supervise a ranking through a differentiable sort.
 
     The target is the true place of every item, `ranks(values)`. The relaxed operators are public too: `sort` and `rank`
@@ -61,13 +61,6 @@ class RankingLoss(ABC):
     """
 
     id: ClassVar[str]
-    _config: ClassVar[type[AlgorithmConfig]]
-
-    def __post_init__(self) -> None:
-        """Check the options and store them as the configuration reads them."""
-        config = self._config(**self._options())
-        for name in self._config.model_fields:
-            object.__setattr__(self, name, getattr(config, name))
 
     @property
     def traits(self) -> Traits:
@@ -183,25 +176,6 @@ class RankingLoss(ABC):
         lists = self._operand(prediction, mask=mask)
         check_ranking(self.id, prediction, target, mask=mask)
         return lists, lists.target(target)
-
-    def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._config.model_fields}
-
-    @classmethod
-    def _public(cls) -> type[Self]:
-        """Return the class that users construct, of which `cls` may be a private variant."""
-        return next(base for base in cls.__mro__ if "__dataclass_fields__" in vars(base))
-
-    def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self._options().items())
-        return f"{self._public().__name__}({options})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._public(), self._options())
-
-
-def _rebuild(cls: type[RankingLoss], options: dict[str, Any]) -> RankingLoss:
-    return cls(**options)
 
 
 _TRAITS = Traits(takes_mask=True)

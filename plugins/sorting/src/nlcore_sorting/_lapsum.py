@@ -60,7 +60,7 @@ class LapSum(PermutationLoss):
     objective: Objective = "rows"
 
     id: ClassVar[str] = "sorting/lapsum-v1"
-    _config: ClassVar = LapSumConfig
+    config = LapSumConfig
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         sums = self._sums(scores, length)

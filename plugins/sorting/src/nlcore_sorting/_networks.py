@@ -64,7 +64,7 @@ class SortingNetwork(PermutationLoss):
     objective: Objective = "rows"
 
     id: ClassVar[str] = "sorting/diffsort-v1"
-    _config: ClassVar = SortingNetworkConfig
+    config = SortingNetworkConfig
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return self._run(scores, length).values.movedim(0, -1)

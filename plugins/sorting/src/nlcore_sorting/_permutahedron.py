@@ -61,7 +61,7 @@ class FastSoftSort(RankingLoss):
     regularization_strength: float = 1.0
 
     id: ClassVar[str] = "sorting/fast_soft_sort-v1"
-    _config: ClassVar = FastSoftSortConfig
+    config = FastSoftSortConfig
 
     @property
     def traits(self) -> Traits:

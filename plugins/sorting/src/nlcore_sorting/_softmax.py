@@ -194,7 +194,7 @@ class NeuralSort(_SoftmaxSort):
     objective: Objective = "rows"
 
     id: ClassVar[str] = "sorting/neuralsort-v1"
-    _config: ClassVar = NeuralSortConfig
+    config = NeuralSortConfig
 
     def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
         n = scores.shape[-1] if length is None else length
@@ -242,7 +242,7 @@ class SoftSort(_SoftmaxSort):
     objective: Objective = "rows"
 
     id: ClassVar[str] = "sorting/softsort-v1"
-    _config: ClassVar = SoftSortConfig
+    config = SoftSortConfig
 
     def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
         if length is None:

@@ -50,7 +50,7 @@ class OptimalTransportSort(PermutationLoss):
     objective: Objective = "rows"
 
     id: ClassVar[str] = "sorting/optimal_transport-v1"
-    _config: ClassVar = OptimalTransportSortConfig
+    config = OptimalTransportSortConfig
 
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         logits, real, place = self._logits(scores, length)

@@ -1,0 +1,36 @@
+"""Public names of a package that are imported when they are first used, so that listing algorithms imports no torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+__all__ = ["lazy_exports"]
+
+
+def lazy_exports(
+    package: str, homes: Mapping[str, Iterable[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return the `__getattr__` and the `__dir__` of a package (PEP 562).
+
+    Args:
+        package: Its `__name__`.
+        homes: The public names, by the module below the package that defines them.
+
+    Example:
+        In a package's `__init__.py`:
+
+            __getattr__, __dir__ = lazy_exports(__name__, {"config": ["BlurConfig"], "blur": ["Blur"]})
+    """
+    home = {name: module for module, names in homes.items() for name in names}
+
+    def load(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(sorted(home))}")
+        value = getattr(import_module(f"{package}.{home[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return load, lambda: sorted(home)
