@@ -53,7 +53,7 @@ def check_inputs(name: str, **tensors: tuple[object, str] | tuple[object, str, s
         reference = tensor if first is None else first[1]
         if not _is(tensor.dtype, wanted.dtype, reference.dtype):
             need = reference.dtype if wanted.dtype == "same" else wanted.dtype
-            cure = _said(advice) or f" Call {_CURES.get(wanted.dtype, f'.to({need})')} on it."
+            cure = _said(advice) or _conversion(tensor, wanted, first)
             raise DtypeError(f"{name}: {what} is {tensor.dtype}, but {need} is needed.{cure}")
         if not wanted.fits(tensor.shape, sizes):
             raise ShapeError(f"{name}: {what} {_misshapen(tensor, wanted, sizes, first)}{_said(advice)}")
@@ -147,6 +147,13 @@ def _misshapen(
     known = [str(size) for size in sizes.get("...", ())] if wanted.open else []  # type: ignore[union-attr]
     known += [str(sizes.get(size, size)) for size in wanted.sizes]
     return f"{text} = [{', '.join(known)}] is needed, as in {first[0]} {list(first[1].shape)}."
+
+
+def _conversion(tensor: Tensor, wanted: _Needed, first: tuple[str, Tensor] | None) -> str:
+    """Return how to get the dtype; where two are to be the same, either can be converted, and one loses digits."""
+    if wanted.dtype == "same" and first is not None:
+        return f" Call .to({first[1].dtype}) on it, or .to({tensor.dtype}) on {first[0]}."
+    return f" Call {_CURES.get(wanted.dtype, f'.to(torch.{wanted.dtype})')} on it."
 
 
 def _said(advice: list[str]) -> str:

@@ -142,7 +142,7 @@ class NewtonLoss(nn.Module):
             size = None if self.last_step is None else math.prod(self.last_step.direction.shape[1:])
             chosen, reason = self.curvature.choose(self._info, size)
             return f"{self._info.name}: {chosen!r}, because {reason}."
-        return f"{self._info.name}: {self.curvature!r}, as given."
+        return f"{self._info.name}: {self.curvature!r}, as given, with damping={self.curvature.damping!r}."
 
     @property
     def stats(self) -> dict[str, float | str]:

@@ -487,7 +487,7 @@ def test_the_reason_for_many_outputs_names_their_number():
 
 
 def test_a_given_curvature_is_explained_as_given():
-    assert "as given" in NewtonLoss(Wavy(), EmpiricalFisher()).explain()
+    assert "as given, with damping=Relative(" in NewtonLoss(Wavy(), EmpiricalFisher()).explain()
     assert "damping=0.5" in repr(NewtonLoss(Wavy(), EmpiricalFisher(damping=0.5)))
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from nlcore.config import Configured
+from nlcore.inputs import working
 from nlcore.protocol import Traits
-from nlcore_ranking._checks import check_mask, check_relevance, check_scores, check_values, working
+from nlcore_ranking._checks import check_mask, check_relevance, check_scores, check_values
 from nlcore_ranking._lists import Lists
 
 __all__ = ["CURVED", "SMOOTH", "ListLoss"]

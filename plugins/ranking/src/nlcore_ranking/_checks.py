@@ -5,97 +5,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nlcore.errors import ContractError, DeviceError, DtypeError, NonFiniteError, ShapeError, shorten
+from nlcore.errors import ContractError, NonFiniteError, shorten
+from nlcore.inputs import check_inputs, holds
 
-__all__ = ["check_classes", "check_mask", "check_relevance", "check_scores", "check_values", "working"]
+__all__ = ["check_classes", "check_mask", "check_relevance", "check_scores", "check_values"]
 
-
-def working(tensor: Tensor) -> Tensor:
-    """Return `tensor` in the precision of the computation: float64 as it is, everything else float32."""
-    return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
+_SCORES = "[batch, n] floating"
+_GRADES = "target[b, j] is the relevance of item j of list b."
 
 
 def check_scores(name: str, scores: Tensor) -> None:
-    """Raise unless `scores` is floating point and [batch, n] with n ≥ 1.
-
-    Raises:
-        ContractError: It is no tensor.
-        DtypeError: It is not floating point.
-        ShapeError: It is not [batch, n], or the lists have no items.
-    """
-    if not isinstance(scores, Tensor):
-        raise ContractError(
-            f"{name}: prediction is a {type(scores).__name__}; a tensor of scores [batch, n] is needed."
-        )
-    if not scores.is_floating_point():
-        raise DtypeError(f"{name}: prediction is {scores.dtype}, but floating point is needed. Call .float() on it.")
-    if scores.ndim != 2 or scores.shape[1] == 0:
-        raise ShapeError(
-            f"{name}: prediction has shape {list(scores.shape)}, but [batch, n] with n ≥ 1 is needed: one list a row, "
-            "a single list as prediction[None]."
-        )
+    """Raise unless `scores` is floating point and [batch, n] with n ≥ 1."""
+    check_inputs(name, prediction=(scores, _SCORES))
 
 
 def check_relevance(name: str, scores: Tensor, relevance: Tensor) -> None:
-    """Raise unless `relevance` holds one real number for every score.
-
-    Raises:
-        ContractError: It is no tensor.
-        DtypeError: It is bool or complex.
-        ShapeError: It has another shape than the scores.
-        DeviceError: It is elsewhere.
-    """
-    if not isinstance(relevance, Tensor):
-        raise ContractError(f"{name}: target is a {type(relevance).__name__}; a tensor of grades [batch, n] is needed.")
-    if relevance.dtype == torch.bool or relevance.is_complex():
-        raise DtypeError(f"{name}: target is {relevance.dtype}, but real grades are needed. Call .float() on them.")
-    if relevance.shape != scores.shape:
-        raise ShapeError(
-            f"{name}: target has shape {list(relevance.shape)}, prediction {list(scores.shape)}; both are [batch, n], "
-            "target[b, j] being the relevance of item j of list b."
-        )
-    _check_device(name, "target", relevance, scores)
+    """Raise unless `relevance` holds one real number for every score."""
+    check_inputs(name, prediction=(scores, _SCORES), target=(relevance, "[batch, n] real", _GRADES))
 
 
 def check_classes(name: str, scores: Tensor, classes: Tensor) -> None:
-    """Raise unless `classes` holds one class for every list of scores.
-
-    Raises:
-        ContractError: It is no tensor.
-        DtypeError: It is not int64.
-        ShapeError: It is not [batch].
-        DeviceError: It is elsewhere.
-    """
-    if not isinstance(classes, Tensor):
-        raise ContractError(f"{name}: target is a {type(classes).__name__}; a tensor of classes [batch] is needed.")
-    if classes.dtype != torch.int64:
-        raise DtypeError(f"{name}: target is {classes.dtype}, but int64 classes are needed. Call .long() on them.")
-    if classes.shape != scores.shape[:1]:
-        raise ShapeError(
-            f"{name}: target has shape {list(classes.shape)}, prediction {list(scores.shape)}; one class for every row "
-            f"is needed, [{scores.shape[0]}]."
-        )
-    _check_device(name, "target", classes, scores)
+    """Raise unless `classes` holds one class for every list of scores."""
+    check_inputs(name, prediction=(scores, _SCORES), target=(classes, "[batch] int64"))
 
 
 def check_mask(name: str, scores: Tensor, mask: Tensor) -> None:
-    """Raise unless `mask` is bool, of the shape of the scores and beside them.
-
-    Raises:
-        ContractError: It is no tensor.
-        DtypeError: It is not bool.
-        ShapeError: It has another shape than the scores.
-        DeviceError: It is elsewhere.
-    """
-    if not isinstance(mask, Tensor):
-        raise ContractError(f"{name}: mask is a {type(mask).__name__}; a bool tensor [batch, n] is needed.")
-    if mask.dtype != torch.bool:
-        raise DtypeError(f"{name}: mask is {mask.dtype}, but bool is needed, True at padded items. Call .bool() on it.")
-    if mask.shape != scores.shape:
-        raise ShapeError(
-            f"{name}: mask has shape {list(mask.shape)}, prediction {list(scores.shape)}; both are [batch, n]."
-        )
-    _check_device(name, "mask", mask, scores)
+    """Raise unless `mask` is bool, of the shape of the scores and beside them."""
+    check_inputs(name, prediction=(scores, _SCORES), mask=(mask, "[batch, n] bool", "It is True at padded items."))
 
 
 def check_values(name: str, scores: Tensor, target: Tensor, valid: Tensor, *, limit: float) -> None:
@@ -115,17 +51,12 @@ def check_values(name: str, scores: Tensor, target: Tensor, valid: Tensor, *, li
         ContractError: A grade is negative, a class out of range or padded.
         NonFiniteError: A score or a grade is NaN or infinite, or a score so large that the loss would overflow.
     """
-    if torch.compiler.is_compiling():
-        return
     scores, target = scores.detach(), target.detach()
     faults = {
         "scores": ((scores.abs() <= limit) | ~valid).all(dim=1),
         "target": _classes_fine(target, valid) if target.ndim == 1 else _relevance_fine(target, valid),
     }
-    try:
-        if bool(torch.stack(list(faults.values())).all()):
-            return
-    except RuntimeError:  # the values of a tensor that a transform has batched cannot be read
+    if holds(torch.stack(list(faults.values()))):
         return
     rows = {what: (~fine).nonzero()[:, 0].tolist() for what, fine in faults.items()}
     if rows["scores"]:
@@ -141,13 +72,6 @@ def _classes_fine(classes: Tensor, valid: Tensor) -> Tensor:
     n = valid.shape[1]
     inside = (classes >= 0) & (classes < n)
     return (inside & valid.gather(1, classes.clamp(0, n - 1)[:, None])[:, 0]) | ~valid.any(dim=1)
-
-
-def _check_device(name: str, what: str, tensor: Tensor, scores: Tensor) -> None:
-    if tensor.device != scores.device:
-        raise DeviceError(
-            f"{name}: {what} is on {tensor.device}, prediction on {scores.device}. Move one with .to(device)."
-        )
 
 
 def _wrong_scores(name: str, rows: list[int], scores: Tensor, valid: Tensor, limit: float) -> NonFiniteError:

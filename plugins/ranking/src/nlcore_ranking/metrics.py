@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError
-from nlcore_ranking._checks import check_mask, check_relevance, check_scores, check_values, working
+from nlcore.inputs import working
+from nlcore_ranking._checks import check_mask, check_relevance, check_scores, check_values
 from nlcore_ranking._gains import discounts, ideal, scaled_gains
 from nlcore_ranking._lists import Lists
 from nlcore_ranking.config import Gain
