@@ -43,7 +43,7 @@ REGULARIZATIONS = ("regularization", {"l2", "kl"})
         (SCORES.long(), TARGET, DtypeError, r"torch\.int64.*\.float\(\)"),
         (SCORES, TARGET.float(), DtypeError, r"target is torch\.float32.*nlcore_sorting\.ranks\(values\)"),
         (SCORES, TARGET.int(), DtypeError, r"target is torch\.int32"),
-        (SCORES, TARGET[:, :2], ShapeError, r"target has shape \[2, 2\], prediction \[2, 3\]"),
+        (SCORES, TARGET[:, :2], ShapeError, r"target has shape \[2, 2\], but \[batch, n\] = \[2, 3\]"),
         (SCORES, [[1, 0, 2]], ContractError, "target is a list"),
         (SCORES, TARGET.to("meta"), DeviceError, "target is on meta, prediction on cpu"),
         (SCORES, torch.tensor([[1, 0, 2], [0, 0, 1]]), ContractError, r"samples 1 .*\[0, 0, 1\].*ranks\(values\)"),

@@ -169,7 +169,7 @@ def test_operators_refuse_what_they_cannot_sort(operator: RankingLoss) -> None:
         operator.sort(torch.tensor(1.0))
     with pytest.raises(ShapeError, match=r"shape \[2, 0\]"):
         operator.rank(torch.zeros(2, 0))
-    with pytest.raises(ContractError, match="list, not a tensor"):
+    with pytest.raises(ContractError, match="scores is a list; a floating tensor"):
         operator.sort([1.0, 2.0])  # type: ignore[arg-type]
     for wrong in (float("nan"), float("inf")):
         with pytest.raises(NonFiniteError, match="samples 1 are NaN or infinite"):

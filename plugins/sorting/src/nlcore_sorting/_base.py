@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from nlcore.config import Configured
+from nlcore.inputs import working
 from nlcore.protocol import Traits
-from nlcore_sorting._checks import check_finite, check_mask, check_ranking, check_scores, working
+from nlcore_sorting._checks import check_finite, check_mask, check_ranking, check_scores
 from nlcore_sorting._lists import Lists
 
 __all__ = ["RankingLoss", "ranks"]

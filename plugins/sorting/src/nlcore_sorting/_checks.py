@@ -5,24 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nlcore.errors import ContractError, DeviceError, DtypeError, NonFiniteError, ShapeError, shorten
+from nlcore.errors import ContractError, NonFiniteError, ShapeError, shorten
+from nlcore.inputs import check_inputs, holds
 
-__all__ = ["check_finite", "check_mask", "check_ranking", "check_scores", "working"]
+__all__ = ["check_finite", "check_mask", "check_ranking", "check_scores"]
 
-
-def working(scores: Tensor) -> Tensor:
-    """Return `scores` in the precision of the computation: float64 as it is, everything else float32."""
-    return scores if scores.dtype == torch.float64 else scores.to(torch.float32)
+_RANKS = "nlcore_sorting.ranks(values) makes it, target[b, j] being the place of item j of list b."
 
 
 def check_scores(name: str, scores: Tensor, dim: int = -1) -> None:
     """Raise unless `scores` is floating point and has at least one item along `dim`."""
-    if not isinstance(scores, Tensor):
-        raise ContractError(f"{name}: the scores are a {type(scores).__name__}, not a tensor.")
-    if not scores.is_floating_point():
-        raise DtypeError(f"{name}: the scores are {scores.dtype}, but floating point is needed. Call .float() on them.")
-    if scores.ndim == 0 or (dim == -1 and scores.shape[-1] == 0):
-        raise ShapeError(f"{name}: the scores have shape {list(scores.shape)}, but [..., n] with n ≥ 1 is needed.")
+    check_inputs(name, scores=(scores, "[..., n] floating" if dim == -1 else "[...] floating"))
     if not -scores.ndim <= dim < scores.ndim:
         raise ShapeError(f"{name}: dim = {dim} is none of the dimensions of scores of shape {list(scores.shape)}.")
     if scores.shape[dim] == 0:
@@ -31,15 +24,7 @@ def check_scores(name: str, scores: Tensor, dim: int = -1) -> None:
 
 def check_mask(name: str, mask: Tensor, scores: Tensor) -> None:
     """Raise unless `mask` is a bool tensor like `scores`."""
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        what = str(mask.dtype) if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
-        raise DtypeError(f"{name}: mask is {what}, but a bool tensor is needed, True at padded items.")
-    if mask.shape != scores.shape:
-        raise ShapeError(f"{name}: mask has shape {list(mask.shape)}, the scores {list(scores.shape)}; both are alike.")
-    if mask.device != scores.device:
-        raise DeviceError(
-            f"{name}: mask is on {mask.device}, the scores on {scores.device}. Move one with .to(device)."
-        )
+    check_inputs(name, scores=(scores, "[...]"), mask=(mask, "[...] bool", "It is True at padded items."))
 
 
 def check_finite(name: str, scores: Tensor, limit: float) -> None:
@@ -55,15 +40,9 @@ def check_finite(name: str, scores: Tensor, limit: float) -> None:
     Raises:
         NonFiniteError: With the indices of the lists at fault, counted along the flattened leading dimensions.
     """
-    if torch.compiler.is_compiling() or scores.numel() == 0:
-        return
     values = scores.detach()
-    try:
-        if bool(values.abs().amax() <= limit):
-            return
-    except RuntimeError:  # the values of a tensor that a transform has batched cannot be read
-        return
-    _explain_scores(name, values, limit)
+    if values.numel() and not holds(values.abs().amax() <= limit):
+        _explain_scores(name, values, limit)
 
 
 def check_ranking(name: str, prediction: Tensor, target: Tensor, *, mask: Tensor | None = None) -> None:
@@ -84,37 +63,10 @@ def check_ranking(name: str, prediction: Tensor, target: Tensor, *, mask: Tensor
         DtypeError: The target is not int64.
         DeviceError: Prediction and target are on different devices.
     """
-    if prediction.ndim != 2:
-        raise ShapeError(
-            f"{name}: prediction has shape {list(prediction.shape)}, but [batch, n] is needed: one list a row."
-        )
-    if not isinstance(target, Tensor):
-        raise ContractError(
-            f"{name}: target is a {type(target).__name__}, but a tensor of ranks is needed; "
-            "nlcore_sorting.ranks(values) makes it."
-        )
-    if target.dtype != torch.int64:
-        raise DtypeError(
-            f"{name}: target is {target.dtype}, but int64 ranks are needed; nlcore_sorting.ranks(values) makes them."
-        )
-    if target.shape != prediction.shape:
-        raise ShapeError(
-            f"{name}: target has shape {list(target.shape)}, prediction {list(prediction.shape)}; both are [batch, n], "
-            "target[b, j] being the place of item j of list b."
-        )
-    if target.device != prediction.device:
-        raise DeviceError(
-            f"{name}: target is on {target.device}, prediction on {prediction.device}. Move one with .to(device)."
-        )
-    if torch.compiler.is_compiling():
-        return
+    check_inputs(name, prediction=(prediction, "[batch, n]"), target=(target, "[batch, n] int64", _RANKS))
     right = _right(target, mask)
-    try:
-        if bool(right.all()):
-            return
-    except RuntimeError:  # the values of a tensor that a transform has batched cannot be read
-        return
-    _explain_ranks(name, target, (~right).any(dim=-1), masked=mask is not None)
+    if not holds(right):
+        _explain_ranks(name, target, (~right).any(dim=-1), masked=mask is not None)
 
 
 def _right(target: Tensor, mask: Tensor | None) -> Tensor:
