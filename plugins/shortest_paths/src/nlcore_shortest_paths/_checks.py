@@ -64,7 +64,7 @@ def check_positive(name: str, costs: Tensor, *, what: str = "costs") -> None:
 def check_mask(name: str, costs: Tensor, target: Tensor) -> None:
     """Raise unless `target` is a 0/1 mask of the shape and on the device of `costs`."""
     _check_like(name, costs, target, "a path mask")
-    if not target.numel() or target.dtype == torch.bool:
+    if not target.numel() or target.dtype == torch.bool or torch.equal(target, target.square()):
         return
     wrong = ((target != 0) & (target != 1)).flatten(1).any(1)
     if bool(wrong.any()):

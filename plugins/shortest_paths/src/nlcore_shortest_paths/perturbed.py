@@ -140,7 +140,8 @@ def fenchel_young(costs: Tensor, target: Tensor, found: Tensor) -> Tensor:
     Returns:
         [N].
     """
-    return (costs * (target - found)).flatten(2).sum(2).mean(0)
+    products = costs * (target - found)
+    return products.sum(dim=(0, *range(2, products.ndim))) / len(products)
 
 
 def jacobian(found: Tensor, noise: Tensor, sigma: float, *, control: Control = "none") -> Tensor:
