@@ -64,7 +64,7 @@ results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so
 	$(BIN)/nlcore bench ltr --seeds 10 --out docs/results
 	cd docs/results && sed -i '/^\*\*Learning/,$$d' ltr.md && cat ltr-diabetes/table.md >> ltr.md && \
 	  mv ltr-diabetes/curves.png ltr.png && rm ltr-diabetes/table.*
-	$(BIN)/nlcore bench paths --seeds 3 --workers 1 --out docs/results
+	$(BIN)/nlcore bench paths --seeds 5 --workers 1 --out docs/results
 	cd docs/results && sed -i '/^\*\*Shortest/,$$d' paths.md && cat paths/table.md >> paths.md && \
 	  mv paths/overview.png paths.png && mv paths/curves.png paths_steps.png && \
 	  mv paths/curves_time.png paths_time.png && mv paths/paths.png paths_maps.png && rm paths/table.*
