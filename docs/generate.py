@@ -34,7 +34,8 @@ _SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|References?|Exam
 _SHORT = {"EmpiricalFisher": "Fisher", "GaussNewton": "Gauss–Newton"}
 _CAPTION = (
     "One sample of `example()`; one output moves, everything else stays. The dotted line marks where the example has "
-    "it. Below: the gradient that reaches the network, with the plain loss and with curvature over the batch."
+    "it. Below: the gradient that reaches the network, with the plain loss and with curvature over the batch. "
+    "[How to read it](../../reference/pictures.md#how-to-read-one)."
 )
 
 
@@ -173,7 +174,7 @@ def _knowledge(loss: Any, found: Probe) -> str:
     traits = loss.traits
     facts = [
         ("dimensions of a prediction", f"{traits.event_ndim}, behind the batch"),
-        ("derivatives that say something", str(traits.order)),
+        ("derivatives that say something", _derivatives(loss, found)),
         ("positive semi-definite", "promised" if traits.convex else "not promised"),
         ("random", "yes" if traits.stochastic else "no"),
         ("takes a mask", "yes" if traits.takes_mask else "no"),
@@ -236,18 +237,28 @@ def document_packages(registry: Registry = installed) -> None:
 def _row(spec: AlgorithmSpec, loss: Any, found: Probe | None) -> str:
     link = f"[`{spec.id.partition('/')[2]}`]({spec.namespace}/{spec.id.partition('/')[2]}.md)"
     if found is None:
-        return f"| {link} | {_cell(spec.summary)} | | | | |"
+        return f"| {link} | {_cell(spec.summary)} | | | | | |"
     able = [_SHORT.get(name, name) for name, text in found.curvatures.items() if text == "yes"]
     picked = found.auto.partition("(")[0]
     cells = (
         link,
         spec.summary,
-        f"{loss.traits.order}, random" if loss.traits.stochastic else str(loss.traits.order),
+        _derivatives(loss, found),
         "yes" if loss.traits.convex else "no",
+        "yes" if loss.traits.takes_mask else "no",
         ", ".join(able),
         _SHORT.get(picked, picked),
     )
     return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _derivatives(loss: Any, found: Probe) -> str:
+    """Return how many derivatives exist, or that a random loss estimates its Hessian itself."""
+    if not loss.traits.stochastic:
+        return str(loss.traits.order)
+    if "its Hessian" in found.supplies:
+        return "its own, sampled; projected by psd"
+    return "its own, sampled: the gradient" if "its gradient" in found.supplies else f"{loss.traits.order}, random"
 
 
 def _index(rows: dict[str, list[str]]) -> str:
@@ -255,13 +266,17 @@ def _index(rows: dict[str, list[str]]) -> str:
         "# Algorithms\n\nEvery algorithm of the plugins that were installed when this site was built. "
         "`nlcore list` shows yours, and `nlcore show ID` one of them. An id is `namespace/name-vN`.",
         "*Derivatives*: how many exist and say something; *random* where the loss draws numbers. "
+        "A random loss that reads gradient and Hessian off its samples has *its own*; with few samples that Hessian is "
+        'indefinite even where the loss is convex, and `psd` of `Hessian`, `"abs"` by default and with `Auto`, '
+        "projects it. "
         "*Semi-definite*: whether the loss promises that no sample has negative curvature. "
+        "*Mask*: whether it takes one, for samples of different lengths. "
         "*Curvatures*: what `NewtonLoss` accepts. How to choose: "
         "[Choose an algorithm](../guides/algorithm.md), [Choose curvature and damping](../guides/curvature.md).",
     ]
     for namespace, lines in rows.items():
-        head = "| name | what it is | derivatives | semi-definite | curvatures | `Auto` |"
-        parts.append("\n".join([f"## {namespace}\n", head, f"|{'---|' * 6}", *lines]))
+        head = "| name | what it is | derivatives | semi-definite | mask | curvatures | `Auto` |"
+        parts.append("\n".join([f"## {namespace}\n", head, f"|{'---|' * 7}", *lines]))
     return "\n\n".join(parts) + "\n"
 
 
