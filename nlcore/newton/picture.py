@@ -48,11 +48,19 @@ def draw(diagnosis: Diagnosis, path: Path) -> None:
 
 
 def _spectrum(axes: Any, diagnosis: Diagnosis) -> None:
+    from matplotlib.ticker import NullFormatter
+
     curved = diagnosis.spectrum[diagnosis.flat_directions :]
     axes.semilogy(range(1, len(curved) + 1), curved[::-1], "o-", color=_BLUE, markersize=3, linewidth=1)
     axes.set_title(f"{diagnosis.curvature}, condition {diagnosis.condition:.3g}", fontsize=9)
     axes.set_xlabel("direction")
     axes.set_ylabel("curvature")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    positive = [value for value in curved if value > 0]
+    if positive and max(positive) < 10 * min(positive):  # no tick of a power of ten would be in sight
+        low = math.floor(math.log10(min(positive)))
+        axes.set_ylim(10.0**low, 10.0 ** max(low + 1, math.ceil(math.log10(max(positive)))))
 
 
 def _dispersion(axes: Any, diagnosis: Diagnosis) -> None:

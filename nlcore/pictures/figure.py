@@ -111,13 +111,13 @@ def _draw_fields(part: Any, found: Sweep, before: list[Panel]) -> None:
         panel(axis, found)
     for axis, field in zip(axes[len(before) :], found.fields, strict=True):
         for colour, output in zip(_COLOURS, shown, strict=False):
-            label = f"output {output + 1}" + (" (moving)" if output == found.moving else "")
+            label = found.label(output) + (" (moving)" if output == found.moving else "")
             width = 2.2 if output == found.moving else 1.3
             axis.plot(
                 found.places.tolist(), field.vectors[:, output].tolist(), color=colour, linewidth=width, label=label
             )
         axis.axhline(0, color="grey", linewidth=0.6)
-        axis.set_title(field.title)
+        axis.set(title=field.title, ylabel="∂ℓ/∂y" if field is found.fields[0] else "direction")
         _along(axis, found)
     handles, labels = axes[-1].get_legend_handles_labels()
     part.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
@@ -170,6 +170,6 @@ def _value(axis: Any, found: Sweep) -> None:
 
 
 def _along(axis: Any, found: Sweep) -> None:
-    axis.axvline(found.start, color="grey", linewidth=0.8, linestyle=":")
-    axis.set_xlabel(f"output {found.moving + 1}")
+    axis.axvline(found.start, color="grey", linewidth=0.8, linestyle=":", label="value in the example")
+    axis.set_xlabel(found.label(found.moving))
     axis.margins(x=0)

@@ -43,6 +43,7 @@ class Sweep:
         places: [points], where the moving output is.
         start: Where the example has it.
         moving: Which output moves, counted along the flattened event.
+        shape: Of the event, without the batch.
         value: [points], the loss.
         fields: The gradient, and the direction with every curvature that the loss can supply.
         matrix: [rows, columns], a relaxed permutation or path at the start; `None` without one.
@@ -55,6 +56,7 @@ class Sweep:
     places: Tensor
     start: float
     moving: int
+    shape: tuple[int, ...]
     value: Tensor
     fields: tuple[Field, ...]
     matrix: Tensor | None
@@ -62,6 +64,14 @@ class Sweep:
     lines: Tensor | None
     lines_title: str
     exact: Tensor | None
+
+    def label(self, output: int) -> str:
+        """Return the name of an output that is counted along the flattened event, as in `y[4, 1]`."""
+        index: list[str] = []
+        for size in reversed(self.shape):
+            output, place = divmod(output, size)
+            index.insert(0, str(place))
+        return f"y[{', '.join(index)}]" if index else "y"
 
 
 def sweep(loss: AlgorithmicLoss, *, points: int = 101, batch_size: int = 32, seed: int = 0) -> Sweep:
@@ -91,6 +101,7 @@ def sweep(loss: AlgorithmicLoss, *, points: int = 101, batch_size: int = 32, see
         places=places,
         start=float(first[moving]),
         moving=moving,
+        shape=tuple(prediction.shape[1:]),
         value=value,
         fields=fields,
         matrix=matrix,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ import nlcore
 from nlcore.builtin.losses import AbsoluteError, SquaredError
 from nlcore.cli import main
 from nlcore.errors import ConfigError
+from nlcore.newton.picture import _spectrum as spectrum_panel
 from nlcore.pictures import draw, sweep
 
 HEADS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
@@ -100,11 +101,60 @@ def test_the_picture_is_a_file_of_its_format(format, loss):
     assert picture == draw(found, title="a title", format=format)
 
 
-def test_the_command_draws_and_prints_nothing(tmp_path, capsys):
+def test_an_output_is_named_by_its_index_in_the_event():
+    found = sweep(Costs(), points=3)
+    assert [found.label(k) for k in (0, 3, 4, 11)] == ["y[0, 0]", "y[0, 3]", "y[1, 0]", "y[2, 3]"]
+    assert sweep(SquaredError(), points=3).label(4) == "y[4]"
+    assert replace(found, shape=()).label(0) == "y"
+
+
+def test_a_picture_says_what_moves_and_what_is_drawn(monkeypatch):
+    matplotlib = pytest.importorskip("matplotlib")
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
+    found = sweep(Costs(), points=3)
+    picture = draw(found, format="svg").decode()
+    for text in (f"{found.label(found.moving)} (moving)", "∂ℓ/∂y", "direction", "value in the example"):
+        assert f">{text}<" in picture
+
+
+def test_the_command_draws_and_says_where(tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    assert main(["show", "core/squared_error", "--plot", str(tmp_path / "it.png")]) == 0
-    assert (tmp_path / "it.png").read_bytes().startswith(HEADS["png"])
+    file = tmp_path / "it.png"
+    assert main(["show", "core/squared_error", "--plot", str(file)]) == 0
+    assert file.read_bytes().startswith(HEADS["png"])
+    assert capsys.readouterr().out == f"{file} written\n"
+    assert main(["show", "core/squared_error", "--plot", str(file), "--json"]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_an_option_changes_what_is_drawn(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    files = [tmp_path / name for name in ("plain.svg", "sharp.svg")]
+    assert main(["show", "sorting/softsort", "--plot", str(files[0])]) == 0
+    assert main(["show", "sorting/softsort", "--plot", str(files[1]), "-o", "temperature=0.1"]) == 0
+    assert files[0].read_bytes() != files[1].read_bytes()
+    capsys.readouterr()
+    assert main(["show", "sorting/softsort", "--plot", str(files[0]), "-o", "temprature=0.1"]) == 2
+    assert "temperature" in capsys.readouterr().err
+    assert main(["show", "sorting/softsort", "-o", "temperature=0.1"]) == 2
+    assert "--plot" in capsys.readouterr().err
+
+
+def test_a_flat_spectrum_is_drawn_over_a_decade_with_plain_ticks():
+    pytest.importorskip("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    generator = torch.Generator().manual_seed(0)
+    found = nlcore.diagnose(SquaredError(), *torch.randn(2, 20, 5, generator=generator))
+    figure = Figure()
+    FigureCanvasAgg(figure).draw()
+    axes = figure.subplots()
+    spectrum_panel(axes, replace(found, spectrum=(0.052, 0.055, 0.058), flat_directions=0))
+    figure.canvas.draw()
+    assert axes.get_ylim() == pytest.approx((0.01, 0.1))
+    assert {"0.01", "0.1"} <= {text.get_text() for text in axes.get_yticklabels()}
+    assert {text.get_text() for text in axes.get_yticklabels(minor=True)} <= {""}
 
 
 @pytest.mark.parametrize(("name", "told"), [("it.jpg", "'png'"), ("it", "'png'"), ("none/it.png", "cannot write")])

@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({"id": spec.id, "options": options, "seed": arguments.seed, **found.as_dict()})
     else:
         print(f"{spec.id}, on its own example\n\n{found}")
+        if arguments.plot:
+            print(f"\n{arguments.plot} written")
     return 0
 
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from nlcore.cli.given import add_option_argument, parsed_options
 from nlcore.cli.options import Option, options_of, python_call
 from nlcore.cli.output import print_json, table, width
-from nlcore.errors import NlcoreError
+from nlcore.errors import ConfigError, NlcoreError
 from nlcore.registry import AlgorithmSpec, PluginRecord, default
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
@@ -18,6 +19,7 @@ __all__ = ["EXAMPLES", "add_arguments", "run"]
 EXAMPLES = (
     ("nlcore show sorting/neuralsort", "the newest version"),
     ("nlcore show sorting/neuralsort-v1 --json", "for a program"),
+    ("nlcore show sorting/neuralsort --plot it.png -o temperature=0.1", "draw it, with an option"),
 )
 
 
@@ -31,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="draw its relaxation and its gradient along one moving output into a .png, .svg or .pdf",
     )
+    add_option_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,8 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     registry = default.registry
     spec = registry.spec(arguments.id)
     if arguments.plot is not None:
-        _plot(spec, arguments.plot)
+        _plot(spec, arguments.plot, arguments.option)
+        if not arguments.json:
+            print(f"{arguments.plot} written")
         return 0
+    if arguments.option:
+        raise ConfigError("--option is for what --plot draws: nlcore show ID --plot FILE --option NAME=VALUE.")
     record = registry.plugin(spec.namespace)
     options = options_of(registry.config(spec.id))
     if arguments.json:
@@ -57,13 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _plot(spec: AlgorithmSpec, file: Path) -> None:
+def _plot(spec: AlgorithmSpec, file: Path, given: Sequence[Sequence[str]]) -> None:
     from nlcore.pictures import check_drawing, draw, sweep
 
     format = file.suffix.lstrip(".").lower()
     check_drawing(format)
+    loss = default.registry.make(spec.id, **parsed_options(given))
+    title = ", ".join([spec.id, *(word for words in given for word in words)])
     try:
-        file.write_bytes(draw(sweep(default.registry.make(spec.id)), title=spec.id, format=format))
+        file.write_bytes(draw(sweep(loss), title=title, format=format))
     except OSError as error:
         raise NlcoreError(f"cannot write {str(file)!r}: {error.strerror or error}.") from error
 
