@@ -265,7 +265,8 @@ def _check_call(info: LossInfo, prediction: Tensor, target: Any, mask: Tensor | 
 
 def _rows(found: Diagnosis) -> list[tuple[str, str]]:
     """Return the figures in words, empty where there is none."""
-    flat = f", {found.flat_directions} flat directions left out" if found.flat_directions else ""
+    count = found.flat_directions
+    flat = f", {count} flat direction{'s' if count > 1 else ''} left out" if count else ""
     own = "" if math.isnan(found.own_condition) else f" (own matrices {found.own_condition:.3g})"
     at = ", ".join(f"{rho:g}" for rho in RHOS)
     further = "" if math.isnan(found.cosine_further) else f"; further on {found.cosine_further:.3f}"
