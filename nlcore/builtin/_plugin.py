@@ -20,13 +20,13 @@ def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
         AlgorithmSpec(
             id="core/cross_entropy-v1",
             factory="nlcore.builtin.losses:CrossEntropy",
-            summary="softmax cross-entropy of logits; Hessian diag(p) − ppᵀ",
+            summary="Softmax cross-entropy of logits; Hessian diag(p) − ppᵀ",
             since="0.1.0",
         ),
         AlgorithmSpec(
             id="core/binary_cross_entropy-v1",
             factory="nlcore.builtin.losses:BinaryCrossEntropy",
-            summary="cross-entropy of independent logits; Hessian diag(p(1 − p))",
+            summary="Cross-entropy of independent logits; Hessian diag(p(1 − p))",
             since="0.1.0",
         ),
         AlgorithmSpec(
