@@ -83,7 +83,7 @@ def test_a_pair_of_lambdarank_weighs_what_a_swap_does_to_the_metric(k: int | Non
                 if relevance[b, i] > relevance[b, j]:
                     swapped = scores[b].clone()
                     swapped[[i, j]] = scores[b, [j, i]]
-                    before, after = ndcg(torch.stack([scores[b], swapped]), relevance[[b, b]], k)
+                    before, after = ndcg(torch.stack([scores[b], swapped]), relevance[[b, b]], k=k)
                     expected[b] += (after - before).abs() * log2(1 + exp(-float(scores[b, i] - scores[b, j])))
     torch.testing.assert_close(LambdaLoss(weighting="lambdarank", k=k)(scores, relevance), expected)
 
@@ -99,7 +99,7 @@ def test_more_places_than_items_are_all_places(n: int) -> None:
         (PiRank(), PiRank(k=25, block=50)),
     ):
         torch.testing.assert_close(more(scores, relevance), whole(scores, relevance))
-    torch.testing.assert_close(ndcg(scores, relevance, 50), ndcg(scores, relevance))
+    torch.testing.assert_close(ndcg(scores, relevance, k=50), ndcg(scores, relevance))
 
 
 def test_sharp_sorts_share_the_gains_of_equal_scores_as_the_metric_does() -> None:
@@ -107,7 +107,7 @@ def test_sharp_sorts_share_the_gains_of_equal_scores_as_the_metric_does() -> Non
     relevance = torch.tensor([[3.0, 0.0, 1.0, 2.0, 0.0, 2.0], [0.0, 3.0, 1.0, 0.0, 1.0, 2.0]], dtype=torch.float64)
     for k in (None, 2):
         for loss in (NeuralNDCG(temperature=1e-3, k=k), PiRank(temperature=1e-3, k=k)):
-            torch.testing.assert_close(loss(scores, relevance), 1 - ndcg(scores, relevance, k))
+            torch.testing.assert_close(loss(scores, relevance), 1 - ndcg(scores, relevance, k=k))
 
 
 @pytest.mark.parametrize("k", [None, 1, 4, 30])
@@ -119,7 +119,7 @@ def test_ndcg_is_that_of_scikit_learn(k: int | None) -> None:
     relevance[1, 1:] = 0.0
     for gain, gains in (("linear", relevance), ("exponential", 2**relevance - 1)):
         expected = [ndcg_score(g[None].numpy(), s[None].numpy(), k=k) for g, s in zip(gains, scores, strict=True)]
-        found = ndcg(scores, relevance, k, gain=gain)  # type: ignore[arg-type]
+        found = ndcg(scores, relevance, k=k, gain=gain)  # type: ignore[arg-type]
         torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-14)
 
 

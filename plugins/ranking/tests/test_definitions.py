@@ -234,11 +234,11 @@ def test_the_limits_of_sharp_sorts_are_the_exact_metrics(draw: Callable[..., tup
 
     scores, relevance = draw(NeuralNDCG(), 8, 9)
     for k in (None, 3):
-        exact = 1 - ndcg(scores, relevance, k)
+        exact = 1 - ndcg(scores, relevance, k=k)
         for loss in (NeuralNDCG(temperature=1e-4, k=k), PiRank(temperature=1e-4, k=k)):
             torch.testing.assert_close(loss(scores, relevance), exact)
     torch.testing.assert_close(
-        PiRank(temperature=1e-4, k=2, block=4)(scores, relevance), 1 - ndcg(scores, relevance, 2)
+        PiRank(temperature=1e-4, k=2, block=4)(scores, relevance), 1 - ndcg(scores, relevance, k=2)
     )
     torch.testing.assert_close(ApproxNDCG(alpha=1e4)(scores, relevance), 1 - ndcg(scores, relevance))
 

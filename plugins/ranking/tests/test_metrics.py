@@ -32,7 +32,7 @@ def test_ndcg_is_the_mean_over_the_orders_that_the_scores_allow(k: int | None) -
     scores, grades = (torch.randint(high, (12, 5), generator=generator).double() for high in (3, 4))
     grades[:, 0] = 2
     expected = [reference(s, g, k) for s, g in zip(scores.tolist(), grades.tolist(), strict=True)]
-    found = ndcg(scores, grades, k)
+    found = ndcg(scores, grades, k=k)
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
 
 
@@ -41,11 +41,11 @@ def test_ndcg_of_a_masked_list_is_that_of_the_shorter_list() -> None:
     grades = torch.tensor([[2.0, -1.0, 0.0, 1.0], [0.0, 1.0, 2.0, 0.0]])
     mask = torch.tensor([[False, True, False, False], [False] * 4])
     for k in (None, 1, 2):
-        found = ndcg(scores, grades, k, mask)
-        torch.testing.assert_close(found[:1], ndcg(scores[:1, [0, 2, 3]], grades[:1, [0, 2, 3]], k))
-        torch.testing.assert_close(found[1:], ndcg(scores[1:], grades[1:], k))
+        found = ndcg(scores, grades, k=k, mask=mask)
+        torch.testing.assert_close(found[:1], ndcg(scores[:1, [0, 2, 3]], grades[:1, [0, 2, 3]], k=k))
+        torch.testing.assert_close(found[1:], ndcg(scores[1:], grades[1:], k=k))
     whole = pair_accuracy(scores[:1, [0, 2, 3]], grades[:1, [0, 2, 3]])
-    torch.testing.assert_close(pair_accuracy(scores, grades, mask)[:1], whole)
+    torch.testing.assert_close(pair_accuracy(scores, grades, mask=mask)[:1], whole)
 
 
 def test_gains_may_be_linear_and_grades_huge() -> None:
@@ -69,7 +69,7 @@ def test_lists_of_nothing_but_padding_have_it_too() -> None:
     scores, grades = torch.tensor([[1.0, torch.nan], [1.0, 2.0]]), torch.tensor([[1.0, -1.0], [0.0, 1.0]])
     mask = torch.tensor([[True, True], [False, False]])
     assert ndcg(scores, grades, mask=mask, empty=-1.0).tolist() == [-1.0, 1.0]
-    assert pair_accuracy(scores, grades, mask, empty=-1.0).tolist() == [-1.0, 1.0]
+    assert pair_accuracy(scores, grades, mask=mask, empty=-1.0).tolist() == [-1.0, 1.0]
 
 
 def test_pair_accuracy_counts_pairs_and_halves_ties() -> None:
@@ -91,7 +91,7 @@ def test_metrics_have_no_graph_and_keep_the_dtype() -> None:
 def test_wrong_use_of_metrics_is_refused() -> None:
     scores, grades = torch.zeros(1, 2), torch.ones(1, 2)
     with pytest.raises(ConfigError, match="k=0"):
-        ndcg(scores, grades, 0)
+        ndcg(scores, grades, k=0)
     with pytest.raises(ConfigError, match="choose 'exponential' or 'linear'"):
         ndcg(scores, grades, gain="square")  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="ndcg: target has shape"):

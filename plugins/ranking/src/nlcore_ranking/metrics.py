@@ -19,9 +19,9 @@ __all__ = ["ndcg", "pair_accuracy"]
 def ndcg(
     scores: Tensor,
     relevance: Tensor,
+    *,
     k: int | None = None,
     mask: Tensor | None = None,
-    *,
     gain: Gain = "exponential",
     empty: float = 0.0,
 ) -> Tensor:
@@ -69,7 +69,7 @@ def ndcg(
 
 
 @torch.no_grad()
-def pair_accuracy(scores: Tensor, relevance: Tensor, mask: Tensor | None = None, *, empty: float = torch.nan) -> Tensor:
+def pair_accuracy(scores: Tensor, relevance: Tensor, *, mask: Tensor | None = None, empty: float = torch.nan) -> Tensor:
     """Return the share of pairs with different relevance that the scores put in the right order.
 
     A pair of equal scores counts one half. For two grades this is the area under the ROC curve.

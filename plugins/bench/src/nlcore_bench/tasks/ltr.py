@@ -125,9 +125,9 @@ class Ltr:
         for chosen in _by_length(queries):
             rows = queries.rows(chosen)
             lists, mask = (scores[rows], queries.relevance[rows]), rows < 0
-            found["ndcg10"].append(ndcg(*lists, 10, mask, empty=torch.nan))
-            found["ndcg5"].append(ndcg(*lists, 5, mask, empty=torch.nan))
-            found["pairs"].append(pair_accuracy(*lists, mask))
+            found["ndcg10"].append(ndcg(*lists, k=10, mask=mask, empty=torch.nan))
+            found["ndcg5"].append(ndcg(*lists, k=5, mask=mask, empty=torch.nan))
+            found["pairs"].append(pair_accuracy(*lists, mask=mask))
         return {name: 100 * torch.cat(values).nanmean().item() for name, values in found.items()}
 
     def _part(self, part: PartName) -> Queries:
