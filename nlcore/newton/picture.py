@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,17 +49,22 @@ def draw(diagnosis: Diagnosis, path: Path) -> None:
 
 
 def _spectrum(axes: Any, diagnosis: Diagnosis) -> None:
-    from matplotlib.ticker import NullFormatter
-
     curved = diagnosis.spectrum[diagnosis.flat_directions :]
     axes.semilogy(range(1, len(curved) + 1), curved[::-1], "o-", color=_BLUE, markersize=3, linewidth=1)
     axes.set_title(f"{diagnosis.curvature}, condition {diagnosis.condition:.3g}", fontsize=9)
     axes.set_xlabel("direction")
     axes.set_ylabel("curvature")
+    _plain_decades(axes, curved)
+
+
+def _plain_decades(axes: Any, values: Sequence[float]) -> None:
+    """Label the powers of ten alone on a logarithmic axis, and show at least two of them."""
+    from matplotlib.ticker import NullFormatter
+
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    positive = [value for value in curved if value > 0]
-    if positive and max(positive) < 10 * min(positive):  # no tick of a power of ten would be in sight
+    positive = [value for value in values if 0 < value < math.inf]
+    if positive and max(positive) < 10 * min(positive):
         low = math.floor(math.log10(min(positive)))
         axes.set_ylim(10.0**low, 10.0 ** max(low + 1, math.ceil(math.log10(max(positive)))))
 
@@ -74,6 +80,7 @@ def _dispersion(axes: Any, diagnosis: Diagnosis) -> None:
         axes.loglog(RHOS, diagnosis.amplification_further, "s--", color=_ORANGE, label="further on")
     axes.axhline(Bounded().limit, color=_GREY, linewidth=1, linestyle=":", label="limit")
     axes.set_ylabel("amplification")
+    _plain_decades(axes, [*diagnosis.amplification, *diagnosis.amplification_further, Bounded().limit])
     axes.legend(fontsize=7, frameon=False)
 
 
