@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from nlcore_sorting._served import has_numba
 
 __all__ = ["block_starts", "segment_mean", "segment_sum"]
 
@@ -169,9 +170,9 @@ def _spread(sizes: list[int]) -> list[int]:
 
 @cache
 def _compiled() -> tuple[Any, Any] | None:
-    """Return the kernels of `_numba`, or `None` where numba is not installed."""
-    if find_spec("numba") is None:
+    """Return the kernels of `_numba_pooling`, or `None` where numba is not installed."""
+    if not has_numba():
         return None
-    from nlcore_sorting._numba import pool_logs, pool_means
+    from nlcore_sorting._numba_pooling import pool_logs, pool_means
 
     return pool_means, pool_logs

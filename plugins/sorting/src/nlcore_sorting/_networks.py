@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._matrix import PermutationLoss
 from nlcore_sorting._mixing import mixed
+from nlcore_sorting._served import Kernel, served
 from nlcore_sorting._wiring import depth, partners, shortened
 from nlcore_sorting.config import Distribution, Network, Objective, SortingNetworkConfig
 
@@ -30,10 +31,14 @@ class SortingNetwork(PermutationLoss):
     σ(βd/(|d| + 1e-10)^λ); `reciprocal` ½ + x/(1 + 2|x|); `optimal` ½ + x for |x| ≤ ¼ and ½ ± (½ − 1/(16|x|)) beyond.
 
     The loss follows log P through the network, with the logarithms of both weights exact in both tails. Its Hessian is
-    often indefinite. Time and memory O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic);
-    `sort` and `rank` need O(layers·n). Equal scores are pulled apart, for F has a slope at 0. With `logistic_phi` that
-    slope is β·1e10^λ, and with `logistic` a wrong order far beyond 1/β is corrected by the loss alone, since the
-    derivative of P itself vanishes there.
+    often indefinite. Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic). Between
+    the passes the loss keeps O(layers·n²) numbers, `permutation` O(layers·n) where the network is long or compiled.
+    Where numba is installed, `permutation`, `sort` and `rank` and their first derivatives are compiled on the CPU.
+    `sort` and `rank` take O(layers·n) time and memory.
+
+    Equal scores are pulled apart, for F has a slope at 0. With `logistic_phi` that slope is β·1e10^λ, and with
+    `logistic` a wrong order far beyond 1/β is corrected by the loss alone, since the derivative of P itself vanishes
+    there.
 
     Args:
         network: `"odd_even"` or `"bitonic"`, for any n.
@@ -67,9 +72,23 @@ class SortingNetwork(PermutationLoss):
     config = SortingNetworkConfig
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return self._run(scores, length).values.movedim(0, -1)
+        return served(scores, lambda s: self._plain_sort(s, length), lambda: self._kernel("sort", length))
 
     def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        return served(scores, lambda s: self._plain_permutation(s, length), lambda: self._kernel("permutation", length))
+
+    def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        return served(scores, lambda s: self._plain_rank(s, length), lambda: self._kernel("rank", length))
+
+    def _kernel(self, operator: Literal["permutation", "sort", "rank"], length: Tensor | None) -> Kernel:
+        from nlcore_sorting._network_kernel import NetworkKernel
+
+        return NetworkKernel(operator, self.network, self.distribution, self.steepness, self.art_lambda, length)
+
+    def _plain_sort(self, scores: Tensor, length: Tensor | None) -> Tensor:
+        return self._run(scores, length).values.movedim(0, -1).to(scores.dtype)
+
+    def _plain_permutation(self, scores: Tensor, length: Tensor | None) -> Tensor:
         run = self._run(scores, length)
         if length is None:
             swaps = torch.stack(run.swaps).to(scores.dtype)
@@ -79,7 +98,7 @@ class SortingNetwork(PermutationLoss):
             state = torch.lerp(state, _partner_rows(state, partner), swap.to(scores.dtype).unsqueeze(-1))
         return state.movedim(0, -2)
 
-    def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+    def _plain_rank(self, scores: Tensor, length: Tensor | None) -> Tensor:
         run = self._run(scores, length)
         n = scores.shape[-1]
         places = torch.arange(n, dtype=run.values.dtype, device=scores.device)
@@ -87,7 +106,7 @@ class SortingNetwork(PermutationLoss):
         # Every layer is a symmetric matrix, so the transpose of P is the network run backwards.
         for partner, swap in zip(reversed(run.partners), reversed(run.swaps), strict=True):
             state = torch.lerp(state, _partner_rows(state, partner), swap)
-        return state.movedim(0, -1)
+        return state.movedim(0, -1).to(scores.dtype)
 
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         run = self._run(scores, length)

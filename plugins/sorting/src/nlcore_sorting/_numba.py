@@ -1,65 +1,25 @@
-"""Pooling of adjacent violators, compiled; imported only where numba is installed.
+"""How kernels are compiled; imported, like every module named after it, only where numba is installed.
 
-The kernels are sequential: a parallel one would reset the number of threads that torch uses.
+The kernels are sequential: a parallel one would reset the number of threads that torch uses. They let go of the
+interpreter's lock. What is compiled is kept on disk, so that later processes do not wait for it.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
-import numba  # type: ignore[import-not-found,import-untyped,unused-ignore]
-import numpy as np
+import numba
 
-__all__ = ["pool_logs", "pool_means"]
+__all__ = ["compiled"]
 
-
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
-def pool_means(rows: Any, starts: Any) -> None:
-    """Write the first position of every block of means into `starts`."""
-    n = rows.shape[1]
-    means = np.empty(n)
-    first = np.empty(n, np.int64)
-    for r in range(rows.shape[0]):
-        top = 0
-        for i in range(n):
-            mean, begin = rows[r, i], i
-            while top > 0 and means[top - 1] <= mean:
-                top -= 1
-                mean = means[top] + (mean - means[top]) * ((i + 1 - begin) / (i + 1 - first[top]))
-                begin = first[top]
-            means[top] = mean
-            first[top] = begin
-            top += 1
-        end = n
-        while top > 0:
-            top -= 1
-            starts[r, first[top] : end] = first[top]
-            end = first[top]
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
-def pool_logs(rows: Any, others: Any, starts: Any) -> None:
-    """Write the first position of every block of differences of log-sum-exps into `starts`."""
-    n = rows.shape[1]
-    a = np.empty(n)
-    b = np.empty(n)
-    first = np.empty(n, np.int64)
-    for r in range(rows.shape[0]):
-        top = 0
-        for i in range(n):
-            p, q, begin = rows[r, i], others[r, i], i
-            while top > 0 and a[top - 1] - b[top - 1] <= p - q:
-                top -= 1
-                p = max(p, a[top]) + math.log1p(math.exp(-abs(p - a[top])))
-                q = max(q, b[top]) + math.log1p(math.exp(-abs(q - b[top])))
-                begin = first[top]
-            a[top] = p
-            b[top] = q
-            first[top] = begin
-            top += 1
-        end = n
-        while top > 0:
-            top -= 1
-            starts[r, first[top] : end] = first[top]
-            end = first[top]
+def compiled(function: _F) -> _F:
+    """Return `function` compiled on its first call; sums may be taken in any order."""
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract"}, "error_model": "numpy"}
+    try:
+        return cast(_F, numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # no folder that can be written to
+        return cast(_F, numba.njit(**options)(function))

@@ -1,0 +1,96 @@
+"""Operators that have a second, compiled form: when it serves, and how it is differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
+
+__all__ = ["Kernel", "has_numba", "served"]
+
+
+class Kernel(Protocol):
+    """A compiled operator and its first derivative."""
+
+    def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
+        """Return the result, and what `backward` needs if it is to be kept."""
+        ...
+
+    def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
+        """Return the derivative by the scores."""
+        ...
+
+
+@cache
+def has_numba() -> bool:
+    """Return whether numba is installed."""
+    return find_spec("numba") is not None
+
+
+def served(scores: Tensor, plain: Callable[[Tensor], Tensor], make: Callable[[], Kernel]) -> Tensor:
+    """Return `plain(scores)`, computed by a kernel where one can serve.
+
+    Kernels serve ordinary tensors on the CPU where numba is installed, and know their first derivative. Everything else
+    is `plain`'s: second derivatives, forward mode, the transforms of `torch.func`, `torch.compile`, other devices.
+    Nothing depends on which of the two has computed a value but its rounding.
+
+    Args:
+        scores: Floating point, in the precision of the computation.
+        plain: The operator in torch alone, differentiable any number of times.
+        make: Makes the kernel; called, and numba imported, only where it serves.
+    """
+    if torch.compiler.is_compiling() or not _ordinary(scores):
+        return plain(scores)
+    if not (scores.requires_grad and torch.is_grad_enabled()):
+        return make().forward(scores.detach(), keep=False)[0]
+    result: Tensor = _Served.apply(scores, plain, make())  # type: ignore[no-untyped-call]
+    return result
+
+
+def _ordinary(scores: Tensor) -> bool:
+    return (
+        has_numba()
+        and type(scores) in (Tensor, torch.nn.Parameter)
+        and scores.device.type == "cpu"
+        and scores.numel() > 0
+        and not _transformed()
+        and unpack_dual(scores).tangent is None  # type: ignore[no-untyped-call]
+    )
+
+
+def _transformed() -> bool:
+    """Return whether a transform of `torch.func` is at work, under which tensors have no memory to point at."""
+    return bool(torch._C._are_functorch_transforms_active())
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Return whether a tensor holds numbers; those of `torch.autograd.grad(…, is_grads_batched=True)` do not."""
+    try:
+        tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError):
+        return False
+    return True
+
+
+class _Served(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, plain: Callable[[Tensor], Tensor], kernel: Kernel) -> Tensor:
+        result, kept = kernel.forward(scores, keep=True)
+        ctx.save_for_backward(scores, *kept)
+        ctx.plain, ctx.kernel = plain, kernel
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        scores, *kept = ctx.saved_tensors
+        # The derivative may be going to be differentiated, or may be many at once.
+        if torch.is_grad_enabled() or _transformed() or not _has_memory(grads[0]):
+            slope: Tensor = torch.func.vjp(ctx.plain, scores)[1](grads[0])[0]
+        else:
+            slope = ctx.kernel.backward(grads[0], kept)
+        return slope, None, None

@@ -1,0 +1,228 @@
+"""Compiled operators against the torch form, which computes everything where numba is not installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
+
+from nlcore_sorting import RankingLoss, SortingNetwork
+from nlcore_sorting.config import Distribution, Network
+
+pytest.importorskip("numba")
+# torch's own forward mode uses what torch deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+
+Operator = Callable[[Tensor], Tensor]
+
+
+@contextmanager
+def torch_alone() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nlcore_sorting._served.has_numba", lambda: False)
+        yield
+
+
+def operators(loss: RankingLoss) -> list[str]:
+    return [name for name in ("permutation", "sort", "rank") if hasattr(loss, name)]
+
+
+def derivative(operator: Operator, scores: Tensor) -> tuple[Tensor, Tensor, str]:
+    """The value, a derivative of it, and what made the value."""
+    leaf = scores.clone().requires_grad_()
+    value = operator(leaf)
+    weights = torch.linspace(-1, 1, value.numel(), dtype=value.dtype).view(value.shape).mul(7).cos()
+    seen, pending = set(), [value.grad_fn]
+    while pending:
+        node = pending.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            pending += [following for following, _ in node.next_functions]
+    return value.detach(), torch.autograd.grad((value * weights).sum(), leaf)[0], " ".join(node.name() for node in seen)
+
+
+def check(operator: Operator, scores: Tensor, tolerance: float) -> None:
+    found, slope, maker = derivative(operator, scores)
+    assert "_Served" in maker
+    with torch_alone():
+        expected, expected_slope, maker = derivative(operator, scores)
+    assert "_Served" not in maker
+    assert found.dtype == expected.dtype
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    scale = float(expected_slope.abs().max().clamp(min=1))
+    torch.testing.assert_close(slope, expected_slope, rtol=tolerance, atol=tolerance * scale)
+    torch.testing.assert_close(operator(scores), found, rtol=0, atol=0)  # nothing is kept for a derivative
+
+
+def compiled_losses() -> list[RankingLoss]:
+    return [SortingNetwork(network="odd_even", steepness=3.0), SortingNetwork(network="bitonic", steepness=3.0)]
+
+
+every = pytest.mark.parametrize(
+    ("algorithm", "name"),
+    [(loss, name) for loss in compiled_losses() for name in operators(loss)],
+    ids=lambda value: value if isinstance(value, str) else repr(value),
+)
+
+
+@pytest.mark.parametrize("n", [2, 5, 16, 37])
+def test_networks_of_every_distribution(network_loss: SortingNetwork, n: int, generator: torch.Generator) -> None:
+    scores = torch.randn(4, n, generator=generator, dtype=torch.float64)
+    scores[0, 0] = scores[0, 1]
+    for name in operators(network_loss):
+        check(getattr(network_loss, name), scores, 1e-11)
+
+
+@pytest.mark.parametrize("distribution", ["logistic", "logistic_phi", "gaussian", "cauchy"])
+def test_sharp_networks_overflow_nowhere(distribution: Distribution) -> None:
+    scores = torch.tensor([[3.0, -2.0, 1e5, 0.0, -1e5], [0.0, 0.0, 1e-12, 0.0, 1.0]], dtype=torch.float64)
+    loss = SortingNetwork(distribution=distribution, steepness=1e3)
+    for name in operators(loss):
+        check(getattr(loss, name), scores, 1e-9)
+
+
+@pytest.mark.parametrize("n", [70, 120])
+@pytest.mark.parametrize("network", ["odd_even", "bitonic"])
+def test_long_networks(network: Network, n: int, generator: torch.Generator) -> None:
+    loss = SortingNetwork(network=network, steepness=3.0)  # 120 · 60 comparators of 64 columns: more than one section
+    check(loss.permutation, torch.randn(2, n, generator=generator, dtype=torch.float64), 1e-11)
+    check(loss.permutation, torch.randn(2, n, generator=generator), 1e-4)
+
+
+@every
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)], ids=str
+)
+def test_precisions(
+    algorithm: RankingLoss, name: str, dtype: torch.dtype, tolerance: float, generator: torch.Generator
+) -> None:
+    check(getattr(algorithm, name), torch.randn(3, 9, generator=generator).to(dtype), tolerance)
+
+
+@every
+@pytest.mark.parametrize("shape", [(1,), (3, 1), (2,), (2, 3, 4), (1, 6)], ids=str)
+def test_shapes(algorithm: RankingLoss, name: str, shape: tuple[int, ...], generator: torch.Generator) -> None:
+    check(getattr(algorithm, name), torch.randn(shape, generator=generator, dtype=torch.float64), 1e-11)
+
+
+@every
+def test_no_lists(algorithm: RankingLoss, name: str) -> None:
+    scores = torch.zeros(0, 4, requires_grad=True)
+    value = getattr(algorithm, name)(scores)
+    assert value.shape[:2] == (0, 4)
+    assert torch.autograd.grad(value.sum(), scores)[0].shape == (0, 4)
+
+
+@every
+def test_strides_and_dimensions(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
+    scores = torch.randn(6, 5, 8, generator=generator, dtype=torch.float64)
+    operator = getattr(algorithm, name)
+    check(partial(operator, dim=0), scores, 1e-11)
+    check(operator, scores[:, :, ::2], 1e-11)
+    check(lambda s: operator(s.transpose(0, 2)).transpose(0, 1), scores, 1e-11)
+    check(operator, scores[:, :1].expand(6, 5, 8), 1e-11)
+
+
+@every
+def test_masks(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
+    scores = torch.randn(7, 9, generator=generator, dtype=torch.float64)
+    mask = torch.rand(7, 9, generator=generator) < 0.4
+    mask[0], mask[1] = False, torch.arange(9) > 0
+    for descending in (False, True):
+        check(partial(getattr(algorithm, name), mask=mask, descending=descending), scores, 1e-11)
+
+
+@every
+def test_differences(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
+    scores = torch.randn(2, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(getattr(algorithm, name), scores)
+    if algorithm.traits.order > 1:
+        assert torch.autograd.gradgradcheck(getattr(algorithm, name), scores)
+
+
+@every
+def test_transforms_are_those_of_torch(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
+    scores = torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    tangents = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64)
+    operator = getattr(algorithm, name)
+
+    def total(s: Tensor) -> Tensor:
+        value: Tensor = operator(s)
+        return (value * torch.linspace(0, 1, value.numel(), dtype=s.dtype).view(value.shape)).sin().sum()
+
+    def pulled_together(s: Tensor) -> Tensor:
+        value, pull = vjp(operator, s)
+        return vmap(pull)(torch.ones(2, *value.shape, dtype=s.dtype))[0]
+
+    def batched_gradients(s: Tensor) -> Tensor:
+        leaf = s.clone().requires_grad_()
+        value = operator(leaf)
+        grads = torch.arange(1, 4, dtype=s.dtype).view(3, *[1] * value.ndim).expand(3, *value.shape)
+        return torch.autograd.grad(value.square(), leaf, grads, is_grads_batched=True)[0]
+
+    results: list[list[Tensor]] = []
+    for context in (torch_alone, torch.enable_grad):
+        with context():
+            leaf = scores.clone().requires_grad_()
+            (slope,) = torch.autograd.grad(total(leaf), leaf, create_graph=True)
+            results.append([
+                slope,
+                torch.autograd.grad(slope.square().sum(), leaf)[0],
+                grad(total)(scores),
+                hessian(total)(scores),
+                jacfwd(operator)(scores),
+                jacrev(operator)(scores),
+                vmap(jacrev(operator))(scores),
+                vmap(operator)(tangents),
+                vmap(lambda t: jvp(operator, (scores,), (t,))[1])(tangents),
+                pulled_together(scores),
+                batched_gradients(scores),
+                torch.autograd.functional.jacobian(operator, scores, vectorize=True),
+                torch.autograd.functional.hessian(total, scores),
+            ])  # fmt: skip
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-11)
+
+
+@every
+def test_forward_mode_and_compilation(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
+    scores, tangent = torch.randn(2, 3, 5, generator=generator, dtype=torch.float64)
+    operator = getattr(algorithm, name)
+    with torch.autograd.forward_ad.dual_level():
+        pushed = torch.autograd.forward_ad.unpack_dual(
+            operator(torch.autograd.forward_ad.make_dual(scores, tangent))
+        ).tangent
+    torch.testing.assert_close(pushed, jvp(operator, (scores,), (tangent,))[1])
+    torch._dynamo.reset()
+    together = torch.compile(lambda s: operator(s), fullgraph=True, backend="eager")(scores)
+    torch.testing.assert_close(together, operator(scores))
+
+
+def test_threads_are_left_alone(generator: torch.Generator) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for loss in compiled_losses():
+            for name in operators(loss):
+                derivative(getattr(loss, name), torch.randn(4, 40, generator=generator))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_network_keeps_its_comparators_alone(generator: torch.Generator) -> None:
+    scores = torch.randn(2, 128, generator=generator, requires_grad=True)
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        SortingNetwork().permutation(scores)
+    assert sum(sizes.values()) <= 9 * scores.numel() * 128  # bytes: two float64 for each of n/2 comparators a layer
