@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
-from nlcore_sorting import RankingLoss, SortingNetwork
+from nlcore_sorting import FastSoftSort, RankingLoss, SortingNetwork
 from nlcore_sorting.config import Distribution, Network
 
 pytest.importorskip("numba")
@@ -60,7 +60,11 @@ def check(operator: Operator, scores: Tensor, tolerance: float) -> None:
 
 
 def compiled_losses() -> list[RankingLoss]:
-    return [SortingNetwork(network="odd_even", steepness=3.0), SortingNetwork(network="bitonic", steepness=3.0)]
+    return [
+        SortingNetwork(network="odd_even", steepness=3.0),
+        SortingNetwork(network="bitonic", steepness=3.0),
+        FastSoftSort(regularization_strength=0.7),
+    ]
 
 
 every = pytest.mark.parametrize(
@@ -92,6 +96,18 @@ def test_long_networks(network: Network, n: int, generator: torch.Generator) -> 
     loss = SortingNetwork(network=network, steepness=3.0)  # 120 · 60 comparators of 64 columns: more than one section
     check(loss.permutation, torch.randn(2, n, generator=generator, dtype=torch.float64), 1e-11)
     check(loss.permutation, torch.randn(2, n, generator=generator), 1e-4)
+
+
+@pytest.mark.parametrize("strength", [1e-3, 0.3, 5.0, 1e3])
+@pytest.mark.parametrize("n", [2, 15, 33, 200])
+def test_projections_of_every_strength(n: int, strength: float, generator: torch.Generator) -> None:
+    loss = FastSoftSort(regularization_strength=strength)
+    scores = torch.randn(5, n, generator=generator, dtype=torch.float64) + torch.tensor([[0.0, 0, 1e6, 0, 0]]).mT
+    scores[3] = scores[3].round()  # many are equal
+    scores[4] = scores[4].sort().values
+    tolerance = 1e-9 / min(1.0, strength)  # as the offset is large against the strength
+    for name in operators(loss):
+        check(getattr(loss, name), scores, tolerance)
 
 
 @every

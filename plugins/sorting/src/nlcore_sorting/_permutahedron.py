@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from nlcore.protocol import Traits
 from nlcore_sorting._base import RankingLoss, ranks
 from nlcore_sorting._isotonic import block_starts, segment_mean, segment_sum
 from nlcore_sorting._lists import Lists, real_items
+from nlcore_sorting._served import Kernel, served
 from nlcore_sorting.config import FastSoftSortConfig, Regularization
 
 __all__ = ["FastSoftSort"]
@@ -102,6 +103,21 @@ class FastSoftSort(RankingLoss):
         return 0.5 * errors.square().sum(dim=-1)
 
     def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        if self.regularization == "kl":
+            return self._plain_rank(scores, length)
+        return served(scores, lambda s: self._plain_rank(s, length), lambda: self._kernel("rank", length))
+
+    def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        if self.regularization == "kl":
+            return self._plain_sort(scores, length)
+        return served(scores, lambda s: self._plain_sort(s, length), lambda: self._kernel("sort", length))
+
+    def _kernel(self, operator: Literal["sort", "rank"], length: Tensor | None) -> Kernel:
+        from nlcore_sorting._projection_kernel import ProjectionKernel
+
+        return ProjectionKernel(operator, self.regularization_strength, length)
+
+    def _plain_rank(self, scores: Tensor, length: Tensor | None) -> Tensor:
         order = _descending(scores, length)
         z = _wide(scores.gather(-1, order)) / self.regularization_strength
         places = _falling(z, length)
@@ -111,7 +127,7 @@ class FastSoftSort(RankingLoss):
             projected = self._project(z, (places + 1).clamp(min=1).log(), length).exp() - 1
         return projected.gather(-1, order.argsort(dim=-1)).to(scores.dtype)
 
-    def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+    def _plain_sort(self, scores: Tensor, length: Tensor | None) -> Tensor:
         # The projection of the negative scores, which come out in descending order.
         w = _wide(scores.gather(-1, _descending(-scores, length))).neg()
         z = (_falling(w, length) / self.regularization_strength).expand(w.shape)

@@ -1,0 +1,187 @@
+"""Projections on the permutahedron in the Euclidean norm, compiled: sort, pool and average one list after the other.
+
+With `order` the items of a list from one end to the other and `starts` the first position of every position's block,
+the derivative is a mean over blocks. `lengths` [batch] are the real items; what stands beyond them is 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nlcore_sorting._numba import compiled
+
+__all__ = ["rank", "rank_slopes", "sort", "sort_slopes"]
+
+_INSERTED = 24
+"""Items up to which insertion is faster than a sort by digits."""
+
+
+@compiled
+def _key(bits: int, size: int) -> int:
+    """Return the bits of a floating-point number of `size` bytes as an integer that is ordered like it; −0 is 0."""
+    if bits >= 0:
+        return bits
+    return -(bits & 0x7FFFFFFF) if size == 4 else -(bits & 0x7FFFFFFFFFFFFFFF)
+
+
+@compiled
+def _arrange(keys: Any, order: Any, work: Any, size: int) -> None:
+    """Write the indices of the `keys`, integers of `size` bytes, to `order`, smallest first, equal ones by index."""
+    n = keys.shape[0]
+    other, counts = work
+    if n <= _INSERTED:
+        for i in range(n):
+            key, k = keys[i], i
+            while k > 0 and keys[order[k - 1]] > key:
+                order[k] = order[k - 1]
+                k -= 1
+            order[k] = i
+        return
+    for i in range(n):
+        order[i] = i
+    for place in range(size):
+        shift, flip = 8 * place, 128 if place == size - 1 else 0  # the last digit has the sign
+        counts[:] = 0
+        for i in range(n):
+            counts[((keys[i] >> shift) & 255) ^ flip] += 1
+        if counts[((keys[0] >> shift) & 255) ^ flip] == n:
+            continue
+        before = 0
+        for digit in range(256):
+            counts[digit], before = before, before + counts[digit]
+        for k in range(n):
+            digit = ((keys[order[k]] >> shift) & 255) ^ flip
+            other[counts[digit]] = order[k]
+            counts[digit] += 1
+        order[:] = other[:n]
+
+
+@compiled
+def _pool(values: Any, starts: Any, means: Any, first: Any, n: int) -> None:
+    """Write the first position of every block of the decreasing regression of the first n `values` to `starts`."""
+    top = 0
+    for i in range(n):
+        mean, begin = values[i], i
+        while top > 0 and means[top - 1] <= mean:
+            top -= 1
+            mean = means[top] + (mean - means[top]) * ((i + 1 - begin) / (i + 1 - first[top]))
+            begin = first[top]
+        means[top] = mean
+        first[top] = begin
+        top += 1
+    end = n
+    while top > 0:
+        top -= 1
+        starts[first[top] : end] = first[top]
+        end = first[top]
+
+
+@compiled
+def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
+    """Write the soft places of every item, from 0 to n − 1, to `result` [batch, n], and what led there to `kept`.
+
+    `scores` are the numbers and their bits as integers.
+    """
+    values, bits = scores
+    batch, n = values.shape
+    keys, first = np.empty((2, n), np.int64)
+    digits = (np.empty(n, np.int32), np.empty(256, np.int64))
+    z, y, means = np.empty((3, n))
+    for b in range(batch):
+        m = lengths[b]
+        order, starts = kept[0][b], kept[1][b]
+        for i in range(m):
+            keys[i] = -_key(bits[b, i], bits.itemsize)
+        _arrange(keys[:m], order[:m], digits, bits.itemsize)
+        for i in range(m):
+            z[i] = values[b, order[i]] / strength
+            y[i] = z[i] - (m - 1 - i)
+        _pool(y, starts, means, first, m)
+        start = 0
+        while start < m:
+            end = start
+            total = 0.0
+            while end < m and starts[end] == start:
+                total += z[end] - z[start]
+                end += 1
+            mean = total / (end - start)
+            place = m - 1 - 0.5 * (start + end - 1)
+            for i in range(start, end):
+                result[b, order[i]] = place + ((z[i] - z[start]) - mean)
+            start = end
+        result[b, m:] = 0
+
+
+@compiled
+def rank_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
+    """Write the derivative by the scores to `result`: what each `grads` exceeds the mean of its block by, over ε."""
+    for b in range(result.shape[0]):
+        m = lengths[b]
+        order, starts = kept[0][b], kept[1][b]
+        start = 0
+        while start < m:
+            end = start
+            total = 0.0
+            while end < m and starts[end] == start:
+                total += grads[b, order[end]]
+                end += 1
+            mean = total / (end - start)
+            if end == start + 1:
+                mean = grads[b, order[start]]
+            for i in range(start, end):
+                result[b, order[i]] = (grads[b, order[i]] - mean) / strength
+            start = end
+        result[b, m:] = 0
+
+
+@compiled
+def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
+    """Write the soft values, smallest first, to `result` [batch, n], and what led there to `kept`; see `rank`."""
+    values, bits = scores
+    batch, n = values.shape
+    keys, first = np.empty((2, n), np.int64)
+    digits = (np.empty(n, np.int32), np.empty(256, np.int64))
+    a, y, means = np.empty((3, n))
+    for b in range(batch):
+        m = lengths[b]
+        order, starts = kept[0][b], kept[1][b]
+        for i in range(m):
+            keys[i] = _key(bits[b, i], bits.itemsize)
+        _arrange(keys[:m], order[:m], digits, bits.itemsize)
+        for i in range(m):
+            a[i] = values[b, order[i]]
+            y[i] = (m - 1 - i) / strength + a[i]
+        _pool(y, starts, means, first, m)
+        start = 0
+        while start < m:
+            end = start
+            total = 0.0
+            while end < m and starts[end] == start:
+                total += a[end] - a[start]
+                end += 1
+            mean = a[start] + total / (end - start)
+            for i in range(start, end):
+                result[b, i] = mean - (0.5 * (start + end - 1) - i) / strength
+            start = end
+        result[b, m:] = 0
+
+
+@compiled
+def sort_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
+    """Write the derivative by the scores to `result`: the mean of `grads` over the block of each."""
+    for b in range(result.shape[0]):
+        m = lengths[b]
+        order, starts = kept[0][b], kept[1][b]
+        start = 0
+        while start < m:
+            end = start
+            total = 0.0
+            while end < m and starts[end] == start:
+                total += grads[b, end]
+                end += 1
+            for i in range(start, end):
+                result[b, order[i]] = total / (end - start)
+            start = end
+        result[b, m:] = 0
