@@ -1,4 +1,4 @@
-"""Looks at the installation from its metadata: versions, plugins, requirements, settings."""
+"""Looks at the installation: versions, plugins, whether their algorithms can be imported, requirements, settings."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from nlcore.errors import nearest
+from nlcore.errors import PluginError, nearest
 from nlcore.registry import PluginRecord, PluginState, Registry
 from nlcore.registry.discovery import Settings
 from nlcore.registry.distributions import UNKNOWN_VERSION, core_version, normalised
-from nlcore.registry.hooks import GROUP_PREFIX
+from nlcore.registry.hooks import GROUP, GROUP_PREFIX
+from nlcore.registry.loading import fault_place, resolve
 from nlcore.registry.lookup import withheld
 from nlcore.registry.requirements import unmet_requirement
 
@@ -44,11 +45,15 @@ class Finding:
 
 
 def diagnosis(registry: Registry) -> list[Finding]:
-    """Return what there is to say about this installation; imports no torch."""
+    """Return what there is to say about this installation; imports every algorithm, and with them torch."""
+    light = "torch" not in sys.modules
     records = registry.plugins()
     return [
         *_versions(),
         *(_plugin(record) for record in records),
+        *(_heavy(records) if light and "torch" in sys.modules else ()),
+        *_strays(records),
+        *_algorithms(registry, records),
         *_requirements(records),
         *_settings(records),
         *_twice(),
@@ -95,6 +100,48 @@ def _plugin(record: PluginRecord) -> Finding:
     if needs:
         return Finding("ok", subject, f"{text}, {core}")
     return Finding("note", subject, f"{text}; it {core}: its author should pin nlcore>=0.1,<1")
+
+
+def _heavy(records: Sequence[PluginRecord]) -> Iterator[Finding]:
+    slowest = max(records, key=lambda record: record.seconds)
+    yield Finding(
+        "wrong",
+        f"plugin {slowest.namespace}",
+        f"torch was imported while the plugins were listed, and {slowest.origin} took longest, "
+        f"{slowest.seconds:.1f} s: import torch in the module of the algorithm, not in the one that registers it",
+    )
+
+
+def _strays(records: Sequence[PluginRecord]) -> Iterator[Finding]:
+    """Yield distributions that look like plugins and register nothing."""
+    known = {normalised(record.distribution) for record in records if record.distribution} | {"nlcore"}
+    for one in metadata.distributions():
+        name = normalised(one.metadata["Name"] or "")
+        if name in known:
+            continue
+        groups = {entry.group for entry in one.entry_points}
+        near = sorted(
+            group for group in groups if group.startswith("nlcore") and not group.startswith(f"{GROUP_PREFIX}.")
+        )
+        if near:
+            text = f"has the entry-point group {near[0]!r}, which nobody reads: write {GROUP!r} and install it anew"
+            yield Finding("wrong", name, text)
+        elif not groups and any(_name_in(needed) == "nlcore" for needed in _requires(name)):
+            text = f"needs nlcore and registers nothing; a plugin has an entry point in the group {GROUP!r}"
+            yield Finding("note", name, text)
+
+
+def _algorithms(registry: Registry, records: Sequence[PluginRecord]) -> Iterator[Finding]:
+    """Yield the algorithms whose class, or whose options, cannot be imported."""
+    for record in records:
+        for spec in record.specs if record.distribution else ():
+            try:
+                registry.config(spec.id)
+                resolve(spec.factory, f"{spec.id} of {record.origin}")
+            except PluginError as error:
+                yield Finding(
+                    "wrong", spec.id, f"{error}{' At ' + place if (place := fault_place(error.__cause__)) else ''}"
+                )
 
 
 def _requirements(records: Sequence[PluginRecord]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
@@ -13,7 +14,7 @@ from nlcore.errors import DuplicateAlgorithmError, PluginLoadError, RegistryErro
 from nlcore.registry import hooks
 from nlcore.registry.spec import AlgorithmSpec
 
-__all__ = ["PLUGIN_FAULTS", "Hooks", "describe", "is_made_by", "resolve"]
+__all__ = ["PLUGIN_FAULTS", "Hooks", "describe", "fault_place", "is_made_by", "resolve"]
 
 # What a plugin may raise without taking anything else down. KeyboardInterrupt is the user's.
 PLUGIN_FAULTS = (Exception, SystemExit)
@@ -99,6 +100,15 @@ def resolve(reference: str, owner: str) -> Callable[..., Any]:
     if not callable(found):
         raise PluginLoadError(f"{owner}: {reference!r} is {describe(found)}, which cannot be called.")
     return found  # type: ignore[no-any-return]
+
+
+def fault_place(cause: BaseException | None) -> str:
+    """Return the file and line of a plugin at which an import failed; empty where none but Python's own is known."""
+    if isinstance(cause, SyntaxError) and cause.filename:
+        return f"{cause.filename}, line {cause.lineno}"
+    frames = traceback.extract_tb(cause.__traceback__) if cause is not None else []
+    own = [one for one in frames if not one.filename.startswith("<") and "importlib" not in one.filename]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own and own[-1].filename != __file__ else ""
 
 
 def is_made_by(cls: type, reference: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 from nlcore.errors import (
@@ -41,7 +41,7 @@ def withheld(record: PluginRecord) -> PluginError:
             return PluginConflictError(f"{what} is withheld: {record.error}.")
         case _:
             return PluginLoadError(
-                f"{what} failed to load from {record.value!r}: {record.error}. "
+                f"{what} failed to load from {record.value!r}: {(record.error or '').rstrip('.')}. "
                 f"Mend or update it; NLCORE_BLOCK_PLUGINS={record.namespace} leaves it out."
             )
 
@@ -70,7 +70,7 @@ def refusal(namespace: str, records: Sequence[PluginRecord], known: Collection[s
     near = nearest(namespace, {*known, *RESERVED})
     return UnknownNamespaceError(
         f"no installed plugin has the namespace {namespace!r}{near}. There are: {shorten(sorted(known)) or 'none'}. "
-        "After an install in this process call nlcore.refresh()."
+        "After an install in this process call nlcore.refresh(); `nlcore doctor` finds plugins that register nothing."
     )
 
 
@@ -90,7 +90,7 @@ def unknown_version(version: int, family: Sequence[AlgorithmSpec]) -> UnknownVer
     return UnknownVersionError(f"'{namespace}/{name}' has no version {version}. There are: {there}.")
 
 
-def malformed(given: object, ids: Iterable[str]) -> RegistryError:
+def malformed(given: object, ids: Collection[str]) -> RegistryError:
     """Return the error for what is not an id.
 
     Args:
@@ -99,6 +99,9 @@ def malformed(given: object, ids: Iterable[str]) -> RegistryError:
     """
     if not isinstance(given, str):
         return RegistryError(f"an id is a string, not {describe(given)}. {_FORM}")
+    own = [one for one in sorted(ids) if one.partition("/")[0] == given]
+    if own:
+        return RegistryError(f"{given!r} is a namespace, not an id. It has: {shorten(own)}.")
     near = _suggestions(given, sorted(ids))
     hint = f" Did you mean {_either(near)}?" if near else ""
     return RegistryError(f"{given!r} is not an id.{hint} {_FORM}")

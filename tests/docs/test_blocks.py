@@ -134,7 +134,7 @@ def _command(line: str, out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> No
         complaints = io.StringIO()
         with redirect_stdout(out), redirect_stderr(complaints):
             code = main(words[1:])
-        assert code == 0, f"{line}: {complaints.getvalue()}"
+        assert code == 0, f"{line}: {complaints.getvalue()}{out.getvalue()[-2000:]}"
     default.registry.refresh()  # what the variables switched off is back
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -334,10 +335,41 @@ class TestDoctor:
         assert code == 1
         assert text.startswith(f"installed 2 times: 2.0 in {tmp_path / 'two'}, 1.0 in {tmp_path / 'one'}.")
 
-    def test_no_torch_is_imported(self):
-        code = "import sys; from nlcore.cli import main; main(['doctor']); print('torch' in sys.modules)"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stdout.endswith("\nFalse\n")
+    def test_an_algorithm_that_cannot_be_imported(self, run, shelf, tmp_path):
+        module = shelf.module("import torch\nimport no_such_thing\n")
+        shelf.add("lame", PLUGIN.format(name="lame", here=module, count=1), distribution="lame-losses")
+        code, out, _ = run("doctor", "--json")
+        text = self.findings(out)["lame/scaled-v1", "wrong"]
+        assert code == 1
+        assert "ModuleNotFoundError: No module named 'no_such_thing'" in text
+        assert "Install 'no_such_thing'." in text
+        assert re.search(rf"At .*{module}\.py, line 2$", text)
+
+    def test_a_distribution_with_a_misspelt_group(self, run, tmp_path, monkeypatch):
+        for name, entries in (("typo", "[nlcore.plugin.v1]\ntypo = typo\n"), ("idle", "")):
+            info = tmp_path / f"{name}-1.0.dist-info"
+            info.mkdir()
+            needs = "Requires-Dist: nlcore>=0.1,<1\n"
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needs}", "utf-8")
+            (info / "entry_points.txt").write_text(entries, "utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        code, out, _ = run("doctor", "--json")
+        found = self.findings(out)
+        assert code == 1
+        assert found["typo", "wrong"].startswith("has the entry-point group 'nlcore.plugin.v1', which nobody reads")
+        assert found["idle", "note"].startswith("needs nlcore and registers nothing")
+
+    def test_torch_imported_while_plugins_are_listed(self, shelf, tmp_path):
+        (tmp_path / "heavy_losses.py").write_text("import torch\n" + PLUGIN.format(name="heavy", here="x", count=0))
+        info = tmp_path / "heavy_losses-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: heavy-losses\nVersion: 1.0\n", "utf-8")
+        (info / "entry_points.txt").write_text("[nlcore.plugins.v1]\nheavy = heavy_losses\n", "utf-8")
+        start = "import sys; sys.path.insert(0, sys.argv[1]); from nlcore.cli import main; sys.exit(main(['doctor']))"
+        done = subprocess.run([sys.executable, "-c", start, str(tmp_path)], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "torch was imported while the plugins were listed" in " ".join(done.stdout.split())
+        assert done.stdout.endswith("1 thing to mend: plugin heavy\n")
 
 
 class TestCompletion:
@@ -465,7 +497,7 @@ class TestAllCommands:
     def test_ids_for_scripts(self, run, losses):
         assert run("list", "--ids") == (0, "fine/scaled-v1\nmixed/reduced-v1\nmixed/scaled-v1\n", "")
 
-    @pytest.mark.parametrize("words", [["--help"], ["list"], ["doctor"], ["completion", "bash"], ["check", "core/x"]])
+    @pytest.mark.parametrize("words", [["--help"], ["list"], ["plugins"], ["completion", "bash"], ["check", "core/x"]])
     def test_starts_without_torch(self, words):
         code = f"import sys; from nlcore.cli import main; main({words!r}); print('torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -98,7 +98,7 @@ def test_a_first_party_namespace_that_is_missing_says_what_to_install(registry, 
     "given",
     [
         "",
-        "x",
+        "nothing",
         "x/",
         "/blur",
         "x/blur-v0",
@@ -114,6 +114,11 @@ def test_a_first_party_namespace_that_is_missing_says_what_to_install(registry, 
 def test_a_malformed_id_shows_the_form(registry, given):
     with pytest.raises(RegistryError, match=r"is not an id\..*Write namespace/name or namespace/name-vN"):
         registry.make(given)
+
+
+def test_a_namespace_is_no_id_and_shows_what_it_has(registry):
+    with pytest.raises(RegistryError, match=r"'x' is a namespace, not an id\. It has: x/blur-v1"):
+        registry.make("x")
 
 
 @pytest.mark.parametrize("given", [None, 3, b"x/blur", ["x/blur"], object])

@@ -19,14 +19,22 @@ PACKAGE = Path(nlcore.__file__).parent
 ALLOWED = {
     "errors": set(),
     "config": {"errors"},
-    "plugin": {"errors", "registry"},
+    "inputs": {"errors"},
+    "lazy": set(),
+    "plugin": {"errors", "lazy", "registry"},
     "registry": {"errors", "registry"},
     "protocol": {"errors"},
     "newton": {"errors", "newton", "protocol"},
-    "builtin": {"builtin", "config", "errors", "plugin", "protocol"},
+    "builtin": {"builtin", "config", "errors", "inputs", "plugin", "protocol"},
     "testing": {"config", "errors", "newton", "protocol", "testing"},
 }
-THIRD_PARTY = {"errors": set(), "config": {"pydantic", "pydantic_core"}, "plugin": {"pluggy"}, "registry": {"pluggy"}}
+THIRD_PARTY = {
+    "errors": set(),
+    "lazy": set(),
+    "config": {"pydantic", "pydantic_core"},
+    "plugin": {"pluggy"},
+    "registry": {"pluggy"},
+}
 
 
 def sources(part: str) -> list[Path]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
 from nlcore.cli.output import print_json, table, width
 from nlcore.registry import PluginRecord, default
+from nlcore.registry.loading import fault_place
 from nlcore.registry.lookup import withheld
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json([_as_json(record) for record in (faulty if arguments.errors else records)])
     elif arguments.errors:
-        print("\n\n".join(_explanation(record) for record in faulty) or "No plugin is at fault.")
+        fine = "Every plugin loads. `nlcore doctor` looks whether their algorithms can be imported, too."
+        print("\n\n".join(_explanation(record) for record in faulty) or fine)
     else:
         _print_table(records)
         if faulty:
@@ -77,8 +78,7 @@ def _explanation(record: PluginRecord) -> str:
     lines = [f"{record.namespace}  {record.origin}  {record.state}"]
     lines += textwrap.wrap(str(withheld(record)), width() - 4, break_on_hyphens=False, break_long_words=False)
     if record.cause is not None:
-        frames = traceback.extract_tb(record.cause.__traceback__)
-        if frames:
-            lines.append(f"at {frames[-1].filename}, line {frames[-1].lineno}")
+        if place := fault_place(record.cause):
+            lines.append(f"at {place}")
         lines.append("NLCORE_TRACE_PLUGINS=1 prints the whole traceback.")
     return "\n    ".join(lines)
