@@ -77,6 +77,20 @@ def test_the_fast_way_is_the_plain_one(height, width, source, goal, neighbours, 
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("loop", ["for", "while"])
+def test_many_large_maps_in_single_precision(loop, generator) -> None:
+    loss = BellmanFord(loop=loop, beta=3.0, neighbours=4)
+    costs = maps(generator, 80, 17, 25, dtype=torch.float32)  # more cells than are taken at once
+    direction = torch.randn(costs.shape, generator=generator)
+    how = Relaxation(grid(17, 25, (0, 0), (-1, -1), 4), 3.0, 43, conorm("hamacher", 5.0), loop)
+    single, double = costs.clone().requires_grad_(), costs.double().requires_grad_()
+    fast, plain = loss.path(single), relaxed_path(double, how)
+    torch.testing.assert_close(fast.double(), plain, rtol=0, atol=1e-4)
+    found, wanted = torch.autograd.grad(fast, single, direction)[0], torch.autograd.grad(plain, double, direction)[0]
+    assert (found - wanted).norm() <= 1e-4 * wanted.norm()
+    assert loss.path(costs[:0]).shape == (0, 17, 25)
+
+
 @pytest.mark.parametrize(("loop", "t_conorm"), VARIANTS)
 def test_gradient_equals_central_differences(loop, t_conorm, generator) -> None:
     loss = BellmanFord(loop=loop, t_conorm=t_conorm, beta=2.0)

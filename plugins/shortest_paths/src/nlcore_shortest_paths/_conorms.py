@@ -20,7 +20,7 @@ class Conorm(Protocol):
         ...
 
     def slopes(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the derivatives by x and by q."""
+        """Return the derivatives by x and by q, two new tensors."""
         ...
 
 
@@ -42,12 +42,15 @@ class _Hamacher:
 
     def __call__(self, x: Tensor, q: Tensor) -> Tensor:
         both = x * q
-        return (x + q + (self.p - 2) * both) / (1 + (self.p - 1) * both)
+        return (x + q).add_(both, alpha=self.p - 2) / both.mul_(self.p - 1).add_(1)
 
     def slopes(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
         # The numerator of the quotient rule factors into terms of one variable.
-        below = (1 + (self.p - 1) * x * q).square()
-        return (1 - q) * (1 + (self.p - 1) * q) / below, (1 - x) * (1 + (self.p - 1) * x) / below
+        below = (x * q).mul_(self.p - 1).add_(1).square_()
+        return self._above(q).div_(below), self._above(x).div_(below)
+
+    def _above(self, x: Tensor) -> Tensor:
+        return (x * (self.p - 1)).add_(1).mul_(1 - x)
 
 
 class _Yager:
@@ -58,7 +61,7 @@ class _Yager:
 
     def slopes(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
         below = (x + q < 1).to(x.dtype)
-        return below, below
+        return below, below.clone()
 
 
 def conorm(name: TConorm, p: float) -> Conorm:

@@ -1,12 +1,15 @@
 """Relaxed Bellman–Ford with its gradient written by hand: the numbers of `_relaxed`, several times faster.
 
-One sweep is linear in the neighbours' change: ∂D(v)/∂D(v + k) = w_k(1 + D(v) − C(v) − D(v + k)), which the forward pass
-keeps. The backward pass then needs one product and one sum over neighbours a sweep, and no exponential.
+Distances are in units of (ln 2)/β here, so that the softmin is a power of two, which torch computes several times as
+fast as `exp`. One sweep is linear in the neighbours' change: ∂D(v)/∂D(v + k) = w_k(1 + ln 2 · (Σ_j w_j D(v + j) −
+D(v + k))). The forward pass keeps the distances alone, and the backward pass computes the weights anew: they are a
+number for each neighbour, and to write and read so much memory takes longer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,8 +20,10 @@ from nlcore_shortest_paths._relaxed import EPSILON, LOWEST, MAX_ROUNDS, Relaxati
 
 __all__ = ["relaxed"]
 
-_CHUNK = 1 << 14
-"""Cells in a chunk: its arrays, of a number for each neighbour, stay in the cache of one core."""
+_CHUNK = 1 << 15
+"""Cells in a chunk: fewer make more launches, more need memory while a chunk is gone over."""
+
+_LOWEST = LOWEST / math.log(2)
 
 Pull = Callable[[Tensor], Tensor]
 
@@ -43,7 +48,7 @@ class _Relaxed(torch.autograd.Function):
         size = max(1, _CHUNK // (how.grid.height * how.grid.width))
         paths = []
         for piece in torch.split(costs, size):
-            path, pull = _forward(piece.permute(1, 2, 0).contiguous() * how.beta, how, needed)
+            path, pull = _forward(piece.permute(1, 2, 0).contiguous() * _unit(how), how, needed)
             paths.append(path.permute(2, 0, 1))
             ctx.pulls.append(pull)
         return torch.cat(paths).contiguous()
@@ -63,7 +68,12 @@ class _Relaxed(torch.autograd.Function):
             pull(piece.permute(1, 2, 0).contiguous()).permute(2, 0, 1)
             for pull, piece in zip(ctx.pulls, pieces, strict=True)
         ]
-        return torch.cat(pulled).mul_(ctx.how.beta).contiguous(), None
+        return torch.cat(pulled).mul_(_unit(ctx.how)).contiguous(), None
+
+
+def _unit(how: Relaxation) -> float:
+    """Return the factor between costs and the units of this module."""
+    return how.beta / math.log(2)
 
 
 def _forward(c: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull]:
@@ -75,53 +85,70 @@ def _forward(c: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull]:
 
 def _weights(c: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull]:
     grid = how.grid
-    infinity = far(c)
-    frame = infinity.expand(c.shape[0] + 2, c.shape[1] + 2, -1).clone()
-    d = frame[1:-1, 1:-1]
+    infinity = far(c, _LOWEST)
+    soft = _Softmin(infinity, grid)
+    d = soft.frame.inner
     d[grid.source] = 0
-    views = _views(frame, grid)
-    around = c.new_empty(len(views), *c.shape)
-    weights, scratch = torch.empty_like(around), torch.empty_like(around)
-    slopes = c.new_empty(how.iterations - 1, *around.shape) if needed else None
-    for sweep in range(how.iterations):
-        torch.stack(views, out=around)
-        torch.sub(around.amin(0), around, out=weights)
-        weights.clamp_(min=LOWEST).exp_()
-        weights.div_(weights.sum(0))
-        if sweep == how.iterations - 1:
-            break  # its distances are read by nobody
-        mean = torch.mul(weights, around, out=scratch).sum(0)
-        torch.add(mean, c, out=d)
+    known: list[Tensor] = []
+    for _ in range(how.iterations - 1):
+        if needed:
+            known.append(d.clone())
+        soft()
+        torch.sub(soft.nearest, soft.mean, out=d).add_(c)
         d[grid.source] = 0
-        if slopes is not None:
-            torch.sub(mean.add_(1), around, out=slopes[sweep]).mul_(weights)
+    soft()
+    weights = soft.powers.mul_(soft.share)
 
     def pull(gradient: Tensor) -> Tensor:
         total = torch.zeros_like(c)
+        send, soft = _Frame(c, grid), _Softmin(infinity, grid)
         flow = (gradient * weights).sum(0).sub(gradient).mul_(weights)
-        sent = torch.empty_like(frame)
-        arrived, targets = sent[1:-1, 1:-1], _views(sent, grid)
-        for slope in reversed(slopes if slopes is not None else []):
-            sent.zero_()
-            for target, part in zip(targets, flow, strict=True):
-                target.add_(part)
+        arrived = send(flow.unbind(), torch.full_like(c, math.log(2)))
+        for d in reversed(known):
             arrived[grid.source] = 0
             total += arrived
-            torch.mul(slope, arrived, out=flow)
+            soft.frame.inner.copy_(d)
+            soft()
+            slope = soft.products.addcmul_(soft.powers, 1 / math.log(2) - soft.mean)
+            arrived = send(slope.unbind(), soft.share.mul_(arrived).mul_(math.log(2)))
         return total
 
     return weights, pull
 
 
+class _Softmin:
+    """The softmin of every cell's neighbours, in arrays that the next one overwrites.
+
+    Of the distances in `frame` it is nearest − mean, and the weights are powers · share.
+    """
+
+    def __init__(self, infinity: Tensor, grid: Grid) -> None:
+        cells = infinity.expand(grid.height, grid.width, -1)
+        self.frame = _Frame(cells, grid)
+        self.frame.whole.copy_(infinity.expand(self.frame.whole.shape))
+        shape = len(self.frame.views), *cells.shape
+        self.exponents, self.powers, self.products = (cells.new_empty(shape) for _ in range(3))
+        self.nearest = self.share = self.mean = infinity
+
+    def __call__(self) -> None:
+        """Compute them for what is in the frame now."""
+        torch.stack(self.frame.views, out=self.exponents)
+        self.nearest = self.exponents.amin(0)
+        torch.sub(self.nearest, self.exponents, out=self.exponents).clamp_(min=_LOWEST)
+        torch.exp2(self.exponents, out=self.powers)
+        self.share = self.powers.sum(0).reciprocal_()
+        self.mean = torch.mul(self.powers, self.exponents, out=self.products).sum(0).mul_(self.share)
+
+
 def _trace(weights: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull]:
     """Return the paths, [H, W, N], and the pull-back to the weights."""
-    walk = _Walk(weights, how.grid)
+    send, each = _Frame(weights[0], how.grid), weights.unbind()
     x, q = torch.zeros_like(weights[0]), torch.zeros_like(weights[0])
     q[how.grid.goal] = 1
     history = [(x, q)]
     loop = _While(how) if how.loop == "while" else None
     for _ in range(MAX_ROUNDS if loop else how.iterations):
-        x, q = how.conorm(x, q), walk.step(q)
+        x, q = how.conorm(x, q), send(each, q).clone()
         if needed:
             history.append((x, q))
         if loop and loop.leave(x):
@@ -129,7 +156,8 @@ def _trace(weights: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull
     path = loop.total if loop else x
 
     def pull(gradient: Tensor) -> Tensor:
-        walk.gradient = torch.zeros_like(weights)  # anew, for a graph that is gone back over twice
+        by_weights = torch.zeros_like(weights)  # anew, for a graph that is gone back over twice
+        frame, each_by = _Frame(weights[0], how.grid), by_weights.unbind()
         gx = torch.zeros_like(gradient) if loop else gradient
         gq = torch.zeros_like(gradient)
         if loop:
@@ -138,44 +166,32 @@ def _trace(weights: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull
             if loop:
                 gx = gx + loop.back(later)
             by_x, by_q = how.conorm.slopes(x, q)
-            gq = walk.back(q, gq) + gx * by_q
-            gx = gx * by_x
-        return walk.gradient
+            frame.inner.copy_(gq)
+            torch.mul(gx, by_q, out=gq)
+            for by_weight, weight, ahead in zip(each_by, each, frame.views, strict=True):
+                by_weight.addcmul_(ahead, q)
+                gq.addcmul_(ahead, weight)
+            gx = by_x.mul_(gx)
+        return by_weights
 
     return path, pull
 
 
-class _Walk:
-    """Steps of the mass along the predecessors, and back."""
+class _Frame:
+    """Maps with a border, and their views from each cell in the direction of each neighbour."""
 
-    def __init__(self, weights: Tensor, grid: Grid) -> None:
-        self.weights = weights
-        height, width = weights.shape[1:3]
-        # The weight with which a cell receives from each side, so that a step is a product and a sum.
-        self.received = torch.zeros_like(weights)
-        for k, (i, j) in enumerate(grid.directions):
-            to = slice(max(0, i), height + min(0, i)), slice(max(0, j), width + min(0, j))
-            out = slice(max(0, -i), height - max(0, i)), slice(max(0, -j), width - max(0, j))
-            self.received[(k, *to)] = weights[(k, *out)]
-        self.frame = weights.new_zeros(height + 2, width + 2, weights.shape[3])
-        self.inner = self.frame[1:-1, 1:-1]
-        self.behind = _views(self.frame, grid, sign=-1)
-        self.ahead = _views(self.frame, grid)
-        self.around, self.product = torch.empty_like(weights), torch.empty_like(weights)
-        self.gradient = weights
+    def __init__(self, like: Tensor, grid: Grid) -> None:
+        height, width = grid.height, grid.width
+        self.whole = like.new_zeros(height + 2, width + 2, like.shape[2])
+        self.inner = self.whole[1:-1, 1:-1]
+        self.views = [self.whole[1 + i : 1 + i + height, 1 + j : 1 + j + width] for i, j in grid.directions]
 
-    def step(self, q: Tensor) -> Tensor:
-        """Return the mass after one step."""
-        self.inner.copy_(q)
-        torch.stack(self.behind, out=self.around)
-        return torch.mul(self.around, self.received, out=self.product).sum(0)
-
-    def back(self, q: Tensor, gradient: Tensor) -> Tensor:
-        """Return the gradient at `q` for that after its step, and add to the gradient of the weights."""
-        self.inner.copy_(gradient)
-        torch.stack(self.ahead, out=self.around)
-        self.gradient.addcmul_(self.around, q)
-        return torch.mul(self.around, self.weights, out=self.product).sum(0)
+    def __call__(self, weights: Sequence[Tensor], mass: Tensor) -> Tensor:
+        """Send the mass of every cell to its neighbours, to each with its weights; return what arrives, not a copy."""
+        self.whole.zero_()
+        for view, weight in zip(self.views, weights, strict=True):
+            view.addcmul_(weight, mass)
+        return self.inner
 
 
 class _While:
@@ -222,11 +238,3 @@ class _While:
         gradient[self.source] -= at_after * before * self.beta * condition * (1 - condition)
         self.by_after = at_after * condition + weight
         return gradient
-
-
-def _views(frame: Tensor, grid: Grid, sign: int = 1) -> list[Tensor]:
-    """Return the frame as seen from each cell in the direction of each neighbour, or against it."""
-    height, width = grid.height, grid.width
-    return [
-        frame[1 + sign * i : 1 + sign * i + height, 1 + sign * j : 1 + sign * j + width] for i, j in grid.directions
-    ]

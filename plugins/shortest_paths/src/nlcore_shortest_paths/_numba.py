@@ -125,9 +125,7 @@ def _sweeps(c: _Array, d: _Array, diagonal: bool, height: int, width: int) -> No
 
 
 @_compiled
-def _trace(  # noqa: PLR0917 - compiled functions take positional arguments
-    d: _Array, mask: _Array, offsets: _Array, source: int, goal: int, lanes: int, lane: int
-) -> bool:
+def _trace(d: _Array, mask: _Array, offsets: _Array, source: int, goal: int, lanes: int, lane: int) -> bool:
     """Write the path that leads back from the goal, always to the nearest neighbour; return whether it arrives."""
     height, width = mask.shape
     if d[goal * lanes + lane] == np.inf:
@@ -147,9 +145,7 @@ def _trace(  # noqa: PLR0917 - compiled functions take positional arguments
 
 
 @_compiled
-def _dijkstra(  # noqa: PLR0917 - compiled functions take positional arguments
-    c: _Array, d: _Array, offsets: _Array, source: int, goal: int, heap: _Array, keys: _Array
-) -> None:
+def _dijkstra(c: _Array, d: _Array, offsets: _Array, source: int, goal: int, heap: _Array, keys: _Array) -> None:
     """Settle cells in the order of their distance, up to all that are no farther than the goal.
 
     The frame around the map has cost 0, by which it is told from cells.

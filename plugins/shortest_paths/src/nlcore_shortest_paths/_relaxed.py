@@ -48,9 +48,9 @@ class Relaxation:
     loop: Loop
 
 
-def far(scaled: Tensor) -> Tensor:
+def far(scaled: Tensor, lowest: float = LOWEST) -> Tensor:
     """Return a distance that no path has, with weight 0 beside any that one has: for costs [..., N], [N]."""
-    return scaled.detach().flatten(0, -2).sum(0) - LOWEST + 20
+    return scaled.detach().flatten(0, -2).sum(0) - lowest + 20
 
 
 def relaxed_path(costs: Tensor, how: Relaxation) -> Tensor:
