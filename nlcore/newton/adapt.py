@@ -123,7 +123,7 @@ def evaluate(
         options["generator"] = generator
     if mask is not None and info.traits.takes_mask:
         options["mask"] = mask
-    value = info.loss(prediction, target, **options)
+    value = _called(info, prediction, target, options)
     if not isinstance(value, Tensor) or value.shape != prediction.shape[:1]:
         got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise ShapeError(
@@ -134,6 +134,20 @@ def evaluate(
     if not value.is_floating_point():
         raise DtypeError(f"{info.name}: a loss must return a floating-point tensor, and returned {value.dtype}.")
     return value
+
+
+def _called(info: LossInfo, prediction: Tensor, target: Any, options: dict[str, Any]) -> Any:
+    """Return what the loss returns; an error of torch in it gets a note that says whose it is."""
+    if torch.compiler.is_compiling():
+        return info.loss(prediction, target, **options)
+    try:
+        return info.loss(prediction, target, **options)
+    except RuntimeError as error:
+        error.add_note(
+            f"Raised in the loss {info.name}, of which curvature was being taken. The checks of `nlcore check` tell "
+            "what a loss must not do: change its inputs in place, leave torch, or mix its samples."
+        )
+        raise
 
 
 def per_sample(tensor: Tensor) -> Tensor:

@@ -37,8 +37,16 @@ def shape(subject: Subject) -> None:
         for count in (BATCH - 1, 1):
             picked = _mapped(target, lambda t, count=count: t[:count])
             wrong[f"a batch of {BATCH} predictions and one of {count} targets"] = (prediction, picked)
+    if any(_narrowed(leaf).shape != leaf.shape for leaf in leaves(target)):
+        narrow = _mapped(target, _narrowed)
+        wrong["targets whose last dimension is 1, which would be broadcast"] = (prediction, narrow)
     for what, (y, t) in wrong.items():
         _expect_refusal(subject, y, t, what, "Compare the shapes and raise nlcore.errors.ShapeError with both.")
+
+
+def _narrowed(leaf: Tensor) -> Tensor:
+    """Return a leaf with the first entry of its last dimension alone, if that is not the batch."""
+    return leaf[..., :1] if leaf.ndim > 1 else leaf
 
 
 @check("errors.dtype", requires=SOUND)

@@ -28,8 +28,8 @@ def inputs(subject: Subject) -> None:
             function(prediction, target)
         for index, (one, old, version) in enumerate(zip((prediction, *leaves(target)), before, versions, strict=True)):
             if one._version != version or not torch.equal(torch.nan_to_num(one), torch.nan_to_num(old)):
-                which = "the target" if index else "the prediction"
-                fail(f"{name} changes {which} in place", "Work on a copy: y = prediction.clone(), or out of place.")
+                which = "target" if index else "prediction"
+                fail(f"{name} changes the {which} in place", f"Work on {which}.clone(), or out of place.")
 
 
 @check("purity.settings", requires=BASE)

@@ -525,3 +525,13 @@ def test_gauss_newton_through_the_module():
         step = newton_step(SPLIT, prediction, target, curvature)
         torch.testing.assert_close(grad, step.direction / 5, rtol=1e-14, atol=0)
         torch.testing.assert_close(loss, SPLIT(prediction, target).mean(), rtol=1e-14, atol=0)
+
+
+def test_an_error_of_torch_in_the_loss_says_whose_it_is():
+    def shrinks(prediction, target):
+        return prediction.mul_(0.5).sub(target).square().sum(-1)
+
+    prediction = torch.ones(2, 3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="in-place") as caught:
+        NewtonLoss(shrinks, EmpiricalFisher())(prediction, torch.zeros(2, 3))
+    assert any("shrinks" in note and "nlcore check" in note for note in caught.value.__notes__)

@@ -452,6 +452,15 @@ class Broadcasts(Sound):
         return ((target - prediction).sin() * prediction).sum(-1)
 
 
+class BroadcastsWidth(Sound):
+    """Compares the batches alone."""
+
+    def __call__(self, prediction, target, *, generator=None):
+        if prediction.ndim != 2 or prediction.shape[:1] != target.shape[:1] or target.shape[1] != 1:
+            refuse_wrong(prediction, target)
+        return ((target - prediction).sin() * prediction).sum(-1)
+
+
 class SpeechlessRefusal(Sound):
     def __call__(self, prediction, target, *, generator=None):
         if prediction.ndim != 2 or prediction.shape != target.shape:

@@ -87,6 +87,7 @@ FAULTS = [
     (m.NanBehindWhere(), {"mask.sample"}),
     (m.HessianOfPadding(), {"mask.sample"}),
     (m.Broadcasts(), {"errors.shape"}),
+    (m.BroadcastsWidth(), {"errors.shape"}),
     (m.SpeechlessRefusal(), {"errors.shape"}),
     (m.TakesIntegers(), {"errors.dtype"}),
     (m.ForeignDeviceError(), {"errors.device"}),
