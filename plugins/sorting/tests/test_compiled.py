@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
-from nlcore_sorting import FastSoftSort, RankingLoss, SortingNetwork
+from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork
 from nlcore_sorting.config import Distribution, Network
 
 pytest.importorskip("numba")
@@ -64,6 +64,8 @@ def compiled_losses() -> list[RankingLoss]:
         SortingNetwork(network="odd_even", steepness=3.0),
         SortingNetwork(network="bitonic", steepness=3.0),
         FastSoftSort(regularization_strength=0.7),
+        NeuralSort(temperature=0.7),
+        SoftSort(temperature=0.7),
     ]
 
 
@@ -108,6 +110,18 @@ def test_projections_of_every_strength(n: int, strength: float, generator: torch
     tolerance = 1e-9 / min(1.0, strength)  # as the offset is large against the strength
     for name in operators(loss):
         check(getattr(loss, name), scores, tolerance)
+
+
+@pytest.mark.parametrize("temperature", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("n", [2, 15, 49, 90])
+@pytest.mark.parametrize("make", [NeuralSort, SoftSort])
+def test_softmaxes_of_every_temperature(
+    make: type[NeuralSort | SoftSort], n: int, temperature: float, generator: torch.Generator
+) -> None:
+    scores = torch.randn(5, n, generator=generator, dtype=torch.float64) + torch.tensor([[0.0, 0, 1e3, 0, 0]]).mT
+    scores[3] = scores[3].round()  # many are equal
+    scores[4, : n // 2] = torch.tensor([0.0, -0.0]).repeat(n)[: n // 2]
+    check(make(temperature=temperature).permutation, scores, 1e-9)
 
 
 @every

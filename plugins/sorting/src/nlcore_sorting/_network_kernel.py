@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nlcore_sorting import _numba_network as kernels
+from nlcore_sorting._numba import lengths_of
 from nlcore_sorting._wiring import depth, partners
 from nlcore_sorting.config import Distribution, Network
 
@@ -74,10 +75,7 @@ class NetworkKernel:
 
     def _options(self, batch: int, n: int) -> tuple[Any, Any]:
         *wiring, depths = _comparators(self.network, n)
-        if self.length is None:
-            lengths = np.full(batch, n)
-        else:
-            lengths = self.length.reshape(-1).numpy()
+        lengths = lengths_of(self.length, batch, n)
         kind = kernels.KINDS[self.distribution]
         return (*wiring, lengths, depths), (kind, self.steepness, self.art_lambda)
 

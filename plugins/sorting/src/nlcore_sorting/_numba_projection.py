@@ -12,14 +12,14 @@ import numpy as np
 
 from nlcore_sorting._numba import compiled
 
-__all__ = ["rank", "rank_slopes", "sort", "sort_slopes"]
+__all__ = ["arrange", "ordered_bits", "rank", "rank_slopes", "sort", "sort_slopes"]
 
-_INSERTED = 24
+_INSERTED = 40
 """Items up to which insertion is faster than a sort by digits."""
 
 
 @compiled
-def _key(bits: int, size: int) -> int:
+def ordered_bits(bits: int, size: int) -> int:
     """Return the bits of a floating-point number of `size` bytes as an integer that is ordered like it; −0 is 0."""
     if bits >= 0:
         return bits
@@ -27,7 +27,7 @@ def _key(bits: int, size: int) -> int:
 
 
 @compiled
-def _arrange(keys: Any, order: Any, work: Any, size: int) -> None:
+def arrange(keys: Any, order: Any, work: Any, size: int) -> None:
     """Write the indices of the `keys`, integers of `size` bytes, to `order`, smallest first, equal ones by index."""
     n = keys.shape[0]
     other, counts = work
@@ -93,8 +93,8 @@ def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
         m = lengths[b]
         order, starts = kept[0][b], kept[1][b]
         for i in range(m):
-            keys[i] = -_key(bits[b, i], bits.itemsize)
-        _arrange(keys[:m], order[:m], digits, bits.itemsize)
+            keys[i] = -ordered_bits(bits[b, i], bits.itemsize)
+        arrange(keys[:m], order[:m], digits, bits.itemsize)
         for i in range(m):
             z[i] = values[b, order[i]] / strength
             y[i] = z[i] - (m - 1 - i)
@@ -148,8 +148,8 @@ def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
         m = lengths[b]
         order, starts = kept[0][b], kept[1][b]
         for i in range(m):
-            keys[i] = _key(bits[b, i], bits.itemsize)
-        _arrange(keys[:m], order[:m], digits, bits.itemsize)
+            keys[i] = ordered_bits(bits[b, i], bits.itemsize)
+        arrange(keys[:m], order[:m], digits, bits.itemsize)
         for i in range(m):
             a[i] = values[b, order[i]]
             y[i] = (m - 1 - i) / strength + a[i]

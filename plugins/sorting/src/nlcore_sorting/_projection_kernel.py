@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nlcore_sorting import _numba_projection as kernels
+from nlcore_sorting._numba import lengths_of, with_bits
 
 __all__ = ["ProjectionKernel"]
 
@@ -36,11 +36,10 @@ class ProjectionKernel:
 
     def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
         """Return the result for `scores` [..., n], and the orders and blocks."""
-        rows = scores.detach().reshape(-1, scores.shape[-1]).contiguous().numpy()
+        rows = scores.detach().reshape(-1, scores.shape[-1]).contiguous()
         kept = torch.empty((2, *rows.shape), dtype=torch.int32)
         result = torch.empty(scores.shape, dtype=scores.dtype)
-        bits = rows.view(np.int32 if rows.itemsize == 4 else np.int64)
-        self._call(0, (rows, bits), kept, result)
+        self._call(0, with_bits(rows), kept, result)
         return result, (kept,)
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
@@ -51,5 +50,5 @@ class ProjectionKernel:
 
     def _call(self, which: int, rows: Any, kept: Tensor, result: Tensor) -> None:
         out = result.numpy().reshape(kept.shape[1:])
-        lengths = np.full(len(out), out.shape[1]) if self.length is None else self.length.reshape(-1).numpy()
+        lengths = lengths_of(self.length, *out.shape)
         _PASSES[self.operator][which](rows, lengths, self.strength, kept.numpy(), out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Self, cast
+from typing import ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from nlcore_sorting._curvature import neuralsort_curvature, softsort_curvature
 from nlcore_sorting._lists import mean_of, real_items
 from nlcore_sorting._matrix import PermutationLoss
 from nlcore_sorting._pairwise import spread
+from nlcore_sorting._served import Kernel, served
 from nlcore_sorting.config import NeuralSortConfig, Objective, SoftSortConfig
 
 __all__ = ["NeuralSort", "SoftSort"]
@@ -32,6 +33,7 @@ class _SoftmaxSort(PermutationLoss):
 
     temperature: float
     _rowwise: ClassVar[type[_SoftmaxSort]]
+    _relaxation: ClassVar[Literal["neuralsort", "softsort"]]
 
     def __new__(cls, *, temperature: float = 1.0, objective: Objective = "rows") -> Self:
         """Choose the class of the objective."""
@@ -63,7 +65,12 @@ class _SoftmaxSort(PermutationLoss):
         return self._logits(scores, length).log_softmax(dim=-1)
 
     def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return self._logits(scores, length).softmax(dim=-1)
+        return served(scores, lambda s: self._logits(s, length).softmax(dim=-1), lambda: self._kernel(length))
+
+    def _kernel(self, length: Tensor | None) -> Kernel:
+        from nlcore_sorting._softmax_kernel import SoftmaxKernel
+
+        return SoftmaxKernel(self._relaxation, self.temperature, length)
 
     def _select(self, scores: Tensor, rows: Tensor, length: Tensor | None) -> tuple[Tensor, Tensor]:
         weights = self._logits(scores, length, rows).softmax(dim=-1)
@@ -194,6 +201,7 @@ class NeuralSort(_SoftmaxSort):
     objective: Objective = "rows"
 
     id: ClassVar[str] = "sorting/neuralsort-v1"
+    _relaxation: ClassVar[Literal["neuralsort", "softsort"]] = "neuralsort"
     config = NeuralSortConfig
 
     def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
@@ -242,6 +250,7 @@ class SoftSort(_SoftmaxSort):
     objective: Objective = "rows"
 
     id: ClassVar[str] = "sorting/softsort-v1"
+    _relaxation: ClassVar[Literal["neuralsort", "softsort"]] = "softsort"
     config = SoftSortConfig
 
     def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
