@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import importlib.util
 import pkgutil
 from collections.abc import Iterator
 
@@ -17,21 +16,26 @@ import nlcore_sequences
 import nlcore_shortest_paths
 import nlcore_sorting
 
-OPTIONAL = {
-    "nlcore_shortest_paths._numba": "numba",
-    "nlcore_shortest_paths._scipy": "scipy",
-    "nlcore_sorting._numba": "numba",
-}
-"""Modules that need a package which may be missing."""
+OPTIONAL = {"numba", "scipy"}
+"""Packages that may be missing, and with them the modules that are built on them."""
 
 
 def modules() -> Iterator[str]:
     for package in (nlcore, nlcore_sorting, nlcore_ranking, nlcore_shortest_paths, nlcore_sequences, nlcore_bench):
         yield package.__name__
         for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            missing = found.name in OPTIONAL and importlib.util.find_spec(OPTIONAL[found.name]) is None
-            if not missing and not found.name.endswith("__main__") and ".templates" not in found.name:
+            if not found.name.endswith("__main__") and ".templates" not in found.name and importable(found.name):
                 yield found.name
+
+
+def importable(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name in OPTIONAL:
+            return False
+        raise
+    return True
 
 
 @pytest.mark.parametrize("name", list(modules()))
