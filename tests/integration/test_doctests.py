@@ -16,7 +16,7 @@ import nlcore_sequences
 import nlcore_shortest_paths
 import nlcore_sorting
 
-OPTIONAL = {"numba", "scipy"}
+OPTIONAL = {"llvmlite", "numba", "scipy"}
 """Packages that may be missing, and with them the modules that are built on them."""
 
 
