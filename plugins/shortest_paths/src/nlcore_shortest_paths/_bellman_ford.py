@@ -122,7 +122,7 @@ def trace(d: Tensor, grid: Grid, *, first: int = 0) -> Tensor:
         raise lost(first + int(far.nonzero()[0]), d.dtype)
     before = _pointers(d, grid)
     end, place = (
-        torch.arange(batch, device=d.device).add_((row * width + column) * batch)
+        torch.arange(batch, dtype=before.dtype, device=d.device).add_((row * width + column) * batch)
         for row, column in (grid.source, grid.goal)
     )
     visited = [place]
@@ -136,7 +136,7 @@ def trace(d: Tensor, grid: Grid, *, first: int = 0) -> Tensor:
         steps = 2
     if not arrived:
         raise lost(first + int((place != end).nonzero()[0]), d.dtype)
-    mask = d.new_zeros(height * width * batch).index_fill_(0, torch.cat(visited), 1)
+    mask = d.new_zeros(height * width * batch).index_fill_(0, torch.cat(visited).long(), 1)
     return mask.view(height, width, batch).permute(2, 0, 1)
 
 
@@ -166,5 +166,6 @@ def _pointers(d: Tensor, grid: Grid) -> Tensor:
         torch.threshold_(gap, 0, i * width + j - beyond)
         torch.minimum(step, gap, out=step)
     step[grid.source] = -beyond
-    there = step.add_(beyond).to(torch.int64).mul_(batch).flatten()
-    return there.add_(torch.arange(len(there), device=d.device))
+    number = torch.int32 if step.numel() < 1 << 31 else torch.int64
+    there = step.add_(beyond).to(number).mul_(batch).flatten()
+    return there.add_(torch.arange(len(there), dtype=number, device=d.device))
