@@ -27,6 +27,7 @@ __all__ = ["Finding", "diagnosis"]
 Level: TypeAlias = Literal["ok", "note", "wrong"]
 _NEEDED = ("torch", "pluggy", "pydantic")
 _OLDEST_PYTHON = (3, 11)
+_NEAR = re.compile(r"nlcore(?:[._-]?plugin|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +117,13 @@ def _strays(records: Sequence[PluginRecord]) -> Iterator[Finding]:
     """Yield distributions that look like plugins and register nothing."""
     known = {normalised(record.distribution) for record in records if record.distribution} | {"nlcore"}
     for one in metadata.distributions():
-        name = normalised(one.metadata["Name"] or "")
+        try:
+            name, groups = normalised(one.metadata["Name"] or ""), {entry.group for entry in one.entry_points}
+        except Exception:
+            continue  # of something unrelated: the fault of a plugin stands in its record
         if name in known:
             continue
-        groups = {entry.group for entry in one.entry_points}
-        near = sorted(
-            group for group in groups if group.startswith("nlcore") and not group.startswith(f"{GROUP_PREFIX}.")
-        )
+        near = sorted(one for one in groups if _NEAR.match(one) and not one.startswith(f"{GROUP_PREFIX}."))
         if near:
             text = f"has the entry-point group {near[0]!r}, which nobody reads: write {GROUP!r} and install it anew"
             yield Finding("wrong", name, text)

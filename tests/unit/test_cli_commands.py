@@ -359,6 +359,19 @@ class TestDoctor:
         assert found["typo", "wrong"].startswith("has the entry-point group 'nlcore.plugin.v1', which nobody reads")
         assert found["idle", "note"].startswith("needs nlcore and registers nothing")
 
+    @pytest.mark.parametrize(
+        "entries", [b"[x]\nno equals sign\n", b"[x]\na = \xe9\n", b"[nlcore_echo.filters]\na = b\n"]
+    )
+    def test_other_peoples_entry_points_are_no_fault(self, run, tmp_path, monkeypatch, entries):
+        info = tmp_path / "other-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n", "utf-8")
+        (info / "entry_points.txt").write_bytes(entries)
+        monkeypatch.syspath_prepend(tmp_path)
+        code, out, _ = run("doctor", "--json")
+        assert code == 0
+        assert not [subject for subject, _ in self.findings(out) if subject == "other"]
+
     def test_torch_imported_while_plugins_are_listed(self, shelf, tmp_path):
         (tmp_path / "heavy_losses.py").write_text("import torch\n" + PLUGIN.format(name="heavy", here="x", count=0))
         info = tmp_path / "heavy_losses-1.0.dist-info"
