@@ -21,11 +21,13 @@ LANES = 16
 _Array = NDArray[Any]
 
 
-def _relax(_: Any, d: Any, c: Any, v: Any, u: Any) -> tuple[Any, Callable[..., Any]]:
-    """Let the cell at `v` know the distances at `u`: d[v] ← min(d[v], d[u] + c[v]) in every lane.
+def _relax(  # noqa: PLR0917 - one parameter for each argument of the compiled function
+    _: Any, d: Any, c: Any, v: Any, u1: Any, u2: Any, u3: Any, u4: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """Let the cell at `v` know the distances at four others: d[v] ← min(d[v], min_k d[u_k] + c[v]) in every lane.
 
-    Compiled as relax(d, c, v, u), with flat arrays and the places of first lanes, which must lie inside: they are not
-    checked. Returns an integer, 0 if no lane came closer.
+    Compiled as relax(d, c, v, u1, u2, u3, u4), with flat arrays and the places of first lanes, which must lie inside:
+    they are not checked. One that is given again costs nothing. Returns an integer, 0 if no lane came closer.
     """
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -37,15 +39,19 @@ def _relax(_: Any, d: Any, c: Any, v: Any, u: Any) -> tuple[Any, Callable[..., A
             data = context.make_array(signature.args[array])(context, builder, arguments[array]).data
             return builder.bitcast(builder.gep(data, [arguments[place]]), vector.as_pointer())
 
+        def least(one: Any, other: Any) -> Any:
+            return builder.select(builder.fcmp_ordered("<", one, other), one, other)
+
+        around = [builder.load(lanes(0, place), align=aligned) for place in range(3, 7)]
+        nearest = least(least(around[0], around[1]), least(around[2], around[3]))
+        reached = builder.fadd(nearest, builder.load(lanes(1, 2), align=aligned))
         here = lanes(0, 2)
         known = builder.load(here, align=aligned)
-        cost = builder.load(lanes(1, 2), align=aligned)
-        reached = builder.fadd(builder.load(lanes(0, 3), align=aligned), cost)
         closer = builder.fcmp_ordered("<", reached, known)
         builder.store(builder.select(closer, reached, known), here, align=aligned)
         return builder.zext(builder.bitcast(closer, ir.IntType(LANES)), ir.IntType(64))
 
-    return types.int64(d, c, v, u), code
+    return types.int64(d, c, v, u1, u2, u3, u4), code
 
 
-relax = cast(Callable[[_Array, _Array, int, int], int], intrinsic(_relax))
+relax = cast(Callable[[_Array, _Array, int, int, int, int, int], int], intrinsic(_relax))

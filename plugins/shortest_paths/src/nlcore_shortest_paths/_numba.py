@@ -112,14 +112,14 @@ def _sweeps(c: _Array, d: _Array, diagonal: bool, height: int, width: int) -> No
         start = row if rounds % 2 == 0 else height * row
         for _ in range(height):
             for v in range(start + LANES, start + row - LANES, LANES):
-                behind = v - step
+                behind, left = v - step, v - LANES
                 if diagonal:
-                    closer |= relax(d, c, v, behind - LANES)
-                    closer |= relax(d, c, v, behind + LANES)
-                closer |= relax(d, c, v, behind)
-                closer |= relax(d, c, v, v - LANES)
+                    closer |= relax(d, c, v, behind - LANES, behind, behind + LANES, left)
+                else:
+                    closer |= relax(d, c, v, behind, behind, left, left)
             for v in range(start + row - 3 * LANES, start, -LANES):
-                closer |= relax(d, c, v, v + LANES)
+                right = v + LANES
+                closer |= relax(d, c, v, right, right, right, right)
             start += step
         rounds += 1
 
