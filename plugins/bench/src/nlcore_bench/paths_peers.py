@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["algovision_path", "heap_path", "pyepo_model"]
+__all__ = ["algovision_path", "array_heap_path", "heap_path", "pyepo_model"]
 
 _STEPS = [step for step in itertools.product((-1, 0, 1), repeat=2) if step != (0, 0)]
 _FAR = 1e12
@@ -54,6 +55,48 @@ def heap_path(costs: Any, *, stop: bool = True) -> list[list[float]]:
     return mask
 
 
+def array_heap_path(costs: Any) -> Any:
+    """Return the mask of the shortest path of one map, in the manner of the code of the black-box paper.
+
+    Costs, distances and mask are arrays that are read row first, the neighbours come from a generator, all cells are
+    settled, one that lies in the heap twice is looked at twice, and the ways of equal cost are counted.
+
+    Args:
+        costs: [H, W], an array.
+    """
+    distance, ways = np.full_like(costs, _FAR), np.zeros_like(costs)
+    distance[0][0], ways[0][0] = costs[0][0], 1
+    before: dict[tuple[int, int], tuple[int, int]] = {}
+    settled = set()
+    heap = [(costs[0][0], (0, 0))]
+    while heap:
+        _, (i, j) = heapq.heappop(heap)
+        for row, column in _around(i, j, *costs.shape):
+            if (row, column) not in settled:
+                reached = costs[row][column] + distance[i][j]
+                if reached < distance[row][column]:
+                    distance[row][column] = reached
+                    before[row, column] = i, j
+                    ways[row, column] = ways[i, j]
+                    heapq.heappush(heap, (reached, (row, column)))
+                elif reached == distance[row][column]:
+                    ways[row, column] += 1
+        settled.add((i, j))
+    mask = np.zeros_like(costs)
+    cell = (costs.shape[0] - 1, costs.shape[1] - 1)
+    mask[cell] = 1
+    while cell in before:
+        cell = before[cell]
+        mask[cell] = 1
+    return mask
+
+
+def _around(i: int, j: int, height: int, width: int) -> Iterator[tuple[int, int]]:
+    for down, right in _STEPS:
+        if 0 <= i + down < height and 0 <= j + right < width:
+            yield i + down, j + right
+
+
 def algovision_path(loop: Literal["for", "while"], rounds: int) -> Callable[[Tensor], Tensor]:
     """Return relaxed Bellman–Ford in AlgoVision's language: Hamacher with p = 5, β = 10."""
     import algovision as av
@@ -91,8 +134,13 @@ def algovision_path(loop: Literal["for", "while"], rounds: int) -> Callable[[Ten
     return found
 
 
-def pyepo_model(size: int) -> Any:
-    """Return an optimisation model of PyEPO for square maps, solved by `heap_path`."""
+def pyepo_model(size: int, *, lists: bool) -> Any:
+    """Return an optimisation model of PyEPO for square maps, which is solved by a heap in Python.
+
+    Args:
+        size: Height and width of the maps.
+        lists: Whether by `heap_path` on lists, up to the goal, or by `array_heap_path`.
+    """
     from pyepo.model.opt import optModel
 
     class GridModel(optModel):  # type: ignore[misc,unused-ignore]
@@ -102,12 +150,10 @@ def pyepo_model(size: int) -> Any:
             return None, list(range(size * size))
 
         def setObj(self, c: Any) -> None:  # noqa: N802
-            values = torch.as_tensor(c).clamp(min=1e-3)
-            self._costs = values.reshape(size, size).tolist()
+            self._costs = torch.as_tensor(c).clamp(min=1e-3).reshape(size, size).numpy()
 
-        def solve(self) -> tuple[list[float], float]:
-            mask = heap_path(self._costs)
-            path = list(itertools.chain.from_iterable(mask))
-            return path, sum(a * b for a, b in zip(path, itertools.chain.from_iterable(self._costs), strict=True))
+        def solve(self) -> tuple[Any, float]:
+            mask = np.array(heap_path(self._costs.tolist())) if lists else array_heap_path(self._costs)
+            return mask.ravel(), float((mask * self._costs).sum())
 
     return GridModel()

@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from nlcore_bench.engine.clock import Timing, interleaved
 from nlcore_bench.files import write_whole
-from nlcore_bench.paths_peers import algovision_path, heap_path, pyepo_model
+from nlcore_bench.paths_peers import algovision_path, array_heap_path, heap_path, pyepo_model
 from nlcore_bench.terrain import COSTS
 from nlcore_bench.train import one_thread
-from nlcore_shortest_paths import BellmanFord, BlackBox, available_backends, perturbed, shortest_path
+from nlcore_shortest_paths import BellmanFord, BlackBox, PerturbedFenchelYoung, available_backends, shortest_path
+from nlcore_shortest_paths.solvers import solve_grid
 
 __all__ = ["run_paths_speed"]
 
 _SIDE, _BATCH, _SOLVED, _SAMPLES = 12, 100, 300, 3
 
+_OURS = "nlcore"
+_EXPLAINED = """\
+torch {torch}, one thread, float32; medians of interleaved rounds in processor time. An epoch is 10 000 maps. Ratios are
+to the first way of a group, and to the fastest that is not nlcore's. Memory is what torch allocates at the most during
+a call; Python's objects and what numba's code takes for itself, the costs and distances of sixteen maps, are not in it.
+
+**Heap on arrays** is Dijkstra's algorithm with Python's heap as the code of the black-box paper has it: costs and
+distances in numpy arrays, all cells settled, ways of equal cost counted. **Heap on an array** keeps its distances in a
+dictionary, and **heap on lists** reads its costs from lists too and stops at the goal, all that Python can do. PyEPO
+brings linear programs for paths and leaves such a solver to its user, so it is timed with the first and the last.
+"""
+
 Calls = dict[str, Callable[[], object]]
+Loss = Callable[[Tensor, Tensor], Tensor]
+Name = Literal["torch", "numba"]
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Ways to do the same thing; times are compared to the first.
+    """Ways to do the same thing; times are compared to the first, and to the fastest of others.
 
     Attributes:
         title: What is done.
@@ -41,6 +60,27 @@ class _Group:
     maps: int
 
 
+@dataclass(frozen=True)
+class _Row:
+    """What was found of one way to do it.
+
+    Attributes:
+        group: What is done.
+        contender: Who does it.
+        maps: Number of maps in a call.
+        peak: Mebibytes that torch allocates at the most during a call.
+        timing: Its times.
+        faster: How many times as fast as the fastest that is not nlcore's; None for those, and where there is none.
+    """
+
+    group: str
+    contender: str
+    maps: int
+    peak: float
+    timing: Timing
+    faster: float | None
+
+
 def run_paths_speed(folder: Path, *, quick: bool = False) -> str:
     """Time everything, write `speed.md` and `speed.json`, return the table.
 
@@ -50,17 +90,59 @@ def run_paths_speed(folder: Path, *, quick: bool = False) -> str:
     """
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the peers
-        found = [(group, interleaved(group.calls, 0.0 if quick else 15.0)) for group in _groups()]
+        rows = [row for group in _groups() for row in _timed(group, 0.0 if quick else 15.0)]
     folder.mkdir(parents=True, exist_ok=True)
-    table = _table(found)
-    rows = [
-        {"group": group.title, "contender": name, "maps": group.maps, **asdict(timing)}
-        for group, timings in found
+    table = _table(rows)
+    write_whole(folder / "speed.md", table)
+    write_whole(folder / "speed.json", json.dumps([_flat(row) for row in rows], indent=1) + "\n")
+    return table
+
+
+def _timed(group: _Group, seconds: float) -> list[_Row]:
+    timings = interleaved(group.calls, seconds)
+    others = [timing.milliseconds[1] for name, timing in timings.items() if not name.startswith(_OURS)]
+    return [
+        _Row(
+            group.title,
+            name,
+            group.maps,
+            _peak(group.calls[name]),
+            timing,
+            min(others) / timing.milliseconds[1] if name.startswith(_OURS) and others else None,
+        )
         for name, timing in timings.items()
     ]
-    write_whole(folder / "speed.md", table)
-    write_whole(folder / "speed.json", json.dumps(rows, indent=1) + "\n")
-    return table
+
+
+def _peak(call: Callable[[], object]) -> float:
+    """Return the mebibytes that torch allocates at the most during a call, beyond what is there before."""
+    with _silent(), profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as record:
+        call()
+    level = highest = 0
+    # The profiler's own sums give what a function of autograd frees to its end; the single events come in order.
+    recorded: Any = record.profiler
+    for event in sorted(recorded.kineto_results.events(), key=lambda event: event.start_ns()):
+        level += event.nbytes() if event.name() == "[memory]" else 0
+        highest = max(highest, level)
+    return highest / 2**20
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Drop what libraries write to the standard error themselves: torch's profiler reports when it starts and stops."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _flat(row: _Row) -> dict[str, Any]:
+    return {name: value for name, value in asdict(row).items() if name != "timing"} | asdict(row.timing)
 
 
 def _maps(count: int) -> Tensor:
@@ -74,10 +156,11 @@ def _maps(count: int) -> Tensor:
 def _groups() -> Iterator[_Group]:
     costs = _maps(_SOLVED)
     solve: Calls = {
-        "Python heap Dijkstra on an array, to the end": lambda: [heap_path(one, stop=False) for one in costs.numpy()],
-        "Python heap Dijkstra on lists, to the goal": lambda: [heap_path(one) for one in costs.tolist()],
+        "heap on arrays": lambda: [array_heap_path(one) for one in costs.numpy()],
+        "heap on an array": lambda: [heap_path(one, stop=False) for one in costs.numpy()],
+        "heap on lists": lambda: [heap_path(one) for one in costs.tolist()],
     }
-    solve.update({f"nlcore, {name}": _solver(costs, name) for name in _backends()})
+    solve.update({f"{_OURS}, {name}": _solver(costs, name) for name in _backends()})
     yield _Group(f"exact solution of {_SIDE}×{_SIDE} maps", solve, _SOLVED)
     predicted, target = _maps(_BATCH), shortest_path(_maps(_BATCH).flip(0))
     for loop in ("for", "while"):
@@ -86,25 +169,28 @@ def _groups() -> Iterator[_Group]:
     yield _Group("black box: loss and gradient", _black(predicted, target), _BATCH)
 
 
-def _backends() -> tuple[Literal["torch", "numba"], ...]:
+def _backends() -> tuple[Name, ...]:
     """Return the back ends that work in float32."""
     return ("torch", "numba") if "numba" in available_backends() else ("torch",)
 
 
-def _solver(costs: Tensor, backend: Literal["torch", "numba"]) -> Callable[[], object]:
+def _solver(costs: Tensor, backend: Name) -> Callable[[], object]:
     return lambda: shortest_path(costs, backend=backend)
 
 
 def _relaxed(loop: str, costs: Tensor, target: Tensor) -> Calls:
     options: Any = {"loop": loop, "iterations": 2 * _SIDE + 1}
-    loss = BellmanFord(**options)
     calls: Calls = {}
     try:
         peer = algovision_path(options["loop"], options["iterations"])
-        calls["AlgoVision"] = lambda: _backward(lambda c: (peer(c) - target).square().sum(), costs)
+
+        def theirs(c: Tensor, t: Tensor) -> Tensor:
+            return (peer(c) - t).square()
+
+        calls["AlgoVision"] = _step(theirs, costs, target)
     except ImportError:
         pass
-    calls["nlcore"] = lambda: _backward(lambda c: loss(c, target).sum(), costs)
+    calls[f"{_OURS}, torch"] = _step(BellmanFord(**options), costs, target)
     return calls
 
 
@@ -113,24 +199,17 @@ def _young(costs: Tensor, target: Tensor) -> Calls:
     try:
         from pyepo.func import perturbedFenchelYoung
 
-        peer = perturbedFenchelYoung(pyepo_model(_SIDE), n_samples=_SAMPLES, sigma=1.0)
-        calls["PyEPO, Python heap Dijkstra"] = lambda: _backward(lambda c: peer(c.flatten(1), target.flatten(1)), costs)
+        def theirs(model: Any) -> Loss:
+            peer = perturbedFenchelYoung(model, n_samples=_SAMPLES, sigma=1.0)
+            return lambda c, t: peer(c.flatten(1), t.flatten(1))
+
+        calls = {name: _step(theirs(model), costs, target) for name, model in _models().items()}
     except ImportError:
         pass
-    calls.update({f"nlcore, {name}": _young_by(costs, target, name) for name in _backends()})
+    for backend in _backends():
+        loss = _solving(PerturbedFenchelYoung, backend)(num_samples=_SAMPLES, sigma=1.0)
+        calls[f"{_OURS}, {backend}"] = _step(loss, costs, target)
     return calls
-
-
-def _young_by(costs: Tensor, target: Tensor, backend: Literal["torch", "numba"]) -> Callable[[], object]:
-    """Return what `PerturbedFenchelYoung` does, with a back end of choice."""
-
-    def call() -> Tensor:
-        noise = perturbed.draw_noise(costs, _SAMPLES)
-        moved = (costs + noise).clamp_(min=1e-3)
-        found = perturbed.solutions(lambda c: shortest_path(c, backend=backend), moved)
-        return perturbed.fenchel_young(moved, target, found).mean() + (target - found.mean(0)).sum()
-
-    return call
 
 
 def _black(costs: Tensor, target: Tensor) -> Calls:
@@ -138,43 +217,59 @@ def _black(costs: Tensor, target: Tensor) -> Calls:
     try:
         from pyepo.func import blackboxOpt
 
-        peer = blackboxOpt(pyepo_model(_SIDE), lambd=20.0)
-        calls["PyEPO, Python heap Dijkstra"] = lambda: _backward(
-            lambda c: (peer(c.flatten(1)) - target.flatten(1)).abs().sum(), costs
-        )
+        def theirs(model: Any) -> Loss:
+            peer = blackboxOpt(model, lambd=20.0)
+            return lambda c, t: (peer(c.flatten(1)) - t.flatten(1)).abs()
+
+        calls = {name: _step(theirs(model), costs, target) for name, model in _models().items()}
     except ImportError:
         pass
-    loss = BlackBox()
-    calls["nlcore"] = lambda: _backward(lambda c: loss(c, target).sum(), costs)
+    for backend in _backends():
+        loss = _solving(BlackBox, backend)()
+        calls[f"{_OURS}, {backend}"] = _step(loss, costs, target)
     return calls
 
 
-def _backward(loss: Callable[[Tensor], Tensor], costs: Tensor) -> None:
-    torch.autograd.backward(loss(costs.clone().requires_grad_()))
+def _models() -> dict[str, Any]:
+    return {
+        "PyEPO, heap on arrays": pyepo_model(_SIDE, lists=False),
+        "PyEPO, heap on lists": pyepo_model(_SIDE, lists=True),
+    }
 
 
-def _table(found: list[tuple[_Group, dict[str, Timing]]]) -> str:
+def _solving(loss: type[Any], backend: Name) -> type[Any]:
+    """Return the class of a loss with a back end of choice; users get the fastest that is installed."""
+
+    class Solving(loss):  # type: ignore[misc]
+        def _shortest(self, costs: Tensor) -> Tensor:
+            return solve_grid(costs.detach(), self._grid(costs), backend)
+
+    return Solving
+
+
+def _step(loss: Loss, costs: Tensor, target: Tensor) -> Callable[[], object]:
+    """Return a call that computes a loss and its gradient."""
+    return lambda: torch.autograd.backward(loss(costs.clone().requires_grad_(), target).sum())
+
+
+def _table(rows: list[_Row]) -> str:
     """Return the times as Markdown."""
-    lines = [
-        "# Shortest paths, side by side",
-        "",
-        f"torch {torch.__version__}, one thread, float32; medians of interleaved rounds in processor time. An epoch is "
-        "10 000 maps.",
-        "",
-        "| | | ms a call | maps | maps a second | s an epoch | times as fast as the first |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for group, timings in found:
-        for name, timing in timings.items():
-            middle = timing.milliseconds[1]
+    lines = ["# Shortest paths, side by side", "", *_EXPLAINED.format(torch=torch.__version__).splitlines()]
+    for title in dict.fromkeys(row.group for row in rows):
+        group = [row for row in rows if row.group == title]
+        lines += ["", f"## {title[0].upper()}{title[1:]}, {group[0].maps} maps a call", ""]
+        lines += ["| | ms a call | maps a second | s an epoch | MiB | × the first | × the fastest other |"]
+        lines += ["|---|---:|---:|---:|---:|---:|---:|"]
+        for row in group:
+            middle = row.timing.milliseconds[1]
             cells = (
-                group.title,
-                name,
+                row.contender,
                 f"{middle:.3g}",
-                str(group.maps),
-                f"{1e3 * group.maps / middle:,.0f}",
-                f"{10 * middle / group.maps:.3g}",
-                f"{1 / timing.ratio[1]:.1f}",
+                f"{1e3 * row.maps / middle:,.0f}",
+                f"{10 * middle / row.maps:.3g}",
+                f"{row.peak:.2g}",
+                f"{1 / row.timing.ratio[1]:.1f}",
+                "" if row.faster is None else f"{row.faster:.1f}",
             )
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
