@@ -36,7 +36,7 @@ a call; Python's objects and what numba's code takes for itself, the costs and d
 
 **Heap on arrays** is Dijkstra's algorithm with Python's heap as the code of the black-box paper has it: costs and
 distances in numpy arrays, all cells settled, ways of equal cost counted. **Heap on an array** keeps its distances in a
-dictionary, and **heap on lists** reads its costs from lists too and stops at the goal, all that Python can do. PyEPO
+dictionary, and **heap on lists** reads its costs from lists too and stops at the goal, the leanest of the three. PyEPO
 brings linear programs for paths and leaves such a solver to its user, so it is timed with the first and the last.
 """
 
