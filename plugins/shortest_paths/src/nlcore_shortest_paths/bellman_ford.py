@@ -33,9 +33,10 @@ class BellmanFord(PathLoss):
     ends; the derivative treats that moment as given.
 
     Prediction and target are [batch, H, W]; the target is the true path, 1 on it and 0 elsewhere. A step costs
-    O(iterations · neighbours · H·W), and its gradient as much again and the memory of O((iterations +
-    neighbours) · H·W) numbers, 7 MiB for a hundred 12×12 maps; the gradient is written by hand and exact. Derivatives of the gradient are taken by automatic differentiation: the Hessian of a
-    map is a matrix of (H·W)² numbers at one backward pass for each of its rows.
+    O(iterations · neighbours · H·W), and its gradient as much again and the memory of O((iterations + neighbours) ·
+    H·W) numbers, 7 MiB for a hundred 12×12 maps; the gradient is written by hand and exact. Derivatives of the gradient
+    are taken by automatic differentiation: the Hessian of a map is a matrix of (H·W)² numbers at one backward pass for
+    each of its rows.
 
     Where it fails: with a β small beside the differences of costs the path spreads over the map, with a large one the
     gradient vanishes but near ties; β times a difference of costs should be of the order of 1 to 100. Mass that reaches
