@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork
+from nlcore_sorting._served import torch_alone
 from nlcore_sorting.config import Distribution, Network
 
 pytest.importorskip("numba")
@@ -19,13 +19,6 @@ pytest.importorskip("numba")
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
 Operator = Callable[[Tensor], Tensor]
-
-
-@contextmanager
-def torch_alone() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nlcore_sorting._served.has_numba", lambda: False)
-        yield
 
 
 def operators(loss: RankingLoss) -> list[str]:

@@ -13,6 +13,7 @@ import nlcore
 from nlcore.errors import UnsupportedCurvatureError
 from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesGradient, SuppliesHessian
 from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
+from nlcore_sorting._served import torch_alone
 from nlcore_sorting.config import Network
 
 STEP = 1e-3
@@ -186,6 +187,7 @@ def test_engine_hands_the_mask_to_the_split(generator: torch.Generator) -> None:
         assert (found[:, 1] == 0).all()
 
 
+@torch_alone()
 @pytest.mark.parametrize("network", ["odd_even", "bitonic"])
 def test_matrix_computed_anew_has_the_derivatives_of_the_one_kept(
     network: Network, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
@@ -209,6 +211,7 @@ def test_matrix_computed_anew_has_the_derivatives_of_the_one_kept(
             torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
 
 
+@torch_alone()
 def test_a_long_network_keeps_its_weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nlcore_sorting._mixing._SMALL", 1 << 20)
     sizes: dict[int, int] = {}

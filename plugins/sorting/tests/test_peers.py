@@ -71,3 +71,18 @@ def test_softsort_is_that_of_softtorch(n: int, generator: torch.Generator) -> No
     scores = torch.randn(6, n, generator=generator, dtype=torch.float64)
     options = {"softness": 0.5, "method": "softsort", "mode": "smooth", "standardize": False}
     agree(SoftSort(temperature=0.5).permutation, lambda s: softtorch.argsort(s, **options), scores)
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+@pytest.mark.parametrize("network", get_args(Network))
+def test_top_rows_are_those_of_difftopk(network: Network, k: int, generator: torch.Generator) -> None:
+    difftopk = pytest.importorskip("difftopk")  # in float32 alone
+    scores = torch.randn(5, 8, generator=generator)
+    peer = difftopk.DiffTopkNet(network, 8, k, steepness=3.0)
+    own = SortingNetwork(network=network, steepness=3.0)
+    results = []
+    for rows in (lambda s: own.topk(s, k)[1], lambda s: peer(s)[1].mT.flip(-2)):
+        leaf = scores.clone().requires_grad_()
+        value = rows(leaf)
+        results.append((value.detach(), torch.autograd.grad(value.square().sum(), leaf)[0]))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -12,6 +13,9 @@ from torch import Tensor
 import nlcore
 
 __all__ = ["GROUPS", "Contender", "Group", "Operator", "contenders"]
+
+_K = 5
+_CAUCHY: dict[str, Any] = {"distribution": "cauchy", "steepness": 10.0}
 
 Operator = Callable[[Tensor], Tensor]
 
@@ -23,10 +27,12 @@ class Contender:
     Attributes:
         library: Its name.
         make: Returns the operator for lists of n items; raises ImportError where the library is missing.
+        largest: The largest n that is timed; beyond it a forward and a backward pass take minutes.
     """
 
     library: str
     make: Callable[[int], Operator]
+    largest: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +41,21 @@ class Group:
 
     Attributes:
         title: What they compute.
-        members: nlcore's first.
-        largest: The largest n that is timed; beyond it a forward and a backward pass take minutes.
+        members: nlcore's first, as it runs with numba, where that is installed; then, there, in torch alone.
+        few: Number of lists from n = 256 on.
     """
 
     title: str
     members: tuple[Contender, ...]
-    largest: int = 1024
+    few: int = 8
 
 
 def contenders(group: Group, n: int) -> dict[str, Operator]:
     """Return the operators of the libraries that are installed, by library."""
     found: dict[str, Operator] = {}
     for member in group.members:
+        if n > member.largest:
+            continue
         try:
             found[member.library] = member.make(n)
         except ImportError:
@@ -55,12 +63,36 @@ def contenders(group: Group, n: int) -> dict[str, Operator]:
     return found
 
 
-def _own(method: str, name: str, **options: Any) -> Contender:
-    def make(n: int) -> Operator:
-        operator: Operator = getattr(nlcore.make(name, **options), method)
-        return operator
+def _own(
+    method: str, name: str, *, alone: int = 1024, part: int | None = None, **options: Any
+) -> tuple[Contender, ...]:
+    """Return nlcore's operator, and the same in torch alone up to n = `alone`.
 
-    return Contender("nlcore", make)
+    Args:
+        method: Of the loss.
+        name: Its id.
+        alone: See above; 0 where numba does not serve.
+        part: Which of several results counts; None where there is one.
+        options: Of the loss.
+    """
+
+    def make(n: int) -> Operator:
+        operator = getattr(nlcore.make(name, **options), method)
+        if method == "topk":
+            operator = partial(operator, k=min(_K, n))
+        return operator if part is None else lambda scores: operator(scores)[part]
+
+    def in_torch(n: int) -> Operator:
+        import_module("numba")  # without it there is nothing to compare
+        torch_alone, operator = import_module("nlcore_sorting._served").torch_alone, make(n)
+
+        def run(scores: Tensor) -> Tensor:
+            with torch_alone():
+                return operator(scores)
+
+        return run
+
+    return Contender("nlcore", make), Contender("nlcore, torch alone", in_torch, alone)
 
 
 def _network(network: str) -> Group:
@@ -68,9 +100,20 @@ def _network(network: str) -> Group:
         net = import_module("diffsort").DiffSortNet(network, n, steepness=10.0, distribution="cauchy")
         return lambda scores: _second(net(scores))
 
-    own = _own("permutation", "sorting/diffsort", network=network, distribution="cauchy", steepness=10.0)
+    long = network == "odd_even"
+    own = _own("permutation", "sorting/diffsort", alone=256 if long else 1024, network=network, **_CAUCHY)
     title = f"{network.replace('_', '–')} network, matrix"
-    return Group(title, (own, Contender("diffsort", diffsort)), 256 if network == "bitonic" else 128)
+    return Group(title, (*own, Contender("diffsort", diffsort, 256)), 2 if long else 8)
+
+
+def _topk(network: str) -> Group:
+    def difftopk(n: int) -> Operator:
+        net = import_module("difftopk").DiffTopkNet(network, n, min(_K, n), steepness=10.0, distribution="cauchy")
+        return lambda scores: _second(net(scores)).mT.flip(-2)
+
+    own = _own("topk", "sorting/diffsort", alone=256, part=1, network=network, **_CAUCHY)
+    title = f"{network.replace('_', '–')} network, top {_K} rows"
+    return Group(title, (*own, Contender("difftopk", difftopk, 256)))
 
 
 def _second(pair: tuple[Tensor, Tensor]) -> Tensor:
@@ -83,7 +126,7 @@ def _softmax(name: str, title: str) -> Group:
         return lambda scores: argsort(scores, softness=1.0, method=name, mode="smooth", standardize=False)
 
     own = _own("permutation", f"sorting/{name}", temperature=1.0)
-    return Group(f"{title}, matrix", (own, Contender("softtorch", softtorch)))
+    return Group(f"{title}, matrix", (*own, Contender("softtorch", softtorch)))
 
 
 def _projection(operation: str) -> Group:
@@ -95,17 +138,18 @@ def _projection(operation: str) -> Group:
         return Contender(library, make)
 
     own = _own(operation, "sorting/fast_soft_sort", regularization_strength=1.0)
-    return Group(f"soft {operation} (l2)", (own, peer("torchsort"), peer("torchpsort")))
+    return Group(f"soft {operation} (l2)", (*own, peer("torchsort"), peer("torchpsort")))
 
 
 GROUPS = (
     _network("odd_even"),
     _network("bitonic"),
+    _topk("bitonic"),
     _softmax("neuralsort", "NeuralSort"),
     _softmax("softsort", "SoftSort"),
     _projection("rank"),
     _projection("sort"),
-    Group("LapSum, rank", (_own("rank", "sorting/lapsum"),)),
-    Group("LapSum, sort", (_own("sort", "sorting/lapsum"),)),
-    Group("bitonic network, sort", (_own("sort", "sorting/diffsort", network="bitonic"),)),
+    Group("LapSum, rank", _own("rank", "sorting/lapsum", alone=0)),
+    Group("LapSum, sort", _own("sort", "sorting/lapsum", alone=0)),
+    Group("bitonic network, sort", _own("sort", "sorting/diffsort", network="bitonic")),
 )

@@ -23,7 +23,9 @@ _QUICK_SIZES = (5, 16)
 # Okabe and Ito's palette, and a marker for each library, so that nobody needs the colours.
 _LOOKS = {
     "nlcore": ("#0072B2", "o"),
+    "nlcore, torch alone": ("#56B4E9", "."),
     "diffsort": ("#D55E00", "s"),
+    "difftopk": ("#D55E00", "P"),
     "softtorch": ("#E69F00", "^"),
     "torchsort": ("#009E73", "v"),
     "torchpsort": ("#CC79A7", "D"),
@@ -73,8 +75,7 @@ def run_sorting(out: Path, *, quick: bool = False, seconds: float = 4.0) -> str:
             row
             for group in GROUPS
             for n in (_QUICK_SIZES if quick else _SIZES)
-            if n <= group.largest
-            for row in measure(group.title, contenders(group, n), n, 0.05 if quick else seconds)
+            for row in measure(group.title, contenders(group, n), n, 0.05 if quick else seconds, few=group.few)
         ]
     finally:
         torch.set_num_threads(threads)
@@ -86,16 +87,17 @@ def run_sorting(out: Path, *, quick: bool = False, seconds: float = 4.0) -> str:
     return table
 
 
-def measure(group: str, operators: dict[str, Operator], n: int, seconds: float) -> list[Measured]:
+def measure(group: str, operators: dict[str, Operator], n: int, seconds: float, *, few: int = 8) -> list[Measured]:
     """Time operators on the same scores, in turn, so that whatever else the machine does hits all of them.
 
     Args:
         group: What they compute.
         operators: By library.
-        n: Items of a list; up to 128, 100 lists are sorted at once, beyond it 8.
+        n: Items of a list; up to 128, 100 lists are sorted at once.
         seconds: When to stop; at least two rounds are made.
+        few: Number of lists that are sorted at once beyond that.
     """
-    batch = 100 if n <= 128 else 8
+    batch = 100 if n <= 128 else few
     scores = torch.randn(batch, n, generator=torch.Generator().manual_seed(n))
     kept = {library: _kept(operator, scores) for library, operator in operators.items()}  # this warms up, too
     forward: dict[str, list[float]] = {library: [] for library in operators}
@@ -151,18 +153,23 @@ def _table(rows: Sequence[Measured]) -> str:
         "",
         f"torch {version}, one thread, float32, normal scores; medians of interleaved rounds in ms. `kept`",
         "is what autograd holds between the passes. Ratio: the fastest peer's forward + backward over nlcore's.",
-        "From n = 256 on 8 lists are sorted at once instead of 100, so that overhead weighs more on each.",
+        "From n = 256 on 8 lists, by the odd–even network 2, are sorted at once, not 100, so that overhead weighs",
+        "more on each. Rows of nlcore are with numba if there are rows of torch alone beside them.",
     ]
     for group in dict.fromkeys(row.group for row in rows):
         lines += ["", f"## {group}", "", "| n × lists | library | forward | forward + backward | kept, MiB | ratio |"]
         lines.append("|---|---|---:|---:|---:|---:|")
         members = [row for row in rows if row.group == group]
         for row in members:
-            peers = [peer.both for peer in members if peer.n == row.n and peer.library != "nlcore"]
-            ratio = f"{min(peers) / row.both:.2f}" if peers and row.library == "nlcore" else ""
+            peers = [peer.both for peer in members if peer.n == row.n and not _is_own(peer)]
+            ratio = f"{min(peers) / row.both:.2f}" if peers and _is_own(row) else ""
             cells = (f"{row.n} × {row.batch}", row.library, f"{row.forward:.3g}", f"{row.both:.3g}")
             lines.append(f"| {' | '.join(cells)} | {row.kept:.3g} | {ratio} |")
     return "\n".join(lines) + "\n"
+
+
+def _is_own(row: Measured) -> bool:
+    return row.library.startswith("nlcore")
 
 
 def _picture(rows: Sequence[Measured]) -> bytes:

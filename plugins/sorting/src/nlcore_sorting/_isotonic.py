@@ -9,7 +9,6 @@ which is what pooling rests on.
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import torch
@@ -168,7 +167,6 @@ def _spread(sizes: list[int]) -> list[int]:
     return starts
 
 
-@cache
 def _compiled() -> tuple[Any, Any] | None:
     """Return the kernels of `_numba_pooling`, or `None` where numba is not installed."""
     if not has_numba():

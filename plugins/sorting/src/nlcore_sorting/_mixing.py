@@ -7,22 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlcore_sorting._served import has_memory
+
 __all__ = ["mixed"]
 
-_SMALL = 1 << 24
-"""Numbers that all layers together may hold before they are computed anew in the backward pass."""
+_SMALL = 1 << 18
+"""Numbers that all layers together may hold; from there on computing them anew is as fast as keeping them."""
 
 _BLOCK = 1 << 22
-"""Numbers that are held at a time while they are."""
+"""Numbers that are held at a time while they are computed anew, some lists and columns."""
 
 
 def mixed(swaps: Tensor, partners: Tensor) -> Tensor:
     """Return the matrix that the layers of a network make of the identity.
 
     Every layer replaces row i by (1 − w_i)·row i + w_i·row p_i, p_i the partner of place i, which has the same weight.
-    A short network is left to automatic differentiation. For a long one the backward pass computes the matrix anew, a
-    few columns at a time; columns do not mix, so that only the weights have to be kept, O(layers·n) a list. Second
-    derivatives are those of automatic differentiation, with its memory.
+    A few numbers are left to automatic differentiation. For more the backward pass computes the matrix anew, some lists
+    or columns at a time; neither mix, so that only the weights have to be kept, O(layers·n) a list. Second derivatives
+    are those of automatic differentiation, with its memory.
 
     Args:
         swaps: [layers, n, ...], the weights.
@@ -67,27 +69,43 @@ class _Mixed(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         swaps, partners = ctx.saved_tensors
         n = swaps.shape[1]
-        if torch.is_grad_enabled():  # the derivative is going to be differentiated, or under a transform
+        # The derivative may be going to be differentiated, may be under a transform, or may be many at once.
+        if torch.is_grad_enabled() or not has_memory(grads[0]):
             pull = torch.func.vjp(lambda weights: _product(weights, partners, 0, n), swaps)[1]
             return pull(grads[0])[0], None
-        width = max(1, min(n, _BLOCK // max(1, swaps.numel())))
-        total = torch.zeros_like(swaps)
+        flat = swaps.reshape(*swaps.shape[:2], -1)
+        return _slopes(flat, partners, grads[0].reshape(n, -1, n)).view(swaps.shape), None
+
+
+def _slopes(swaps: Tensor, partners: Tensor, grads: Tensor) -> Tensor:
+    """Return the derivative by every weight [layers, n, batch], given that by the matrix, `grads` [n, batch, n]."""
+    layers, n, batch = swaps.shape
+    lists = max(1, min(batch, _BLOCK // (layers * n * n)))
+    width = max(1, min(n, _BLOCK // (layers * n)))
+    total = torch.zeros_like(swaps)
+    room = swaps.new_empty(layers + 3, n, lists, width)  # fresh memory for every block would cost more than the sums
+    for low in range(0, batch, lists):
+        high = min(low + lists, batch)
+        weights = swaps[:, :, low:high].unsqueeze(-1)
         for first in range(0, n, width):
             last = min(first + width, n)
-            _add_slopes(total, swaps, partners, grads[0][..., first:last], first)
-        return total, None
+            block = room[:, :, : high - low, : last - first]
+            block[0].copy_(_columns(swaps[:, :, low:high], first, last))
+            block[1].copy_(grads[:, low:high, first:last])
+            _add_slopes(total[:, :, low:high], weights.unbind(), partners.unbind(), block)
+    return total
 
 
-def _add_slopes(total: Tensor, swaps: Tensor, partners: Tensor, grad: Tensor, first: int) -> None:
-    """Add the derivative by every weight of some columns, whose derivative is given, to `total`."""
-    weights, steps = swaps.unsqueeze(-1).unbind(), []
-    state = _columns(swaps, first, first + grad.shape[-1])
-    for weight, partner in zip(weights, partners.unbind(), strict=True):
-        step = state.index_select(0, partner).sub_(state)
-        state = torch.addcmul(state, step, weight)
-        steps.append(step)
+def _add_slopes(total: Tensor, weights: tuple[Tensor, ...], partners: tuple[Tensor, ...], block: Tensor) -> None:
+    """Add the derivative by every weight of some columns to `total`.
+
+    `block` begins with the columns and the derivative by what becomes of them, and has room for the rest.
+    """
+    state, grad, product, *steps = block.unbind()
+    for weight, partner, step in zip(weights, partners, steps, strict=True):
+        torch.sub(state.index_select(0, partner), state, out=step)
+        state.addcmul_(step, weight)
     for layer in range(len(weights) - 1, -1, -1):
         # A row's own weight moves that row alone; the two rows of a pair have one weight each.
-        total[layer] += (grad * steps[layer]).sum(dim=-1)
-        steps[layer] = state  # let go
-        grad = torch.lerp(grad, grad.index_select(0, partners[layer]), weights[layer])
+        total[layer] += torch.mul(grad, steps[layer], out=product).sum(dim=-1)
+        grad.lerp_(grad.index_select(0, partners[layer]), weights[layer])

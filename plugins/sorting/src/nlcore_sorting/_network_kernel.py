@@ -14,13 +14,14 @@ from torch import Tensor
 
 from nlcore_sorting import _numba_network as kernels
 from nlcore_sorting._numba import lengths_of
+from nlcore_sorting._numba_matrix import matrix, matrix_slopes
 from nlcore_sorting._wiring import depth, partners
 from nlcore_sorting.config import Distribution, Network
 
 __all__ = ["NetworkKernel"]
 
 _PASSES: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
-    "permutation": (kernels.matrix, kernels.matrix_slopes),
+    "permutation": (matrix, matrix_slopes),
     "sort": (kernels.sorted_values, kernels.sorted_slopes),
     "rank": (kernels.ranked, kernels.ranked_slopes),
 }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nlcore_sorting._numba import compiled
+from nlcore_sorting._numba_pooling import pool
 
 __all__ = ["arrange", "ordered_bits", "rank", "rank_slopes", "sort", "sort_slopes"]
 
@@ -59,26 +60,6 @@ def arrange(keys: Any, order: Any, work: Any, size: int) -> None:
 
 
 @compiled
-def _pool(values: Any, starts: Any, means: Any, first: Any, n: int) -> None:
-    """Write the first position of every block of the decreasing regression of the first n `values` to `starts`."""
-    top = 0
-    for i in range(n):
-        mean, begin = values[i], i
-        while top > 0 and means[top - 1] <= mean:
-            top -= 1
-            mean = means[top] + (mean - means[top]) * ((i + 1 - begin) / (i + 1 - first[top]))
-            begin = first[top]
-        means[top] = mean
-        first[top] = begin
-        top += 1
-    end = n
-    while top > 0:
-        top -= 1
-        starts[first[top] : end] = first[top]
-        end = first[top]
-
-
-@compiled
 def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
     """Write the soft places of every item, from 0 to n − 1, to `result` [batch, n], and what led there to `kept`.
 
@@ -98,7 +79,7 @@ def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
         for i in range(m):
             z[i] = values[b, order[i]] / strength
             y[i] = z[i] - (m - 1 - i)
-        _pool(y, starts, means, first, m)
+        pool(y[:m], starts[:m], means, first)
         start = 0
         while start < m:
             end = start
@@ -153,7 +134,7 @@ def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
         for i in range(m):
             a[i] = values[b, order[i]]
             y[i] = (m - 1 - i) / strength + a[i]
-        _pool(y, starts, means, first, m)
+        pool(y[:m], starts[:m], means, first)
         start = 0
         while start < m:
             end = start

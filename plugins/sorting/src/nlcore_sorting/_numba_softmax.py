@@ -1,11 +1,12 @@
 """NeuralSort and SoftSort, compiled: the logits in one pass, the derivative by the scores in another.
 
-Neither holds more than the matrix; the softmax between them is torch's. `scores` are the numbers [batch, n] and their
-bits as integers, `lengths` [batch] the real items of every list; `scale` is 1/τ.
+Neither holds more than the matrix. The softmax between them is torch's, but for rows of few items. `scores` are the
+numbers [batch, n] and their bits as integers, `lengths` [batch] the real items of every list; `scale` is 1/τ.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from nlcore_sorting._numba import compiled
 from nlcore_sorting._numba_projection import arrange, ordered_bits
 
-__all__ = ["neuralsort_logits", "neuralsort_slopes", "softsort_logits", "softsort_slopes"]
+__all__ = ["neuralsort_logits", "neuralsort_slopes", "softmax_rows", "softsort_logits", "softsort_slopes"]
 
 
 @compiled
@@ -157,3 +158,19 @@ def softsort_slopes(scores: Any, lengths: Any, scale: float, matrices: Any, resu
             result[b, order[i]] -= total
         for j in range(m):
             result[b, j] = (result[b, j] + column[j]) * scale
+
+
+@compiled
+def softmax_rows(matrices: Any) -> None:
+    """Replace the rows of [batch, n, n] by their softmax."""
+    for matrix in matrices:
+        for row in matrix:
+            top = row[0]
+            for z in row:
+                top = max(top, z)
+            total = row.dtype.type(0)
+            for j in range(row.shape[0]):
+                row[j] = math.exp(row[j] - top)
+                total += row[j]
+            for j in range(row.shape[0]):
+                row[j] /= total

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
-__all__ = ["Kernel", "has_numba", "served"]
+__all__ = ["Kernel", "has_memory", "has_numba", "served", "torch_alone"]
 
 
 class Kernel(Protocol):
@@ -26,10 +28,27 @@ class Kernel(Protocol):
         ...
 
 
-@cache
+_ALONE = ContextVar("_ALONE", default=False)
+
+
 def has_numba() -> bool:
-    """Return whether numba is installed."""
+    """Return whether numba is installed, and may serve."""
+    return not _ALONE.get() and _installed()
+
+
+@cache
+def _installed() -> bool:
     return find_spec("numba") is not None
+
+
+@contextmanager
+def torch_alone() -> Iterator[None]:
+    """Compute everything in torch, as if numba were not installed; for comparisons of the two."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 def served(scores: Tensor, plain: Callable[[Tensor], Tensor], make: Callable[[], Kernel]) -> Tensor:
@@ -68,7 +87,7 @@ def _transformed() -> bool:
     return bool(torch._C._are_functorch_transforms_active())
 
 
-def _has_memory(tensor: Tensor) -> bool:
+def has_memory(tensor: Tensor) -> bool:
     """Return whether a tensor holds numbers; those of `torch.autograd.grad(…, is_grads_batched=True)` do not."""
     try:
         tensor.untyped_storage()
@@ -89,7 +108,7 @@ class _Served(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         scores, *kept = ctx.saved_tensors
         # The derivative may be going to be differentiated, or may be many at once.
-        if torch.is_grad_enabled() or _transformed() or not _has_memory(grads[0]):
+        if torch.is_grad_enabled() or _transformed() or not has_memory(grads[0]):
             slope: Tensor = torch.func.vjp(ctx.plain, scores)[1](grads[0])[0]
         else:
             slope = ctx.kernel.backward(grads[0], kept)

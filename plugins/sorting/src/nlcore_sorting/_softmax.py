@@ -21,7 +21,18 @@ from nlcore_sorting.config import NeuralSortConfig, Objective, SoftSortConfig
 
 __all__ = ["NeuralSort", "SoftSort"]
 
+WIDE = 16
+"""Items from which torch's softmax computes its rows in vectors."""
+
 _SEMIDEFINITE = Traits(convex=True, takes_mask=True)
+
+
+def _by_row(logits: Tensor, *, log: bool = False) -> Tensor:
+    """Return the softmax of the rows or its logarithm; short rows go side by side, as torch takes them one by one."""
+    short = logits.shape[-1] < WIDE and logits.device.type == "cpu"
+    z = logits.mT.contiguous() if short else logits
+    p = z.log_softmax(dim=-2 if short else -1) if log else z.softmax(dim=-2 if short else -1)
+    return p.mT if short else p
 
 
 class _SoftmaxSort(PermutationLoss):
@@ -62,10 +73,10 @@ class _SoftmaxSort(PermutationLoss):
         """Return the logits times τ; what they are at padded positions does not matter as long as it is finite."""
 
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return self._logits(scores, length).log_softmax(dim=-1)
+        return _by_row(self._logits(scores, length), log=True)
 
     def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return served(scores, lambda s: self._logits(s, length).softmax(dim=-1), lambda: self._kernel(length))
+        return served(scores, lambda s: _by_row(self._logits(s, length)), lambda: self._kernel(length))
 
     def _kernel(self, length: Tensor | None) -> Kernel:
         from nlcore_sorting._softmax_kernel import SoftmaxKernel

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nlcore_sorting import _numba_softmax as kernels
 from nlcore_sorting._numba import lengths_of, with_bits
+from nlcore_sorting._softmax import WIDE
 
 __all__ = ["SoftmaxKernel"]
 
@@ -41,7 +42,11 @@ class SoftmaxKernel:
         logits = torch.empty(batch, n, n, dtype=scores.dtype)
         nothing = torch.finfo(scores.dtype).min / 4
         self._call(0, rows, nothing, logits)
-        p = logits.softmax(dim=-1)
+        if n < WIDE:
+            p = logits
+            kernels.softmax_rows(p.numpy())
+        else:
+            p = logits.softmax(dim=-1)
         return p.view(*scores.shape, n), (rows, p)
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
