@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 import re
 from pathlib import Path
 from typing import Any
 
 _GENERATED = {"Algorithms": "algorithms", "Results": "results"}
 _TEXTS: list[tuple[str, str, str]] = []
+_DIRECTIVE = re.compile(r"^::: (\S+)(?:\n +\S.*)*", re.MULTILINE)
 _FENCE = re.compile(r"^( *```\w+) (\w+=\S+)$", re.MULTILINE)
 
 
@@ -52,7 +55,7 @@ def on_post_build(config: Any) -> None:
     index += [f"- [{title}]({url or './'}): {_first_sentence(text)}" for title, url, text in _TEXTS]
     index += ["", "The whole text: llms-full.txt", ""]
     (site / "llms.txt").write_text("\n".join(index), encoding="utf-8")
-    whole = [f"<!-- {url or './'} -->\n\n{text.strip()}\n" for _, url, text in _TEXTS]
+    whole = [f"<!-- {url or './'} -->\n\n{_DIRECTIVE.sub(_documented, text).strip()}\n" for _, url, text in _TEXTS]
     (site / "llms-full.txt").write_text("\n".join(whole), encoding="utf-8")
 
 
@@ -90,6 +93,29 @@ def _result(markdown: str, path: Path) -> str:
 def _title(path: Path) -> str:
     match = re.search(r"^# (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return match[1] if match else path.stem.replace("_", " ").capitalize()
+
+
+def _documented(directive: re.Match[str]) -> str:
+    """Return signatures and docstrings as text, of an object or of all public names of a module."""
+    found = pkgutil.resolve_name(directive[1])
+    if not inspect.ismodule(found):
+        return _entry_of(directive[1], found)
+    return "\n\n".join(_entry_of(f"{directive[1]}.{name}", getattr(found, name)) for name in found.__all__)
+
+
+def _entry_of(path: str, found: Any) -> str:
+    parts = [f"{path}{_signature(found)}\n\n{inspect.getdoc(found) or ''}"]
+    if inspect.isclass(found):
+        own = [name for name, one in vars(found).items() if not name.startswith("_") and inspect.isroutine(one)]
+        parts += [_entry_of(f"{path}.{name}", getattr(found, name)) for name in own]
+    return "\n\n".join(parts)
+
+
+def _signature(found: Any) -> str:
+    try:
+        return str(inspect.signature(found)) if callable(found) else ""
+    except (TypeError, ValueError):
+        return ""
 
 
 def _titled(fence: re.Match[str]) -> str:

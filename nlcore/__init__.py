@@ -98,9 +98,17 @@ def __getattr__(name: str) -> Any:
 
         value = core_version()
     else:
-        raise AttributeError(f"module 'nlcore' has no attribute {name!r}; nlcore.__all__ lists its public names")
+        raise AttributeError(f"module 'nlcore' has no attribute {name!r}{_near(name)}; see nlcore.__all__")
     globals()[name] = value
     return value
+
+
+def _near(name: str) -> str:
+    """Return a question after the public names that hold this one, or that it may be a slip of."""
+    from nlcore.errors import nearest
+
+    holding = [repr(one) for one in __all__ if name.lower() in one.lower()]
+    return f" (did you mean {' or '.join(holding)}?)" if holding else nearest(name, __all__)
 
 
 def __dir__() -> list[str]:

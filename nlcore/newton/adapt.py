@@ -144,8 +144,8 @@ def _called(info: LossInfo, prediction: Tensor, target: Any, options: dict[str, 
         return info.loss(prediction, target, **options)
     except RuntimeError as error:
         error.add_note(
-            f"Raised in the loss {info.name}, of which curvature was being taken. The checks of `nlcore check` tell "
-            "what a loss must not do: change its inputs in place, leave torch, or mix its samples."
+            f"Raised in the loss {info.name}. `nlcore check` tells what a loss must not do to be differentiated: "
+            "change its inputs in place, leave torch, mix its samples."
         )
         raise
 
