@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import networkx as nx
 import pytest
@@ -261,9 +262,8 @@ def test_importing_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.skipif(find_spec("scipy") is None, reason="scipy is not installed")
 class TestGraphs:
-    pytest.importorskip("scipy")
-
     def test_costs_are_those_of_networkx(self, generator: torch.Generator) -> None:
         for seed in range(20):
             random = nx.gnp_random_graph(30, 0.15, seed=seed, directed=True)

@@ -13,14 +13,14 @@ import numpy as np
 from nlcore_sorting._numba import compiled
 from nlcore_sorting._numba_pooling import pool
 
-__all__ = ["arrange", "ordered_bits", "rank", "rank_slopes", "sort", "sort_slopes"]
+__all__ = ["arrange", "rank", "rank_slopes", "sort", "sort_slopes", "workplace"]
 
 _INSERTED = 40
 """Items up to which insertion is faster than a sort by digits."""
 
 
 @compiled
-def ordered_bits(bits: int, size: int) -> int:
+def _ordered_bits(bits: int, size: int) -> int:
     """Return the bits of a floating-point number of `size` bytes as an integer that is ordered like it; −0 is 0."""
     if bits >= 0:
         return bits
@@ -28,10 +28,21 @@ def ordered_bits(bits: int, size: int) -> int:
 
 
 @compiled
-def arrange(keys: Any, order: Any, work: Any, size: int) -> None:
-    """Write the indices of the `keys`, integers of `size` bytes, to `order`, smallest first, equal ones by index."""
-    n = keys.shape[0]
-    other, counts = work
+def workplace(n: int) -> Any:
+    """Return the memory that `arrange` needs for up to n numbers."""
+    return np.empty(n, np.int64), np.empty(n, np.int32), np.empty(256, np.int64)
+
+
+@compiled
+def arrange(bits: Any, sign: int, order: Any, work: Any) -> None:
+    """Write the indices of the numbers with these `bits` to `order`, equal ones by index.
+
+    Smallest first where `sign` is 1, largest first where it is −1.
+    """
+    n, size = bits.shape[0], bits.itemsize
+    keys, other, counts = work
+    for i in range(n):
+        keys[i] = sign * _ordered_bits(bits[i], size)
     if n <= _INSERTED:
         for i in range(n):
             key, k = keys[i], i
@@ -67,15 +78,12 @@ def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
     """
     values, bits = scores
     batch, n = values.shape
-    keys, first = np.empty((2, n), np.int64)
-    digits = (np.empty(n, np.int32), np.empty(256, np.int64))
+    work, first = workplace(n), np.empty(n, np.int64)
     z, y, means = np.empty((3, n))
     for b in range(batch):
         m = lengths[b]
         order, starts = kept[0][b], kept[1][b]
-        for i in range(m):
-            keys[i] = -ordered_bits(bits[b, i], bits.itemsize)
-        arrange(keys[:m], order[:m], digits, bits.itemsize)
+        arrange(bits[b, :m], -1, order[:m], work)
         for i in range(m):
             z[i] = values[b, order[i]] / strength
             y[i] = z[i] - (m - 1 - i)
@@ -122,15 +130,12 @@ def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
     """Write the soft values, smallest first, to `result` [batch, n], and what led there to `kept`; see `rank`."""
     values, bits = scores
     batch, n = values.shape
-    keys, first = np.empty((2, n), np.int64)
-    digits = (np.empty(n, np.int32), np.empty(256, np.int64))
+    work, first = workplace(n), np.empty(n, np.int64)
     a, y, means = np.empty((3, n))
     for b in range(batch):
         m = lengths[b]
         order, starts = kept[0][b], kept[1][b]
-        for i in range(m):
-            keys[i] = ordered_bits(bits[b, i], bits.itemsize)
-        arrange(keys[:m], order[:m], digits, bits.itemsize)
+        arrange(bits[b, :m], 1, order[:m], work)
         for i in range(m):
             a[i] = values[b, order[i]]
             y[i] = (m - 1 - i) / strength + a[i]

@@ -12,24 +12,9 @@ from typing import Any
 import numpy as np
 
 from nlcore_sorting._numba import compiled
-from nlcore_sorting._numba_projection import arrange, ordered_bits
+from nlcore_sorting._numba_projection import arrange, workplace
 
 __all__ = ["neuralsort_logits", "neuralsort_slopes", "softmax_rows", "softsort_logits", "softsort_slopes"]
-
-
-@compiled
-def _order(bits: Any, work: Any, m: int) -> Any:
-    """Return the indices of the first m numbers with these bits, smallest first."""
-    keys, order, other, counts = work
-    for i in range(m):
-        keys[i] = ordered_bits(bits[i], bits.itemsize)
-    arrange(keys[:m], order[:m], (other, counts), bits.itemsize)
-    return order
-
-
-@compiled
-def _work(n: int) -> Any:
-    return np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(256, np.int64)
 
 
 @compiled
@@ -46,11 +31,11 @@ def neuralsort_logits(scores: Any, lengths: Any, scale: float, nothing: float, r
     """Write ((2i + 1 − m)s_j − Σ_k |s_j − s_k|)/τ to `result` [batch, n, n]."""
     values, bits = scores
     batch, n = values.shape
-    work = _work(n)
+    work, order = workplace(n), np.empty(n, np.int32)
     own, spread = np.empty((2, n), values.dtype)
     for b in range(batch):
         m = lengths[b]
-        order = _order(bits[b], work, m)
+        arrange(bits[b, :m], 1, order[:m], work)
         mean = 0.0
         for i in range(m):
             mean += values[b, i] / m
@@ -78,7 +63,7 @@ def neuralsort_slopes(scores: Any, lengths: Any, scale: float, matrices: Any, re
     """Write the derivative by the scores to `result`; `matrices` are P and the derivative by it."""
     values, bits = scores
     batch, n = values.shape
-    work = _work(n)
+    work, order = workplace(n), np.empty(n, np.int32)
     lot, pulled = np.empty((2, n), values.dtype)
     for b in range(batch):
         m = lengths[b]
@@ -94,7 +79,7 @@ def neuralsort_slopes(scores: Any, lengths: Any, scale: float, matrices: Any, re
                 q = p[j] * (grad[j] - mean)
                 lot[j] += q
                 pulled[j] += pull * q
-        order = _order(bits[b], work, m)
+        arrange(bits[b, :m], 1, order[:m], work)
         total = 0.0
         for j in range(m):
             total += lot[j]
@@ -117,11 +102,11 @@ def softsort_logits(scores: Any, lengths: Any, scale: float, nothing: float, res
     """Write −|s_(i) − s_j|/τ to `result` [batch, n, n]."""
     values, bits = scores
     batch, n = values.shape
-    work = _work(n)
+    work, order = workplace(n), np.empty(n, np.int32)
     factor = values.dtype.type(scale)
     for b in range(batch):
         m = lengths[b]
-        order = _order(bits[b], work, m)
+        arrange(bits[b, :m], 1, order[:m], work)
         for i in range(m):
             own = values[b, order[i]]
             row, line = result[b, i], values[b]
@@ -135,12 +120,12 @@ def softsort_slopes(scores: Any, lengths: Any, scale: float, matrices: Any, resu
     """Write the derivative by the scores to `result`; `matrices` are P and the derivative by it."""
     values, bits = scores
     batch, n = values.shape
-    work = _work(n)
+    work, order = workplace(n), np.empty(n, np.int32)
     column = np.empty(n, values.dtype)
     zero = values.dtype.type(0)
     for b in range(batch):
         m = lengths[b]
-        order = _order(bits[b], work, m)
+        arrange(bits[b, :m], 1, order[:m], work)
         line = values[b]
         column[:] = 0
         result[b] = 0
