@@ -195,8 +195,12 @@ class TestPublicNames:
         assert nlcore.make.__self__ is nlcore.names.__self__ is registry
 
     def test_a_name_that_is_not_there(self):
-        with pytest.raises(AttributeError, match=r"'nlcore' has no attribute 'NewtonLos'; nlcore\.__all__ lists"):
+        with pytest.raises(AttributeError, match=r"'NewtonLos' \(did you mean 'NewtonLoss'\?\); see nlcore\.__all__"):
             nlcore.NewtonLos  # noqa: B018
+
+    def test_a_part_of_a_name_brings_the_names_that_hold_it(self):
+        with pytest.raises(AttributeError, match=r"did you mean 'EmpiricalFisher' or 'InjectFisher'"):
+            nlcore.Fisher  # noqa: B018
 
     def test_submodules_need_no_import_of_their_own(self):
         assert modules_after("import nlcore; nlcore.errors.ConfigError; nlcore.plugin.hookimpl") == set()

@@ -27,12 +27,10 @@ WIDE = 16
 _SEMIDEFINITE = Traits(convex=True, takes_mask=True)
 
 
-def _by_row(logits: Tensor, *, log: bool = False) -> Tensor:
-    """Return the softmax of the rows or its logarithm; short rows go side by side, as torch takes them one by one."""
+def _by_row(logits: Tensor) -> Tensor:
+    """Return the softmax of the rows; short rows go side by side, as torch takes them one by one."""
     short = logits.shape[-1] < WIDE and logits.device.type == "cpu"
-    z = logits.mT.contiguous() if short else logits
-    p = z.log_softmax(dim=-2 if short else -1) if log else z.softmax(dim=-2 if short else -1)
-    return p.mT if short else p
+    return logits.mT.contiguous().softmax(dim=-2).mT if short else logits.softmax(dim=-1)
 
 
 class _SoftmaxSort(PermutationLoss):
@@ -73,7 +71,7 @@ class _SoftmaxSort(PermutationLoss):
         """Return the logits times τ; what they are at padded positions does not matter as long as it is finite."""
 
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return _by_row(self._logits(scores, length), log=True)
+        return self._logits(scores, length).log_softmax(dim=-1)
 
     def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return served(scores, lambda s: _by_row(self._logits(s, length)), lambda: self._kernel(length))
