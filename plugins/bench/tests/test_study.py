@@ -190,6 +190,8 @@ def test_dampings_without_a_curvature_are_refused() -> None:
 @pytest.mark.parametrize("task", [Totals(), Ranking(), Paths()], ids=lambda task: task.name)
 def test_committed_records_are_still_those_of_their_study(task: Task) -> None:
     folder = Path(__file__).parents[3] / "docs/results" / task.name
+    if not folder.exists():
+        pytest.skip("records are committed beside the source alone")
     study = Study(task=task, tuning=1 if task.name == "paths" else 2, timed=task.name == "paths")
     store = Store(folder, study.settings())
     assert set(study.tuning_cells()) <= set(store.runs)

@@ -92,7 +92,7 @@ def plain(costs: torch.Tensor, source: tuple[int, int], goal: tuple[int, int], n
     """The documented answer, cell by cell: distances summed in the dtype of the costs, walked back in reading order."""
     height, width = costs.shape
     start, place = ((row % height, column % width) for row, column in (source, goal))
-    c = costs.numpy()
+    c = {cell: costs[cell] for cell in itertools.product(range(height), range(width))}  # numbers of their dtype
     d = {start: c[start]}
     changed = True
     while changed:
