@@ -282,6 +282,7 @@ def _rows(found: Diagnosis) -> list[tuple[str, str]]:
         ("largest to median gradient", f"{found.gradient_ratio:.3g}"),
         ("not finite", f"{found.broken:.1%} of the samples" if found.broken else ""),
         ("float32 against float64", "" if math.isnan(found.float32_wrong) else of32 + spread),
+        ("further on is", "where steps on the outputs themselves leave a tenth of each loss" if further else ""),
     ]
 
 

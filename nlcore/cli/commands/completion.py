@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--words",
         nargs=argparse.REMAINDER,
-        help="print what the last of these words can become, as the script asks at every press of the key",
+        help="print what the last of these words, which follow nlcore, can become; the script asks this at every press",
     )
 
 
