@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -10,19 +11,39 @@ import torch
 from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
-from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork
+from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
+from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._served import torch_alone
-from nlcore_sorting.config import Distribution, Network
+from nlcore_sorting.config import Distribution, Network, Objective
 
 pytest.importorskip("numba")
 # torch's own forward mode uses what torch deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
-Operator = Callable[[Tensor], Tensor]
+Operator = Callable[..., Tensor]
 
 
 def operators(loss: RankingLoss) -> list[str]:
+    """The names of what is compiled of an algorithm."""
+    if isinstance(loss, SortingNetwork):
+        return ["permutation", "topk", "sort", "rank", "loss"]
     return [name for name in ("permutation", "sort", "rank") if hasattr(loss, name)]
+
+
+def operation(loss: RankingLoss, name: str) -> Operator:
+    """One of these, as a function of the scores and options."""
+    if name == "topk":
+        return lambda scores, dim=-1, **options: loss.topk(scores, min(3, scores.shape[dim]), dim=dim, **options)[1]
+    if name != "loss":
+        return getattr(loss, name)
+
+    def value(scores: Tensor, dim: int = -1, mask: Tensor | None = None, descending: bool = False) -> Tensor:
+        lists = scores.movedim(dim, -1)
+        flat = lists.reshape(-1, lists.shape[-1])
+        values = torch.arange(flat.numel(), dtype=torch.float64).mul(-7 if descending else 7).cos()
+        return loss(flat, ranks(values.view(flat.shape)), mask=mask).view(lists.shape[:-1])
+
+    return value
 
 
 def derivative(operator: Operator, scores: Tensor) -> tuple[Tensor, Tensor, str]:
@@ -55,7 +76,7 @@ def check(operator: Operator, scores: Tensor, tolerance: float) -> None:
 def compiled_losses() -> list[RankingLoss]:
     return [
         SortingNetwork(network="odd_even", steepness=3.0),
-        SortingNetwork(network="bitonic", steepness=3.0),
+        SortingNetwork(network="bitonic", steepness=3.0, objective="entries"),
         FastSoftSort(regularization_strength=0.7),
         NeuralSort(temperature=0.7),
         SoftSort(temperature=0.7),
@@ -74,7 +95,7 @@ def test_networks_of_every_distribution(network_loss: SortingNetwork, n: int, ge
     scores = torch.randn(4, n, generator=generator, dtype=torch.float64)
     scores[0, 0] = scores[0, 1]
     for name in operators(network_loss):
-        check(getattr(network_loss, name), scores, 1e-11)
+        check(operation(network_loss, name), scores, 1e-11)
 
 
 @pytest.mark.parametrize("distribution", ["logistic", "logistic_phi", "gaussian", "cauchy"])
@@ -82,7 +103,7 @@ def test_sharp_networks_overflow_nowhere(distribution: Distribution) -> None:
     scores = torch.tensor([[3.0, -2.0, 1e5, 0.0, -1e5], [0.0, 0.0, 1e-12, 0.0, 1.0]], dtype=torch.float64)
     loss = SortingNetwork(distribution=distribution, steepness=1e3)
     for name in operators(loss):
-        check(getattr(loss, name), scores, 1e-9)
+        check(operation(loss, name), scores, 1e-9)
 
 
 @pytest.mark.parametrize("n", [70, 120])
@@ -124,27 +145,27 @@ def test_softmaxes_of_every_temperature(
 def test_precisions(
     algorithm: RankingLoss, name: str, dtype: torch.dtype, tolerance: float, generator: torch.Generator
 ) -> None:
-    check(getattr(algorithm, name), torch.randn(3, 9, generator=generator).to(dtype), tolerance)
+    check(operation(algorithm, name), torch.randn(3, 9, generator=generator).to(dtype), tolerance)
 
 
 @every
 @pytest.mark.parametrize("shape", [(1,), (3, 1), (2,), (2, 3, 4), (1, 6)], ids=str)
 def test_shapes(algorithm: RankingLoss, name: str, shape: tuple[int, ...], generator: torch.Generator) -> None:
-    check(getattr(algorithm, name), torch.randn(shape, generator=generator, dtype=torch.float64), 1e-11)
+    check(operation(algorithm, name), torch.randn(shape, generator=generator, dtype=torch.float64), 1e-11)
 
 
 @every
 def test_no_lists(algorithm: RankingLoss, name: str) -> None:
     scores = torch.zeros(0, 4, requires_grad=True)
-    value = getattr(algorithm, name)(scores)
-    assert value.shape[:2] == (0, 4)
+    value = operation(algorithm, name)(scores)
+    assert value.shape[0] == 0
     assert torch.autograd.grad(value.sum(), scores)[0].shape == (0, 4)
 
 
 @every
 def test_strides_and_dimensions(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
     scores = torch.randn(6, 5, 8, generator=generator, dtype=torch.float64)
-    operator = getattr(algorithm, name)
+    operator = operation(algorithm, name)
     check(partial(operator, dim=0), scores, 1e-11)
     check(operator, scores[:, :, ::2], 1e-11)
     check(lambda s: operator(s.transpose(0, 2)).transpose(0, 1), scores, 1e-11)
@@ -157,22 +178,22 @@ def test_masks(algorithm: RankingLoss, name: str, generator: torch.Generator) ->
     mask = torch.rand(7, 9, generator=generator) < 0.4
     mask[0], mask[1] = False, torch.arange(9) > 0
     for descending in (False, True):
-        check(partial(getattr(algorithm, name), mask=mask, descending=descending), scores, 1e-11)
+        check(partial(operation(algorithm, name), mask=mask, descending=descending), scores, 1e-11)
 
 
 @every
 def test_differences(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
     scores = torch.randn(2, 5, generator=generator, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(getattr(algorithm, name), scores)
+    assert torch.autograd.gradcheck(operation(algorithm, name), scores)
     if algorithm.traits.order > 1:
-        assert torch.autograd.gradgradcheck(getattr(algorithm, name), scores)
+        assert torch.autograd.gradgradcheck(operation(algorithm, name), scores)
 
 
 @every
 def test_transforms_are_those_of_torch(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
     scores = torch.randn(3, 5, generator=generator, dtype=torch.float64)
     tangents = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64)
-    operator = getattr(algorithm, name)
+    operator = operation(algorithm, name)
 
     def total(s: Tensor) -> Tensor:
         value: Tensor = operator(s)
@@ -215,7 +236,7 @@ def test_transforms_are_those_of_torch(algorithm: RankingLoss, name: str, genera
 @every
 def test_forward_mode_and_compilation(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
     scores, tangent = torch.randn(2, 3, 5, generator=generator, dtype=torch.float64)
-    operator = getattr(algorithm, name)
+    operator = operation(algorithm, name)
     with torch.autograd.forward_ad.dual_level():
         pushed = torch.autograd.forward_ad.unpack_dual(
             operator(torch.autograd.forward_ad.make_dual(scores, tangent))
@@ -232,14 +253,17 @@ def test_threads_are_left_alone(generator: torch.Generator) -> None:
     try:
         for loss in compiled_losses():
             for name in operators(loss):
-                derivative(getattr(loss, name), torch.randn(4, 40, generator=generator))
+                derivative(operation(loss, name), torch.randn(4, 40, generator=generator))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 
 
-def test_a_network_keeps_its_comparators_alone(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("name", ["permutation", "topk", "sort", "rank", "loss"])
+@pytest.mark.parametrize("network", ["odd_even", "bitonic"])
+def test_a_network_keeps_its_comparators_alone(network: Network, name: str, generator: torch.Generator) -> None:
     scores = torch.randn(2, 128, generator=generator, requires_grad=True)
+    layers = {"odd_even": 128, "bitonic": 28}[network]
     sizes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -247,5 +271,34 @@ def test_a_network_keeps_its_comparators_alone(generator: torch.Generator) -> No
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        SortingNetwork().permutation(scores)
-    assert sum(sizes.values()) <= 9 * scores.numel() * 128  # bytes: two float64 for each of n/2 comparators a layer
+        operation(SortingNetwork(network=network), name)(scores)
+    assert sum(sizes.values()) <= (8 * layers + 64) * scores.numel()  # two float64 for each of n/2 comparators a layer
+
+
+@pytest.mark.parametrize("objective", ["rows", "entries"])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_lists_whose_probabilities_underflow(
+    distribution: Distribution, objective: Objective, generator: torch.Generator
+) -> None:
+    loss = SortingNetwork(distribution=distribution, objective=objective)
+    scores = torch.randn(6, 9, generator=generator, dtype=torch.float64)
+    scores[::2] *= 1e4
+    mask = torch.arange(9) >= torch.tensor([9, 9, 4, 4, 0, 1]).unsqueeze(-1)
+    target = ranks(torch.randn(6, 9, generator=generator))
+    if distribution in ("gaussian", "logistic"):
+        assert float(loss(scores, target)[0]) > 1e3  # e⁻¹⁰⁰⁰ is no number
+    for dtype, tolerance in ((torch.float64, 1e-11), (torch.float32, 1e-5)):
+        lists = scores.to(dtype)
+        check(lambda s: loss(s, target), lists, tolerance)
+        check(lambda s: loss(s, target, mask=mask), lists, tolerance)
+        alone = torch.cat([loss(lists[i : i + 1], target[i : i + 1]) for i in range(6)])
+        torch.testing.assert_close(loss(lists, target), alone, rtol=0, atol=0)
+
+
+def test_wrong_order_keeps_its_digits() -> None:
+    scores = torch.tensor([[40.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    value = SortingNetwork(distribution="logistic", steepness=1.0)(scores, torch.tensor([[0, 1]])).sum()
+    (slope,) = torch.autograd.grad(value, scores)
+    correct = math.exp(-40) / (1 + math.exp(-40))
+    torch.testing.assert_close(value.item(), 40 + math.log1p(math.exp(-40)), rtol=1e-14, atol=0)
+    torch.testing.assert_close(slope[0, 0].item(), 1 - correct, rtol=1e-14, atol=0)

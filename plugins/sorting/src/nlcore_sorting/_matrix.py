@@ -97,8 +97,12 @@ class PermutationLoss(RankingLoss):
         return values.movedim(-1, lists.dim).to(scores.dtype), lists.columns(weights).to(scores.dtype)
 
     def _loss(self, lists: Lists, target: Tensor) -> Tensor:
+        return self._cross_entropy(lists.scores, target, lists.length)
+
+    def _cross_entropy(self, scores: Tensor, target: Tensor, length: Tensor | None) -> Tensor:
+        """Return the loss of [batch, n] scores, from the logarithm of P."""
         cross_entropy = row_cross_entropy if self.objective == "rows" else entry_cross_entropy
-        return cross_entropy(self._log_permutation(lists.scores, lists.length), target, lists.length)
+        return cross_entropy(self._log_permutation(scores, length), target, length)
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return (self._permutation(scores, length) @ scores.unsqueeze(-1)).squeeze(-1)

@@ -5,80 +5,152 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nlcore_sorting import _numba_matrix as matrices
 from nlcore_sorting import _numba_network as kernels
 from nlcore_sorting._numba import lengths_of
-from nlcore_sorting._numba_matrix import matrix, matrix_slopes
 from nlcore_sorting._wiring import depth, partners
 from nlcore_sorting.config import Distribution, Network
 
-__all__ = ["NetworkKernel"]
+__all__ = ["CrossEntropyKernel", "NetworkKernel"]
 
-_PASSES: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
-    "permutation": (matrix, matrix_slopes),
+_LEAST = 1e-280
+"""Probabilities from which on float64 loses nothing: paths that it rounds to 0 have no share in them."""
+
+Operator: TypeAlias = Literal["permutation", "rows", "entries", "sort", "rank"]
+_PASSES: dict[Operator, tuple[Callable[..., None], Callable[..., None]]] = {
+    "permutation": (matrices.mixed, matrices.mixed_slopes),
+    "rows": (matrices.mixed, matrices.mixed_slopes),
+    "entries": (matrices.mixed, matrices.mixed_slopes),
     "sort": (kernels.sorted_values, kernels.sorted_slopes),
     "rank": (kernels.ranked, kernels.ranked_slopes),
 }
+_SELECTIONS = {"permutation": matrices.MATRIX, "rows": matrices.ROWS, "entries": matrices.ENTRIES}
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkKernel:
     """One operator of a sorting network as a `Kernel`.
 
-    It keeps the weight and the difference of every comparator, O(layers·n) a list.
+    It keeps the lesser weight and the difference of every comparator, O(layers·n) a list.
 
     Attributes:
-        operator: What is computed.
+        operator: What is computed: the matrix, its rows at `places`, its entries at the `places` of the columns, the
+            sorted values or the places of the items.
         network: The wiring.
         distribution: Of the weights.
         steepness: β.
         art_lambda: λ.
         length: [..., 1], the number of real items of every list; `None` for all.
+        places: [..., k] for rows, [..., n] for entries, int64.
     """
 
-    operator: Literal["permutation", "sort", "rank"]
+    operator: Operator
     network: Network
     distribution: Distribution
     steepness: float
     art_lambda: float
-    length: Tensor | None
+    length: Tensor | None = None
+    places: Tensor | None = None
 
     def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
         """Return the result for `scores` [..., n], and the weights and differences."""
         n = scores.shape[-1]
         rows = scores.detach().reshape(-1, n)
         batch = rows.shape[0]
-        swaps, gaps = torch.empty(2, batch if keep else 1, depth(self.network, n), n // 2, dtype=torch.float64)
-        shape = (n, n) if self.operator == "permutation" else (n,)
+        kept = torch.empty(2, batch if keep else 1, depth(self.network, n), n // 2, dtype=torch.float64).unbind()
+        shape = self._shape(n)
         result = torch.empty(batch, *shape, dtype=scores.dtype)
-        _PASSES[self.operator][0](rows.numpy(), *self._options(batch, n), (swaps.numpy(), gaps.numpy()), result.numpy())
-        return result.view(*scores.shape[:-1], *shape), (swaps, gaps)
+        self._call(0, rows, (batch, n), kept, result)
+        return result.view(*scores.shape[:-1], *shape), kept
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
         """Return the derivative by the scores, given that by the result."""
-        swaps, gaps = kept
-        shape, n = grad.shape[:-1], grad.shape[-1]
-        if self.operator == "permutation":
-            shape = shape[:-1]
-        batch = swaps.shape[0]
-        grads = grad.reshape(batch, *grad.shape[len(shape) :]).contiguous()
+        n = grad.shape[-1]
+        shape = self._shape(n)
+        batch = kept[0].shape[0]
         result = torch.empty(batch, n, dtype=grad.dtype)
-        _PASSES[self.operator][1](
-            grads.numpy(), *self._options(batch, n), (swaps.numpy(), gaps.numpy()), result.numpy()
-        )
-        return result.view(*shape, n)
+        self._call(1, grad.reshape(batch, *shape).contiguous(), (batch, n), kept, result)
+        return result.view(*grad.shape[: -len(shape)], n)
 
-    def _options(self, batch: int, n: int) -> tuple[Any, Any]:
+    def _shape(self, n: int) -> tuple[int, ...]:
+        """Return the shape of the result of a list."""
+        match self.operator:
+            case "permutation":
+                return n, n
+            case "rows" if self.places is not None:
+                return self.places.shape[-1], n
+            case "entries":
+                return 1, n
+        return (n,)
+
+    def _call(self, which: int, given: Tensor, size: tuple[int, int], kept: Sequence[Tensor], result: Tensor) -> None:
+        """Run the forward or the backward pass on lists of a size [batch, n]."""
+        batch, n = size
         *wiring, depths = _comparators(self.network, n)
-        lengths = lengths_of(self.length, batch, n)
-        kind = kernels.KINDS[self.distribution]
-        return (*wiring, lengths, depths), (kind, self.steepness, self.art_lambda)
+        options: tuple[Any, ...] = (
+            (*wiring, lengths_of(self.length, batch, n), depths),
+            (kernels.KINDS[self.distribution], self.steepness, self.art_lambda),
+        )
+        if self.operator in _SELECTIONS:
+            places = _every(batch, n) if self.places is None else self.places.reshape(batch, -1).numpy()
+            options = (*options, (_SELECTIONS[self.operator], places))
+        tails, gaps = kept
+        _PASSES[self.operator][which](given.numpy(), *options, (tails.numpy(), gaps.numpy()), result.numpy())
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEntropyKernel:
+    """The loss of a sorting network as a `Kernel`, from probabilities in float64.
+
+    Lists with a probability so small that it may have lost digits are left to the logarithms.
+
+    Attributes:
+        network: Computes the matrix, or its entries at the true places.
+        objective: The loss of the logarithms of these, [batch, n, n] or [batch, 1, n].
+        plain: The loss of some lists: their scores [c, n], and their indices [c].
+        target: [batch, n], int64, the place of every item.
+    """
+
+    network: NetworkKernel
+    objective: Callable[[Tensor], Tensor]
+    plain: Callable[[Tensor, Tensor], Tensor]
+    target: Tensor
+
+    def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
+        """Return the losses [batch] of `scores` [batch, n], and the probabilities, which are small, and the rest."""
+        p, kept = self.network.forward(scores.double(), keep=keep)
+        true = p if self.network.operator == "entries" else p.gather(-2, self.target.unsqueeze(-2))
+        small = (true.squeeze(-2) < _LEAST).any(dim=-1).nonzero().squeeze(-1)
+        value = self._value(p).to(scores.dtype)
+        if small.numel():
+            value[small] = self.plain(scores[small], small)
+        return value, (scores, p, small, *kept)
+
+    def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
+        """Return the derivative by the scores, given that by the losses."""
+        scores, p, small, *rest = kept
+        with torch.enable_grad():
+            leaf = p.detach().requires_grad_()
+            slope = torch.autograd.grad(self._value(leaf), leaf, grad.double())[0]
+        result = self.network.backward(slope, rest).to(grad.dtype)
+        if small.numel():
+            result[small] = torch.func.vjp(lambda s: self.plain(s, small), scores[small])[1](grad[small])[0]
+        return result
+
+    def _value(self, p: Tensor) -> Tensor:
+        return self.objective(p.clamp(min=_LEAST).log().masked_fill(p < _LEAST, torch.finfo(p.dtype).min / 4))
+
+
+@lru_cache(maxsize=16)
+def _every(batch: int, n: int) -> NDArray[np.int64]:
+    return np.tile(np.arange(n), (batch, 1))
 
 
 @lru_cache(maxsize=16)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
+from nlcore_sorting._crossentropy import entry_cross_entropy, true_cross_entropy
 from nlcore_sorting._distributions import DISTRIBUTIONS
+from nlcore_sorting._lists import Lists
 from nlcore_sorting._matrix import PermutationLoss
 from nlcore_sorting._mixing import mixed
-from nlcore_sorting._served import Kernel, served
+from nlcore_sorting._served import served
 from nlcore_sorting._wiring import depth, partners, shortened
 from nlcore_sorting.config import Distribution, Network, Objective, SortingNetworkConfig
+
+if TYPE_CHECKING:
+    from nlcore_sorting._network_kernel import CrossEntropyKernel, NetworkKernel, Operator
 
 __all__ = ["SortingNetwork"]
 
@@ -31,10 +36,11 @@ class SortingNetwork(PermutationLoss):
     σ(βd/(|d| + 1e-10)^λ); `reciprocal` ½ + x/(1 + 2|x|); `optimal` ½ + x for |x| ≤ ¼ and ½ ± (½ − 1/(16|x|)) beyond.
 
     The loss follows log P through the network, with the logarithms of both weights exact in both tails. Its Hessian is
-    often indefinite. Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic). Between
-    the passes the loss keeps O(layers·n²) numbers, `permutation` O(layers·n) where the network is long or compiled.
-    Where numba is installed, `permutation`, `sort` and `rank` and their first derivatives are compiled on the CPU.
-    `sort` and `rank` take O(layers·n) time and memory.
+    often indefinite. Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic);
+    O(layers·n·k) for `topk`, O(layers·n) for `sort` and `rank`. Where numba is installed all of these and their first
+    derivatives are compiled on the CPU and keep O(layers·n) numbers between the passes; the loss is then computed from
+    probabilities in float64, and from logarithms where these underflow. Without it `permutation` keeps as little where
+    the network is long, and the loss O(layers·n²).
 
     Equal scores are pulled apart, for F has a slope at 0. With `logistic_phi` that slope is β·1e10^λ, and with
     `logistic` a wrong order far beyond 1/β is corrected by the loss alone, since the derivative of P itself vanishes
@@ -80,10 +86,43 @@ class SortingNetwork(PermutationLoss):
     def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return served(scores, lambda s: self._plain_rank(s, length), lambda: self._kernel("rank", length))
 
-    def _kernel(self, operator: Literal["permutation", "sort", "rank"], length: Tensor | None) -> Kernel:
+    def _loss(self, lists: Lists, target: Tensor) -> Tensor:
+        length = lists.length
+        return served(
+            lists.scores,
+            lambda s: self._cross_entropy(s, target, length),
+            lambda: self._loss_kernel(target, length),
+        )
+
+    def _select(self, scores: Tensor, rows: Tensor, length: Tensor | None) -> tuple[Tensor, Tensor]:
+        places = rows.expand(*scores.shape[:-1], rows.shape[-1])
+        weights = served(
+            scores,
+            lambda s: self._plain_rows(s, places, length),
+            lambda: self._kernel("rows", length, places),
+        )
+        return (weights @ scores.unsqueeze(-1)).squeeze(-1), weights
+
+    def _kernel(self, operator: Operator, length: Tensor | None, places: Tensor | None = None) -> NetworkKernel:
         from nlcore_sorting._network_kernel import NetworkKernel
 
-        return NetworkKernel(operator, self.network, self.distribution, self.steepness, self.art_lambda, length)
+        return NetworkKernel(operator, self.network, self.distribution, self.steepness, self.art_lambda, length, places)
+
+    def _loss_kernel(self, target: Tensor, length: Tensor | None) -> CrossEntropyKernel:
+        from nlcore_sorting._network_kernel import CrossEntropyKernel
+
+        def objective(logs: Tensor) -> Tensor:
+            if self.objective == "rows":
+                return true_cross_entropy(logs.squeeze(-2), length)
+            return entry_cross_entropy(logs, target, length)
+
+        def plain(scores: Tensor, lists: Tensor) -> Tensor:
+            return self._cross_entropy(scores, target[lists], None if length is None else length[lists])
+
+        kernel = (
+            self._kernel("entries", length, target) if self.objective == "rows" else self._kernel("permutation", length)
+        )
+        return CrossEntropyKernel(kernel, objective, plain, target)
 
     def _plain_sort(self, scores: Tensor, length: Tensor | None) -> Tensor:
         return self._run(scores, length).values.movedim(0, -1).to(scores.dtype)
@@ -97,6 +136,15 @@ class SortingNetwork(PermutationLoss):
         for partner, swap in zip(run.partners, run.swaps, strict=True):
             state = torch.lerp(state, _partner_rows(state, partner), swap.to(scores.dtype).unsqueeze(-1))
         return state.movedim(0, -2)
+
+    def _plain_rows(self, scores: Tensor, places: Tensor, length: Tensor | None) -> Tensor:
+        run = self._run(scores, length)
+        state = torch.arange(scores.shape[-1], device=scores.device).unsqueeze(-1) == places.unsqueeze(-2)
+        state = state.to(scores.dtype).movedim(-2, 0)
+        # Every layer is a symmetric matrix, so row i of P is what the network run backwards makes of unit vector i.
+        for partner, swap in zip(reversed(run.partners), reversed(run.swaps), strict=True):
+            state = torch.lerp(state, _partner_rows(state, partner), swap.to(scores.dtype).unsqueeze(-1))
+        return state.movedim(0, -1)
 
     def _plain_rank(self, scores: Tensor, length: Tensor | None) -> Tensor:
         run = self._run(scores, length)

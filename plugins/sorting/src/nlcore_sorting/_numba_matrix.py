@@ -1,9 +1,16 @@
-"""The matrix of a sorting network, compiled: one list after the other, a block of columns at a time.
+"""What a sorting network makes of unit vectors, compiled: its matrix P, some rows of it, or one entry of every column.
 
-Columns of the matrix do not mix, so a block of them goes through all layers while it is in the cache. The backward pass
-sends it through again and keeps the differences that its comparators met. In a long network it keeps them for a
-section of layers at a time, the last section first, and the state before each: memory O(√layers·n) for each block, that
-of one list and one block in all. The arguments are those of `_numba_network`.
+Unit vectors do not mix, so a block of them goes through all layers while it is in the cache. The backward pass sends it
+through again and keeps the differences that its comparators met. In a long network it keeps them for a section of
+layers at a time, the last section first, and the state before each: memory O(√layers·n) for each block, that of one
+list and one block in all.
+
+Every layer is a symmetric matrix. Row i of P is therefore what the network run backwards makes of unit vector i, and k
+rows cost k columns. The arguments are those of `_numba_network`; `selection` is what is computed, and at which places:
+
+- `MATRIX`: P, `result` [batch, n, n]; the places do not matter but for their number, n;
+- `ROWS`: its rows at `places` [batch, k], `result` [batch, k, n];
+- `ENTRIES`: its entries at `places` [batch, n] of the columns, `result` [batch, 1, n].
 """
 
 from __future__ import annotations
@@ -14,29 +21,36 @@ from typing import Any
 import numpy as np
 
 from nlcore_sorting._numba import compiled
-from nlcore_sorting._numba_network import relax_slopes, relaxed
+from nlcore_sorting._numba_network import relax_slopes, relaxed, weights
 
-__all__ = ["matrix", "matrix_slopes"]
+__all__ = ["ENTRIES", "MATRIX", "ROWS", "mixed", "mixed_slopes"]
+
+MATRIX, ROWS, ENTRIES = 0, 1, 2
 
 _COLUMNS = 64
-"""Columns of a block; a block is a multiple of 16 columns, so that its loops run in whole vectors."""
+"""Unit vectors of a block; a block is a multiple of 16 of them, so that its loops run in whole vectors."""
 
 _STEPS = 1 << 18
 """Numbers that a section of layers may keep without the states between sections."""
 
 
 @compiled
-def _mix(state: Any, network: Any, span: Any, swaps: Any) -> None:
-    """Send the rows of `state` through some layers."""
+def _mix(state: Any, network: Any, course: Any, span: Any, kept: Any) -> None:
+    """Send the rows of `state` through some layers.
+
+    `course` says whether the layers are taken from the last to the first, and how many there are; `span` is from which
+    of them, so counted, to which.
+    """
     lower, upper, counts = network[:3]
+    tails, gaps = kept
     first, last = span
     width = state.shape[1]
-    one = state.dtype.type(1)
-    for layer in range(first, last):
+    for step in range(first, last):
+        layer = course[1] - 1 - step if course[0] else step
         for c in range(counts[layer]):
             upper_row, lower_row = state[lower[layer, c]], state[upper[layer, c]]
-            swap = state.dtype.type(swaps[layer, c])
-            keep = one - swap
+            stay, move = weights(tails[layer, c], gaps[layer, c])
+            keep, swap = state.dtype.type(stay), state.dtype.type(move)
             for k in range(width):
                 a, b = upper_row[k], lower_row[k]
                 upper_row[k] = keep * a + swap * b
@@ -44,82 +58,117 @@ def _mix(state: Any, network: Any, span: Any, swaps: Any) -> None:
 
 
 @compiled
-def _mix_keep(state: Any, network: Any, span: Any, swaps: Any, steps: Any) -> None:
-    """Send the rows of `state` through some layers, and keep the differences b − a in `steps`."""
+def _mix_keep(state: Any, network: Any, course: Any, span: Any, kept: Any, steps: Any) -> None:
+    """Do the same, and keep the differences b − a in `steps`."""
     lower, upper, counts = network[:3]
+    tails, gaps = kept
     first, last = span
     width = state.shape[1]
-    one = state.dtype.type(1)
-    for layer in range(first, last):
+    for step in range(first, last):
+        layer = course[1] - 1 - step if course[0] else step
         for c in range(counts[layer]):
-            upper_row, lower_row, step = state[lower[layer, c]], state[upper[layer, c]], steps[layer - first, c]
-            swap = state.dtype.type(swaps[layer, c])
-            keep = one - swap
+            upper_row, lower_row, met = state[lower[layer, c]], state[upper[layer, c]], steps[step - first, c]
+            stay, move = weights(tails[layer, c], gaps[layer, c])
+            keep, swap = state.dtype.type(stay), state.dtype.type(move)
             for k in range(width):
                 a, b = upper_row[k], lower_row[k]
-                step[k] = b - a
+                met[k] = b - a
                 upper_row[k] = keep * a + swap * b
                 lower_row[k] = swap * a + keep * b
 
 
 @compiled
-def _mix_back(grad: Any, network: Any, span: Any, swaps: Any, results: Any) -> None:
+def _mix_back(grad: Any, network: Any, course: Any, span: Any, kept: Any, results: Any) -> None:
     """Take the derivative by the rows back through some layers, and add those by the weights to `slopes`."""
     lower, upper, counts = network[:3]
+    tails, gaps = kept
     first, last = span
     steps, slopes = results
     width = grad.shape[1]
-    one = grad.dtype.type(1)
-    for layer in range(last - 1, first - 1, -1):
+    for step in range(last - 1, first - 1, -1):
+        layer = course[1] - 1 - step if course[0] else step
         for c in range(counts[layer]):
-            upper_row, lower_row, step = grad[lower[layer, c]], grad[upper[layer, c]], steps[layer - first, c]
-            swap = grad.dtype.type(swaps[layer, c])
-            keep = one - swap
+            upper_row, lower_row, met = grad[lower[layer, c]], grad[upper[layer, c]], steps[step - first, c]
+            stay, move = weights(tails[layer, c], gaps[layer, c])
+            keep, swap = grad.dtype.type(stay), grad.dtype.type(move)
             total = grad.dtype.type(0)
             for k in range(width):
                 a, b = upper_row[k], lower_row[k]
-                total += (a - b) * step[k]
+                total += (a - b) * met[k]
                 upper_row[k] = keep * a + swap * b
                 lower_row[k] = swap * a + keep * b
             slopes[layer, c] += total
 
 
 @compiled
-def _block(n: int) -> int:
-    return min(_COLUMNS, (n + 15) // 16 * 16)
+def _block(columns: int) -> int:
+    return min(_COLUMNS, (max(columns, 1) + 15) // 16 * 16)
 
 
 @compiled
-def matrix(scores: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
-    """Write P of every list to `result` [batch, n, n]."""
+def _units(state: Any, kind: int, places: Any, first: int, last: int) -> None:
+    """Make `state` the unit vectors that a block begins with."""
+    state[:] = 0
+    for k in range(first, last):
+        state[places[k] if kind == ROWS else k, k - first] = 1
+
+
+@compiled
+def _write(state: Any, kind: int, places: Any, span: Any, result: Any) -> None:
+    """Write what became of the unit vectors of a block where it belongs in the result of a list."""
+    first, last = span
+    if kind == MATRIX:
+        result[:, first:last] = state[:, : last - first]
+    elif kind == ROWS:
+        result[first:last] = state[:, : last - first].T
+    else:
+        for k in range(first, last):
+            result[0, k] = state[places[k], k - first]
+
+
+@compiled
+def _read(grads: Any, kind: int, places: Any, span: Any, grad: Any) -> None:
+    """Make `grad` the derivative by what became of the unit vectors, given that by the result of a list."""
+    first, last = span
+    grad[:] = 0
+    if kind == MATRIX:
+        grad[:, : last - first] = grads[:, first:last]
+    elif kind == ROWS:
+        grad[:, : last - first] = grads[first:last].T
+    else:
+        for k in range(first, last):
+            grad[places[k], k - first] = grads[0, k]
+
+
+@compiled
+def mixed(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
+    """Write what is selected of every list to `result`."""
     batch, n = scores.shape
-    swaps = kept[0]
+    kind, places = selection
+    tails, gaps = kept
+    columns = places.shape[1]
     values = np.empty(n)
-    width = _block(n)
+    width = _block(columns)
     state = np.empty((n, width), result.dtype)
     for b in range(batch):
         slot, size = relaxed(b, scores, network, rule, kept, values)
-        for first in range(0, n, width):
-            last = min(first + width, n)
-            _identity(state, first, last)
-            _mix(state, network, (0, size[1]), swaps[slot])
-            result[b, :, first:last] = state[:, : last - first]
+        course = (kind == ROWS, size[1])
+        for first in range(0, columns, width):
+            last = min(first + width, columns)
+            _units(state, kind, places[b], first, last)
+            _mix(state, network, course, (0, size[1]), (tails[slot], gaps[slot]))
+            _write(state, kind, places[b], (first, last), result[b])
 
 
 @compiled
-def _identity(state: Any, first: int, last: int) -> None:
-    state[:] = 0
-    for i in range(first, last):
-        state[i, i - first] = 1
-
-
-@compiled
-def matrix_slopes(grads: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
-    """Write the derivative by the scores to `result` [batch, n], given that by P, `grads` [batch, n, n]."""
+def mixed_slopes(grads: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
+    """Write the derivative by the scores to `result` [batch, n], given that by what was selected."""
     batch, n = result.shape
-    swaps, gaps = kept
+    kind, places = selection
+    tails, gaps = kept
     lengths, depths = network[3:]
-    width = _block(n)
+    columns = places.shape[1]
+    width = _block(columns)
     layers = network[0].shape[0]
     section = max(1, layers)
     if layers * (n // 2) * width > _STEPS:
@@ -132,22 +181,22 @@ def matrix_slopes(grads: Any, network: Any, rule: Any, kept: Any, result: Any) -
     pull = np.empty(n)
     for b in range(batch):
         size = (lengths[b], depths[lengths[b]])
+        course, own = (kind == ROWS, size[1]), (tails[b], gaps[b])
         sections = (size[1] - 1) // section
         slopes[:] = 0
-        for first in range(0, n, width):
-            last = min(first + width, n)
-            _identity(state, first, last)
+        for first in range(0, columns, width):
+            last = min(first + width, columns)
+            _units(state, kind, places[b], first, last)
             for s in range(sections):
                 states[s] = state
-                _mix(state, network, (s * section, (s + 1) * section), swaps[b])
-            grad[:, : last - first] = grads[b, :, first:last]
-            grad[:, last - first :] = 0
+                _mix(state, network, course, (s * section, (s + 1) * section), own)
+            _read(grads[b], kind, places[b], (first, last), grad)
             for s in range(sections, -1, -1):
                 if s < sections:
                     state[:] = states[s]
                 span = (s * section, min((s + 1) * section, size[1]))
-                _mix_keep(state, network, span, swaps[b], steps)
-                _mix_back(grad, network, span, swaps[b], (steps, slopes))
+                _mix_keep(state, network, course, span, own, steps)
+                _mix_back(grad, network, course, span, own, (steps, slopes))
         pull[:] = 0
-        relax_slopes(pull, network, size, rule, (swaps[b], gaps[b], slopes))
+        relax_slopes(pull, network, size, rule, (tails[b], gaps[b], slopes))
         result[b] = pull

@@ -2,8 +2,9 @@
 
 Arguments: `network` holds the comparators, `lower` and `upper` [layers, n // 2], their `counts` [layers], the `lengths`
 [batch] of the lists, and `depths` [n + 1], the layers for every length. `rule` is the number of the distribution, β and
-λ. `kept` are `swaps` and `gaps` [batch, layers, n // 2], float64, the weight of the swap and the difference b − a of
-every comparator, 0 for those that a shorter list lacks; they hold one list if they are not to be kept.
+λ. `kept` are `tails` and `gaps` [batch, layers, n // 2], float64, the lesser weight of every comparator, exact, and its
+difference b − a, which tells the two weights apart; both are 0 for comparators that a shorter list lacks. They hold one
+list if they are not to be kept.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from nlcore_sorting._numba import compiled
 
-__all__ = ["KINDS", "ranked", "ranked_slopes", "relax_slopes", "relaxed", "sorted_slopes", "sorted_values"]
+__all__ = ["KINDS", "ranked", "ranked_slopes", "relax_slopes", "relaxed", "sorted_slopes", "sorted_values", "weights"]
 
 KINDS = {"cauchy": 0, "gaussian": 1, "logistic": 2, "logistic_phi": 3, "optimal": 4, "reciprocal": 5}
 """The distributions by number."""
@@ -29,21 +30,24 @@ def _activation(kind: int, d: float, steepness: float, art: float) -> float:
 
 
 @compiled
-def _swap(kind: int, x: float) -> float:
-    """Return 1 − F(x), exact where it is small."""
+def _tail(kind: int, m: float) -> float:
+    """Return 1 − F(m) at m ≥ 0, exact where it is small."""
     if kind == 0:
-        return math.atan2(1.0, x) / math.pi
+        return math.atan2(1.0, m) / math.pi
     if kind in (2, 3):
-        small = math.exp(-abs(x))
-        return small / (1 + small) if x > 0 else 1 / (1 + small)
-    m = abs(x)
+        small = math.exp(-m)
+        return small / (1 + small)
     if kind == 1:
-        tail = 0.5 * math.erfc(m * math.sqrt(0.5))
-    elif kind == 4:
-        tail = 0.0625 / m if m > 0.25 else 0.5 - m
-    else:
-        tail = 0.5 / (1 + 2 * m)
-    return 1 - tail if x < 0 else tail
+        return 0.5 * math.erfc(m * math.sqrt(0.5))
+    if kind == 4:
+        return 0.0625 / m if m > 0.25 else 0.5 - m
+    return 0.5 / (1 + 2 * m)
+
+
+@compiled
+def weights(tail: float, gap: float) -> Any:
+    """Return the weights of keeping and of swapping two values."""
+    return (1 - tail, tail) if gap >= 0 else (tail, 1 - tail)
 
 
 @compiled
@@ -72,31 +76,32 @@ def _relax(values: Any, network: Any, size: Any, rule: Any, kept: Any) -> None:
     """Sort `values` in place, and write the weights and the differences of one list to `kept`."""
     lower, upper, counts = network[:3]
     kind, steepness, art = rule
-    swaps, gaps = kept
+    tails, gaps = kept
     length, layers = size
     for layer in range(layers):
         for c in range(counts[layer]):
             i, j = lower[layer, c], upper[layer, c]
             if j >= length:
-                swaps[layer, c] = gaps[layer, c] = 0.0
+                tails[layer, c] = gaps[layer, c] = 0.0
                 continue
             a, b = values[i], values[j]
-            weight = _swap(kind, _activation(kind, b - a, steepness, art))
-            values[i] = (1 - weight) * a + weight * b
-            values[j] = weight * a + (1 - weight) * b
-            swaps[layer, c] = weight
+            tail = _tail(kind, abs(_activation(kind, b - a, steepness, art)))
+            keep, swap = weights(tail, b - a)
+            values[i] = keep * a + swap * b
+            values[j] = swap * a + keep * b
+            tails[layer, c] = tail
             gaps[layer, c] = b - a
 
 
 @compiled
 def relaxed(b: int, scores: Any, network: Any, rule: Any, kept: Any, values: Any) -> Any:
     """Sort the scores of list b into `values`; return where its weights are kept, its length and its layers."""
-    swaps, gaps = kept
+    tails, gaps = kept
     lengths, depths = network[3:]
-    slot = b % swaps.shape[0]
+    slot = b % tails.shape[0]
     values[:] = scores[b]
     size = (lengths[b], depths[lengths[b]])
-    _relax(values, network, size, rule, (swaps[slot], gaps[slot]))
+    _relax(values, network, size, rule, (tails[slot], gaps[slot]))
     return slot, size
 
 
@@ -104,11 +109,11 @@ def relaxed(b: int, scores: Any, network: Any, rule: Any, kept: Any, values: Any
 def relax_slopes(grad: Any, network: Any, size: Any, rule: Any, kept: Any) -> None:
     """Turn the derivative by the sorted values of one list into that by its scores, in place.
 
-    `kept` also holds the derivatives by the weights that come from elsewhere.
+    `kept` also holds the derivatives by the weights of swapping that come from elsewhere.
     """
     lower, upper, counts = network[:3]
     kind, steepness, art = rule
-    swaps, gaps, slopes = kept
+    tails, gaps, slopes = kept
     length, layers = size
     for layer in range(layers - 1, -1, -1):
         for c in range(counts[layer]):
@@ -117,7 +122,7 @@ def relax_slopes(grad: Any, network: Any, size: Any, rule: Any, kept: Any) -> No
                 continue
             d = gaps[layer, c]
             pull = grad[i] - grad[j]
-            slope = swaps[layer, c] * pull
+            slope = weights(tails[layer, c], d)[1] * pull
             slope += (slopes[layer, c] + pull * d) * _swap_slope(kind, d, steepness, art)
             grad[i] -= slope
             grad[j] += slope
@@ -137,14 +142,14 @@ def sorted_values(scores: Any, network: Any, rule: Any, kept: Any, result: Any) 
 def sorted_slopes(grads: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
     """Write the derivative by the scores to `result` [batch, n], given that by the sorted values."""
     batch, n = result.shape
-    swaps, gaps = kept
+    tails, gaps = kept
     lengths, depths = network[3:]
     pull = np.empty(n)
     slopes = np.zeros((network[0].shape[0], n // 2))
     for b in range(batch):
         size = (lengths[b], depths[lengths[b]])
         pull[:] = grads[b]
-        relax_slopes(pull, network, size, rule, (swaps[b], gaps[b], slopes))
+        relax_slopes(pull, network, size, rule, (tails[b], gaps[b], slopes))
         result[b] = pull
 
 
@@ -152,7 +157,7 @@ def sorted_slopes(grads: Any, network: Any, rule: Any, kept: Any, result: Any) -
 def ranked(scores: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
     """Write the relaxed places to `result` [batch, n]: the network run backwards on the places."""
     batch, n = scores.shape
-    swaps = kept[0]
+    tails, gaps = kept
     lower, upper, counts = network[:3]
     values = np.empty(n)
     for b in range(batch):
@@ -162,10 +167,10 @@ def ranked(scores: Any, network: Any, rule: Any, kept: Any, result: Any) -> None
         for layer in range(size[1] - 1, -1, -1):
             for c in range(counts[layer]):
                 i, j = lower[layer, c], upper[layer, c]
-                weight = swaps[slot, layer, c]
+                keep, swap = weights(tails[slot, layer, c], gaps[slot, layer, c])
                 low, high = values[i], values[j]
-                values[i] = (1 - weight) * low + weight * high
-                values[j] = weight * low + (1 - weight) * high
+                values[i] = keep * low + swap * high
+                values[j] = swap * low + keep * high
         result[b] = values
 
 
@@ -173,7 +178,7 @@ def ranked(scores: Any, network: Any, rule: Any, kept: Any, result: Any) -> None
 def ranked_slopes(grads: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
     """Write the derivative by the scores to `result` [batch, n], given that by the places."""
     batch, n = result.shape
-    swaps, gaps = kept
+    tails, gaps = kept
     lower, upper, counts, lengths, depths = network
     places = np.empty(n)
     pull = np.empty(n)
@@ -185,20 +190,20 @@ def ranked_slopes(grads: Any, network: Any, rule: Any, kept: Any, result: Any) -
         for layer in range(size[1] - 1, -1, -1):
             for c in range(counts[layer]):
                 i, j = lower[layer, c], upper[layer, c]
-                weight = swaps[b, layer, c]
+                keep, swap = weights(tails[b, layer, c], gaps[b, layer, c])
                 low, high = places[i], places[j]
                 slopes[layer, c] = high - low
-                places[i] = (1 - weight) * low + weight * high
-                places[j] = weight * low + (1 - weight) * high
+                places[i] = keep * low + swap * high
+                places[j] = swap * low + keep * high
         pull[:] = grads[b]
         for layer in range(size[1]):  # the places went through the layers from the last to the first
             for c in range(counts[layer]):
                 i, j = lower[layer, c], upper[layer, c]
-                weight = swaps[b, layer, c]
+                keep, swap = weights(tails[b, layer, c], gaps[b, layer, c])
                 low, high = pull[i], pull[j]
                 slopes[layer, c] *= low - high
-                pull[i] = (1 - weight) * low + weight * high
-                pull[j] = weight * low + (1 - weight) * high
+                pull[i] = keep * low + swap * high
+                pull[j] = swap * low + keep * high
         pull[:] = 0
-        relax_slopes(pull, network, size, rule, (swaps[b], gaps[b], slopes))
+        relax_slopes(pull, network, size, rule, (tails[b], gaps[b], slopes))
         result[b] = pull
