@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["entry_cross_entropy", "log_complement", "row_cross_entropy", "true_cross_entropy"]
+__all__ = ["entry_cross_entropy", "log_complement", "row_cross_entropy"]
 
 
 def row_cross_entropy(log_permutation: Tensor, ranks: Tensor, length: Tensor | None = None) -> Tensor:
@@ -19,11 +19,7 @@ def row_cross_entropy(log_permutation: Tensor, ranks: Tensor, length: Tensor | N
     Returns:
         [...].
     """
-    return true_cross_entropy(log_permutation.gather(-2, ranks.unsqueeze(-2)).squeeze(-2), length)
-
-
-def true_cross_entropy(logs: Tensor, length: Tensor | None = None) -> Tensor:
-    """Return −(1/n) Σ_j of the logarithms at the true places, [..., n], of `length` [..., 1] real items or of all."""
+    logs = log_permutation.gather(-2, ranks.unsqueeze(-2)).squeeze(-2)
     return -logs.mean(dim=-1) if length is None else -logs.sum(dim=-1) / length.squeeze(-1).clamp(min=1)
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nlcore_sorting import _numba_crossentropy as crossentropies
 from nlcore_sorting import _numba_matrix as matrices
 from nlcore_sorting import _numba_network as kernels
 from nlcore_sorting._numba import lengths_of
@@ -20,9 +21,6 @@ from nlcore_sorting.config import Distribution, Network
 
 __all__ = ["CrossEntropyKernel", "NetworkKernel"]
 
-_LEAST = 1e-280
-"""Probabilities from which on float64 loses nothing: paths that it rounds to 0 have no share in them."""
-
 Operator: TypeAlias = Literal["permutation", "rows", "entries", "sort", "rank"]
 _PASSES: dict[Operator, tuple[Callable[..., None], Callable[..., None]]] = {
     "permutation": (matrices.mixed, matrices.mixed_slopes),
@@ -30,6 +28,10 @@ _PASSES: dict[Operator, tuple[Callable[..., None], Callable[..., None]]] = {
     "entries": (matrices.mixed, matrices.mixed_slopes),
     "sort": (kernels.sorted_values, kernels.sorted_slopes),
     "rank": (kernels.ranked, kernels.ranked_slopes),
+}
+_LOSSES: dict[Operator, tuple[Callable[..., None], Callable[..., None]]] = {
+    "permutation": (crossentropies.entries, crossentropies.entries_slopes),
+    "entries": (crossentropies.rows, crossentropies.rows_slopes),
 }
 _SELECTIONS = {"permutation": matrices.MATRIX, "rows": matrices.ROWS, "entries": matrices.ENTRIES}
 
@@ -112,23 +114,22 @@ class CrossEntropyKernel:
     Lists with a probability so small that it may have lost digits are left to the logarithms.
 
     Attributes:
-        network: Computes the matrix, or its entries at the true places.
-        objective: The loss of the logarithms of these, [batch, n, n] or [batch, 1, n].
-        plain: The loss of some lists: their scores [c, n], and their indices [c].
+        network: Computes the matrix, for the entries, or its entries at the true places, for the rows.
         target: [batch, n], int64, the place of every item.
+        plain: The loss of some lists: their scores [c, n], and their indices [c].
     """
 
     network: NetworkKernel
-    objective: Callable[[Tensor], Tensor]
-    plain: Callable[[Tensor, Tensor], Tensor]
     target: Tensor
+    plain: Callable[[Tensor, Tensor], Tensor]
 
     def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
         """Return the losses [batch] of `scores` [batch, n], and the probabilities, which are small, and the rest."""
         p, kept = self.network.forward(scores.double(), keep=keep)
-        true = p if self.network.operator == "entries" else p.gather(-2, self.target.unsqueeze(-2))
-        small = (true.squeeze(-2) < _LEAST).any(dim=-1).nonzero().squeeze(-1)
-        value = self._value(p).to(scores.dtype)
+        losses, least = torch.empty(2, len(p), dtype=p.dtype)
+        self._call(0, p, losses, least)
+        value = losses.to(scores.dtype)
+        small = (least < crossentropies.LEAST).nonzero().squeeze(-1)
         if small.numel():
             value[small] = self.plain(scores[small], small)
         return value, (scores, p, small, *kept)
@@ -136,16 +137,16 @@ class CrossEntropyKernel:
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
         """Return the derivative by the scores, given that by the losses."""
         scores, p, small, *rest = kept
-        with torch.enable_grad():
-            leaf = p.detach().requires_grad_()
-            slope = torch.autograd.grad(self._value(leaf), leaf, grad.double())[0]
+        slope = torch.empty_like(p)
+        self._call(1, p, grad.double(), slope)
         result = self.network.backward(slope, rest).to(grad.dtype)
         if small.numel():
             result[small] = torch.func.vjp(lambda s: self.plain(s, small), scores[small])[1](grad[small])[0]
         return result
 
-    def _value(self, p: Tensor) -> Tensor:
-        return self.objective(p.clamp(min=_LEAST).log().masked_fill(p < _LEAST, torch.finfo(p.dtype).min / 4))
+    def _call(self, which: int, p: Tensor, one: Tensor, other: Tensor) -> None:
+        lengths = lengths_of(self.network.length, len(p), p.shape[-1])
+        _LOSSES[self.network.operator][which](p.numpy(), self.target.numpy(), lengths, one.numpy(), other.numpy())
 
 
 @lru_cache(maxsize=16)

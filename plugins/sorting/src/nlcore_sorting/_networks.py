@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from nlcore_sorting._crossentropy import entry_cross_entropy, true_cross_entropy
 from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._lists import Lists
 from nlcore_sorting._matrix import PermutationLoss
@@ -111,18 +110,11 @@ class SortingNetwork(PermutationLoss):
     def _loss_kernel(self, target: Tensor, length: Tensor | None) -> CrossEntropyKernel:
         from nlcore_sorting._network_kernel import CrossEntropyKernel
 
-        def objective(logs: Tensor) -> Tensor:
-            if self.objective == "rows":
-                return true_cross_entropy(logs.squeeze(-2), length)
-            return entry_cross_entropy(logs, target, length)
-
         def plain(scores: Tensor, lists: Tensor) -> Tensor:
             return self._cross_entropy(scores, target[lists], None if length is None else length[lists])
 
-        kernel = (
-            self._kernel("entries", length, target) if self.objective == "rows" else self._kernel("permutation", length)
-        )
-        return CrossEntropyKernel(kernel, objective, plain, target)
+        operator: Operator = "entries" if self.objective == "rows" else "permutation"
+        return CrossEntropyKernel(self._kernel(operator, length, target), target, plain)
 
     def _plain_sort(self, scores: Tensor, length: Tensor | None) -> Tensor:
         return self._run(scores, length).values.movedim(0, -1).to(scores.dtype)
