@@ -7,9 +7,10 @@ from typing import get_args
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from nlcore_sorting import FastSoftSort, SoftSort, SortingNetwork
+from nlcore_sorting import FastSoftSort, SoftSort, SortingNetwork, ranks
 from nlcore_sorting.config import Distribution, Network, Regularization
 
 # What other libraries warn of on import or in a call is theirs.
@@ -47,6 +48,25 @@ def test_networks_are_those_of_diffsort(
     slope = 1e-7 if distribution == "gaussian" else 1e-10  # the peer writes π with few digits in its backward
     agree(own.sort, lambda s: peer(s)[0], scores, slope=slope)
     agree(own.permutation, lambda s: peer(s)[1].mT, scores, slope=slope)
+
+
+@pytest.mark.parametrize("network", get_args(Network))
+def test_the_loss_is_that_of_the_matrix_of_diffsort(network: Network, generator: torch.Generator) -> None:
+    diffsort = pytest.importorskip("diffsort")
+    scores, values = torch.randn(2, 5, 8, generator=generator, dtype=torch.float64)
+    peer = diffsort.DiffSortNet(network, 8, steepness=3.0, distribution="logistic")
+    target = ranks(values)
+    true = torch.zeros(5, 8, 8, dtype=torch.float64).scatter(-2, target.unsqueeze(-2), 1.0)
+
+    def entries(s: Tensor) -> Tensor:
+        return F.binary_cross_entropy(peer(s)[1].mT, true, reduction="none").mean(dim=(-2, -1))
+
+    def rows(s: Tensor) -> Tensor:
+        return -(true * peer(s)[1].mT.log()).sum(dim=(-2, -1)) / 8
+
+    for objective, theirs in (("entries", entries), ("rows", rows)):
+        own = SortingNetwork(network=network, distribution="logistic", steepness=3.0, objective=objective)
+        agree(lambda s, own=own: own(s, target), theirs, scores)
 
 
 @pytest.mark.parametrize("n", [3, 10, 40])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import nlcore
@@ -69,7 +71,7 @@ def _own(
     """Return nlcore's operator, and the same in torch alone up to n = `alone`.
 
     Args:
-        method: Of the loss.
+        method: Of the loss; `__call__` is the loss itself.
         name: Its id.
         alone: See above; 0 where numba does not serve.
         part: Which of several results counts; None where there is one.
@@ -77,7 +79,10 @@ def _own(
     """
 
     def make(n: int) -> Operator:
-        operator = getattr(nlcore.make(name, **options), method)
+        loss = nlcore.make(name, **options)
+        if method == "__call__":
+            return lambda scores: loss(scores, _target(scores.shape)[0])
+        operator = getattr(loss, method)
         if method == "topk":
             operator = partial(operator, k=min(_K, n))
         return operator if part is None else lambda scores: operator(scores)[part]
@@ -106,6 +111,32 @@ def _network(network: str) -> Group:
     return Group(title, (*own, Contender("diffsort", diffsort, 256)), 2 if long else 8)
 
 
+def _loss(network: str) -> Group:
+    def diffsort(n: int) -> Operator:
+        net = import_module("diffsort").DiffSortNet(network, n, steepness=10.0, distribution="cauchy")
+
+        def loss(scores: Tensor) -> Tensor:
+            matrix = _second(net(scores)).mT.clamp(0, 1)  # which rounding may leave
+            entries = F.binary_cross_entropy(matrix, _target(scores.shape)[1], reduction="none")
+            return entries.mean(dim=(-2, -1))
+
+        return loss
+
+    long = network == "odd_even"
+    options = {"network": network, "objective": "entries", **_CAUCHY}
+    own = _own("__call__", "sorting/diffsort", alone=64 if long else 128, **options)
+    title = f"{network.replace('_', '–')} network, loss (binary cross-entropy of the matrix)"
+    return Group(title, (*own, Contender("diffsort", diffsort, 256)), 2 if long else 8)
+
+
+@cache
+def _target(shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """Return the ranks of random values, [batch, n], and their permutation matrices."""
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(shape[-1]))
+    places = values.argsort(dim=-1).argsort(dim=-1)
+    return places, torch.zeros(*shape, shape[-1]).scatter(-2, places.unsqueeze(-2), 1.0)
+
+
 def _topk(network: str) -> Group:
     def difftopk(n: int) -> Operator:
         net = import_module("difftopk").DiffTopkNet(network, n, min(_K, n), steepness=10.0, distribution="cauchy")
@@ -113,7 +144,7 @@ def _topk(network: str) -> Group:
 
     own = _own("topk", "sorting/diffsort", alone=256, part=1, network=network, **_CAUCHY)
     title = f"{network.replace('_', '–')} network, top {_K} rows"
-    return Group(title, (*own, Contender("difftopk", difftopk, 256)))
+    return Group(title, (*own, Contender("difftopk", difftopk, 256)), 2 if network == "odd_even" else 8)
 
 
 def _second(pair: tuple[Tensor, Tensor]) -> Tensor:
@@ -144,6 +175,9 @@ def _projection(operation: str) -> Group:
 GROUPS = (
     _network("odd_even"),
     _network("bitonic"),
+    _loss("odd_even"),
+    _loss("bitonic"),
+    _topk("odd_even"),
     _topk("bitonic"),
     _softmax("neuralsort", "NeuralSort"),
     _softmax("softsort", "SoftSort"),
