@@ -160,16 +160,60 @@ def _softmax(name: str, title: str) -> Group:
     return Group(f"{title}, matrix", (*own, Contender("softtorch", softtorch)))
 
 
-def _projection(operation: str) -> Group:
+def _projection(operation: str, regularization: str) -> Group:
     def peer(library: str) -> Contender:
         def make(n: int) -> Operator:
-            operator: Operator = getattr(import_module(library), f"soft_{operation}")
-            return operator  # l2 and a strength of 1 are its defaults
+            operator = getattr(import_module(library), f"soft_{operation}")
+            name = {"torchsort": "regularization", "torchpsort": "reg"}[library]
+            return partial(operator, **{name: regularization})  # a strength of 1 is their default
 
         return Contender(library, make)
 
-    own = _own(operation, "sorting/fast_soft_sort", regularization_strength=1.0)
-    return Group(f"soft {operation} (l2)", (*own, peer("torchsort"), peer("torchpsort")))
+    def softtorch(n: int) -> Operator:
+        operator = getattr(import_module("softtorch"), operation)
+        softness = 1 / (n - 1) if operation == "sort" else n - 1.0  # its places lie between 0 and 1
+        options: dict[str, Any] = {"method": "fast_soft_sort", "mode": "c0", "standardize": False, "descending": False}
+        if operation == "rank":
+            return lambda scores: operator(scores, dim=-1, softness=softness, **options)
+        return lambda scores: (
+            operator(scores, softness=softness, gated_grad=False, return_indices=False, **options).values
+        )
+
+    strength: dict[str, Any] = {"regularization": regularization, "regularization_strength": 1.0}
+    own = _own(operation, "sorting/fast_soft_sort", **strength)
+    peers = [peer("torchsort"), peer("torchpsort")]
+    if regularization == "l2":
+        peers.append(Contender("softtorch", softtorch))
+    return Group(f"soft {operation} ({regularization})", (*own, *peers))
+
+
+def _sorted_by_network() -> Group:
+    def diffsort(n: int) -> Operator:
+        net = import_module("diffsort").DiffSortNet("bitonic", n, steepness=10.0, distribution="logistic")
+        return lambda scores: net(scores)[0]
+
+    def softtorch(n: int) -> Operator:
+        sort = import_module("softtorch").sort
+        options: dict[str, Any] = {"method": "sorting_network", "mode": "smooth", "standardize": False}
+        return lambda scores: sort(scores, softness=0.1, gated_grad=False, return_indices=False, **options).values
+
+    own = _own("sort", "sorting/diffsort", network="bitonic", distribution="logistic", steepness=10.0)
+    return Group(
+        "bitonic network, sort", (*own, Contender("diffsort", diffsort, 256), Contender("softtorch", softtorch))
+    )
+
+
+def _transport() -> Group:
+    iterations = 20
+
+    def softtorch(n: int) -> Operator:
+        argsort = import_module("softtorch").argsort
+        limits = {"sinkhorn_max_iter": iterations, "sinkhorn_tol": 0.0}
+        options: dict[str, Any] = {"method": "ot", "mode": "smooth", "standardize": False, "ot_kwargs": limits}
+        return lambda scores: argsort(scores, softness=2 / (n - 1), **options)  # its places lie between 0 and 1
+
+    own = _own("permutation", "sorting/optimal_transport", alone=0, regularization_strength=1.0, iterations=iterations)
+    return Group(f"optimal transport, {iterations} iterations, matrix", (*own, Contender("softtorch", softtorch, 64)))
 
 
 GROUPS = (
@@ -181,9 +225,9 @@ GROUPS = (
     _topk("bitonic"),
     _softmax("neuralsort", "NeuralSort"),
     _softmax("softsort", "SoftSort"),
-    _projection("rank"),
-    _projection("sort"),
+    *(_projection(operation, regularization) for regularization in ("l2", "kl") for operation in ("rank", "sort")),
     Group("LapSum, rank", _own("rank", "sorting/lapsum", alone=0)),
     Group("LapSum, sort", _own("sort", "sorting/lapsum", alone=0)),
-    Group("bitonic network, sort", _own("sort", "sorting/diffsort", network="bitonic")),
+    _sorted_by_network(),
+    _transport(),
 )
