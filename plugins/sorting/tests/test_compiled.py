@@ -14,7 +14,7 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
 from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._served import torch_alone
-from nlcore_sorting.config import Distribution, Network, Objective
+from nlcore_sorting.config import Distribution, Network, Objective, Regularization
 
 pytest.importorskip("numba")
 # torch's own forward mode uses what torch deprecates.
@@ -78,6 +78,7 @@ def compiled_losses() -> list[RankingLoss]:
         SortingNetwork(network="odd_even", steepness=3.0),
         SortingNetwork(network="bitonic", steepness=3.0, objective="entries"),
         FastSoftSort(regularization_strength=0.7),
+        FastSoftSort(regularization="kl", regularization_strength=0.7),
         NeuralSort(temperature=0.7),
         SoftSort(temperature=0.7),
     ]
@@ -116,8 +117,11 @@ def test_long_networks(network: Network, n: int, generator: torch.Generator) -> 
 
 @pytest.mark.parametrize("strength", [1e-3, 0.3, 5.0, 1e3])
 @pytest.mark.parametrize("n", [2, 15, 33, 200])
-def test_projections_of_every_strength(n: int, strength: float, generator: torch.Generator) -> None:
-    loss = FastSoftSort(regularization_strength=strength)
+@pytest.mark.parametrize("regularization", ["l2", "kl"])
+def test_projections_of_every_strength(
+    regularization: Regularization, n: int, strength: float, generator: torch.Generator
+) -> None:
+    loss = FastSoftSort(regularization=regularization, regularization_strength=strength)
     scores = torch.randn(5, n, generator=generator, dtype=torch.float64) + torch.tensor([[0.0, 0, 1e6, 0, 0]]).mT
     scores[3] = scores[3].round()  # many are equal
     scores[4] = scores[4].sort().values

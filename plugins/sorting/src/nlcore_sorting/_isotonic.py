@@ -171,6 +171,6 @@ def _compiled() -> tuple[Any, Any] | None:
     """Return the kernels of `_numba_pooling`, or `None` where numba is not installed."""
     if not has_numba():
         return None
-    from nlcore_sorting._numba_pooling import pool_logs, pool_means
+    from nlcore_sorting._numba_pooling import all_logs, all_means
 
-    return pool_means, pool_logs
+    return all_means, all_logs

@@ -9,11 +9,11 @@ import numpy as np
 
 from nlcore_sorting._numba import compiled
 
-__all__ = ["pool", "pool_logs", "pool_means"]
+__all__ = ["all_logs", "all_means", "pool_logs", "pool_means"]
 
 
 @compiled
-def pool(values: Any, starts: Any, means: Any, first: Any) -> None:
+def pool_means(values: Any, starts: Any, means: Any, first: Any) -> None:
     """Write the first position of every block of means of a list to `starts`; `means` and `first` are room for them."""
     top = 0
     for i in range(values.shape[0]):
@@ -39,32 +39,40 @@ def _spread(starts: Any, first: Any, top: int) -> None:
 
 
 @compiled
-def pool_means(rows: Any, starts: Any) -> None:
-    """Write the first position of every block of means into `starts`."""
-    n = rows.shape[1]
-    means, first = np.empty(n), np.empty(n, np.int64)
-    for r in range(rows.shape[0]):
-        pool(rows[r], starts[r], means, first)
+def pool_logs(y: Any, w: Any, starts: Any, room: Any, first: Any) -> None:
+    """Write the first position of every block of differences of log-sum-exps, LSE(y) − LSE(w), of a list to `starts`.
+
+    Both decrease, so that the first exponential of a block is its largest. `room` [3, n] and `first` are workplaces.
+    """
+    levels, sums, others = room
+    top = 0
+    for i in range(y.shape[0]):
+        level, total, other, begin = y[i] - w[i], 1.0, 1.0, i
+        while top > 0 and levels[top - 1] <= level:
+            top -= 1
+            previous = first[top]
+            total = sums[top] + math.exp(y[begin] - y[previous]) * total
+            other = others[top] + math.exp(w[begin] - w[previous]) * other
+            begin = previous
+            level = y[begin] - w[begin] + math.log(total / other)
+        levels[top], sums[top], others[top], first[top] = level, total, other, begin
+        top += 1
+    _spread(starts, first, top)
 
 
 @compiled
-def pool_logs(rows: Any, others: Any, starts: Any) -> None:
-    """Write the first position of every block of differences of log-sum-exps into `starts`."""
+def all_means(rows: Any, starts: Any) -> None:
+    """Write the first position of every block of means of every list into `starts`."""
     n = rows.shape[1]
-    a = np.empty(n)
-    b = np.empty(n)
-    first = np.empty(n, np.int64)
+    means, first = np.empty(n), np.empty(n, np.int64)
     for r in range(rows.shape[0]):
-        top = 0
-        for i in range(n):
-            p, q, begin = rows[r, i], others[r, i], i
-            while top > 0 and a[top - 1] - b[top - 1] <= p - q:
-                top -= 1
-                p = max(p, a[top]) + math.log1p(math.exp(-abs(p - a[top])))
-                q = max(q, b[top]) + math.log1p(math.exp(-abs(q - b[top])))
-                begin = first[top]
-            a[top] = p
-            b[top] = q
-            first[top] = begin
-            top += 1
-        _spread(starts[r], first, top)
+        pool_means(rows[r], starts[r], means, first)
+
+
+@compiled
+def all_logs(rows: Any, others: Any, starts: Any) -> None:
+    """Write the first position of every block of differences of log-sum-exps of every list into `starts`."""
+    n = rows.shape[1]
+    room, first = np.empty((3, n)), np.empty(n, np.int64)
+    for r in range(rows.shape[0]):
+        pool_logs(rows[r], others[r], starts[r], room, first)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nlcore_sorting._numba import compiled
-from nlcore_sorting._numba_pooling import pool
+from nlcore_sorting._numba_pooling import pool_means
 
 __all__ = ["arrange", "rank", "rank_slopes", "sort", "sort_slopes", "workplace"]
 
@@ -87,7 +87,7 @@ def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
         for i in range(m):
             z[i] = values[b, order[i]] / strength
             y[i] = z[i] - (m - 1 - i)
-        pool(y[:m], starts[:m], means, first)
+        pool_means(y[:m], starts[:m], means, first)
         start = 0
         while start < m:
             end = start
@@ -139,7 +139,7 @@ def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
         for i in range(m):
             a[i] = values[b, order[i]]
             y[i] = (m - 1 - i) / strength + a[i]
-        pool(y[:m], starts[:m], means, first)
+        pool_means(y[:m], starts[:m], means, first)
         start = 0
         while start < m:
             end = start

@@ -103,19 +103,15 @@ class FastSoftSort(RankingLoss):
         return 0.5 * errors.square().sum(dim=-1)
 
     def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        if self.regularization == "kl":
-            return self._plain_rank(scores, length)
         return served(scores, lambda s: self._plain_rank(s, length), lambda: self._kernel("rank", length))
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        if self.regularization == "kl":
-            return self._plain_sort(scores, length)
         return served(scores, lambda s: self._plain_sort(s, length), lambda: self._kernel("sort", length))
 
     def _kernel(self, operator: Literal["sort", "rank"], length: Tensor | None) -> Kernel:
         from nlcore_sorting._projection_kernel import ProjectionKernel
 
-        return ProjectionKernel(operator, self.regularization_strength, length)
+        return ProjectionKernel(operator, self.regularization, self.regularization_strength, length)
 
     def _plain_rank(self, scores: Tensor, length: Tensor | None) -> Tensor:
         order = _descending(scores, length)

@@ -9,46 +9,55 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from nlcore_sorting import _numba_projection as kernels
+from nlcore_sorting import _numba_entropy as entropic
+from nlcore_sorting import _numba_projection as euclidean
 from nlcore_sorting._numba import lengths_of, with_bits
+from nlcore_sorting.config import Regularization
 
 __all__ = ["ProjectionKernel"]
 
-_PASSES: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
-    "sort": (kernels.sort, kernels.sort_slopes),
-    "rank": (kernels.rank, kernels.rank_slopes),
+_PASSES: dict[tuple[str, Regularization], tuple[Callable[..., None], Callable[..., None]]] = {
+    ("sort", "l2"): (euclidean.sort, euclidean.sort_slopes),
+    ("rank", "l2"): (euclidean.rank, euclidean.rank_slopes),
+    ("sort", "kl"): (entropic.sort, entropic.sort_slopes),
+    ("rank", "kl"): (entropic.rank, entropic.rank_slopes),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectionKernel:
-    """Soft sort or soft rank in the Euclidean norm as a `Kernel`. It keeps an order and the blocks, O(n) a list.
+    """Soft sort or soft rank as a `Kernel`. It keeps an order, the blocks and, with `"kl"`, shares, O(n) a list.
 
     Attributes:
         operator: What is computed.
+        regularization: In which sense the projection is the nearest point.
         strength: ε.
         length: [..., 1], the number of real items of every list; `None` for all.
     """
 
     operator: Literal["sort", "rank"]
+    regularization: Regularization
     strength: float
     length: Tensor | None
 
     def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
-        """Return the result for `scores` [..., n], and the orders and blocks."""
+        """Return the result for `scores` [..., n], and what is kept."""
         rows = scores.detach().reshape(-1, scores.shape[-1]).contiguous()
-        kept = torch.empty((2, *rows.shape), dtype=torch.int32)
+        kept = torch.empty((2, *rows.shape), dtype=torch.int32).unbind()
+        if self.regularization == "kl":
+            kept = (*kept, torch.empty(rows.shape, dtype=torch.float64))
         result = torch.empty(scores.shape, dtype=scores.dtype)
         self._call(0, with_bits(rows), kept, result)
-        return result, (kept,)
+        return result, kept
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
         """Return the derivative by the scores, given that by the result."""
         result = torch.empty(grad.shape, dtype=grad.dtype)
-        self._call(1, grad.reshape(-1, grad.shape[-1]).contiguous().numpy(), kept[0], result)
+        self._call(1, grad.reshape(-1, grad.shape[-1]).contiguous().numpy(), kept, result)
         return result
 
-    def _call(self, which: int, rows: Any, kept: Tensor, result: Tensor) -> None:
-        out = result.numpy().reshape(kept.shape[1:])
+    def _call(self, which: int, rows: Any, kept: Sequence[Tensor], result: Tensor) -> None:
+        out = result.numpy().reshape(kept[0].shape)
         lengths = lengths_of(self.length, *out.shape)
-        _PASSES[self.operator][which](rows, lengths, self.strength, kept.numpy(), out)
+        memory = tuple(tensor.numpy() for tensor in kept)
+        _PASSES[self.operator, self.regularization][which](rows, lengths, self.strength, memory, out)
