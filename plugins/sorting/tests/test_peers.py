@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nlcore_sorting import FastSoftSort, SoftSort, SortingNetwork, ranks
+from nlcore_sorting import FastSoftSort, OptimalTransportSort, SoftSort, SortingNetwork, ranks
 from nlcore_sorting.config import Distribution, Network, Regularization
 
 # What other libraries warn of on import or in a call is theirs.
@@ -106,3 +106,33 @@ def test_top_rows_are_those_of_difftopk(network: Network, k: int, generator: tor
         value = rows(leaf)
         results.append((value.detach(), torch.autograd.grad(value.square().sum(), leaf)[0]))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [2, 8, 16])
+def test_networks_are_those_of_softtorch(n: int, generator: torch.Generator) -> None:
+    softtorch = pytest.importorskip("softtorch")  # its padding to a power of two is another one
+    scores = torch.randn(3, n, generator=generator, dtype=torch.float64)
+    options = {"softness": 0.2, "method": "sorting_network", "mode": "smooth", "standardize": False}
+    own = SortingNetwork(network="bitonic", distribution="logistic", steepness=5.0)
+    agree(own.permutation, lambda s: softtorch.argsort(s, **options), scores)
+    agree(own.sort, lambda s: softtorch.sort(s, gated_grad=False, return_indices=False, **options).values, scores)
+
+
+@pytest.mark.parametrize("n", [3, 9])
+def test_projections_are_those_of_softtorch(n: int, generator: torch.Generator) -> None:
+    softtorch = pytest.importorskip("softtorch")  # its places lie between 0 and 1
+    scores = torch.randn(3, n, generator=generator, dtype=torch.float64)
+    options = {"method": "fast_soft_sort", "mode": "c0", "standardize": False, "descending": False}
+    own = FastSoftSort(regularization_strength=0.7)
+    sort, rank = {"softness": 0.7 / (n - 1), **options}, {"softness": 0.7 * (n - 1), **options}
+    agree(own.sort, lambda s: softtorch.sort(s, gated_grad=False, return_indices=False, **sort).values, scores)
+    agree(own.rank, lambda s: softtorch.rank(s, dim=-1, **rank) - 1, scores)
+
+
+def test_transport_plans_are_those_of_softtorch(generator: torch.Generator) -> None:
+    softtorch = pytest.importorskip("softtorch")  # its gradient solves a system by five steps of conjugate gradients
+    scores = torch.randn(3, 8, generator=generator, dtype=torch.float64)
+    options = {"method": "ot", "mode": "smooth", "standardize": False, "ot_kwargs": {"sinkhorn_tol": 1e-14}}
+    theirs = softtorch.argsort(scores, softness=2 / 7, **options)
+    own = OptimalTransportSort(regularization_strength=1.0, iterations=1000).permutation(scores)
+    torch.testing.assert_close(own, theirs, rtol=1e-10, atol=1e-10)
