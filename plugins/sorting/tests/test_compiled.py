@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
+from nlcore.protocol import SuppliesHessian
 from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
 from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._served import torch_alone
@@ -306,3 +309,48 @@ def test_wrong_order_keeps_its_digits() -> None:
     correct = math.exp(-40) / (1 + math.exp(-40))
     torch.testing.assert_close(value.item(), 40 + math.log1p(math.exp(-40)), rtol=1e-14, atol=0)
     torch.testing.assert_close(slope[0, 0].item(), 1 - correct, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("objective", ["rows", "entries"])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("network", ["odd_even", "bitonic"])
+def test_the_hessian_of_a_network(
+    network: Network, distribution: Distribution, objective: Objective, generator: torch.Generator
+) -> None:
+    loss = SortingNetwork(network=network, distribution=distribution, objective=objective, steepness=3.0)
+    assert isinstance(loss, SuppliesHessian)
+    scores = torch.randn(6, 9, generator=generator, dtype=torch.float64)
+    scores[5] *= 1e4  # where probabilities underflow
+    mask = torch.arange(9) >= torch.tensor([9, 8, 4, 2, 1, 9]).unsqueeze(-1)
+    target = ranks(torch.randn(6, 9, generator=generator))
+    for padding in (None, mask):
+        with torch_alone():
+            expected = torch.autograd.functional.hessian(
+                lambda s, padding=padding: loss(s, target, mask=padding).sum(), scores
+            )
+        expected = torch.stack([expected[b, :, b] for b in range(6)])
+        scale = expected.abs().amax(dim=(-2, -1), keepdim=True).clamp(min=1e-6)
+        found = loss.hessian(scores, target, mask=padding)
+        torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=1e-9)
+        torch.testing.assert_close((found / scale)[:5], (found.mT / scale)[:5], rtol=0, atol=1e-12)
+        assert loss.hessian(scores.float(), target, mask=padding).dtype == torch.float32
+
+
+def test_the_hessian_of_a_network_is_served_where_it_can_be(generator: torch.Generator) -> None:
+    loss = SortingNetwork(steepness=3.0)
+    assert isinstance(loss, SuppliesHessian)
+    scores = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    target = ranks(torch.randn(4, 6, generator=generator))
+    found = loss.hessian(scores, target)
+    stacked = vmap(loss.hessian)(scores.view(2, 2, 6), target.view(2, 2, 6)).reshape(4, 6, 6)
+    torch.testing.assert_close(stacked, found, rtol=1e-9, atol=1e-10)
+    leaf = scores.clone().requires_grad_()
+    assert torch.autograd.grad(loss.hessian(leaf, target).sum(), leaf)[0].shape == scores.shape
+    loss.hessian(scores[:0], target[:0])
+    with torch_alone():
+        assert not isinstance(SortingNetwork(), SuppliesHessian)
+        torch.testing.assert_close(loss.hessian(scores, target), found, rtol=1e-9, atol=1e-10)
+    for same in (pickle.loads(pickle.dumps(loss)), replace(replace(loss, steepness=1.0), steepness=3.0)):
+        assert same == loss
+        assert repr(same) == repr(loss)
+        assert repr(same).startswith("SortingNetwork(")

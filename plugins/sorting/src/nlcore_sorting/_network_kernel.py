@@ -16,10 +16,11 @@ from nlcore_sorting import _numba_crossentropy as crossentropies
 from nlcore_sorting import _numba_matrix as matrices
 from nlcore_sorting import _numba_network as kernels
 from nlcore_sorting._numba import lengths_of
+from nlcore_sorting._numba_hessian import hessians
 from nlcore_sorting._wiring import depth, partners
-from nlcore_sorting.config import Distribution, Network
+from nlcore_sorting.config import Distribution, Network, Objective
 
-__all__ = ["CrossEntropyKernel", "NetworkKernel"]
+__all__ = ["CrossEntropyKernel", "NetworkKernel", "network_hessians"]
 
 Operator: TypeAlias = Literal["permutation", "rows", "entries", "sort", "rank"]
 _PASSES: dict[Operator, tuple[Callable[..., None], Callable[..., None]]] = {
@@ -95,23 +96,43 @@ class NetworkKernel:
     def _call(self, which: int, given: Tensor, size: tuple[int, int], kept: Sequence[Tensor], result: Tensor) -> None:
         """Run the forward or the backward pass on lists of a size [batch, n]."""
         batch, n = size
-        *wiring, depths = _comparators(self.network, n)
-        options: tuple[Any, ...] = (
-            (*wiring, lengths_of(self.length, batch, n), depths),
-            (kernels.KINDS[self.distribution], self.steepness, self.art_lambda),
-        )
+        options: tuple[Any, ...] = self.options(batch, n)
         if self.operator in _SELECTIONS:
             places = _every(batch, n) if self.places is None else self.places.reshape(batch, -1).numpy()
             options = (*options, (_SELECTIONS[self.operator], places))
         tails, gaps = kept
         _PASSES[self.operator][which](given.numpy(), *options, (tails.numpy(), gaps.numpy()), result.numpy())
 
+    def options(self, batch: int, n: int) -> tuple[Any, Any]:
+        """Return what all kernels need to know of the network."""
+        *wiring, depths = _comparators(self.network, n)
+        return (
+            (*wiring, lengths_of(self.length, batch, n), depths),
+            (kernels.KINDS[self.distribution], self.steepness, self.art_lambda),
+        )
+
+
+def network_hessians(
+    kernel: NetworkKernel, scores: Tensor, target: Tensor, objective: Objective
+) -> tuple[Tensor, Tensor]:
+    """Return the Hessians of the losses of `scores` [batch, n], in float64, and which lists have lost digits."""
+    batch, n = scores.shape
+    result, least = torch.empty(batch, n, n, dtype=torch.float64), torch.empty(batch, dtype=torch.float64)
+    rows, (network, rule) = scores.detach().double().numpy(), kernel.options(batch, n)
+    hessians(rows, network, rule, objective == "entries", target.numpy(), result.numpy(), least.numpy())
+    return result, _lost(least)
+
+
+def _lost(least: Tensor) -> Tensor:
+    """Return the indices of lists with a probability so small that it may have lost digits."""
+    return (least < crossentropies.LEAST).nonzero().squeeze(-1)
+
 
 @dataclass(frozen=True, slots=True)
 class CrossEntropyKernel:
     """The loss of a sorting network as a `Kernel`, from probabilities in float64.
 
-    Lists with a probability so small that it may have lost digits are left to the logarithms.
+    Lists that have lost digits are left to the logarithms.
 
     Attributes:
         network: Computes the matrix, for the entries, or its entries at the true places, for the rows.
@@ -124,24 +145,24 @@ class CrossEntropyKernel:
     plain: Callable[[Tensor, Tensor], Tensor]
 
     def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
-        """Return the losses [batch] of `scores` [batch, n], and the probabilities, which are small, and the rest."""
+        """Return the losses [batch] of `scores` [batch, n], and the probabilities, which are lost, and the rest."""
         p, kept = self.network.forward(scores.double(), keep=keep)
         losses, least = torch.empty(2, len(p), dtype=p.dtype)
         self._call(0, p, losses, least)
         value = losses.to(scores.dtype)
-        small = (least < crossentropies.LEAST).nonzero().squeeze(-1)
-        if small.numel():
-            value[small] = self.plain(scores[small], small)
-        return value, (scores, p, small, *kept)
+        lost = _lost(least)
+        if lost.numel():
+            value[lost] = self.plain(scores[lost], lost)
+        return value, (scores, p, lost, *kept)
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
         """Return the derivative by the scores, given that by the losses."""
-        scores, p, small, *rest = kept
+        scores, p, lost, *rest = kept
         slope = torch.empty_like(p)
         self._call(1, p, grad.double(), slope)
         result = self.network.backward(slope, rest).to(grad.dtype)
-        if small.numel():
-            result[small] = torch.func.vjp(lambda s: self.plain(s, small), scores[small])[1](grad[small])[0]
+        if lost.numel():
+            result[lost] = torch.func.vjp(lambda s: self.plain(s, lost), scores[lost])[1](grad[lost])[0]
         return result
 
     def _call(self, which: int, p: Tensor, one: Tensor, other: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._lists import Lists
 from nlcore_sorting._matrix import PermutationLoss
 from nlcore_sorting._mixing import mixed
-from nlcore_sorting._served import served
+from nlcore_sorting._served import has_numba, served
 from nlcore_sorting._wiring import depth, partners, shortened
 from nlcore_sorting.config import Distribution, Network, Objective, SortingNetworkConfig
 
@@ -75,6 +75,14 @@ class SortingNetwork(PermutationLoss):
 
     id: ClassVar[str] = "sorting/diffsort-v1"
     config = SortingNetworkConfig
+
+    def __new__(cls, **options: Any) -> Self:
+        """Choose the class that supplies a Hessian where numba, which it needs, is installed."""
+        if not has_numba():
+            return object.__new__(cls)
+        from nlcore_sorting._network_curvature import CurvedNetwork
+
+        return cast(Self, object.__new__(CurvedNetwork if cls is SortingNetwork else cls))
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return served(scores, lambda s: self._plain_sort(s, length), lambda: self._kernel("sort", length))

@@ -23,7 +23,7 @@ import numpy as np
 from nlcore_sorting._numba import compiled
 from nlcore_sorting._numba_network import relax_slopes, relaxed, weights
 
-__all__ = ["ENTRIES", "MATRIX", "ROWS", "mixed", "mixed_slopes"]
+__all__ = ["ENTRIES", "MATRIX", "ROWS", "mix", "mixed", "mixed_slopes"]
 
 MATRIX, ROWS, ENTRIES = 0, 1, 2
 
@@ -35,7 +35,7 @@ _STEPS = 1 << 18
 
 
 @compiled
-def _mix(state: Any, network: Any, course: Any, span: Any, kept: Any) -> None:
+def mix(state: Any, network: Any, course: Any, span: Any, kept: Any) -> None:
     """Send the rows of `state` through some layers.
 
     `course` says whether the layers are taken from the last to the first, and how many there are; `span` is from which
@@ -156,7 +156,7 @@ def mixed(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, resul
         for first in range(0, columns, width):
             last = min(first + width, columns)
             _units(state, kind, places[b], first, last)
-            _mix(state, network, course, (0, size[1]), (tails[slot], gaps[slot]))
+            mix(state, network, course, (0, size[1]), (tails[slot], gaps[slot]))
             _write(state, kind, places[b], (first, last), result[b])
 
 
@@ -189,7 +189,7 @@ def mixed_slopes(grads: Any, network: Any, rule: Any, selection: Any, kept: Any,
             _units(state, kind, places[b], first, last)
             for s in range(sections):
                 states[s] = state
-                _mix(state, network, course, (s * section, (s + 1) * section), own)
+                mix(state, network, course, (s * section, (s + 1) * section), own)
             _read(grads[b], kind, places[b], (first, last), grad)
             for s in range(sections, -1, -1):
                 if s < sections:

@@ -16,7 +16,18 @@ import numpy as np
 
 from nlcore_sorting._numba import compiled
 
-__all__ = ["KINDS", "ranked", "ranked_slopes", "relax_slopes", "relaxed", "sorted_slopes", "sorted_values", "weights"]
+__all__ = [
+    "KINDS",
+    "activation",
+    "ranked",
+    "ranked_slopes",
+    "relax_slopes",
+    "relaxed",
+    "sorted_slopes",
+    "sorted_values",
+    "swap_slope",
+    "weights",
+]
 
 KINDS = {"cauchy": 0, "gaussian": 1, "logistic": 2, "logistic_phi": 3, "optimal": 4, "reciprocal": 5}
 """The distributions by number."""
@@ -25,7 +36,7 @@ _EPSILON = 1e-10
 
 
 @compiled
-def _activation(kind: int, d: float, steepness: float, art: float) -> float:
+def activation(kind: int, d: float, steepness: float, art: float) -> float:
     return d * steepness / (abs(d) + _EPSILON) ** art if kind == 3 else d * steepness
 
 
@@ -51,9 +62,9 @@ def weights(tail: float, gap: float) -> Any:
 
 
 @compiled
-def _swap_slope(kind: int, d: float, steepness: float, art: float) -> float:
+def swap_slope(kind: int, d: float, steepness: float, art: float) -> float:
     """Return the derivative of the weight by d."""
-    x = _activation(kind, d, steepness, art)
+    x = activation(kind, d, steepness, art)
     m = abs(x)
     if kind == 0:
         return -steepness / (math.pi * (1 + m * m))
@@ -85,7 +96,7 @@ def _relax(values: Any, network: Any, size: Any, rule: Any, kept: Any) -> None:
                 tails[layer, c] = gaps[layer, c] = 0.0
                 continue
             a, b = values[i], values[j]
-            tail = _tail(kind, abs(_activation(kind, b - a, steepness, art)))
+            tail = _tail(kind, abs(activation(kind, b - a, steepness, art)))
             keep, swap = weights(tail, b - a)
             values[i] = keep * a + swap * b
             values[j] = swap * a + keep * b
@@ -123,7 +134,7 @@ def relax_slopes(grad: Any, network: Any, size: Any, rule: Any, kept: Any) -> No
             d = gaps[layer, c]
             pull = grad[i] - grad[j]
             slope = weights(tails[layer, c], d)[1] * pull
-            slope += (slopes[layer, c] + pull * d) * _swap_slope(kind, d, steepness, art)
+            slope += (slopes[layer, c] + pull * d) * swap_slope(kind, d, steepness, art)
             grad[i] -= slope
             grad[j] += slope
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
-__all__ = ["Kernel", "has_memory", "has_numba", "served", "torch_alone"]
+__all__ = ["Kernel", "has_memory", "has_numba", "served", "serves", "torch_alone"]
 
 
 class Kernel(Protocol):
@@ -63,7 +63,7 @@ def served(scores: Tensor, plain: Callable[[Tensor], Tensor], make: Callable[[],
         plain: The operator in torch alone, differentiable any number of times.
         make: Makes the kernel; called, and numba imported, only where it serves.
     """
-    if torch.compiler.is_compiling() or not _ordinary(scores):
+    if not serves(scores):
         return plain(scores)
     if not (scores.requires_grad and torch.is_grad_enabled()):
         return make().forward(scores.detach(), keep=False)[0]
@@ -71,9 +71,11 @@ def served(scores: Tensor, plain: Callable[[Tensor], Tensor], make: Callable[[],
     return result
 
 
-def _ordinary(scores: Tensor) -> bool:
+def serves(scores: Tensor) -> bool:
+    """Return whether a kernel can serve these scores."""
     return (
-        has_numba()
+        not torch.compiler.is_compiling()
+        and has_numba()
         and type(scores) in (Tensor, torch.nn.Parameter)
         and scores.device.type == "cpu"
         and scores.numel() > 0

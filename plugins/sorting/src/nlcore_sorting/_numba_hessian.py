@@ -1,0 +1,227 @@
+"""The Hessian of a sorting network's loss by the scores, compiled: one list after the other.
+
+With d the difference that a comparator meets and w(d) its weight of swapping, let D be the Jacobian of all d by the
+scores, s the columns of P on their way through the layers, t the derivative of the loss by them, and Ds that of s by
+the scores. A column is linear in every weight, so its second derivative takes two comparators, and needs no derivative
+of t. With τ = tᵢ − tⱼ and sums over columns, Γ = Σ τ(sⱼ − sᵢ) and F = Σ τ(Dsⱼ − Dsᵢ), the Hessian is
+
+    Σ_c κ D_c D_cᵀ + w′(D_c F_cᵀ + F_c D_cᵀ) + Σ_ik DP_ik (∂²ℓ/∂P_ik²) DP_ikᵀ,    κ = w″Γ + g(2w′ + w″d),
+
+the last sum over the entries of P that the loss looks at, and g the derivative of the loss by the first value that
+leaves the comparator less that by the second. The arguments are those of `_numba_matrix`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nlcore_sorting._numba import compiled
+from nlcore_sorting._numba_crossentropy import LEAST
+from nlcore_sorting._numba_matrix import mix
+from nlcore_sorting._numba_network import activation, relaxed, swap_slope, weights
+
+__all__ = ["hessians"]
+
+
+@compiled
+def _swap_bend(kind: int, d: float, steepness: float, art: float) -> float:
+    """Return the second derivative of the weight by d; at a jump the one from above."""
+    x = activation(kind, d, steepness, art)
+    m, sign = abs(x), 1.0 if d >= 0 else -1.0
+    if kind == 0:
+        return 2 * steepness * steepness * x / (math.pi * (1 + m * m) * (1 + m * m))
+    if kind == 1:
+        return steepness * steepness * x * math.exp(-0.5 * m * m) / math.sqrt(2 * math.pi)
+    if kind == 4:
+        return 0.0 if m <= 0.25 else steepness * steepness * sign * 0.125 / (m * m * m)
+    if kind == 5:
+        return 4 * steepness * steepness * sign / ((1 + 2 * m) * (1 + 2 * m) * (1 + 2 * m))
+    small = math.exp(-m)
+    density = small / ((1 + small) * (1 + small))
+    bend = sign * density * (1 - small) / (1 + small)
+    if kind == 2:
+        return steepness * steepness * bend
+    shifted = abs(d) + 1e-10
+    inside = 1 - art * abs(d) / shifted
+    stretch = steepness * inside / shifted**art
+    turn = -steepness * art * sign * (inside + 1 - abs(d) / shifted) / shifted ** (art + 1)
+    return float(bend * stretch * stretch - density * turn)
+
+
+@compiled
+def _jacobian(network: Any, size: Any, rule: Any, kept: Any, jacobian: Any) -> None:
+    """Write D [layers, n // 2, n] of a list, whose comparators have been kept."""
+    lower, upper, counts = network[:3]
+    tails, gaps = kept
+    kind, steepness, art = rule
+    length, layers = size
+    slopes = np.eye(length)
+    for layer in range(layers):
+        for c in range(counts[layer]):
+            i, j = lower[layer, c], upper[layer, c]
+            if j >= length:
+                continue
+            d = gaps[layer, c]
+            rate = weights(tails[layer, c], d)[1] + d * swap_slope(kind, d, steepness, art)
+            first, second, own = slopes[i], slopes[j], jacobian[layer, c]
+            for v in range(length):
+                own[v] = second[v] - first[v]
+                first[v] += rate * own[v]
+                second[v] -= rate * own[v]
+
+
+@compiled
+def _by_entries(p: Any, places: Any, entries: bool, grad: Any, root: Any) -> float:
+    """Write the derivatives of the loss by P [m, m], and the roots of the second ones; return the least true entry."""
+    m = p.shape[0]
+    least = 1.0
+    grad[:] = 0
+    root[:] = 0
+    for k in range(m):
+        true = max(p[places[k], k], LEAST)
+        least = min(least, p[places[k], k])
+        grad[places[k], k] = -1 / (m * true)
+        root[places[k], k] = 1 / (math.sqrt(m) * true)
+    if entries:
+        grad[:] /= m
+        root[:] /= math.sqrt(m)
+        for i in range(m):
+            for k in range(m):
+                if places[k] != i:
+                    rest = 1 - p[i, k]
+                    if rest < 0.5:
+                        rest = LEAST
+                        for other in range(m):
+                            rest += p[i, other] if other != k else 0.0
+                    grad[i, k] = 1 / (m * m * rest)
+                    root[i, k] = 1 / (m * rest)
+    return least
+
+
+@compiled
+def _back(grad: Any, network: Any, size: Any, kept: Any, steps: Any) -> None:
+    """Send t [m, m] back through the layers, and write τ [layers, n // 2, m] to `steps`."""
+    lower, upper, counts = network[:3]
+    tails, gaps = kept
+    length, layers = size
+    for layer in range(layers - 1, -1, -1):
+        for c in range(counts[layer]):
+            i, j = lower[layer, c], upper[layer, c]
+            if j >= length:
+                continue
+            keep, swap = weights(tails[layer, c], gaps[layer, c])
+            first, second, step = grad[i], grad[j], steps[layer, c]
+            for k in range(length):
+                a, b = first[k], second[k]
+                step[k] = a - b
+                first[k] = keep * a + swap * b
+                second[k] = swap * a + keep * b
+
+
+@compiled
+def _column(k: int, network: Any, size: Any, rates: Any, jacobian: Any, steps: Any, sums: Any, state: Any) -> None:
+    """Send a column and its derivative, `state`, through the layers, and add to Γ and F, `sums`."""
+    lower, upper, counts = network[:3]
+    tails, gaps, slopes = rates
+    gammas, flows = sums
+    s, ds = state
+    length, layers = size
+    s[:] = 0
+    s[k] = 1
+    ds[:] = 0
+    for layer in range(layers):
+        for c in range(counts[layer]):
+            i, j = lower[layer, c], upper[layer, c]
+            if j >= length:
+                continue
+            keep, swap = weights(tails[layer, c], gaps[layer, c])
+            tau, step = steps[layer, c, k], s[j] - s[i]
+            gammas[layer, c] += tau * step
+            push = slopes[layer, c] * step
+            first, second, own, flow = ds[i], ds[j], jacobian[layer, c], flows[layer, c]
+            for v in range(length):
+                a, b = first[v], second[v]
+                flow[v] += tau * (b - a)
+                first[v] = keep * a + swap * b + push * own[v]
+                second[v] = swap * a + keep * b - push * own[v]
+            a, b = s[i], s[j]
+            s[i] = keep * a + swap * b
+            s[j] = swap * a + keep * b
+
+
+@compiled
+def _add_outer(hessian: Any, root: Any, ds: Any) -> None:
+    """Add DP (∂²ℓ/∂P²) DPᵀ of the entries of a column."""
+    length = hessian.shape[0]
+    for i in range(length):
+        if root[i] != 0:
+            own = ds[i] * root[i]
+            for u in range(length):
+                for v in range(length):
+                    hessian[u, v] += own[u] * own[v]
+
+
+@compiled
+def _add_bends(hessian: Any, network: Any, size: Any, rule: Any, kept: Any, jacobian: Any, sums: Any) -> None:
+    """Add what the comparators give, the last first."""
+    lower, upper, counts = network[:3]
+    tails, gaps = kept
+    gammas, flows = sums
+    kind, steepness, art = rule
+    length, layers = size
+    grad = np.zeros(length)
+    for layer in range(layers - 1, -1, -1):
+        for c in range(counts[layer]):
+            i, j = lower[layer, c], upper[layer, c]
+            if j >= length:
+                continue
+            d = gaps[layer, c]
+            slope, bend = swap_slope(kind, d, steepness, art), _swap_bend(kind, d, steepness, art)
+            pull = grad[i] - grad[j]
+            push = weights(tails[layer, c], d)[1] * pull + (gammas[layer, c] + pull * d) * slope
+            grad[i] -= push
+            grad[j] += push
+            kappa = bend * gammas[layer, c] + pull * (2 * slope + bend * d)
+            own, flow = jacobian[layer, c], flows[layer, c]
+            for u in range(length):
+                one, two = kappa * own[u] + slope * flow[u], slope * own[u]
+                for v in range(length):
+                    hessian[u, v] += one * own[v] + two * flow[v]
+
+
+@compiled
+def hessians(scores: Any, network: Any, rule: Any, entries: bool, places: Any, result: Any, least: Any) -> None:
+    """Write the Hessian of every list to `result` [batch, n, n], and its smallest true entry of P to `least` [batch].
+
+    `entries` says whether the loss is that of the entries, or that of the rows; `places` [batch, n] are the true ones.
+    """
+    batch, n = scores.shape
+    layers = network[0].shape[0]
+    tails, gaps = np.empty((2, 1, layers, n // 2))
+    slopes, gammas = np.empty((2, layers, n // 2))
+    jacobian, steps, flows = np.empty((3, layers, n // 2, n))
+    values, s = np.empty((2, n))
+    for b in range(batch):
+        size = relaxed(b, scores, network, rule, (tails, gaps), values)[1]
+        m = size[0]
+        kept = (tails[0], gaps[0])
+        _jacobian(network, size, rule, kept, jacobian)
+        for layer in range(size[1]):
+            for c in range(n // 2):
+                slopes[layer, c] = swap_slope(rule[0], gaps[0, layer, c], rule[1], rule[2])
+        p, (grad, root) = np.eye(n), np.empty((2, m, m))
+        mix(p, network, (False, size[1]), (0, size[1]), kept)
+        least[b] = _by_entries(p[:m, :m], places[b], entries, grad, root)
+        _back(grad, network, size, kept, steps)
+        gammas[:] = 0
+        flows[:] = 0
+        result[b] = 0
+        hessian = result[b, :m, :m]
+        ds = np.empty((m, m))
+        for k in range(m):
+            _column(k, network, size, (tails[0], gaps[0], slopes), jacobian, steps, (gammas, flows), (s[:m], ds))
+            _add_outer(hessian, root[:, k], ds)
+        _add_bends(hessian, network, size, rule, kept, jacobian, (gammas, flows))
