@@ -1,111 +1,127 @@
-"""The product of the layers of a sorting network, with memory for the weights alone."""
+"""The product of the layers of a sorting network, block by block, with its first derivative.
+
+A layer with weights w makes a + w·(b − a) and b − w·(b − a) of the halves a and b of the places. Its matrix is
+symmetric, so the derivative by what comes in is that by what goes out, sent through the layer likewise. With g, the
+half a of the latter minus its half b, the derivative by w is the sum of g·(b − a) over the columns. Lists and columns
+do not mix: the backward pass sends a block of them through all layers anew, while it is in the cache, and only the
+weights have to be kept.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from nlcore_sorting._served import has_memory
+from nlcore_sorting._strides import Halves
 
-__all__ = ["mixed"]
+__all__ = ["exchange", "matrix", "matrix_slopes", "mix", "mix_slopes"]
 
-_SMALL = 1 << 18
-"""Numbers that all layers together may hold; from there on computing them anew is as fast as keeping them."""
+_STATE = 1 << 16
+"""Numbers that an operation of the forward pass works on; more would not stay in the cache, fewer cost more calls."""
 
-_BLOCK = 1 << 22
-"""Numbers that are held at a time while they are computed anew, some lists and columns."""
+_STEPS = 1 << 21
+"""Differences that a block of the backward pass holds."""
+
+_NARROW = 16
+"""Columns that a block has at least."""
 
 
-def mixed(swaps: Tensor, partners: Tensor) -> Tensor:
-    """Return the matrix that the layers of a network make of the identity.
+def exchange(a: Tensor, b: Tensor, weight: Tensor, room: Tensor) -> None:
+    """Mix two halves in place, exactly where a weight is 0 or 1; `room` is like one of them."""
+    torch.lerp(a, b, weight, out=room)
+    torch.lerp(b, a, weight, out=b)
+    a.copy_(room)
 
-    Every layer replaces row i by (1 − w_i)·row i + w_i·row p_i, p_i the partner of place i, which has the same weight.
-    A few numbers are left to automatic differentiation. For more the backward pass computes the matrix anew, some lists
-    or columns at a time; neither mix, so that only the weights have to be kept, O(layers·n) a list. Second derivatives
-    are those of automatic differentiation, with its memory.
+
+def mix(layers: Halves, state: Tensor, weights: Tensor) -> None:
+    """Send `state` [places, ...] through all layers, in place; `weights` [layers, *pairs, ...] broadcast."""
+    room = state.new_empty(*layers.pairs, *state.shape[1:])
+    for (a, b), weight in zip(layers.of(state), weights.unbind(), strict=True):
+        exchange(a, b, weight, room)
+
+
+def mix_slopes(layers: Halves, state: Tensor, pull: Tensor, weights: Tensor, room: Tensor) -> Tensor:
+    """Return the derivative of `mix` by the weights, not yet summed over what they are broadcast to.
 
     Args:
-        swaps: [layers, n, ...], the weights.
-        partners: [layers, n], int64.
+        layers: The network.
+        state: [places, ...], what comes in; used up.
+        pull: Like `state`, the derivative by what goes out; used up.
+        weights: [layers, *pairs, ...], broadcast.
+        room: Twice as many numbers as the result has, or more.
 
     Returns:
-        [n, ..., n].
+        [layers, *pairs, ...], in `room`.
     """
-    if torch.compiler.is_compiling() or swaps.numel() * swaps.shape[1] <= _SMALL:
-        return _product(swaps, partners, 0, swaps.shape[1])
-    result: Tensor = _Mixed.apply(swaps, partners)  # type: ignore[no-untyped-call]
-    return result
+    size = len(weights) * layers.numbers() * state[0].numel()
+    steps, pulls = room[: 2 * size].view(2, len(weights), *layers.pairs, *state.shape[1:]).unbind()
+    for (a, b), weight, step in zip(layers.of(state), weights.unbind(), steps.unbind(), strict=True):
+        torch.sub(b, a, out=step)
+        a.addcmul_(step, weight)
+        b.addcmul_(step, weight, value=-1)
+    backwards = zip(layers.of(pull)[::-1], weights.unbind()[::-1], pulls.unbind()[::-1], strict=True)
+    for (a, b), weight, step in backwards:
+        torch.sub(a, b, out=step)
+        a.addcmul_(step, weight, value=-1)
+        b.addcmul_(step, weight)
+    return steps.mul_(pulls)
 
 
-def _product(swaps: Tensor, partners: Tensor, first: int, last: int) -> Tensor:
-    """Return the columns from `first` up to `last`."""
-    state = _columns(swaps, first, last)
-    for weight, partner in zip(swaps.unsqueeze(-1).unbind(), partners.unbind(), strict=True):
-        state = torch.lerp(state, state.index_select(0, partner), weight)
-    return state
+def matrix(layers: Halves, weights: Tensor, n: int) -> Tensor:
+    """Return what the layers make of the identity, [lists, n, n], from `weights` [layers, *pairs, lists]."""
+    lists = weights.shape[-1]
+    whole = weights.new_empty(0)
+    for some, columns, dim in _blocks(weights, n, _STATE // max(1, layers.numbers())):
+        state = _identity(layers, weights[..., some], columns, dim)
+        mix(layers, state, weights[..., some].unsqueeze(dim))
+        block = state[:n].movedim(dim, -1).transpose(0, 1)
+        if block.shape == (lists, n, n):
+            return block
+        if not whole.numel():
+            whole = weights.new_empty(lists, n, n)
+        whole[some, :, columns] = block
+    return whole
 
 
-def _columns(swaps: Tensor, first: int, last: int) -> Tensor:
-    """Return columns of the identity, [n, ..., last − first]."""
-    n = swaps.shape[1]
-    eye = torch.eye(n, dtype=swaps.dtype, device=swaps.device)[:, first:last]
-    return eye.view(n, *[1] * (swaps.ndim - 2), last - first).expand(n, *swaps.shape[2:], last - first)
-
-
-class _Mixed(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(swaps: Tensor, partners: Tensor) -> Tensor:
-        return _product(swaps, partners, 0, swaps.shape[1])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        swaps, partners = ctx.saved_tensors
-        n = swaps.shape[1]
-        # The derivative may be going to be differentiated, may be under a transform, or may be many at once.
-        if torch.is_grad_enabled() or not has_memory(grads[0]):
-            pull = torch.func.vjp(lambda weights: _product(weights, partners, 0, n), swaps)[1]
-            return pull(grads[0])[0], None
-        flat = swaps.reshape(*swaps.shape[:2], -1)
-        return _slopes(flat, partners, grads[0].reshape(n, -1, n)).view(swaps.shape), None
-
-
-def _slopes(swaps: Tensor, partners: Tensor, grads: Tensor) -> Tensor:
-    """Return the derivative by every weight [layers, n, batch], given that by the matrix, `grads` [n, batch, n]."""
-    layers, n, batch = swaps.shape
-    lists = max(1, min(batch, _BLOCK // (layers * n * n)))
-    width = max(1, min(n, _BLOCK // (layers * n)))
-    total = torch.zeros_like(swaps)
-    room = swaps.new_empty(layers + 3, n, lists, width)  # fresh memory for every block would cost more than the sums
-    for low in range(0, batch, lists):
-        high = min(low + lists, batch)
-        weights = swaps[:, :, low:high].unsqueeze(-1)
-        for first in range(0, n, width):
-            last = min(first + width, n)
-            block = room[:, :, : high - low, : last - first]
-            block[0].copy_(_columns(swaps[:, :, low:high], first, last))
-            block[1].copy_(grads[:, low:high, first:last])
-            _add_slopes(total[:, :, low:high], weights.unbind(), partners.unbind(), block)
+def matrix_slopes(layers: Halves, weights: Tensor, grads: Tensor) -> Tensor:
+    """Return the derivative by the weights, given that by the matrix, `grads` [lists, n, n]."""
+    n = grads.shape[-1]
+    size = len(weights) * layers.numbers()
+    total = torch.zeros_like(weights)
+    room = weights.new_empty(0)  # fresh memory for every block would cost more than the sums
+    for some, columns, dim in _blocks(weights, n, _STEPS // max(1, size)):
+        state = _identity(layers, weights[..., some], columns, dim)
+        pull = torch.zeros_like(state)
+        pull[:n] = grads[some, :, columns].transpose(0, 1).movedim(-1, dim)
+        if not room.numel():
+            room = weights.new_empty(2 * size * state[0].numel())
+        total[..., some] += mix_slopes(layers, state, pull, weights[..., some].unsqueeze(dim), room).sum(dim)
     return total
 
 
-def _add_slopes(total: Tensor, weights: tuple[Tensor, ...], partners: tuple[Tensor, ...], block: Tensor) -> None:
-    """Add the derivative by every weight of some columns to `total`.
+def _blocks(weights: Tensor, n: int, numbers: int) -> Iterator[tuple[slice, slice, int]]:
+    """Return blocks of some `numbers` of lists times columns, and where their columns are, −2 before the lists or −1.
 
-    `block` begins with the columns and the derivative by what becomes of them, and has room for the rest.
+    What there is more of comes last, for the sake of long inner loops. Other devices than the CPU take all at once, up
+    to a thousand times as much.
     """
-    state, grad, product, *steps = block.unbind()
-    for weight, partner, step in zip(weights, partners, steps, strict=True):
-        torch.sub(state.index_select(0, partner), state, out=step)
-        state.addcmul_(step, weight)
-    for layer in range(len(weights) - 1, -1, -1):
-        # A row's own weight moves that row alone; the two rows of a pair have one weight each.
-        total[layer] += torch.mul(grad, steps[layer], out=product).sum(dim=-1)
-        grad.lerp_(grad.index_select(0, partners[layer]), weights[layer])
+    lists = weights.shape[-1]
+    if weights.device.type != "cpu":
+        numbers <<= 10
+    width = min(n, max(numbers, _NARROW))
+    count = min(lists, max(1, numbers // width))
+    for low in range(0, lists, count):
+        high = min(low + count, lists)
+        for first in range(0, n, width):
+            last = min(first + width, n)
+            yield slice(low, high), slice(first, last), -2 if high - low >= last - first else -1
+
+
+def _identity(layers: Halves, weights: Tensor, columns: slice, dim: int) -> Tensor:
+    """Return columns of the identity, [places, columns, lists], or [places, lists, columns] with `dim` −1."""
+    shape = [columns.stop - columns.start, weights.shape[-1]]
+    state = weights.new_zeros(layers.places, *(shape if dim == -2 else shape[::-1]))
+    state[columns].diagonal(0, 0, dim).fill_(1)
+    return state

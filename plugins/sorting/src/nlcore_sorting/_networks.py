@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._matrix import PermutationLoss
-from nlcore_sorting._mixing import mixed
 from nlcore_sorting._served import Kernel, served
+from nlcore_sorting._strided import Operator, StridedNetwork, precise
 from nlcore_sorting._wiring import depth, partners, shortened
 from nlcore_sorting.config import Distribution, Network, Objective, SortingNetworkConfig
 
@@ -32,9 +33,9 @@ class SortingNetwork(PermutationLoss):
 
     The loss follows log P through the network, with the logarithms of both weights exact in both tails. Its Hessian is
     often indefinite. Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic). Between
-    the passes the loss keeps O(layers·n²) numbers, `permutation` O(layers·n) where the network is long or compiled.
-    Where numba is installed, `permutation`, `sort` and `rank` and their first derivatives are compiled on the CPU.
-    `sort` and `rank` take O(layers·n) time and memory.
+    the passes the loss keeps O(layers·n²) numbers. `permutation`, `sort` and `rank` have first derivatives of their own
+    and keep O(layers·n), unless lists differ in length; `sort` and `rank` take O(layers·n) time, too. Where numba is
+    installed they are compiled on the CPU.
 
     Equal scores are pulled apart, for F has a slope at 0. With `logistic_phi` that slope is β·1e10^λ, and with
     `logistic` a wrong order far beyond 1/β is corrected by the loss alone, since the derivative of P itself vanishes
@@ -72,27 +73,31 @@ class SortingNetwork(PermutationLoss):
     config = SortingNetworkConfig
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return served(scores, lambda s: self._plain_sort(s, length), lambda: self._kernel("sort", length))
+        return self._fast("sort", scores, lambda s: self._plain_sort(s, length), length)
 
     def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return served(scores, lambda s: self._plain_permutation(s, length), lambda: self._kernel("permutation", length))
+        return self._fast("permutation", scores, lambda s: self._plain_permutation(s, length), length)
 
     def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return served(scores, lambda s: self._plain_rank(s, length), lambda: self._kernel("rank", length))
+        return self._fast("rank", scores, lambda s: self._plain_rank(s, length), length)
 
-    def _kernel(self, operator: Literal["permutation", "sort", "rank"], length: Tensor | None) -> Kernel:
-        from nlcore_sorting._network_kernel import NetworkKernel
+    def _fast(
+        self, operator: Operator, scores: Tensor, plain: Callable[[Tensor], Tensor], length: Tensor | None
+    ) -> Tensor:
+        rule = (operator, self.network, self.distribution, self.steepness, self.art_lambda)
 
-        return NetworkKernel(operator, self.network, self.distribution, self.steepness, self.art_lambda, length)
+        def compiled() -> Kernel:
+            from nlcore_sorting._network_kernel import NetworkKernel
+
+            return NetworkKernel(*rule, length)
+
+        return served(scores, plain, compiled, (lambda: StridedNetwork(*rule)) if length is None else None)
 
     def _plain_sort(self, scores: Tensor, length: Tensor | None) -> Tensor:
         return self._run(scores, length).values.movedim(0, -1).to(scores.dtype)
 
     def _plain_permutation(self, scores: Tensor, length: Tensor | None) -> Tensor:
         run = self._run(scores, length)
-        if length is None:
-            swaps = torch.stack(run.swaps).to(scores.dtype)
-            return mixed(swaps, torch.stack(run.partners)).movedim(0, -2)
         state = _identity(scores, on=1.0, off=0.0)
         for partner, swap in zip(run.partners, run.swaps, strict=True):
             state = torch.lerp(state, _partner_rows(state, partner), swap.to(scores.dtype).unsqueeze(-1))
@@ -124,7 +129,7 @@ class SortingNetwork(PermutationLoss):
         a comparator has brought close together, times the steepness, would cost the gradient three digits or more.
         """
         swap = DISTRIBUTIONS[self.distribution]
-        dtype = scores.dtype if scores.device.type == "mps" else torch.float64  # mps has no float64
+        dtype = precise(scores)
         values = scores.movedim(-1, 0).to(dtype)
         n = values.shape[0]
         run = _Run(values, [], [], [])

@@ -51,31 +51,38 @@ def torch_alone() -> Iterator[None]:
         _ALONE.reset(token)
 
 
-def served(scores: Tensor, plain: Callable[[Tensor], Tensor], make: Callable[[], Kernel]) -> Tensor:
+def served(
+    scores: Tensor,
+    plain: Callable[[Tensor], Tensor],
+    make: Callable[[], Kernel],
+    alone: Callable[[], Kernel] | None = None,
+) -> Tensor:
     """Return `plain(scores)`, computed by a kernel where one can serve.
 
-    Kernels serve ordinary tensors on the CPU where numba is installed, and know their first derivative. Everything else
-    is `plain`'s: second derivatives, forward mode, the transforms of `torch.func`, `torch.compile`, other devices.
-    Nothing depends on which of the two has computed a value but its rounding.
+    Kernels serve ordinary tensors and know their first derivative. Everything else is `plain`'s: second derivatives,
+    forward mode, the transforms of `torch.func`, `torch.compile`. Nothing depends on which of the two has computed a
+    value but its rounding.
 
     Args:
         scores: Floating point, in the precision of the computation.
         plain: The operator in torch alone, differentiable any number of times.
-        make: Makes the kernel; called, and numba imported, only where it serves.
+        make: Makes the kernel that numba compiles, for the CPU; called, and numba imported, only where it serves.
+        alone: Makes a kernel in torch alone that serves elsewhere, if there is one.
     """
-    if torch.compiler.is_compiling() or not _ordinary(scores):
+    if torch.compiler.is_compiling():
+        return plain(scores)
+    maker = make if has_numba() and scores.device.type == "cpu" else alone
+    if maker is None or not _ordinary(scores):
         return plain(scores)
     if not (scores.requires_grad and torch.is_grad_enabled()):
-        return make().forward(scores.detach(), keep=False)[0]
-    result: Tensor = _Served.apply(scores, plain, make())  # type: ignore[no-untyped-call]
+        return maker().forward(scores.detach(), keep=False)[0]
+    result: Tensor = _Served.apply(scores, plain, maker())  # type: ignore[no-untyped-call]
     return result
 
 
 def _ordinary(scores: Tensor) -> bool:
     return (
-        has_numba()
-        and type(scores) in (Tensor, torch.nn.Parameter)
-        and scores.device.type == "cpu"
+        type(scores) in (Tensor, torch.nn.Parameter)
         and scores.numel() > 0
         and not _transformed()
         and unpack_dual(scores).tangent is None  # type: ignore[no-untyped-call]

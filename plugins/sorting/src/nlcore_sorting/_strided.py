@@ -1,0 +1,153 @@
+"""Sorting networks in torch alone, with their first derivative.
+
+Every layer holds two halves of the places against each other, views of one tensor, for all lists at once and in place.
+Let a and b be the two, d = b − a and w(d) the weights of the swaps. The values become a + w·d and b − w·d. Going
+backwards, let g be the derivative by the former minus that by the latter, and s that by w which comes from the rows of
+the matrix. The derivative by d is then g·(w + w′·d) + s·w′; that by b gains it, and that by a loses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from nlcore_sorting._distributions import DISTRIBUTIONS
+from nlcore_sorting._mixing import exchange, matrix, matrix_slopes, mix, mix_slopes
+from nlcore_sorting._strides import Halves, halves
+from nlcore_sorting.config import Distribution, Network
+
+__all__ = ["Operator", "StridedNetwork", "precise"]
+
+Operator = Literal["permutation", "sort", "rank"]
+
+
+def precise(scores: Tensor) -> torch.dtype:
+    """Return the dtype of the values in a network; mps has no float64."""
+    return scores.dtype if scores.device.type == "mps" else torch.float64
+
+
+@dataclass(frozen=True, slots=True)
+class StridedNetwork:
+    """One operator of a sorting network as a `Kernel`.
+
+    Between the passes it keeps d for every comparator, O(layers·n) a list.
+
+    Attributes:
+        operator: What is computed.
+        network: The wiring.
+        distribution: Of the weights.
+        steepness: β.
+        art_lambda: λ.
+    """
+
+    operator: Operator
+    network: Network
+    distribution: Distribution
+    steepness: float
+    art_lambda: float
+
+    def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
+        """Return the result for `scores` [..., n], and the differences."""
+        n = scores.shape[-1]
+        layers = halves(self.network, n, precise(scores), scores.device)
+        values = _columns(layers, scores.reshape(-1, n))
+        gaps, weights = self._relax(layers, values)
+        if self.operator == "permutation":
+            return matrix(layers, weights.to(scores.dtype), n).view(*scores.shape, n), (gaps,)
+        if self.operator == "rank":
+            # Every layer is a symmetric matrix, so the transpose of P is the network run backwards.
+            values = _places(layers, gaps)
+            mix(layers.backwards(), values, weights.flip(0))
+        return _rows(values, scores.shape, scores.dtype), (gaps,)
+
+    def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
+        """Return the derivative by the scores, given that by the result."""
+        (gaps,) = kept
+        n, lists = grad.shape[-1], gaps.shape[-1]
+        shape = grad.shape[:-1] if self.operator == "permutation" else grad.shape
+        layers = halves(self.network, n, gaps.dtype, grad.device)
+        swap, scale = DISTRIBUTIONS[self.distribution], self._scale(layers)
+        x = self._activation(gaps, scale, layers.offset)
+        weights = swap.swap(x)
+        bends = swap.slope(x).mul_(swap.stretch(gaps, scale, self.art_lambda))
+        pull = gaps.new_zeros(layers.places, lists)
+        fixed = None
+        if self.operator == "permutation":
+            fixed = bends * matrix_slopes(layers, weights.to(grad.dtype), grad.reshape(lists, n, n))
+        elif self.operator == "sort":
+            pull = _columns(layers, grad.reshape(lists, n))
+        else:
+            back = _columns(layers, grad.reshape(lists, n))
+            room = gaps.new_empty(2 * gaps.numel())
+            slopes = mix_slopes(layers.backwards(), _places(layers, gaps), back, weights.flip(0), room)
+            fixed = bends * slopes.flip(0)
+        self._relax_back(layers, pull, torch.addcmul(weights, bends, gaps), fixed)
+        return _rows(pull, shape, grad.dtype)
+
+    def _relax(self, layers: Halves, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Sort `values` [places, lists] in place; return the differences and the weights, [layers, *pairs, lists]."""
+        gaps = values.new_empty(len(layers.axes), *layers.pairs, values.shape[1])
+        room = torch.empty_like(gaps[0])
+        swap, scale = DISTRIBUTIONS[self.distribution].swap, self._scale(layers)
+        weights = []
+        parts = (layers.of(values), gaps.unbind(), _each(scale, len(gaps)), _each(layers.offset, len(gaps)))
+        for (a, b), gap, factor, offset in zip(*parts, strict=True):
+            weight = swap(self._activation(torch.sub(b, a, out=gap), factor, offset))
+            exchange(a, b, weight, room)
+            weights.append(weight)
+        return gaps, torch.stack(weights)
+
+    def _relax_back(self, layers: Halves, pull: Tensor, rates: Tensor, fixed: Tensor | None) -> None:
+        """Turn the derivative by the sorted values into that by the scores, in place.
+
+        Args:
+            layers: The network.
+            pull: [places, lists], the derivative.
+            rates: [layers, *pairs, lists], w + w′·d.
+            fixed: Like `rates`, s·w′; `None` where s = 0.
+        """
+        room = torch.empty_like(rates[0])
+        backwards = zip(layers.of(pull)[::-1], rates.unbind()[::-1], _each(fixed, len(rates))[::-1], strict=True)
+        for (a, b), rate, rest in backwards:
+            torch.sub(a, b, out=room)
+            if rest is None:
+                room.mul_(rate)
+            else:
+                torch.addcmul(rest, room, rate, out=room)
+            a.sub_(room)
+            b.add_(room)
+
+    def _scale(self, layers: Halves) -> float | Tensor:
+        """Return β with the sign of every comparator."""
+        return self.steepness if layers.sign is None else self.steepness * layers.sign
+
+    def _activation(self, gaps: Tensor, scale: float | Tensor, offset: Tensor | None) -> Tensor:
+        x = DISTRIBUTIONS[self.distribution].activation(gaps, scale, self.art_lambda)
+        return x if offset is None else x.add_(offset)
+
+
+def _columns(layers: Halves, lists: Tensor) -> Tensor:
+    """Return [lists, n] as [places, lists], with 0 at empty places."""
+    columns = lists.new_zeros(layers.places, len(lists), dtype=precise(lists))
+    columns[: lists.shape[1]] = lists.t()
+    return columns
+
+
+def _rows(columns: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """Return [places, lists] in the shape of the scores, [..., n]."""
+    return columns[: shape[-1]].t().to(dtype).reshape(shape)
+
+
+def _places(layers: Halves, gaps: Tensor) -> Tensor:
+    """Return the number of every place, [places, lists]."""
+    places = torch.arange(layers.places, dtype=gaps.dtype, device=gaps.device)
+    return places.unsqueeze(-1).repeat(1, gaps.shape[-1])
+
+
+def _each(value: Tensor | float | None, layers: int) -> Sequence[Any]:
+    """Return a tensor layer by layer, and anything else again and again."""
+    return value.unbind() if isinstance(value, Tensor) else [value] * layers
