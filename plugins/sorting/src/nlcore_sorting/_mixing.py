@@ -9,6 +9,7 @@ weights have to be kept.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -21,8 +22,11 @@ __all__ = ["exchange", "matrix", "matrix_slopes", "mix", "mix_slopes"]
 _STATE = 1 << 16
 """Numbers that an operation of the forward pass works on; more would not stay in the cache, fewer cost more calls."""
 
-_STEPS = 1 << 21
+_STEPS = 1 << 22
 """Differences that a block of the backward pass holds."""
+
+_SECTION = 16
+"""Layers whose derivatives are summed at once: in one call, but before they have left the cache."""
 
 _NARROW = 16
 """Columns that a block has at least."""
@@ -42,31 +46,35 @@ def mix(layers: Halves, state: Tensor, weights: Tensor) -> None:
         exchange(a, b, weight, room)
 
 
-def mix_slopes(layers: Halves, state: Tensor, pull: Tensor, weights: Tensor, room: Tensor) -> Tensor:
-    """Return the derivative of `mix` by the weights, not yet summed over what they are broadcast to.
+def mix_slopes(layers: Halves, state: Tensor, pull: Tensor, weights: Tensor, *, dim: int, room: Tensor) -> Tensor:
+    """Return the derivative of `mix` by the weights, [layers, *pairs, lists].
 
     Args:
         layers: The network.
-        state: [places, ...], what comes in; used up.
+        state: [places, ...], what comes in, lists times columns of it; used up.
         pull: Like `state`, the derivative by what goes out; used up.
-        weights: [layers, *pairs, ...], broadcast.
-        room: Twice as many numbers as the result has, or more.
-
-    Returns:
-        [layers, *pairs, ...], in `room`.
+        weights: [layers, *pairs, ...], broadcast to the columns.
+        dim: Where the columns are.
+        room: For the differences b − a of all layers, or more.
     """
-    size = len(weights) * layers.numbers() * state[0].numel()
-    steps, pulls = room[: 2 * size].view(2, len(weights), *layers.pairs, *state.shape[1:]).unbind()
+    count, shape = len(weights), (*layers.pairs, *state.shape[1:])
+    steps = room[: count * math.prod(shape)].view(count, *shape)
     for (a, b), weight, step in zip(layers.of(state), weights.unbind(), steps.unbind(), strict=True):
         torch.sub(b, a, out=step)
         a.addcmul_(step, weight)
         b.addcmul_(step, weight, value=-1)
-    backwards = zip(layers.of(pull)[::-1], weights.unbind()[::-1], pulls.unbind()[::-1], strict=True)
-    for (a, b), weight, step in backwards:
-        torch.sub(a, b, out=step)
-        a.addcmul_(step, weight, value=-1)
-        b.addcmul_(step, weight)
-    return steps.mul_(pulls)
+    slopes = weights.new_empty(weights.squeeze(dim).shape)
+    pulls = state.new_empty(min(count, _SECTION), *shape)
+    backwards = list(zip(layers.of(pull), weights.unbind(), strict=True))
+    for last in range(count, 0, -_SECTION):
+        first = max(0, last - _SECTION)
+        section = pulls[: last - first]
+        for ((a, b), weight), g in zip(backwards[first:last][::-1], section.unbind()[::-1], strict=True):
+            torch.sub(a, b, out=g)
+            a.addcmul_(g, weight, value=-1)
+            b.addcmul_(g, weight)
+        torch.sum(section.mul_(steps[first:last]), dim, out=slopes[first:last])
+    return slopes
 
 
 def matrix(layers: Halves, weights: Tensor, n: int) -> Tensor:
@@ -96,8 +104,8 @@ def matrix_slopes(layers: Halves, weights: Tensor, grads: Tensor) -> Tensor:
         pull = torch.zeros_like(state)
         pull[:n] = grads[some, :, columns].transpose(0, 1).movedim(-1, dim)
         if not room.numel():
-            room = weights.new_empty(2 * size * state[0].numel())
-        total[..., some] += mix_slopes(layers, state, pull, weights[..., some].unsqueeze(dim), room).sum(dim)
+            room = weights.new_empty(size * state[0].numel())
+        total[..., some] += mix_slopes(layers, state, pull, weights[..., some].unsqueeze(dim), dim=dim, room=room)
     return total
 
 

@@ -81,10 +81,9 @@ class StridedNetwork:
         elif self.operator == "sort":
             pull = _columns(layers, grad.reshape(lists, n))
         else:
-            back = _columns(layers, grad.reshape(lists, n))
-            room = gaps.new_empty(2 * gaps.numel())
-            slopes = mix_slopes(layers.backwards(), _places(layers, gaps), back, weights.flip(0), room)
-            fixed = bends * slopes.flip(0)
+            ends = (_places(layers, gaps).unsqueeze(1), _columns(layers, grad.reshape(lists, n)).unsqueeze(1))
+            mirrored, room = weights.flip(0).unsqueeze(-2), gaps.new_empty(gaps.numel())
+            fixed = bends * mix_slopes(layers.backwards(), *ends, mirrored, dim=-2, room=room).flip(0)
         self._relax_back(layers, pull, torch.addcmul(weights, bends, gaps), fixed)
         return _rows(pull, shape, grad.dtype)
 
