@@ -13,8 +13,7 @@ import nlcore
 from nlcore.errors import UnsupportedCurvatureError
 from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesGradient, SuppliesHessian
 from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
-from nlcore_sorting._served import has_numba, torch_alone
-from nlcore_sorting.config import Network
+from nlcore_sorting._served import has_numba
 
 STEP = 1e-3
 
@@ -185,43 +184,3 @@ def test_engine_hands_the_mask_to_the_split(generator: torch.Generator) -> None:
         found = torch.autograd.grad(value, leaf)[0]
         torch.testing.assert_close(found[:, rest], torch.autograd.grad(expected, short)[0], rtol=1e-9, atol=1e-11)
         assert (found[:, 1] == 0).all()
-
-
-@torch_alone()
-@pytest.mark.parametrize("network", ["odd_even", "bitonic"])
-def test_matrix_computed_anew_has_the_derivatives_of_the_one_kept(
-    network: Network, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    operator = SortingNetwork(network=network, steepness=3.0)
-    scores = torch.randn(2, 3, 7, generator=generator, dtype=torch.float64, requires_grad=True)
-    weights = torch.randn(2, 3, 7, 7, generator=generator, dtype=torch.float64)
-
-    def derivatives() -> list[Tensor]:
-        value = (operator.permutation(scores) * weights).sum()
-        (plain,) = torch.autograd.grad(value, scores, retain_graph=True)
-        (slope,) = torch.autograd.grad(value, scores, create_graph=True)
-        together = vmap(lambda s, w: vjp(operator.permutation, s)[1](w)[0])(scores, weights)
-        return [value, plain, slope, *torch.autograd.grad(slope.square().sum(), scores), together]
-
-    kept = derivatives()
-    monkeypatch.setattr("nlcore_sorting._mixing._SMALL", 0)
-    for block in (1, 500, 1 << 20):
-        monkeypatch.setattr("nlcore_sorting._mixing._BLOCK", block)
-        for found, expected in zip(derivatives(), kept, strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
-
-
-@torch_alone()
-def test_a_long_network_keeps_its_weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nlcore_sorting._mixing._SMALL", 1 << 20)
-    sizes: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    scores = torch.randn(2, 128, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        p = SortingNetwork().permutation(scores)
-    assert sum(sizes.values()) < 60 * scores.numel() * 128  # bytes; all matrices would be 4·128 for each
-    assert torch.autograd.grad(p.square().sum(), scores)[0].isfinite().all()

@@ -26,12 +26,16 @@ class SoftSwap:
     Attributes:
         swap: 1 − α(x), exact where it is small.
         logs: (log α(x), log(1 − α(x))), exact where either is small or near 0.
+        slope: The derivative of `swap`.
         activation: Maps (d, steepness, art_lambda) to x; the product βd unless told.
+        stretch: The derivative of `activation` by d.
     """
 
     swap: Callable[[Tensor], Tensor]
     logs: Callable[[Tensor], tuple[Tensor, Tensor]]
-    activation: Callable[[Tensor, float, float], Tensor] = lambda d, steepness, art_lambda: d * steepness
+    slope: Callable[[Tensor], Tensor]
+    activation: Callable[[Tensor, float | Tensor, float], Tensor] = lambda d, steepness, art_lambda: d * steepness
+    stretch: Callable[[Tensor, float | Tensor, float], Tensor | float] = lambda d, steepness, art_lambda: steepness
 
 
 def _logistic_swap(x: Tensor) -> Tensor:
@@ -42,13 +46,26 @@ def _logistic_logs(x: Tensor) -> tuple[Tensor, Tensor]:
     return F.logsigmoid(x), F.logsigmoid(-x)
 
 
-def _phi(d: Tensor, steepness: float, art_lambda: float) -> Tensor:
+def _logistic_slope(x: Tensor) -> Tensor:
+    return -torch.sigmoid(x) * torch.sigmoid(-x)
+
+
+def _phi(d: Tensor, steepness: float | Tensor, art_lambda: float) -> Tensor:
     return d * steepness / (d.abs() + _PHI_EPSILON) ** art_lambda
+
+
+def _phi_stretch(d: Tensor, steepness: float | Tensor, art_lambda: float) -> Tensor:
+    shifted = d.abs() + _PHI_EPSILON
+    return steepness * (1 - art_lambda * d.abs() / shifted) / shifted**art_lambda
 
 
 def _cauchy_tail(m: Tensor) -> Tensor:
     """½ − atan(m)/π, as the angle of (m, 1), which is exact where it is small."""
     return torch.atan2(torch.ones_like(m), m) / math.pi
+
+
+def _cauchy_slope(x: Tensor) -> Tensor:
+    return (-1 / math.pi) / (1 + x.square())
 
 
 def _cauchy_log_tail(m: Tensor) -> Tensor:
@@ -63,6 +80,10 @@ def _reciprocal_tail(m: Tensor) -> Tensor:
     return 0.5 / (1 + 2 * m)
 
 
+def _reciprocal_slope(x: Tensor) -> Tensor:
+    return -1 / (1 + 2 * x.abs()).square()
+
+
 def _reciprocal_log_tail(m: Tensor) -> Tensor:
     return -torch.log1p(2 * m) - math.log(2)
 
@@ -70,6 +91,11 @@ def _reciprocal_log_tail(m: Tensor) -> Tensor:
 def _optimal_tail(m: Tensor) -> Tensor:
     """½ − m up to m = ¼, from there on 1/(16m)."""
     return torch.where(m > 0.25, 0.0625 / m.clamp(min=0.25), 0.5 - m)
+
+
+def _optimal_slope(x: Tensor) -> Tensor:
+    """−1 up to |x| = ¼, from there on −1/(4x)²."""
+    return -1 / (4 * x).abs().clamp(min=1.0).square()
 
 
 def _optimal_log_tail(m: Tensor) -> Tensor:
@@ -80,6 +106,10 @@ def _optimal_log_tail(m: Tensor) -> Tensor:
 def _gaussian_tail(m: Tensor) -> Tensor:
     """1 − Φ(m)."""
     return 0.5 * torch.erfc(m * math.sqrt(0.5))
+
+
+def _gaussian_slope(x: Tensor) -> Tensor:
+    return torch.exp(-0.5 * x.square()) / -math.sqrt(2 * math.pi)
 
 
 def _gaussian_log_tail(m: Tensor) -> Tensor:
@@ -94,7 +124,9 @@ def _gaussian_log_tail(m: Tensor) -> Tensor:
     return torch.where(m > 40.0, far, near) - 0.5 * m.square()
 
 
-def _heavy(tail: Callable[[Tensor], Tensor], log_tail: Callable[[Tensor], Tensor]) -> SoftSwap:
+def _heavy(
+    tail: Callable[[Tensor], Tensor], log_tail: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor]
+) -> SoftSwap:
     """Return the symmetric distribution with the given tail, and its logarithm, at m ≥ 0."""
 
     def swap(x: Tensor) -> Tensor:
@@ -107,7 +139,7 @@ def _heavy(tail: Callable[[Tensor], Tensor], log_tail: Callable[[Tensor], Tensor
         small, large = log_tail(m), torch.log1p(-tail(m))
         return torch.where(below, small, large), torch.where(below, large, small)
 
-    return SoftSwap(swap, logs)
+    return SoftSwap(swap, logs, slope)
 
 
 def _magnitude(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,10 +150,10 @@ def _magnitude(x: Tensor) -> tuple[Tensor, Tensor]:
 
 DISTRIBUTIONS: dict[str, SoftSwap] = {
     # The angle of (x, 1) is exact on both sides, which saves telling them apart.
-    "cauchy": SoftSwap(_cauchy_tail, _heavy(_cauchy_tail, _cauchy_log_tail).logs),
-    "gaussian": _heavy(_gaussian_tail, _gaussian_log_tail),
-    "logistic": SoftSwap(_logistic_swap, _logistic_logs),
-    "logistic_phi": SoftSwap(_logistic_swap, _logistic_logs, _phi),
-    "optimal": _heavy(_optimal_tail, _optimal_log_tail),
-    "reciprocal": _heavy(_reciprocal_tail, _reciprocal_log_tail),
+    "cauchy": SoftSwap(_cauchy_tail, _heavy(_cauchy_tail, _cauchy_log_tail, _cauchy_slope).logs, _cauchy_slope),
+    "gaussian": _heavy(_gaussian_tail, _gaussian_log_tail, _gaussian_slope),
+    "logistic": SoftSwap(_logistic_swap, _logistic_logs, _logistic_slope),
+    "logistic_phi": SoftSwap(_logistic_swap, _logistic_logs, _logistic_slope, _phi, _phi_stretch),
+    "optimal": _heavy(_optimal_tail, _optimal_log_tail, _optimal_slope),
+    "reciprocal": _heavy(_reciprocal_tail, _reciprocal_log_tail, _reciprocal_slope),
 }

@@ -42,7 +42,9 @@ class CurvedNetwork(SortingNetwork):
         differentiable = lists.scores.requires_grad and torch.is_grad_enabled()
         if differentiable or not serves(lists.scores):
             return lists.square(self._differentiated(lists.scores, places, lists.length)).to(prediction.dtype)
-        result, lost = network_hessians(self._kernel("permutation", lists.length), lists.scores, places, self.objective)
+        result, lost = network_hessians(
+            self._compiled("permutation", lists.length), lists.scores, places, self.objective
+        )
         if lost.numel():
             length = None if lists.length is None else lists.length[lost]
             result[lost] = self._differentiated(lists.scores[lost], places[lost], length).to(result.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +15,15 @@ from torch import Tensor
 from nlcore_sorting import _numba_crossentropy as crossentropies
 from nlcore_sorting import _numba_matrix as matrices
 from nlcore_sorting import _numba_network as kernels
+from nlcore_sorting._network_loss import LEAST
 from nlcore_sorting._numba import lengths_of
 from nlcore_sorting._numba_hessian import hessians
+from nlcore_sorting._strided import Operator
 from nlcore_sorting._wiring import depth, partners
 from nlcore_sorting.config import Distribution, Network, Objective
 
-__all__ = ["CrossEntropyKernel", "NetworkKernel", "network_hessians"]
+__all__ = ["CompiledCrossEntropy", "NetworkKernel", "network_hessians"]
 
-Operator: TypeAlias = Literal["permutation", "rows", "entries", "sort", "rank"]
 _PASSES: dict[Operator, tuple[Callable[..., None], Callable[..., None]]] = {
     "permutation": (matrices.mixed, matrices.mixed_slopes),
     "rows": (matrices.mixed, matrices.mixed_slopes),
@@ -30,9 +31,9 @@ _PASSES: dict[Operator, tuple[Callable[..., None], Callable[..., None]]] = {
     "sort": (kernels.sorted_values, kernels.sorted_slopes),
     "rank": (kernels.ranked, kernels.ranked_slopes),
 }
-_LOSSES: dict[Operator, tuple[Callable[..., None], Callable[..., None]]] = {
-    "permutation": (crossentropies.entries, crossentropies.entries_slopes),
-    "entries": (crossentropies.rows, crossentropies.rows_slopes),
+_LOSSES: dict[Objective, tuple[Callable[..., None], Callable[..., None]]] = {
+    "rows": (crossentropies.rows, crossentropies.rows_slopes),
+    "entries": (crossentropies.entries, crossentropies.entries_slopes),
 }
 _SELECTIONS = {"permutation": matrices.MATRIX, "rows": matrices.ROWS, "entries": matrices.ENTRIES}
 
@@ -120,54 +121,38 @@ def network_hessians(
     result, least = torch.empty(batch, n, n, dtype=torch.float64), torch.empty(batch, dtype=torch.float64)
     rows, (network, rule) = scores.detach().double().numpy(), kernel.options(batch, n)
     hessians(rows, network, rule, objective == "entries", target.numpy(), result.numpy(), least.numpy())
-    return result, _lost(least)
-
-
-def _lost(least: Tensor) -> Tensor:
-    """Return the indices of lists with a probability so small that it may have lost digits."""
-    return (least < crossentropies.LEAST).nonzero().squeeze(-1)
+    return result, (least < LEAST).nonzero().squeeze(-1)
 
 
 @dataclass(frozen=True, slots=True)
-class CrossEntropyKernel:
-    """The loss of a sorting network as a `Kernel`, from probabilities in float64.
-
-    Lists that have lost digits are left to the logarithms.
+class CompiledCrossEntropy:
+    """A loss of P, compiled.
 
     Attributes:
-        network: Computes the matrix, for the entries, or its entries at the true places, for the rows.
+        objective: Of the rows, from the entries at the true places, or of all entries.
         target: [batch, n], int64, the place of every item.
-        plain: The loss of some lists: their scores [c, n], and their indices [c].
+        length: [batch, 1], the number of real items of every list; `None` for all.
     """
 
-    network: NetworkKernel
+    objective: Objective
     target: Tensor
-    plain: Callable[[Tensor, Tensor], Tensor]
+    length: Tensor | None
 
-    def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
-        """Return the losses [batch] of `scores` [batch, n], and the probabilities, which are lost, and the rest."""
-        p, kept = self.network.forward(scores.double(), keep=keep)
-        losses, least = torch.empty(2, len(p), dtype=p.dtype)
+    def values(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses and the smallest probability at a true place of every list, both [batch]."""
+        losses, least = torch.empty(2, len(p), dtype=p.dtype).unbind()
         self._call(0, p, losses, least)
-        value = losses.to(scores.dtype)
-        lost = _lost(least)
-        if lost.numel():
-            value[lost] = self.plain(scores[lost], lost)
-        return value, (scores, p, lost, *kept)
+        return losses, least
 
-    def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
-        """Return the derivative by the scores, given that by the losses."""
-        scores, p, lost, *rest = kept
+    def slopes(self, p: Tensor, grad: Tensor) -> Tensor:
+        """Return the derivative by P, given that by the losses, [batch]."""
         slope = torch.empty_like(p)
-        self._call(1, p, grad.double(), slope)
-        result = self.network.backward(slope, rest).to(grad.dtype)
-        if lost.numel():
-            result[lost] = torch.func.vjp(lambda s: self.plain(s, lost), scores[lost])[1](grad[lost])[0]
-        return result
+        self._call(1, p, grad, slope)
+        return slope
 
     def _call(self, which: int, p: Tensor, one: Tensor, other: Tensor) -> None:
-        lengths = lengths_of(self.network.length, len(p), p.shape[-1])
-        _LOSSES[self.network.operator][which](p.numpy(), self.target.numpy(), lengths, one.numpy(), other.numpy())
+        lengths = lengths_of(self.length, len(p), p.shape[-1])
+        _LOSSES[self.objective][which](p.numpy(), self.target.numpy(), lengths, one.numpy(), other.numpy())
 
 
 @lru_cache(maxsize=16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -12,13 +13,14 @@ from torch import Tensor
 from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._lists import Lists
 from nlcore_sorting._matrix import PermutationLoss
-from nlcore_sorting._mixing import mixed
-from nlcore_sorting._served import has_numba, served
+from nlcore_sorting._network_loss import CrossEntropyKernel, LogCrossEntropy
+from nlcore_sorting._served import Kernel, has_numba, served
+from nlcore_sorting._strided import Operator, StridedNetwork, precise
 from nlcore_sorting._wiring import depth, partners, shortened
 from nlcore_sorting.config import Distribution, Network, Objective, SortingNetworkConfig
 
 if TYPE_CHECKING:
-    from nlcore_sorting._network_kernel import CrossEntropyKernel, NetworkKernel, Operator
+    from nlcore_sorting._network_kernel import NetworkKernel
 
 __all__ = ["SortingNetwork"]
 
@@ -36,10 +38,10 @@ class SortingNetwork(PermutationLoss):
 
     The loss follows log P through the network, with the logarithms of both weights exact in both tails. Its Hessian is
     often indefinite. Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic);
-    O(layers·n·k) for `topk`, O(layers·n) for `sort` and `rank`. Where numba is installed all of these and their first
-    derivatives are compiled on the CPU and keep O(layers·n) numbers between the passes; the loss is then computed from
-    probabilities in float64, and from logarithms where these underflow. Without it `permutation` keeps as little where
-    the network is long, and the loss O(layers·n²).
+    O(layers·n·k) for `topk`, O(layers·n) for `sort` and `rank`. All have first derivatives of their own and keep
+    O(layers·n) numbers between the passes, besides the result, unless lists differ in length; where numba is installed
+    they are compiled on the CPU, and so is the Hessian. On the CPU the loss is computed from probabilities in float64,
+    and from their logarithms in lists where one underflows.
 
     Equal scores are pulled apart, for F has a slope at 0. With `logistic_phi` that slope is β·1e10^λ, and with
     `logistic` a wrong order far beyond 1/β is corrected by the loss alone, since the derivative of P itself vanishes
@@ -85,53 +87,67 @@ class SortingNetwork(PermutationLoss):
         return cast(Self, object.__new__(CurvedNetwork if cls is SortingNetwork else cls))
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return served(scores, lambda s: self._plain_sort(s, length), lambda: self._kernel("sort", length))
+        return self._served("sort", scores, lambda s: self._plain_sort(s, length), length)
 
     def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return served(scores, lambda s: self._plain_permutation(s, length), lambda: self._kernel("permutation", length))
+        return self._served("permutation", scores, lambda s: self._plain_permutation(s, length), length)
 
     def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return served(scores, lambda s: self._plain_rank(s, length), lambda: self._kernel("rank", length))
-
-    def _loss(self, lists: Lists, target: Tensor) -> Tensor:
-        length = lists.length
-        return served(
-            lists.scores,
-            lambda s: self._cross_entropy(s, target, length),
-            lambda: self._loss_kernel(target, length),
-        )
+        return self._served("rank", scores, lambda s: self._plain_rank(s, length), length)
 
     def _select(self, scores: Tensor, rows: Tensor, length: Tensor | None) -> tuple[Tensor, Tensor]:
         places = rows.expand(*scores.shape[:-1], rows.shape[-1])
-        weights = served(
-            scores,
-            lambda s: self._plain_rows(s, places, length),
-            lambda: self._kernel("rows", length, places),
-        )
+        weights = self._served("rows", scores, lambda s: self._plain_rows(s, places, length), length, places)
         return (weights @ scores.unsqueeze(-1)).squeeze(-1), weights
 
-    def _kernel(self, operator: Operator, length: Tensor | None, places: Tensor | None = None) -> NetworkKernel:
+    def _loss(self, lists: Lists, target: Tensor) -> Tensor:
+        length = lists.length
+        operator: Operator = "entries" if self.objective == "rows" else "permutation"
+        places = target if operator == "entries" else None
+
+        def plain(scores: Tensor, some: Tensor) -> Tensor:
+            return self._cross_entropy(scores, target[some], None if length is None else length[some])
+
+        def compiled() -> Kernel:
+            from nlcore_sorting._network_kernel import CompiledCrossEntropy
+
+            loss = CompiledCrossEntropy(self.objective, target, length)
+            return CrossEntropyKernel(self._compiled(operator, length, places), loss, plain)
+
+        def alone() -> Kernel:
+            network = StridedNetwork(operator, *self._rule(), places, exact=True)
+            return CrossEntropyKernel(network, LogCrossEntropy(self.objective, target), plain)
+
+        # To see whether digits are lost is to wait for the device.
+        waits = length is not None or lists.scores.device.type != "cpu"
+        return served(
+            lists.scores, lambda s: self._cross_entropy(s, target, length), compiled, None if waits else alone
+        )
+
+    def _served(
+        self,
+        operator: Operator,
+        scores: Tensor,
+        plain: Callable[[Tensor], Tensor],
+        length: Tensor | None,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        alone = None if length is not None else lambda: StridedNetwork(operator, *self._rule(), places)
+        return served(scores, plain, lambda: self._compiled(operator, length, places), alone)
+
+    def _compiled(self, operator: Operator, length: Tensor | None, places: Tensor | None = None) -> NetworkKernel:
         from nlcore_sorting._network_kernel import NetworkKernel
 
-        return NetworkKernel(operator, self.network, self.distribution, self.steepness, self.art_lambda, length, places)
+        return NetworkKernel(operator, *self._rule(), length, places)
 
-    def _loss_kernel(self, target: Tensor, length: Tensor | None) -> CrossEntropyKernel:
-        from nlcore_sorting._network_kernel import CrossEntropyKernel
-
-        def plain(scores: Tensor, lists: Tensor) -> Tensor:
-            return self._cross_entropy(scores, target[lists], None if length is None else length[lists])
-
-        operator: Operator = "entries" if self.objective == "rows" else "permutation"
-        return CrossEntropyKernel(self._kernel(operator, length, target), target, plain)
+    def _rule(self) -> tuple[Network, Distribution, float, float]:
+        return self.network, self.distribution, self.steepness, self.art_lambda
 
     def _plain_sort(self, scores: Tensor, length: Tensor | None) -> Tensor:
         return self._run(scores, length).values.movedim(0, -1).to(scores.dtype)
 
     def _plain_permutation(self, scores: Tensor, length: Tensor | None) -> Tensor:
         run = self._run(scores, length)
-        if length is None:
-            swaps = torch.stack(run.swaps).to(scores.dtype)
-            return mixed(swaps, torch.stack(run.partners)).movedim(0, -2)
         state = _identity(scores, on=1.0, off=0.0)
         for partner, swap in zip(run.partners, run.swaps, strict=True):
             state = torch.lerp(state, _partner_rows(state, partner), swap.to(scores.dtype).unsqueeze(-1))
@@ -172,7 +188,7 @@ class SortingNetwork(PermutationLoss):
         a comparator has brought close together, times the steepness, would cost the gradient three digits or more.
         """
         swap = DISTRIBUTIONS[self.distribution]
-        dtype = scores.dtype if scores.device.type == "mps" else torch.float64  # mps has no float64
+        dtype = precise(scores)
         values = scores.movedim(-1, 0).to(dtype)
         n = values.shape[0]
         run = _Run(values, [], [], [])

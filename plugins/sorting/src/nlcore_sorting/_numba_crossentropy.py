@@ -1,8 +1,7 @@
 """The cross-entropies of `_crossentropy`, compiled, from probabilities in float64 instead of their logarithms.
 
 `p` are P [batch, n, n] for the entries and, for the rows, P at the true places [batch, 1, n]; `places` [batch, n] are
-these places, `lengths` [batch] the real items of every list. Digits are lost where a probability at a true place is
-less than `LEAST`; from there on paths through a network that float64 rounds to 0 have no share in it.
+these places, `lengths` [batch] the real items of every list.
 """
 
 from __future__ import annotations
@@ -12,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from nlcore_sorting._network_loss import LEAST
 from nlcore_sorting._numba import compiled
 
-__all__ = ["LEAST", "entries", "entries_slopes", "rows", "rows_slopes"]
-
-LEAST = 1e-280
+__all__ = ["entries", "entries_slopes", "rows", "rows_slopes"]
 
 _FACTORS = 512
 """Numbers between ½ and 1 whose product is far from underflow."""

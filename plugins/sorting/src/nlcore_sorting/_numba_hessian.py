@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from nlcore_sorting._network_loss import LEAST
 from nlcore_sorting._numba import compiled
-from nlcore_sorting._numba_crossentropy import LEAST
 from nlcore_sorting._numba_matrix import mix
 from nlcore_sorting._numba_network import activation, relaxed, swap_slope, weights
 

@@ -51,33 +51,42 @@ def torch_alone() -> Iterator[None]:
         _ALONE.reset(token)
 
 
-def served(scores: Tensor, plain: Callable[[Tensor], Tensor], make: Callable[[], Kernel]) -> Tensor:
+def served(
+    scores: Tensor,
+    plain: Callable[[Tensor], Tensor],
+    make: Callable[[], Kernel],
+    alone: Callable[[], Kernel] | None = None,
+) -> Tensor:
     """Return `plain(scores)`, computed by a kernel where one can serve.
 
-    Kernels serve ordinary tensors on the CPU where numba is installed, and know their first derivative. Everything else
-    is `plain`'s: second derivatives, forward mode, the transforms of `torch.func`, `torch.compile`, other devices.
-    Nothing depends on which of the two has computed a value but its rounding.
+    Kernels serve ordinary tensors and know their first derivative. Everything else is `plain`'s: second derivatives,
+    forward mode, the transforms of `torch.func`, `torch.compile`. Nothing depends on which of the two has computed a
+    value but its rounding.
 
     Args:
         scores: Floating point, in the precision of the computation.
         plain: The operator in torch alone, differentiable any number of times.
-        make: Makes the kernel; called, and numba imported, only where it serves.
+        make: Makes the kernel that numba compiles, for the CPU; called, and numba imported, only where it serves.
+        alone: Makes a kernel in torch alone that serves elsewhere, if there is one.
     """
-    if not serves(scores):
+    maker = make if serves(scores) else alone
+    if maker is None or not _ordinary(scores):
         return plain(scores)
     if not (scores.requires_grad and torch.is_grad_enabled()):
-        return make().forward(scores.detach(), keep=False)[0]
-    result: Tensor = _Served.apply(scores, plain, make())  # type: ignore[no-untyped-call]
+        return maker().forward(scores.detach(), keep=False)[0]
+    result: Tensor = _Served.apply(scores, plain, maker())  # type: ignore[no-untyped-call]
     return result
 
 
 def serves(scores: Tensor) -> bool:
-    """Return whether a kernel can serve these scores."""
+    """Return whether a kernel that numba compiles can serve these scores."""
+    return _ordinary(scores) and scores.device.type == "cpu" and has_numba()
+
+
+def _ordinary(scores: Tensor) -> bool:
     return (
         not torch.compiler.is_compiling()
-        and has_numba()
         and type(scores) in (Tensor, torch.nn.Parameter)
-        and scores.device.type == "cpu"
         and scores.numel() > 0
         and not _transformed()
         and unpack_dual(scores).tangent is None  # type: ignore[no-untyped-call]
