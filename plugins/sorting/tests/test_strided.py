@@ -224,6 +224,8 @@ def test_a_network_keeps_its_differences_alone(network: Network, method: str) ->
     layers = 128 if network == "odd_even" else 28
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         value = own(loss, method)(scores)
-    matrix = 8 * 128 if method == "loss of entries" else 0  # of which every entry counts
+    matrix = {"loss of entries": 8 * 128, "topk": 4 * 3}.get(
+        method, 0
+    )  # what the rest of the loss, or its values, need
     assert 0 < sum(sizes.values()) <= 8 * layers * 64 * 2 + (16 + matrix) * scores.numel()
     assert torch.autograd.grad(value.square().sum(), scores)[0].isfinite().all()
