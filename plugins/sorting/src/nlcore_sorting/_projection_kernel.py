@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nlcore_sorting import _numba_projection as kernels
-from nlcore_sorting._numba import lengths_of, with_bits
+from nlcore_sorting._numba import lengths_of
 
 __all__ = ["ProjectionKernel"]
 
@@ -39,7 +39,7 @@ class ProjectionKernel:
         rows = scores.detach().reshape(-1, scores.shape[-1]).contiguous()
         kept = torch.empty((2, *rows.shape), dtype=torch.int32)
         result = torch.empty(scores.shape, dtype=scores.dtype)
-        self._call(0, with_bits(rows), kept, result)
+        self._call(0, rows.numpy(), kept, result)
         return result, (kept,)
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
