@@ -149,30 +149,13 @@ class _Rowwise(_SoftmaxSort):
             [batch, n, n], positive semi-definite up to rounding, with zero row sums. O(n³) time a list.
         """
         lists, _ = self._checked(prediction, target, mask)
-        key = lists.scores
-        if lists.length is not None:
-            key = torch.where(real_items(lists.length, key.shape[-1]), key, torch.inf)
-        order = key.argsort(dim=-1, stable=True)
-        ordered = lists.scores.gather(-1, order)
-        place = order.argsort(dim=-1)
-        count = key.shape[-1] if lists.length is None else lists.length.clamp(min=1).unsqueeze(-1).to(key.dtype)
-        curvature = self._curvature(ordered, lists.length) / (count * self.temperature**2)
-        rows = curvature.gather(-2, place.unsqueeze(-1).expand_as(curvature))
-        return lists.square(rows.gather(-1, place.unsqueeze(-2).expand_as(curvature))).to(prediction.dtype)
-
-    def _curvature(self, ordered: Tensor, length: Tensor | None) -> Tensor:
-        """Return Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i·τ² of real scores in ascending order."""
-        p = self._permutation(ordered, length)
-        signs = (ordered.unsqueeze(-1) - ordered.unsqueeze(-2)).sign()  # 0 for equal scores, as |·| is differentiated
-        if length is not None:
-            real = real_items(length, ordered.shape[-1])
-            both = real.unsqueeze(-1) & real.unsqueeze(-2)
-            p, signs = torch.where(both, p, 0.0), torch.where(both, signs, 0.0)
-        return self._covariance(p, signs, length)
+        curvature = self._curvature(lists.scores, lists.length)
+        count = curvature.shape[-1] if lists.length is None else lists.length.clamp(min=1).unsqueeze(-1).to(curvature)
+        return lists.square(curvature.div_(count * self.temperature**2)).to(prediction.dtype)
 
     @abstractmethod
-    def _covariance(self, p: Tensor, signs: Tensor, length: Tensor | None) -> Tensor:
-        """Return the same from P and the signs of the differences, both 0 at padding."""
+    def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
+        """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -222,8 +205,9 @@ class NeuralSort(_SoftmaxSort):
 
 
 class _RowwiseNeuralSort(_Rowwise, NeuralSort):
-    def _covariance(self, p: Tensor, signs: Tensor, length: Tensor | None) -> Tensor:
-        return neuralsort_curvature(p, signs, length)
+    def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
+        padded = None if length is None else ~real_items(length, scores.shape[-1])
+        return neuralsort_curvature(scores, ranks(scores, mask=padded), self.temperature, length)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -273,8 +257,8 @@ class SoftSort(_SoftmaxSort):
 
 
 class _RowwiseSoftSort(_Rowwise, SoftSort):
-    def _covariance(self, p: Tensor, signs: Tensor, length: Tensor | None) -> Tensor:
-        return softsort_curvature(p, signs)
+    def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
+        return softsort_curvature(scores, self.temperature, length)
 
 
 for _public, _rowwise in ((NeuralSort, _RowwiseNeuralSort), (SoftSort, _RowwiseSoftSort)):
