@@ -56,19 +56,19 @@ class _SoftmaxSort(PermutationLoss):
 
     def _logits(self, scores: Tensor, length: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
         """Return the logits of the places `rows` ([k] or [..., k], all unless told), [..., k, n]."""
-        if rows is None:
-            rows = torch.arange(scores.shape[-1], device=scores.device)
-        logits = self._raw_logits(scores, length, rows) / self.temperature
+        logits = self._raw_logits(scores, length, rows).div_(self.temperature)
         if length is None:
             return logits
+        if rows is None:
+            rows = torch.arange(scores.shape[-1], device=scores.device)
         real = (rows < length).unsqueeze(-1) & real_items(length, scores.shape[-1]).unsqueeze(-2)
         own = rows.unsqueeze(-1) == torch.arange(scores.shape[-1], device=scores.device)
         nothing = torch.finfo(scores.dtype).min / 4
         return torch.where(real, logits, nothing).masked_fill(own & ~real, 0.0)
 
     @abstractmethod
-    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
-        """Return the logits times τ; what they are at padded positions does not matter as long as it is finite."""
+    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor | None) -> Tensor:
+        """Return the logits times τ, a new tensor; finite, but otherwise of no matter, at padded positions."""
 
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return self._logits(scores, length).log_softmax(dim=-1)
@@ -196,12 +196,13 @@ class NeuralSort(_SoftmaxSort):
     _relaxation: ClassVar[Literal["neuralsort", "softsort"]] = "neuralsort"
     config = NeuralSortConfig
 
-    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
+    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor | None) -> Tensor:
         n = scores.shape[-1] if length is None else length
-        pull = (2 * rows + 1 - n).to(scores.dtype)
+        places = torch.arange(scores.shape[-1], device=scores.device) if rows is None else rows
+        pull = (2 * places + 1 - n).to(scores.dtype)
         # A shift of all scores adds a constant to every row; taken out, large offsets cost no digits.
         centred = scores - mean_of(scores, length).detach()
-        return pull.unsqueeze(-1) * centred.unsqueeze(-2) - spread(centred, length).unsqueeze(-2)
+        return (pull.unsqueeze(-1) * centred.unsqueeze(-2)).sub_(spread(centred, length).unsqueeze(-2))
 
 
 class _RowwiseNeuralSort(_Rowwise, NeuralSort):
@@ -246,14 +247,15 @@ class SoftSort(_SoftmaxSort):
     _relaxation: ClassVar[Literal["neuralsort", "softsort"]] = "softsort"
     config = SoftSortConfig
 
-    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
+    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor | None) -> Tensor:
         if length is None:
             ordered = scores.sort(dim=-1, stable=True).values
         else:
             key = torch.where(real_items(length, scores.shape[-1]), scores, torch.inf)
             ordered = scores.gather(-1, key.argsort(dim=-1, stable=True))
-        places = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
-        return -(places.unsqueeze(-1) - scores.unsqueeze(-2)).abs()
+        if rows is not None:
+            ordered = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
+        return (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs().neg_()
 
 
 class _RowwiseSoftSort(_Rowwise, SoftSort):
