@@ -43,16 +43,16 @@ def softsort_curvature(scores: Tensor, temperature: float, length: Tensor | None
     return result
 
 
-def neuralsort_curvature(scores: Tensor, ranks: Tensor, temperature: float, length: Tensor | None = None) -> Tensor:
-    """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i for the logits ((2·ranks_i + 1 − n)s_j − Σ_k |s_j − s_k|)/τ.
+def neuralsort_curvature(scores: Tensor, temperature: float, length: Tensor | None = None) -> Tensor:
+    """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i for the logits (a_i·s_j − Σ_k |s_j − s_k|)/τ.
 
-    Let F[j, i] be Q[j, i](2·ranks_i + 1 − n − Σ_k S[j, k]), and R hold the weights Q of the other items, less the sum
-    of each column in the diagonal. The means under all p_i are the columns of M = F − SR. The means of squares add up
-    to a diagonal from F and, as R + Rᵀ is a Laplacian but for its diagonal, to X + Xᵀ with X in terms of M and S.
+    Here a_i is 2r + 1 − n, with r the place of item i. Let F[j, i] be Q[j, i](a_i − Σ_k S[j, k]), and R hold the
+    weights Q of the other items, less the sum of each column in the diagonal. The means under all p_i are the columns
+    of M = F − SR. The means of squares add up to a diagonal from F and, as R + Rᵀ is a Laplacian but for its diagonal,
+    to X + Xᵀ with X in terms of M and S.
 
     Args:
         scores: [batch, n].
-        ranks: [batch, n], the places of the items, equal ones in any order.
         temperature: τ.
         length: [batch, 1], the number n of real items, which stand in front; `None` for all.
 
@@ -61,7 +61,7 @@ def neuralsort_curvature(scores: Tensor, ranks: Tensor, temperature: float, leng
     """
     differences, real = _differences(scores, length)
     signs = differences.sign()
-    pull = ranks.to(scores.dtype).mul_(2).add_(1 - (scores.shape[-1] if length is None else length)).unsqueeze(-2)
+    pull = _pulls(scores, length).unsqueeze(-2)
     spread = differences.abs().sum(dim=-1, keepdim=True)
     logits = (differences * pull).add_(spread.mT - spread).div_(temperature)
     weights = _weights(logits.clamp(max=0), real)  # which rounding, however sharp, does not lift above the largest
@@ -87,6 +87,16 @@ def _differences(scores: Tensor, length: Tensor | None) -> tuple[Tensor, Tensor 
     real = real_items(length, scores.shape[-1])
     both = real.unsqueeze(-1) & real.unsqueeze(-2)
     return torch.where(both, differences, 0.0), both
+
+
+def _pulls(scores: Tensor, length: Tensor | None) -> Tensor:
+    """Return 2r + 1 − n of every real item, [batch, n], with r its place among n, equal ones by index."""
+    size = scores.shape[-1]
+    ascending = torch.arange(1 - size, size, 2, dtype=scores.dtype, device=scores.device).expand_as(scores)
+    if length is not None:
+        ascending = ascending + (size - length)
+        scores = torch.where(real_items(length, size), scores, torch.inf)
+    return torch.zeros_like(scores).scatter(-1, scores.argsort(dim=-1, stable=True), ascending)
 
 
 def _weights(logits: Tensor, real: Tensor | None) -> Tensor:

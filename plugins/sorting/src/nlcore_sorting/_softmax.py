@@ -24,6 +24,9 @@ __all__ = ["NeuralSort", "SoftSort"]
 WIDE = 16
 """Items from which torch's softmax computes its rows in vectors."""
 
+_BLOCK = 1 << 15
+"""Numbers of the matrices of all lists that a Hessian is taken of at once; more than the caches hold is far slower."""
+
 _SEMIDEFINITE = Traits(convex=True, takes_mask=True)
 
 
@@ -149,9 +152,17 @@ class _Rowwise(_SoftmaxSort):
             [batch, n, n], positive semi-definite up to rounding, with zero row sums. O(n³) time a list.
         """
         lists, _ = self._checked(prediction, target, mask)
-        curvature = self._curvature(lists.scores, lists.length)
+        curvature = self._curvatures(lists.scores, lists.length)
         count = curvature.shape[-1] if lists.length is None else lists.length.clamp(min=1).unsqueeze(-1).to(curvature)
         return lists.square(curvature.div_(count * self.temperature**2)).to(prediction.dtype)
+
+    def _curvatures(self, scores: Tensor, length: Tensor | None) -> Tensor:
+        """Return `_curvature` of many lists."""
+        size = max(1, _BLOCK // scores.shape[-1] ** 2)
+        pieces = torch.split(scores, size)
+        lengths = [None] * len(pieces) if length is None else torch.split(length, size)
+        found = [self._curvature(*piece) for piece in zip(pieces, lengths, strict=True)]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     @abstractmethod
     def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
@@ -207,8 +218,7 @@ class NeuralSort(_SoftmaxSort):
 
 class _RowwiseNeuralSort(_Rowwise, NeuralSort):
     def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
-        padded = None if length is None else ~real_items(length, scores.shape[-1])
-        return neuralsort_curvature(scores, ranks(scores, mask=padded), self.temperature, length)
+        return neuralsort_curvature(scores, self.temperature, length)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
