@@ -1,7 +1,8 @@
 """NeuralSort and SoftSort, compiled: the matrix in one pass over its rows, the derivative by the scores in another.
 
 `scores` are [batch, n], `lengths` [batch] the real items of every list, `scale` is 1/τ. Matrices are [batch, n, n],
-`order` [batch, n] int32 holds the item that belongs to every place.
+`order` [batch, n] int32 holds the item that belongs to every place. Matrices are written to by all their indices: the
+references to a view of every row would be counted, which takes longer than a short row.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ _TILE = 2048
 
 
 @compiled
-def _pad(row: Any, i: int, m: int) -> None:
-    """Write the logits of the identity to row i beyond the m real items."""
-    for j in range(m if i < m else 0, row.shape[0]):
-        row[j] = 0 if j == i else -np.inf
+def _pad(matrix: Any, m: int) -> None:
+    """Write the logits of the identity beyond the first m rows and columns."""
+    for i in range(matrix.shape[0]):
+        for j in range(m if i < m else 0, matrix.shape[0]):
+            matrix[i, j] = 0 if j == i else -np.inf
 
 
 @compiled
@@ -51,6 +53,7 @@ def neuralsort(scores: Any, lengths: Any, scale: float, order: Any, matrices: An
     for b in range(batch):
         m, values = lengths[b], scores[b]
         arrange(values[:m], 1, order[b], work)
+        _pad(matrices[b], m)
         mean = 0.0
         for j in range(m):
             mean += values[j] / m
@@ -65,17 +68,15 @@ def neuralsort(scores: Any, lengths: Any, scale: float, order: Any, matrices: An
             spread[j] = (centred * (2 * i + 1 - m) - below + above) * scale
             below += centred
         for i in range(n):
-            row = rows[b * n + i]
+            line = b * n + i
             if i < m:
                 pull, top = scores.dtype.type(2 * i + 1 - m), order[b, i]
                 centre, most = own[top], spread[top]
                 for j in range(m):  # less the logit of the item that belongs here, the largest of the row
-                    row[j] = min(pull * (own[j] - centre) - (spread[j] - most), zero)
-            _pad(row, i, m)
-            ready = b * n + i + 1
-            if (ready - done) * n >= _TILE or ready == batch * n:
-                _softmax(rows[done:ready])
-                done = ready
+                    rows[line, j] = min(pull * (own[j] - centre) - (spread[j] - most), zero)
+            if (line + 1 - done) * n >= _TILE or line + 1 == batch * n:
+                _softmax(rows[done : line + 1])
+                done = line + 1
 
 
 @compiled
@@ -124,17 +125,16 @@ def softsort(scores: Any, lengths: Any, scale: float, order: Any, matrices: Any)
     for b in range(batch):
         m, values = lengths[b], scores[b]
         arrange(values[:m], 1, order[b], work)
+        _pad(matrices[b], m)
         for i in range(n):
-            row = rows[b * n + i]
+            line = b * n + i
             if i < m:
                 own = values[order[b, i]]
                 for j in range(m):
-                    row[j] = -abs(own - values[j]) * factor
-            _pad(row, i, m)
-            ready = b * n + i + 1
-            if (ready - done) * n >= _TILE or ready == batch * n:
-                _softmax(rows[done:ready])
-                done = ready
+                    rows[line, j] = -abs(own - values[j]) * factor
+            if (line + 1 - done) * n >= _TILE or line + 1 == batch * n:
+                _softmax(rows[done : line + 1])
+                done = line + 1
 
 
 @compiled

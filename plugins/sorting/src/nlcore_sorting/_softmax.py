@@ -59,7 +59,7 @@ class _SoftmaxSort(PermutationLoss):
 
     def _logits(self, scores: Tensor, length: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
         """Return the logits of the places `rows` ([k] or [..., k], all unless told), [..., k, n]."""
-        logits = self._raw_logits(scores, length, rows).div_(self.temperature)
+        logits = self._raw_logits(scores, length, rows)
         if length is None:
             return logits
         if rows is None:
@@ -71,7 +71,7 @@ class _SoftmaxSort(PermutationLoss):
 
     @abstractmethod
     def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor | None) -> Tensor:
-        """Return the logits times τ, a new tensor; finite, but otherwise of no matter, at padded positions."""
+        """Return the logits; finite, but otherwise of no matter, at padded positions."""
 
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return self._logits(scores, length).log_softmax(dim=-1)
@@ -213,7 +213,8 @@ class NeuralSort(_SoftmaxSort):
         pull = (2 * places + 1 - n).to(scores.dtype)
         # A shift of all scores adds a constant to every row; taken out, large offsets cost no digits.
         centred = scores - mean_of(scores, length).detach()
-        return (pull.unsqueeze(-1) * centred.unsqueeze(-2)).sub_(spread(centred, length).unsqueeze(-2))
+        logits = (pull.unsqueeze(-1) * centred.unsqueeze(-2)).sub_(spread(centred, length).unsqueeze(-2))
+        return logits.div_(self.temperature)
 
 
 class _RowwiseNeuralSort(_Rowwise, NeuralSort):
@@ -265,7 +266,7 @@ class SoftSort(_SoftmaxSort):
             ordered = scores.gather(-1, key.argsort(dim=-1, stable=True))
         if rows is not None:
             ordered = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
-        return (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs().neg_()
+        return (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs().div_(-self.temperature)
 
 
 class _RowwiseSoftSort(_Rowwise, SoftSort):
