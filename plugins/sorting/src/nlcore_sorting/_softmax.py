@@ -21,7 +21,7 @@ from nlcore_sorting.config import NeuralSortConfig, Objective, SoftSortConfig
 
 __all__ = ["NeuralSort", "SoftSort"]
 
-WIDE = 16
+_WIDE = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
 """Items from which torch's softmax computes its rows in vectors."""
 
 _BLOCK = 1 << 15
@@ -32,7 +32,7 @@ _SEMIDEFINITE = Traits(convex=True, takes_mask=True)
 
 def _by_row(logits: Tensor) -> Tensor:
     """Return the softmax of the rows; short rows go side by side, as torch takes them one by one."""
-    short = logits.shape[-1] < WIDE and logits.device.type == "cpu"
+    short = logits.shape[-1] < _WIDE and logits.device.type == "cpu"
     return logits.mT.contiguous().softmax(dim=-2).mT if short else logits.softmax(dim=-1)
 
 
