@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nlcore.errors import ContractError, DeviceError, DtypeError, ShapeError
 
-__all__ = ["check_inputs", "holds", "working"]
+__all__ = ["check_inputs", "holds", "read", "working"]
 
 _CURES = {"floating": ".float()", "real": ".float()", "int64": ".long()", "bool": ".bool()"}
 
@@ -66,18 +66,25 @@ def check_inputs(name: str, **tensors: tuple[object, str] | tuple[object, str, s
 def holds(condition: Tensor) -> bool:
     """Return whether a condition on values is met everywhere, waiting for the device once.
 
-    Where values cannot be read, under `torch.vmap`, `torch.compile` and on the `meta` device, nothing is known to be
-    wrong, and the answer is True.
+    Where values cannot be read, nothing is known to be wrong, and the answer is True; see `read`.
 
     Args:
         condition: bool, of any shape.
     """
-    if torch.compiler.is_compiling() or condition.is_meta:
-        return True
+    return read(condition.all()) is not False
+
+
+def read(number: Tensor) -> bool | float | None:
+    """Return the value of a tensor that holds one number, waiting for the device.
+
+    Where values cannot be read, under `torch.vmap`, `torch.compile` and on the `meta` device, it is None.
+    """
+    if torch.compiler.is_compiling() or number.is_meta:
+        return None
     try:
-        return bool(condition.all())
+        return number.item()
     except RuntimeError:  # the values of a tensor that a transform has batched cannot be read
-        return True
+        return None
 
 
 def working(tensor: Tensor) -> Tensor:

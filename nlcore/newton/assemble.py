@@ -85,13 +85,17 @@ def curved_step(
     by_sample = own or bounded or (recipe.psd != "none" and recipe.psd_scope == "sample")
     blocks, negative = None, None
     if by_sample or derivatives.supplied is not None or (not wait and _fits(derivatives)):
-        blocks = batch.cleared(derivatives.blocks(_chunk(derivatives, recipe.chunk_size)).double())
+        blocks = derivatives.supplied  # symmetric but for what is taken from their mean
+        if by_sample or blocks is None:
+            blocks = derivatives.blocks(_chunk(derivatives, recipe.chunk_size))
+        blocks = batch.cleared(blocks.double())
         finite = finite_rows(blocks.flatten(1))
         blocks = torch.where(finite[:, None, None], blocks, 0.0)
         batch = replace(batch, weight=torch.where(finite, batch.weight, 0.0))
         if recipe.psd != "none" and by_sample:
             blocks, negative = repaired(blocks, recipe.psd)
         matrix = batch.mean(blocks)
+        matrix = (matrix + matrix.mT) / 2
     else:
         matrix, finite = _mean_matrix(derivatives, batch, recipe.chunk_size)
     if recipe.psd != "none" and not by_sample:

@@ -9,7 +9,7 @@ import torch
 
 import nlcore.inputs
 from nlcore.errors import ContractError, DeviceError, DtypeError, ShapeError
-from nlcore.inputs import check_inputs, holds, working
+from nlcore.inputs import check_inputs, holds, read, working
 
 SCORES = torch.zeros(4, 3)
 
@@ -97,9 +97,15 @@ def test_a_condition_holds_everywhere_or_not():
 
 def test_what_cannot_be_read_is_not_known_to_be_wrong():
     assert holds(SCORES.to("meta") == 1)
+    assert read(SCORES.to("meta").max()) is None
     answers = []
-    torch.vmap(lambda row: answers.append(holds(row == 1)) or row)(SCORES)
-    assert answers == [True]
+    torch.vmap(lambda row: answers.extend([holds(row == 1), read(row.max())]) or row)(SCORES)
+    assert answers == [True, None]
+
+
+def test_a_number_is_read():
+    assert read(torch.tensor(2.5)) == 2.5
+    assert read(torch.tensor(False)) is False
 
 
 def test_a_compiled_loss_is_one_graph():

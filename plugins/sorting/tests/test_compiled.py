@@ -96,6 +96,48 @@ def compiled_losses() -> list[RankingLoss]:
     ]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exponentials(dtype: torch.dtype) -> None:
+    from nlcore_sorting._numba_bits import exponentials
+
+    kind = torch.finfo(dtype)
+    lowest = 1.1 * math.log(kind.smallest_normal)
+    special = torch.tensor([0.0, -0.0, -kind.smallest_normal, -kind.eps, math.log(kind.smallest_normal), kind.min])
+    near = torch.arange(-100, 101) * kind.eps - math.log(2) / 2  # where the exponent changes
+    numbers = torch.cat(
+        [torch.linspace(lowest, 0, 300_001, dtype=torch.float64), special, near, torch.tensor([-torch.inf])]
+    )
+    numbers = numbers.to(dtype)
+    found = numbers.clone()
+    exponentials(found.numpy())
+    expected = numbers.double().exp()
+    normal = expected >= kind.smallest_normal
+    assert normal.any()
+    assert not normal.all()
+    error = (found.double() - expected).abs()
+    units = 1 if dtype == torch.float32 else 2  # torch's own is not exact in float64
+    assert (error <= units * kind.eps * expected)[normal].all()
+    assert (error <= kind.smallest_normal)[~normal].all()
+    assert (found[numbers == 0] == 1).all()
+    assert (found[numbers < lowest] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [1, 2, 7, 40, 256, 257, 700])
+def test_arranged(n: int, dtype: torch.dtype, generator: torch.Generator) -> None:
+    from nlcore_sorting._numba_bits import arrange
+
+    for values in (
+        torch.randn(n, generator=generator, dtype=dtype) * 1e9,
+        torch.randint(-2, 3, (n,), generator=generator).to(dtype),
+        torch.tensor([0.0, -0.0], dtype=dtype).repeat(n)[:n],
+    ):
+        for sign in (1, -1):
+            order, work = torch.empty(2, n, dtype=torch.int32)
+            arrange(values.numpy(), sign, order.numpy(), work.numpy())
+            assert order.tolist() == values.argsort(stable=True, descending=sign < 0).tolist()
+
+
 every = pytest.mark.parametrize(
     ("algorithm", "name"),
     [(loss, name) for loss in compiled_losses() for name in operators(loss)],
@@ -143,7 +185,7 @@ def test_projections_of_every_strength(
 
 
 @pytest.mark.parametrize("temperature", [0.01, 1.0, 100.0])
-@pytest.mark.parametrize("n", [2, 15, 49, 90])
+@pytest.mark.parametrize("n", [2, 15, 49, 90, 300])
 @pytest.mark.parametrize("make", [NeuralSort, SoftSort])
 def test_softmaxes_of_every_temperature(
     make: type[NeuralSort | SoftSort], n: int, temperature: float, generator: torch.Generator
@@ -192,7 +234,7 @@ def test_strides_and_dimensions(algorithm: RankingLoss, name: str, generator: to
 def test_masks(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
     scores = torch.randn(7, 9, generator=generator, dtype=torch.float64)
     mask = torch.rand(7, 9, generator=generator) < 0.4
-    mask[0], mask[1] = False, torch.arange(9) > 0
+    mask[0], mask[1], mask[2] = False, torch.arange(9) > 0, True
     for descending in (False, True):
         check(partial(operation(algorithm, name), mask=mask, descending=descending), scores, 1e-11)
 

@@ -125,6 +125,20 @@ def test_closed_form_keeps_its_digits_where_the_sort_is_sharp() -> None:
         )
 
 
+def test_closed_form_of_many_lists_is_that_of_each(curved: RankingLoss, generator: torch.Generator) -> None:
+    assert isinstance(curved, SuppliesHessian)
+    scores, target = sample(40, generator, batch=50)  # too many numbers to be taken at once
+    mask = torch.rand(50, 40, generator=generator) < 0.3
+    choices: tuple[dict[str, Tensor], ...] = ({}, {"mask": mask})
+    for options in choices:
+        single = [
+            curved.hessian(scores[b : b + 1], target[b : b + 1], **{key: m[b : b + 1] for key, m in options.items()})
+            for b in range(50)
+        ]
+        found = curved.hessian(scores, target, **options)
+        torch.testing.assert_close(found, torch.cat(single), rtol=1e-12, atol=1e-14)
+
+
 def test_closed_form_under_vmap(curved: RankingLoss, generator: torch.Generator) -> None:
     assert isinstance(curved, SuppliesHessian)
     scores, target = sample(4, generator)

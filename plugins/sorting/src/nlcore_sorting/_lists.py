@@ -53,7 +53,8 @@ class Lists:
             dim: Where the items are.
             mask: Like `scores`, True at padded items; their scores are never looked at.
         """
-        scores = scores.movedim(dim, -1)
+        if dim != -1:
+            scores = scores.movedim(dim, -1)
         if mask is None:
             return cls(scores, None, dim)
         mask = mask.movedim(dim, -1)

@@ -7,26 +7,38 @@ interpreter's lock. What is compiled is kept on disk, so that later processes do
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, TypeVar, cast
+from functools import lru_cache, partial
+from typing import Any, TypeVar, overload
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["compiled", "lengths_of", "with_bits"]
+__all__ = ["compiled", "lengths_of"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def compiled(function: _F) -> _F:
-    """Return `function` compiled on its first call; sums may be taken in any order."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract"}, "error_model": "numpy"}
+@overload
+def compiled(function: _F) -> _F: ...
+@overload
+def compiled(*, exact: bool) -> Callable[[_F], _F]: ...
+def compiled(function: Any = None, *, exact: bool = False) -> Any:
+    """Return a function compiled on its first call.
+
+    Args:
+        function: Written in what numba understands.
+        exact: Keep the order of sums; else they are taken in any, and so in vectors.
+    """
+    if function is None:
+        return partial(compiled, exact=exact)
+    fast = {"contract"} if exact else {"contract", "reassoc"}
+    options: dict[str, Any] = {"nogil": True, "fastmath": fast, "error_model": "numpy"}
     try:
-        return cast(_F, numba.njit(cache=True, **options)(function))
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that can be written to
-        return cast(_F, numba.njit(**options)(function))
+        return numba.njit(**options)(function)
 
 
 def lengths_of(length: Tensor | None, batch: int, n: int) -> NDArray[np.int64]:
@@ -37,9 +49,3 @@ def lengths_of(length: Tensor | None, batch: int, n: int) -> NDArray[np.int64]:
 @lru_cache(maxsize=16)
 def _all(batch: int, n: int) -> NDArray[np.int64]:
     return np.full(batch, n)
-
-
-def with_bits(rows: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return contiguous rows, and their bits as integers, by which they are sorted."""
-    values = rows.numpy()
-    return values, values.view(np.int32 if values.itemsize == 4 else np.int64)

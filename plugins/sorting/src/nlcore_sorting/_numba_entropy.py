@@ -12,18 +12,25 @@ from typing import Any
 import numpy as np
 
 from nlcore_sorting._numba import compiled
+from nlcore_sorting._numba_bits import arrange, exponentials
 from nlcore_sorting._numba_pooling import pool_logs
-from nlcore_sorting._numba_projection import arrange, workplace
 
 __all__ = ["rank", "rank_slopes", "sort", "sort_slopes"]
 
 
 @compiled
-def _share(values: Any, start: int, starts: Any, shares: Any) -> Any:
-    """Write the shares of the block that begins at `start`; return its end, and its sum over its first exponential."""
+def _relative(values: Any, starts: Any, shares: Any) -> None:
+    """Write the exponentials of decreasing numbers over the first one of their block to `shares`."""
+    for i in range(starts.shape[0]):
+        shares[i] = values[i] - values[starts[i]]
+    exponentials(shares)
+
+
+@compiled
+def _share(start: int, starts: Any, shares: Any) -> Any:
+    """Make exponentials the shares of the block that begins at `start`; return its end, and their sum."""
     end, total = start, 0.0
     while end < starts.shape[0] and starts[end] == start:
-        shares[end] = math.exp(values[end] - values[start])
         total += shares[end]
         end += 1
     for i in range(start, end):
@@ -34,22 +41,22 @@ def _share(values: Any, start: int, starts: Any, shares: Any) -> Any:
 @compiled
 def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
     """Write the soft places of every item, from 0 to n − 1, to `result` [batch, n], and what led there to `kept`."""
-    values, bits = scores
-    batch, n = values.shape
-    work, room = workplace(n), np.empty((3, n))
+    batch, n = scores.shape
+    work, room = np.empty(n, np.int32), np.empty((3, n))
     first = np.empty(n, np.int64)
     z, w = np.empty((2, n))
     for b in range(batch):
         m = lengths[b]
         order, starts, shares = kept[0][b, :m], kept[1][b, :m], kept[2][b, :m]
-        arrange(bits[b, :m], -1, order, work)
+        arrange(scores[b, :m], -1, order, work)
         for i in range(m):
-            z[i] = values[b, order[i]] / strength
+            z[i] = scores[b, order[i]] / strength
             w[i] = math.log(m - i)
         pool_logs(z[:m], w[:m], starts, room, first)
+        _relative(z, starts, shares)
         start = 0
         while start < m:
-            end = _share(z, start, starts, shares)[0]
+            end = _share(start, starts, shares)[0]
             places = (end - start) * (m - 0.5 * (start + end - 1))
             for i in range(start, end):
                 result[b, order[i]] = places * shares[i] - 1
@@ -79,25 +86,26 @@ def rank_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: An
 @compiled
 def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
     """Write the soft values, smallest first, to `result` [batch, n], and what led there to `kept`."""
-    values, bits = scores
-    batch, n = values.shape
-    work, room = workplace(n), np.empty((3, n))
+    batch, n = scores.shape
+    work, room = np.empty(n, np.int32), np.empty((3, n))
     first = np.empty(n, np.int64)
-    z, w = np.empty((2, n))
+    z, w, powers = np.empty((3, n))
     for b in range(batch):
         m = lengths[b]
         order, starts, shares = kept[0][b, :m], kept[1][b, :m], kept[2][b, :m]
-        arrange(bits[b, :m], 1, order, work)
+        arrange(scores[b, :m], 1, order, work)
         for i in range(m):
             z[i] = (m - 1 - i) / strength
-            w[i] = -values[b, order[i]]
+            w[i] = -scores[b, order[i]]
         pool_logs(z[:m], w[:m], starts, room, first)
+        _relative(w, starts, shares)
+        _relative(z, starts, powers[:m])
         start = 0
         while start < m:
-            end, sum_w = _share(w, start, starts, shares)
+            end, sum_w = _share(start, starts, shares)
             sum_z = 0.0
             for i in range(start, end):
-                sum_z += math.exp(z[i] - z[start])
+                sum_z += powers[i]
             shift = math.log(sum_z / sum_w)
             for i in range(start, end):
                 result[b, i] = shift - w[start] - (z[i] - z[start])

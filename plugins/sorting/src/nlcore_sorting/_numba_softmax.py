@@ -1,161 +1,163 @@
-"""NeuralSort and SoftSort, compiled: the logits in one pass, the derivative by the scores in another.
+"""NeuralSort and SoftSort, compiled: the matrix in one pass over its rows, the derivative by the scores in another.
 
-Neither holds more than the matrix. The softmax between them is torch's, but for rows of few items. `scores` are the
-numbers [batch, n] and their bits as integers, `lengths` [batch] the real items of every list; `scale` is 1/τ.
+`scores` are [batch, n], `lengths` [batch] the real items of every list, `scale` is 1/τ. Matrices are [batch, n, n],
+`order` [batch, n] int32 holds the item that belongs to every place. Matrices are written to by all their indices: the
+references to a view of every row would be counted, which takes longer than a short row.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from nlcore_sorting._numba import compiled
-from nlcore_sorting._numba_projection import arrange, workplace
+from nlcore_sorting._numba_bits import arrange, exponentials
 
-__all__ = ["neuralsort_logits", "neuralsort_slopes", "softmax_rows", "softsort_logits", "softsort_slopes"]
+__all__ = ["neuralsort", "neuralsort_slopes", "softsort", "softsort_slopes"]
+
+_TILE = 2048
+"""Logits, in whole rows, from which on they are turned into weights, while the fastest cache still has them."""
 
 
 @compiled
-def _pad(logits: Any, m: int, nothing: float) -> None:
+def _pad(matrix: Any, m: int) -> None:
     """Write the logits of the identity beyond the first m rows and columns."""
-    logits[:m, m:] = nothing
-    logits[m:, :] = nothing
-    for i in range(m, logits.shape[0]):
-        logits[i, i] = 0
+    for i in range(matrix.shape[0]):
+        for j in range(m if i < m else 0, matrix.shape[0]):
+            matrix[i, j] = 0 if j == i else -np.inf
 
 
 @compiled
-def neuralsort_logits(scores: Any, lengths: Any, scale: float, nothing: float, result: Any) -> None:
-    """Write ((2i + 1 − m)s_j − Σ_k |s_j − s_k|)/τ to `result` [batch, n, n]."""
-    values, bits = scores
-    batch, n = values.shape
-    work, order = workplace(n), np.empty(n, np.int32)
-    own, spread = np.empty((2, n), values.dtype)
+def _softmax(rows: Any) -> None:
+    """Replace logits [rows, n], the largest of every row 0, by their softmax."""
+    exponentials(rows.reshape(-1))
+    one = rows.dtype.type(1)
+    for i in range(rows.shape[0]):
+        row, total = rows[i], rows.dtype.type(0)
+        for j in range(rows.shape[1]):
+            total += row[j]
+        share = one / total
+        for j in range(rows.shape[1]):
+            row[j] *= share
+
+
+@compiled
+def neuralsort(scores: Any, lengths: Any, scale: float, order: Any, matrices: Any) -> None:
+    """Write the softmax of ((2i + 1 − m)s_j − Σ_k |s_j − s_k|)/τ to `matrices`, and `order`."""
+    batch, n = scores.shape
+    rows, done = matrices.reshape(batch * n, n), 0
+    own, spread = np.empty((2, n), scores.dtype)
+    work = np.empty(n, np.int32)
+    zero = scores.dtype.type(0)
     for b in range(batch):
-        m = lengths[b]
-        arrange(bits[b, :m], 1, order[:m], work)
+        m, values = lengths[b], scores[b]
+        arrange(values[:m], 1, order[b], work)
+        _pad(matrices[b], m)
         mean = 0.0
+        for j in range(m):
+            mean += values[j] / m
+        above, below = 0.0, 0.0
+        for j in range(m):
+            above += values[j] - mean
         for i in range(m):
-            mean += values[b, i] / m
-        above = 0.0
-        for i in range(m):
-            above += values[b, i] - mean
-        below = 0.0
-        for i in range(m):
-            j = order[i]
-            centred = values[b, j] - mean
+            j = order[b, i]
+            centred = values[j] - mean
             above -= centred
             own[j] = centred * scale
             spread[j] = (centred * (2 * i + 1 - m) - below + above) * scale
             below += centred
-        for i in range(m):
-            pull = values.dtype.type(2 * i + 1 - m)
-            row = result[b, i]
-            for j in range(m):
-                row[j] = pull * own[j] - spread[j]
-        _pad(result[b], m, nothing)
+        for i in range(n):
+            line = b * n + i
+            if i < m:
+                pull, top = scores.dtype.type(2 * i + 1 - m), order[b, i]
+                centre, most = own[top], spread[top]
+                for j in range(m):  # less the logit of the item that belongs here, the largest of the row
+                    rows[line, j] = min(pull * (own[j] - centre) - (spread[j] - most), zero)
+            if (line + 1 - done) * n >= _TILE or line + 1 == batch * n:
+                _softmax(rows[done : line + 1])
+                done = line + 1
 
 
 @compiled
-def neuralsort_slopes(scores: Any, lengths: Any, scale: float, matrices: Any, result: Any) -> None:
-    """Write the derivative by the scores to `result`; `matrices` are P and the derivative by it."""
-    values, bits = scores
-    batch, n = values.shape
-    work, order = workplace(n), np.empty(n, np.int32)
-    lot, pulled = np.empty((2, n), values.dtype)
+def neuralsort_slopes(
+    scores: Any, lengths: Any, scale: float, order: Any, matrices: Any, grads: Any, result: Any
+) -> None:
+    """Write the derivative by the scores to `result`, `grads` being that by the matrices."""
+    batch, n = scores.shape
+    lot, pulled = np.empty((2, n), scores.dtype)
+    zero = scores.dtype.type(0)
     for b in range(batch):
-        m = lengths[b]
-        lot[:] = 0
-        pulled[:] = 0
+        m, values, items, slope = lengths[b], scores[b], order[b], result[b]
+        slope[:], lot[:], pulled[:] = 0, 0, 0
         for i in range(m):
-            p, grad = matrices[0][b, i], matrices[1][b, i]
-            mean = values.dtype.type(0)
+            p, grad = matrices[b, i], grads[b, i]
+            pull, mean = scores.dtype.type(2 * i + 1 - m), zero
             for j in range(m):
                 mean += p[j] * grad[j]
-            pull = values.dtype.type(2 * i + 1 - m)
             for j in range(m):
                 q = p[j] * (grad[j] - mean)
                 lot[j] += q
                 pulled[j] += pull * q
-        arrange(bits[b, :m], 1, order[:m], work)
         total = 0.0
         for j in range(m):
             total += lot[j]
         start, below = 0, 0.0
         while start < m:  # equal scores do not push each other
             end, group = start, 0.0
-            while end < m and values[b, order[end]] == values[b, order[start]]:
-                group += lot[order[end]]
+            while end < m and values[items[end]] == values[items[start]]:
+                group += lot[items[end]]
                 end += 1
             rest = below - (total - below - group)
             for i in range(start, end):
-                j = order[i]
-                result[b, j] = (pulled[j] - lot[j] * (start + end - m) - rest) * scale
+                j = items[i]
+                slope[j] = (pulled[j] - lot[j] * (start + end - m) - rest) * scale
             start, below = end, below + group
-        result[b, m:] = 0
 
 
 @compiled
-def softsort_logits(scores: Any, lengths: Any, scale: float, nothing: float, result: Any) -> None:
-    """Write −|s_(i) − s_j|/τ to `result` [batch, n, n]."""
-    values, bits = scores
-    batch, n = values.shape
-    work, order = workplace(n), np.empty(n, np.int32)
-    factor = values.dtype.type(scale)
+def softsort(scores: Any, lengths: Any, scale: float, order: Any, matrices: Any) -> None:
+    """Write the softmax of −|s_(i) − s_j|/τ to `matrices`, and `order`."""
+    batch, n = scores.shape
+    rows, done = matrices.reshape(batch * n, n), 0
+    factor = scores.dtype.type(scale)
+    work = np.empty(n, np.int32)
     for b in range(batch):
-        m = lengths[b]
-        arrange(bits[b, :m], 1, order[:m], work)
-        for i in range(m):
-            own = values[b, order[i]]
-            row, line = result[b, i], values[b]
-            for j in range(m):
-                row[j] = -abs(own - line[j]) * factor
-        _pad(result[b], m, nothing)
+        m, values = lengths[b], scores[b]
+        arrange(values[:m], 1, order[b], work)
+        _pad(matrices[b], m)
+        for i in range(n):
+            line = b * n + i
+            if i < m:
+                own = values[order[b, i]]
+                for j in range(m):
+                    rows[line, j] = -abs(own - values[j]) * factor
+            if (line + 1 - done) * n >= _TILE or line + 1 == batch * n:
+                _softmax(rows[done : line + 1])
+                done = line + 1
 
 
 @compiled
-def softsort_slopes(scores: Any, lengths: Any, scale: float, matrices: Any, result: Any) -> None:
-    """Write the derivative by the scores to `result`; `matrices` are P and the derivative by it."""
-    values, bits = scores
-    batch, n = values.shape
-    work, order = workplace(n), np.empty(n, np.int32)
-    column = np.empty(n, values.dtype)
-    zero = values.dtype.type(0)
-    for b in range(batch):
+def softsort_slopes(
+    scores: Any, lengths: Any, scale: float, order: Any, matrices: Any, grads: Any, result: Any
+) -> None:
+    """Write the derivative by the scores to `result`, `grads` being that by the matrices."""
+    zero = scores.dtype.type(0)
+    for b in range(scores.shape[0]):
         m = lengths[b]
-        arrange(bits[b, :m], 1, order[:m], work)
-        line = values[b]
-        column[:] = 0
-        result[b] = 0
+        values, slope = scores[b], result[b]
+        slope[:] = 0
         for i in range(m):
-            p, grad = matrices[0][b, i], matrices[1][b, i]
+            p, grad = matrices[b, i], grads[b, i]
             mean = zero
             for j in range(m):
                 mean += p[j] * grad[j]
-            own, total = line[order[i]], zero
+            own, total = values[order[b, i]], zero
             for j in range(m):
                 q = p[j] * (grad[j] - mean)
-                pull = (q if own > line[j] else zero) - (q if own < line[j] else zero)
-                column[j] += pull
+                pull = (q if own > values[j] else zero) - (q if own < values[j] else zero)
+                slope[j] += pull
                 total += pull
-            result[b, order[i]] -= total
+            slope[order[b, i]] -= total
         for j in range(m):
-            result[b, j] = (result[b, j] + column[j]) * scale
-
-
-@compiled
-def softmax_rows(matrices: Any) -> None:
-    """Replace the rows of [batch, n, n] by their softmax."""
-    for matrix in matrices:
-        for row in matrix:
-            top = row[0]
-            for z in row:
-                top = max(top, z)
-            total = row.dtype.type(0)
-            for j in range(row.shape[0]):
-                row[j] = math.exp(row[j] - top)
-                total += row[j]
-            for j in range(row.shape[0]):
-                row[j] /= total
+            slope[j] *= scale

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nlcore_sorting import _numba_entropy as entropic
 from nlcore_sorting import _numba_projection as euclidean
-from nlcore_sorting._numba import lengths_of, with_bits
+from nlcore_sorting._numba import lengths_of
 from nlcore_sorting.config import Regularization
 
 __all__ = ["ProjectionKernel"]
@@ -47,7 +47,7 @@ class ProjectionKernel:
         if self.regularization == "kl":
             kept = (*kept, torch.empty(rows.shape, dtype=torch.float64))
         result = torch.empty(scores.shape, dtype=scores.dtype)
-        self._call(0, with_bits(rows), kept, result)
+        self._call(0, rows.numpy(), kept, result)
         return result, kept
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:

@@ -21,15 +21,18 @@ from nlcore_sorting.config import NeuralSortConfig, Objective, SoftSortConfig
 
 __all__ = ["NeuralSort", "SoftSort"]
 
-WIDE = 16
+_WIDE = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
 """Items from which torch's softmax computes its rows in vectors."""
+
+_BLOCK = 1 << 15
+"""Numbers of the matrices of all lists that a Hessian is taken of at once; more than the caches hold is far slower."""
 
 _SEMIDEFINITE = Traits(convex=True, takes_mask=True)
 
 
 def _by_row(logits: Tensor) -> Tensor:
     """Return the softmax of the rows; short rows go side by side, as torch takes them one by one."""
-    short = logits.shape[-1] < WIDE and logits.device.type == "cpu"
+    short = logits.shape[-1] < _WIDE and logits.device.type == "cpu"
     return logits.mT.contiguous().softmax(dim=-2).mT if short else logits.softmax(dim=-1)
 
 
@@ -56,19 +59,19 @@ class _SoftmaxSort(PermutationLoss):
 
     def _logits(self, scores: Tensor, length: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
         """Return the logits of the places `rows` ([k] or [..., k], all unless told), [..., k, n]."""
-        if rows is None:
-            rows = torch.arange(scores.shape[-1], device=scores.device)
-        logits = self._raw_logits(scores, length, rows) / self.temperature
+        logits = self._raw_logits(scores, length, rows)
         if length is None:
             return logits
+        if rows is None:
+            rows = torch.arange(scores.shape[-1], device=scores.device)
         real = (rows < length).unsqueeze(-1) & real_items(length, scores.shape[-1]).unsqueeze(-2)
         own = rows.unsqueeze(-1) == torch.arange(scores.shape[-1], device=scores.device)
         nothing = torch.finfo(scores.dtype).min / 4
         return torch.where(real, logits, nothing).masked_fill(own & ~real, 0.0)
 
     @abstractmethod
-    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
-        """Return the logits times τ; what they are at padded positions does not matter as long as it is finite."""
+    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor | None) -> Tensor:
+        """Return the logits; finite, but otherwise of no matter, at padded positions."""
 
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return self._logits(scores, length).log_softmax(dim=-1)
@@ -149,30 +152,21 @@ class _Rowwise(_SoftmaxSort):
             [batch, n, n], positive semi-definite up to rounding, with zero row sums. O(n³) time a list.
         """
         lists, _ = self._checked(prediction, target, mask)
-        key = lists.scores
-        if lists.length is not None:
-            key = torch.where(real_items(lists.length, key.shape[-1]), key, torch.inf)
-        order = key.argsort(dim=-1, stable=True)
-        ordered = lists.scores.gather(-1, order)
-        place = order.argsort(dim=-1)
-        count = key.shape[-1] if lists.length is None else lists.length.clamp(min=1).unsqueeze(-1).to(key.dtype)
-        curvature = self._curvature(ordered, lists.length) / (count * self.temperature**2)
-        rows = curvature.gather(-2, place.unsqueeze(-1).expand_as(curvature))
-        return lists.square(rows.gather(-1, place.unsqueeze(-2).expand_as(curvature))).to(prediction.dtype)
+        curvature = self._curvatures(lists.scores, lists.length)
+        count = curvature.shape[-1] if lists.length is None else lists.length.clamp(min=1).unsqueeze(-1).to(curvature)
+        return lists.square(curvature.div_(count * self.temperature**2)).to(prediction.dtype)
 
-    def _curvature(self, ordered: Tensor, length: Tensor | None) -> Tensor:
-        """Return Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i·τ² of real scores in ascending order."""
-        p = self._permutation(ordered, length)
-        signs = (ordered.unsqueeze(-1) - ordered.unsqueeze(-2)).sign()  # 0 for equal scores, as |·| is differentiated
-        if length is not None:
-            real = real_items(length, ordered.shape[-1])
-            both = real.unsqueeze(-1) & real.unsqueeze(-2)
-            p, signs = torch.where(both, p, 0.0), torch.where(both, signs, 0.0)
-        return self._covariance(p, signs, length)
+    def _curvatures(self, scores: Tensor, length: Tensor | None) -> Tensor:
+        """Return `_curvature` of many lists."""
+        size = max(1, _BLOCK // scores.shape[-1] ** 2)
+        pieces = torch.split(scores, size)
+        lengths = [None] * len(pieces) if length is None else torch.split(length, size)
+        found = [self._curvature(*piece) for piece in zip(pieces, lengths, strict=True)]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     @abstractmethod
-    def _covariance(self, p: Tensor, signs: Tensor, length: Tensor | None) -> Tensor:
-        """Return the same from P and the signs of the differences, both 0 at padding."""
+    def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
+        """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -213,17 +207,19 @@ class NeuralSort(_SoftmaxSort):
     _relaxation: ClassVar[Literal["neuralsort", "softsort"]] = "neuralsort"
     config = NeuralSortConfig
 
-    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
+    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor | None) -> Tensor:
         n = scores.shape[-1] if length is None else length
-        pull = (2 * rows + 1 - n).to(scores.dtype)
+        places = torch.arange(scores.shape[-1], device=scores.device) if rows is None else rows
+        pull = (2 * places + 1 - n).to(scores.dtype)
         # A shift of all scores adds a constant to every row; taken out, large offsets cost no digits.
         centred = scores - mean_of(scores, length).detach()
-        return pull.unsqueeze(-1) * centred.unsqueeze(-2) - spread(centred, length).unsqueeze(-2)
+        logits = (pull.unsqueeze(-1) * centred.unsqueeze(-2)).sub_(spread(centred, length).unsqueeze(-2))
+        return logits.div_(self.temperature)
 
 
 class _RowwiseNeuralSort(_Rowwise, NeuralSort):
-    def _covariance(self, p: Tensor, signs: Tensor, length: Tensor | None) -> Tensor:
-        return neuralsort_curvature(p, signs, length)
+    def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
+        return neuralsort_curvature(scores, self.temperature, length)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -262,19 +258,20 @@ class SoftSort(_SoftmaxSort):
     _relaxation: ClassVar[Literal["neuralsort", "softsort"]] = "softsort"
     config = SoftSortConfig
 
-    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor) -> Tensor:
+    def _raw_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor | None) -> Tensor:
         if length is None:
             ordered = scores.sort(dim=-1, stable=True).values
         else:
             key = torch.where(real_items(length, scores.shape[-1]), scores, torch.inf)
             ordered = scores.gather(-1, key.argsort(dim=-1, stable=True))
-        places = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
-        return -(places.unsqueeze(-1) - scores.unsqueeze(-2)).abs()
+        if rows is not None:
+            ordered = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
+        return (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs().div_(-self.temperature)
 
 
 class _RowwiseSoftSort(_Rowwise, SoftSort):
-    def _covariance(self, p: Tensor, signs: Tensor, length: Tensor | None) -> Tensor:
-        return softsort_curvature(p, signs)
+    def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
+        return softsort_curvature(scores, self.temperature, length)
 
 
 for _public, _rowwise in ((NeuralSort, _RowwiseNeuralSort), (SoftSort, _RowwiseSoftSort)):
