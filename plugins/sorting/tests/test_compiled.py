@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -399,9 +397,4 @@ def test_the_hessian_of_a_network_is_served_where_it_can_be(generator: torch.Gen
     assert torch.autograd.grad(loss.hessian(leaf, target).sum(), leaf)[0].shape == scores.shape
     loss.hessian(scores[:0], target[:0])
     with torch_alone():
-        assert not isinstance(SortingNetwork(), SuppliesHessian)
         torch.testing.assert_close(loss.hessian(scores, target), found, rtol=1e-9, atol=1e-10)
-    for same in (pickle.loads(pickle.dumps(loss)), replace(replace(loss, steepness=1.0), steepness=3.0)):
-        assert same == loss
-        assert repr(same) == repr(loss)
-        assert repr(same).startswith("SortingNetwork(")

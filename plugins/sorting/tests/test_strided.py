@@ -27,7 +27,8 @@ every = pytest.mark.parametrize(("network", "method"), list(product(get_args(Net
 
 
 @pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("nlcore_sorting._networks._FEW", 0)
     with torch_alone():
         yield
 

@@ -15,14 +15,12 @@ from torch import Tensor
 from nlcore_sorting import _numba_crossentropy as crossentropies
 from nlcore_sorting import _numba_matrix as matrices
 from nlcore_sorting import _numba_network as kernels
-from nlcore_sorting._network_loss import LEAST
 from nlcore_sorting._numba import lengths_of
-from nlcore_sorting._numba_hessian import hessians
 from nlcore_sorting._strided import Operator
 from nlcore_sorting._wiring import depth, partners
 from nlcore_sorting.config import Distribution, Network, Objective
 
-__all__ = ["CompiledCrossEntropy", "NetworkKernel", "network_hessians"]
+__all__ = ["CompiledCrossEntropy", "NetworkKernel"]
 
 _PASSES: dict[Operator, tuple[Callable[..., None], Callable[..., None]]] = {
     "permutation": (matrices.mixed, matrices.mixed_slopes),
@@ -111,17 +109,6 @@ class NetworkKernel:
             (*wiring, lengths_of(self.length, batch, n), depths),
             (kernels.KINDS[self.distribution], self.steepness, self.art_lambda),
         )
-
-
-def network_hessians(
-    kernel: NetworkKernel, scores: Tensor, target: Tensor, objective: Objective
-) -> tuple[Tensor, Tensor]:
-    """Return the Hessians of the losses of `scores` [batch, n], in float64, and which lists have lost digits."""
-    batch, n = scores.shape
-    result, least = torch.empty(batch, n, n, dtype=torch.float64), torch.empty(batch, dtype=torch.float64)
-    rows, (network, rule) = scores.detach().double().numpy(), kernel.options(batch, n)
-    hessians(rows, network, rule, objective == "entries", target.numpy(), result.numpy(), least.numpy())
-    return result, (least < LEAST).nonzero().squeeze(-1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SortingNetwork"]
 
+_FEW = 1 << 17
+"""Numbers that all layers of the logarithms of P may hold; from there on probabilities are faster in torch, too."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SortingNetwork(PermutationLoss):
@@ -40,8 +43,8 @@ class SortingNetwork(PermutationLoss):
     often indefinite. Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic);
     O(layers·n·k) for `topk`, O(layers·n) for `sort` and `rank`. All have first derivatives of their own and keep
     O(layers·n) numbers between the passes, besides the result, unless lists differ in length; where numba is installed
-    they are compiled on the CPU, and so is the Hessian. On the CPU the loss is computed from probabilities in float64,
-    and from their logarithms in lists where one underflows.
+    they are compiled on the CPU, and so is the Hessian. On the CPU the loss of all but a few short lists is computed from
+    probabilities in float64, and from their logarithms only in lists where one underflows.
 
     Equal scores are pulled apart, for F has a slope at 0. With `logistic_phi` that slope is β·1e10^λ, and with
     `logistic` a wrong order far beyond 1/β is corrected by the loss alone, since the derivative of P itself vanishes
@@ -78,13 +81,33 @@ class SortingNetwork(PermutationLoss):
     id: ClassVar[str] = "sorting/diffsort-v1"
     config = SortingNetworkConfig
 
-    def __new__(cls, **options: Any) -> Self:
-        """Choose the class that supplies a Hessian where numba, which it needs, is installed."""
-        if not has_numba():
-            return object.__new__(cls)
-        from nlcore_sorting._network_curvature import CurvedNetwork
+    if has_numba():  # without it the engine differentiates, piece by piece if need be
 
-        return cast(Self, object.__new__(CurvedNetwork if cls is SortingNetwork else cls))
+        def hessian(
+            self,
+            prediction: Tensor,
+            target: Tensor,
+            *,
+            generator: torch.Generator | None = None,
+            mask: Tensor | None = None,
+        ) -> Tensor:
+            """Return the Hessian of every list's loss; only where numba is installed.
+
+            Args:
+                prediction: [batch, n].
+                target: [batch, n], int64 ranks.
+                generator: Not used.
+                mask: [batch, n], True at padded items, whose rows and columns are 0.
+
+            Returns:
+                [batch, n, n], symmetric, often indefinite, with zero row sums. O(layers·n³) time.
+            """
+            from nlcore_sorting._network_curvature import hessians
+
+            lists, places = self._checked(prediction, target, mask)
+            kernel = self._compiled("permutation", lists.length)
+            result = hessians(kernel, self.objective, self._cross_entropy, (lists.scores, places, lists.length))
+            return lists.square(result).to(prediction.dtype)
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return self._served("sort", scores, lambda s: self._plain_sort(s, length), length)
@@ -118,11 +141,11 @@ class SortingNetwork(PermutationLoss):
             network = StridedNetwork(operator, *self._rule(), places, exact=True)
             return CrossEntropyKernel(network, LogCrossEntropy(self.objective, target), plain)
 
-        # To see whether digits are lost is to wait for the device.
-        waits = length is not None or lists.scores.device.type != "cpu"
-        return served(
-            lists.scores, lambda s: self._cross_entropy(s, target, length), compiled, None if waits else alone
-        )
+        # To see whether digits are lost is to wait for a device; and for few numbers the logarithms are as fast.
+        n = lists.scores.shape[-1]
+        few = lists.scores.numel() * n * depth(self.network, n) <= _FEW
+        logs = few or length is not None or lists.scores.device.type != "cpu"
+        return served(lists.scores, lambda s: self._cross_entropy(s, target, length), compiled, None if logs else alone)
 
     def _served(
         self,
