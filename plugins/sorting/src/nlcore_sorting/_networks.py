@@ -43,7 +43,7 @@ class SortingNetwork(PermutationLoss):
     often indefinite. Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic);
     O(layers·n·k) for `topk`, O(layers·n) for `sort` and `rank`. All have first derivatives of their own and keep
     O(layers·n) numbers between the passes, besides the result, unless lists differ in length; where numba is installed
-    they are compiled on the CPU, and so is the Hessian. On the CPU the loss of all but a few short lists is computed from
+    they are compiled on the CPU, and so is the Hessian. On the CPU the loss, but for few short lists, is computed from
     probabilities in float64, and from their logarithms only in lists where one underflows.
 
     Equal scores are pulled apart, for F has a slope at 0. With `logistic_phi` that slope is β·1e10^λ, and with
