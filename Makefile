@@ -9,7 +9,7 @@ SOURCES := nlcore $(PLUGINS:%=plugins/%/src)
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help results demo demo-paths test plugins-alone check lint types format wheels docs docs-test clean
+.PHONY: help results demo demo-paths test test-numba plugins-alone check lint types format wheels docs docs-test clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -31,6 +31,17 @@ $(DOCS_STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.tom
 	$(DOCS_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]" $(PLUGINS:%=-e plugins/%)
 	touch $@
 
+NUMBA_VENV  ?= .venv-numba
+NUMBA_BIN   := $(NUMBA_VENV)/bin
+NUMBA_STAMP := $(NUMBA_VENV)/.installed
+
+$(NUMBA_STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+	$(PYTHON) -m venv $(NUMBA_VENV)
+	$(NUMBA_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch pytest pytest-xdist hypothesis
+	$(NUMBA_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . \
+	  -e "plugins/sorting[numba]" -e plugins/ranking -e "plugins/shortest_paths[numba]" -e plugins/sequences
+	touch $@
+
 demo: $(STAMP)  ## train both digit tasks, print the tables, draw the pictures (4 minutes on 2 cores)
 	$(BIN)/nlcore bench demo --out runs/demo
 
@@ -39,6 +50,9 @@ demo-paths: $(STAMP)  ## learn costs of maps from shortest paths alone, draw the
 
 test: $(STAMP)  ## run every test
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+test-numba: $(NUMBA_STAMP)  ## run the tests of the plugins that have compiled code, where numba is installed
+	$(NUMBA_BIN)/python -m pytest -n 2 -q plugins/sorting plugins/ranking plugins/shortest_paths $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## style and common mistakes
 	$(BIN)/ruff check .
@@ -50,7 +64,7 @@ types: $(STAMP)  ## the type checker, strict
 plugins-alone: $(STAMP)  ## run each plugin's tests with its wheel alone, in a fresh environment (minutes each)
 	$(BIN)/python tests/plugins_alone.py $(PLUGINS)
 
-check: lint types test  ## all that a change must pass
+check: lint types test-numba test  ## all that a change must pass
 
 format: $(STAMP)  ## rewrite in the house style
 	$(BIN)/ruff check --fix .
