@@ -385,6 +385,21 @@ def test_the_hessian_of_a_network(
         assert loss.hessian(scores.float(), target, mask=padding).dtype == torch.float32
 
 
+@pytest.mark.parametrize("objective", ["rows", "entries"])
+@pytest.mark.parametrize("distribution", ["logistic", "gaussian", "logistic_phi", "cauchy"])
+def test_the_hessian_of_a_sharp_network(
+    distribution: Distribution, objective: Objective, generator: torch.Generator
+) -> None:
+    loss = SortingNetwork(distribution=distribution, objective=objective)
+    assert isinstance(loss, SuppliesHessian)
+    scores = 0.5 * torch.randn(8, 5, generator=generator, dtype=torch.float64) * torch.arange(1, 9).unsqueeze(-1)
+    target = ranks(scores + torch.randn(8, 5, generator=generator))
+    with torch_alone():
+        expected = loss.hessian(scores, target)
+    scale = expected.abs().amax(dim=(-2, -1), keepdim=True)
+    torch.testing.assert_close(loss.hessian(scores, target) / scale, expected / scale, rtol=0, atol=1e-8)
+
+
 def test_the_hessian_of_a_network_is_served_where_it_can_be(generator: torch.Generator) -> None:
     loss = SortingNetwork(steepness=3.0)
     assert isinstance(loss, SuppliesHessian)

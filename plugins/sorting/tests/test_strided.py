@@ -27,8 +27,7 @@ every = pytest.mark.parametrize(("network", "method"), list(product(get_args(Net
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("nlcore_sorting._networks._FEW", 0)
+def alone() -> Iterator[None]:
     with torch_alone():
         yield
 

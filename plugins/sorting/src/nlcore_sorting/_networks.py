@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SortingNetwork"]
 
-_FEW = 1 << 17
-"""Numbers that all layers of the logarithms of P may hold; from there on probabilities are faster in torch, too."""
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SortingNetwork(PermutationLoss):
@@ -43,8 +40,8 @@ class SortingNetwork(PermutationLoss):
     often indefinite. Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic);
     O(layers·n·k) for `topk`, O(layers·n) for `sort` and `rank`. All have first derivatives of their own and keep
     O(layers·n) numbers between the passes, besides the result, unless lists differ in length; where numba is installed
-    they are compiled on the CPU, and so is the Hessian. On the CPU the loss, but for few short lists, is computed from
-    probabilities in float64, and from their logarithms only in lists where one underflows.
+    they are compiled on the CPU, and so is the Hessian. On the CPU the loss is computed from probabilities in float64,
+    and from their logarithms only in lists where one underflows, and for `torch.func` and second derivatives.
 
     Equal scores are pulled apart, for F has a slope at 0. With `logistic_phi` that slope is β·1e10^λ, and with
     `logistic` a wrong order far beyond 1/β is corrected by the loss alone, since the derivative of P itself vanishes
@@ -141,11 +138,10 @@ class SortingNetwork(PermutationLoss):
             network = StridedNetwork(operator, *self._rule(), places, exact=True)
             return CrossEntropyKernel(network, LogCrossEntropy(self.objective, target), plain)
 
-        # To see whether digits are lost is to wait for a device; and for few numbers the logarithms are as fast.
-        n = lists.scores.shape[-1]
-        few = lists.scores.numel() * n * depth(self.network, n) <= _FEW
-        logs = few or length is not None or lists.scores.device.type != "cpu"
-        return served(lists.scores, lambda s: self._cross_entropy(s, target, length), compiled, None if logs else alone)
+        # To see whether digits are lost is to wait for a device.
+        waits = length is not None or lists.scores.device.type != "cpu"
+        maker = None if waits else alone
+        return served(lists.scores, lambda s: self._cross_entropy(s, target, length), compiled, maker)
 
     def _served(
         self,

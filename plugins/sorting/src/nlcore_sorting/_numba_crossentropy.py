@@ -14,7 +14,7 @@ import numpy as np
 from nlcore_sorting._network_loss import LEAST
 from nlcore_sorting._numba import compiled
 
-__all__ = ["entries", "entries_slopes", "rows", "rows_slopes"]
+__all__ = ["entries", "entries_slopes", "largest", "rows", "rows_slopes"]
 
 _FACTORS = 512
 """Numbers between ½ and 1 whose product is far from underflow."""
@@ -44,7 +44,7 @@ def rows_slopes(p: Any, places: Any, lengths: Any, grads: Any, result: Any) -> N
 
 
 @compiled
-def _largest(row: Any) -> Any:
+def largest(row: Any) -> Any:
     """Return where the largest number of a row is, and the sum of the others."""
     top = 0
     for j in range(row.shape[0]):
@@ -70,7 +70,7 @@ def entries(p: Any, places: Any, lengths: Any, losses: Any, least: Any) -> None:
         total, smallest = 0.0, 1.0
         for i in range(m):
             row, true = p[b, i, :m], item[i]
-            top, others = _largest(row)
+            top, others = largest(row)
             for first in range(0, m, _FACTORS):
                 product = 1.0
                 for j in range(first, min(first + _FACTORS, m)):
@@ -95,7 +95,7 @@ def entries_slopes(p: Any, places: Any, lengths: Any, grads: Any, result: Any) -
         grad = grads[b] / max(m * m, 1)
         for i in range(m):
             row, true, slopes = p[b, i, :m], item[i], result[b, i, :m]
-            top, others = _largest(row)
+            top, others = largest(row)
             share = 0.0 if top == true else grad / others
             for j in range(m):
                 slopes[j] = grad / (1.0 - row[j]) - share

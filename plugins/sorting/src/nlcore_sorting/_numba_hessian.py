@@ -20,6 +20,7 @@ import numpy as np
 
 from nlcore_sorting._network_loss import LEAST
 from nlcore_sorting._numba import compiled
+from nlcore_sorting._numba_crossentropy import largest
 from nlcore_sorting._numba_matrix import mix
 from nlcore_sorting._numba_network import activation, relaxed, swap_slope, weights
 
@@ -74,30 +75,36 @@ def _jacobian(network: Any, size: Any, rule: Any, kept: Any, jacobian: Any) -> N
 
 
 @compiled
-def _by_entries(p: Any, places: Any, entries: bool, grad: Any, root: Any) -> float:
-    """Write the derivatives of the loss by P [m, m], and the roots of the second ones; return the least true entry."""
+def _by_entries(p: Any, places: Any, entries: bool, grad: Any, root: Any, rest: Any) -> float:
+    """Write the derivatives of the loss by P [m, m], and the roots of the second ones; return the least true entry.
+
+    The complement of the largest entry of a row, if that is not true, is the sum of the others, 1/`rest`/m; `rest` is 0
+    where the loss has no such term.
+    """
     m = p.shape[0]
     least = 1.0
-    grad[:] = 0
-    root[:] = 0
-    for k in range(m):
-        true = max(p[places[k], k], LEAST)
-        least = min(least, p[places[k], k])
-        grad[places[k], k] = -1 / (m * true)
-        root[places[k], k] = 1 / (math.sqrt(m) * true)
-    if entries:
-        grad[:] /= m
-        root[:] /= math.sqrt(m)
-        for i in range(m):
-            for k in range(m):
-                if places[k] != i:
-                    rest = 1 - p[i, k]
-                    if rest < 0.5:
-                        rest = LEAST
-                        for other in range(m):
-                            rest += p[i, other] if other != k else 0.0
-                    grad[i, k] = 1 / (m * m * rest)
-                    root[i, k] = 1 / (m * rest)
+    grad[:], root[:], rest[:] = 0, 0, 0
+    if not entries:
+        for k in range(m):
+            true = max(p[places[k], k], LEAST)
+            least = min(least, p[places[k], k])
+            grad[places[k], k] = -1 / (m * true)
+            root[places[k], k] = 1 / (math.sqrt(m) * true)
+        return least
+    item = np.empty(m, np.int64)
+    item[places[:m]] = np.arange(m)
+    for i in range(m):
+        true = item[i]
+        top, others = largest(p[i])
+        least = min(least, p[i, true])
+        rest[i] = 0.0 if top == true else 1 / (m * others)
+        for k in range(m):
+            if k == true:
+                root[i, k] = 1 / (m * max(p[i, k], LEAST))
+                grad[i, k] = -(root[i, k] + rest[i]) / m
+            elif k != top:
+                root[i, k] = 1 / (m * (1 - p[i, k]))
+                grad[i, k] = (root[i, k] - rest[i]) / m
     return least
 
 
@@ -154,7 +161,7 @@ def _column(k: int, network: Any, size: Any, rates: Any, jacobian: Any, steps: A
 
 @compiled
 def _add_outer(hessian: Any, root: Any, ds: Any) -> None:
-    """Add DP (∂²ℓ/∂P²) DPᵀ of the entries of a column."""
+    """Add DP (∂²ℓ/∂P²) DPᵀ of some entries."""
     length = hessian.shape[0]
     for i in range(length):
         if root[i] != 0:
@@ -162,6 +169,15 @@ def _add_outer(hessian: Any, root: Any, ds: Any) -> None:
             for u in range(length):
                 for v in range(length):
                     hessian[u, v] += own[u] * own[v]
+
+
+@compiled
+def _add_others(k: int, p: Any, rest: Any, ds: Any, others: Any) -> None:
+    """Add the derivative of a column to that of the complements of the largest entries of the rows."""
+    for i in range(rest.shape[0]):
+        if rest[i] != 0 and k != np.argmax(p[i]):
+            for v in range(rest.shape[0]):
+                others[i, v] += ds[i, v]
 
 
 @compiled
@@ -212,16 +228,19 @@ def hessians(scores: Any, network: Any, rule: Any, entries: bool, places: Any, r
         for layer in range(size[1]):
             for c in range(n // 2):
                 slopes[layer, c] = swap_slope(rule[0], gaps[0, layer, c], rule[1], rule[2])
-        p, (grad, root) = np.eye(n), np.empty((2, m, m))
-        mix(p, network, (False, size[1]), (0, size[1]), kept)
-        least[b] = _by_entries(p[:m, :m], places[b], entries, grad, root)
+        matrix, (grad, root), rest = np.eye(n), np.empty((2, m, m)), np.empty(m)
+        mix(matrix, network, (False, size[1]), (0, size[1]), kept)
+        p = matrix[:m, :m]
+        least[b] = _by_entries(p, places[b], entries, grad, root, rest)
         _back(grad, network, size, kept, steps)
         gammas[:] = 0
         flows[:] = 0
         result[b] = 0
         hessian = result[b, :m, :m]
-        ds = np.empty((m, m))
+        ds, others = np.empty((m, m)), np.zeros((m, m))
         for k in range(m):
             _column(k, network, size, (tails[0], gaps[0], slopes), jacobian, steps, (gammas, flows), (s[:m], ds))
             _add_outer(hessian, root[:, k], ds)
+            _add_others(k, p, rest, ds, others)
+        _add_outer(hessian, rest, others)
         _add_bends(hessian, network, size, rule, kept, jacobian, (gammas, flows))
