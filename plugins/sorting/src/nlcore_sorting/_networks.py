@@ -36,12 +36,14 @@ class SortingNetwork(PermutationLoss):
     F is, with x = βd: `cauchy` ½ + atan(x)/π; `gaussian` Φ(x), the normal one; `logistic` σ(x); `logistic_phi`
     σ(βd/(|d| + 1e-10)^λ); `reciprocal` ½ + x/(1 + 2|x|); `optimal` ½ + x for |x| ≤ ¼ and ½ ± (½ − 1/(16|x|)) beyond.
 
-    The loss follows log P through the network, with the logarithms of both weights exact in both tails. Its Hessian is
-    often indefinite. Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic);
-    O(layers·n·k) for `topk`, O(layers·n) for `sort` and `rank`. All have first derivatives of their own and keep
-    O(layers·n) numbers between the passes, besides the result, unless lists differ in length; where numba is installed
-    they are compiled on the CPU, and so is the Hessian. On the CPU the loss is computed from probabilities in float64,
-    and from their logarithms only in lists where one underflows, and for `torch.func` and second derivatives.
+    The loss follows log P through the network, with the logarithms of both weights exact in both tails. On the CPU, for
+    the value and its first derivative, P is taken in float64 instead, with both weights exact, and the logarithms only
+    in lists where one of its true entries underflows. The Hessian is often indefinite.
+
+    Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic); O(layers·n·k) for `topk`,
+    O(layers·n) for `sort` and `rank`. Besides the result, O(layers·n) numbers are kept between the passes, but
+    O(layers·n²) for lists of different length without numba, and for the loss on other devices. Where numba is
+    installed everything is compiled on the CPU, the Hessian of the loss, O(layers·n³), too.
 
     Equal scores are pulled apart, for F has a slope at 0. With `logistic_phi` that slope is β·1e10^λ, and with
     `logistic` a wrong order far beyond 1/β is corrected by the loss alone, since the derivative of P itself vanishes
