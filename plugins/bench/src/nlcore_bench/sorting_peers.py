@@ -125,7 +125,7 @@ def _loss(network: str) -> Group:
     long = network == "odd_even"
     options = {"network": network, "objective": "entries", **_CAUCHY}
     own = _own("__call__", "sorting/diffsort", alone=64 if long else 128, **options)
-    title = f"{network.replace('_', '–')} network, loss (binary cross-entropy of the matrix)"
+    title = f"{network.replace('_', '–')} network, cross-entropy of the matrix"
     return Group(title, (*own, Contender("diffsort", diffsort, 256)), 2 if long else 8)
 
 

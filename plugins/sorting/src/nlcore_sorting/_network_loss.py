@@ -9,11 +9,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nlcore_sorting._crossentropy import entry_cross_entropy
 from nlcore_sorting._served import Kernel
 from nlcore_sorting.config import Objective
 
-__all__ = ["LEAST", "CrossEntropy", "CrossEntropyKernel", "LogCrossEntropy"]
+__all__ = ["LEAST", "CrossEntropy", "CrossEntropyKernel", "PlainCrossEntropy"]
 
 LEAST = 1e-280
 """Digits are lost below; from here on, paths through a network that float64 rounds to 0 have no share in its matrix."""
@@ -32,8 +31,8 @@ class CrossEntropy(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LogCrossEntropy:
-    """A loss of P in torch alone, from its logarithms.
+class PlainCrossEntropy:
+    """A loss of P in torch alone.
 
     Attributes:
         objective: Of the rows, from the entries at the true places, or of all entries.
@@ -45,18 +44,30 @@ class LogCrossEntropy:
 
     def values(self, p: Tensor) -> tuple[Tensor, Tensor]:
         """Return the losses and the smallest probability at a true place of every list, both [batch]."""
-        true = p if self.objective == "rows" else p.gather(-2, self.target.unsqueeze(-2))
-        return self._value(p), true.amin(dim=(-2, -1))
+        if self.objective == "rows":
+            return -p.clamp(min=LEAST).log().mean(dim=(-2, -1)), p.amin(dim=(-2, -1))
+        places = self.target.unsqueeze(-2)
+        factors = _complement(p)[0].scatter_(-2, places, p.gather(-2, places).clamp(min=LEAST))
+        return -factors.log_().mean(dim=(-2, -1)), p.gather(-2, places).amin(dim=(-2, -1))
 
     def slopes(self, p: Tensor, grad: Tensor) -> Tensor:
         """Return the derivative by P, given that by the losses, [batch]."""
-        with torch.enable_grad():
-            leaf = p.detach().requires_grad_()
-            return torch.autograd.grad(self._value(leaf), leaf, grad)[0]
+        scale = grad.view(-1, 1, 1) / p[0].numel()
+        if self.objective == "rows":
+            return -scale / p.clamp(min=LEAST)
+        complement, top, others = _complement(p)
+        wrong = top != self.target.argsort(dim=-1).unsqueeze(-1)
+        places = self.target.unsqueeze(-2)
+        slope = complement.reciprocal_().scatter_(-2, places, -1 / p.gather(-2, places).clamp(min=LEAST))
+        slope -= torch.where(wrong, 1 / others, 0.0)  # of the largest entry the others are the complement
+        return slope.scatter_(-1, top, torch.where(wrong, 0.0, slope.gather(-1, top))).mul_(scale)
 
-    def _value(self, p: Tensor) -> Tensor:
-        logs = p.clamp(min=LEAST).log()
-        return -logs.mean(dim=(-2, -1)) if self.objective == "rows" else entry_cross_entropy(logs, self.target)
+
+def _complement(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return 1 − P to full relative precision, the largest entry of every row, and the sum of the others."""
+    top = p.argmax(dim=-1, keepdim=True)
+    others = p.scatter(-1, top, 0.0).sum(dim=-1, keepdim=True).clamp(min=LEAST)
+    return (1 - p).scatter_(-1, top, others), top, others
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._lists import Lists
 from nlcore_sorting._matrix import PermutationLoss
-from nlcore_sorting._network_loss import CrossEntropyKernel, LogCrossEntropy
+from nlcore_sorting._network_loss import CrossEntropyKernel, PlainCrossEntropy
 from nlcore_sorting._served import Kernel, has_numba, served
 from nlcore_sorting._strided import Operator, StridedNetwork, precise
 from nlcore_sorting._wiring import depth, partners, shortened
@@ -138,7 +138,7 @@ class SortingNetwork(PermutationLoss):
 
         def alone() -> Kernel:
             network = StridedNetwork(operator, *self._rule(), places, exact=True)
-            return CrossEntropyKernel(network, LogCrossEntropy(self.objective, target), plain)
+            return CrossEntropyKernel(network, PlainCrossEntropy(self.objective, target), plain)
 
         # To see whether digits are lost is to wait for a device.
         waits = length is not None or lists.scores.device.type != "cpu"
