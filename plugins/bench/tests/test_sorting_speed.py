@@ -25,7 +25,7 @@ def test_measures_operators_in_turn() -> None:
         return scores.exp().sin()
 
     rows = sorting_speed.measure("group", {"a": first, "b": second}, 6, 0.0)
-    assert calls == ["first", "second", *["first", "first", "second", "second"] * 2]
+    assert calls == ["first", "second", *[*["first"] * 3, *["second"] * 3] * 2]
     assert [(row.library, row.n, row.batch, row.rounds) for row in rows] == [("a", 6, 100, 2), ("b", 6, 100, 2)]
     assert all(row.both > 0 < row.forward for row in rows)
     size = 600 * 4 / 2**20  # exp keeps its result; sin keeps its argument, which is the same tensor
@@ -53,11 +53,12 @@ def test_quick_run_writes_table_numbers_and_picture(tmp_path: Path, monkeypatch:
 
     parser = argparse.ArgumentParser()
     add_bench(parser.add_subparsers())
-    monkeypatch.setattr(sorting_speed, "GROUPS", (GROUPS[1], GROUPS[3]))
+    titles = {"bitonic network, matrix", "NeuralSort, matrix"}
+    monkeypatch.setattr(sorting_speed, "GROUPS", [group for group in GROUPS if group.title in titles])
     arguments = parser.parse_args(["bench", "sorting", "--quick", "--out", str(tmp_path)])
     assert arguments.run(arguments) == 0
     rows = json.loads((tmp_path / "sorting/sorting.json").read_text())
     assert {row["n"] for row in rows} == {5, 16}
-    assert {row["group"] for row in rows} == {"bitonic network, matrix", "NeuralSort, matrix"}
+    assert {row["group"] for row in rows} == titles
     assert "| 16 × 100 | nlcore |" in (tmp_path / "sorting/sorting.md").read_text()
     assert (tmp_path / "sorting/sorting.png").read_bytes().startswith(b"\x89PNG")
