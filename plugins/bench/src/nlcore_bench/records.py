@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from nlcore.errors import NlcoreError
 from nlcore_bench.files import write_whole
 
-__all__ = ["Cell", "ResultsError", "Run", "Store"]
+__all__ = ["Cell", "ResultsError", "Run", "Store", "installed"]
 
 _FORMAT = 1
 
@@ -234,3 +235,11 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield from _flat(inner, f"{prefix}.{key}" if prefix else key)
     else:
         yield prefix, json.dumps(value)
+
+
+def installed(distribution: str) -> str:
+    """Return the version of a distribution, or `not installed`, as when it is run from a source tree."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from nlcore.errors import ConfigError, nearest
 from nlcore_bench.arms import Arm, Candidate
 from nlcore_bench.data import PartName
-from nlcore_bench.records import Cell, ResultsError, Run, Store
+from nlcore_bench.records import Cell, ResultsError, Run, Store, installed
 from nlcore_bench.tasks.base import Task
 from nlcore_bench.train import train
 
@@ -240,8 +240,6 @@ def execute(
 
 
 def _environment() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
     found = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
     for name in (
         "nlcore",
@@ -253,8 +251,5 @@ def _environment() -> dict[str, str]:
         "scikit-learn",
         "numba",
     ):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # run from a source tree
-            found[name] = "not installed"
+        found[name] = installed(name)
     return found

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from nlcore_bench.engine.clock import Timing, interleaved
 from nlcore_bench.engine.contestants import LOSSES, Step, loss_part, solvers
+from nlcore_bench.records import installed
 from nlcore_bench.train import one_thread
 
 __all__ = ["Bench", "Figures", "Job", "run_bench"]
@@ -91,6 +92,7 @@ def run_bench(bench: Bench, *, quiet: bool = False) -> Figures:
             "processor": platform.processor() or platform.machine(),
             "python": platform.python_version(),
             "torch": torch.__version__,
+            "numba": installed("numba"),
             "threads": "1",
         }
     )

@@ -124,7 +124,8 @@ def _loss_part(figures: Figures) -> Table:
         (
             "× is the processor time over that of plain training in the same round: median (quartiles).",
             "The Hessians of the row-wise NeuralSort and SoftSort and of the prefix sum are in closed form, the others "
-            "by automatic differentiation with the eigenvalues of every sample's matrix repaired.",
+            "by automatic differentiation, that of the network compiled where numba is installed, with the eigenvalues "
+            "of every sample's matrix repaired.",
             "n double backwards is the Hessian by hand, one backward pass through the gradient for each output, "
             "without its solve.",
             "Bare is the fewest operations that make such a step, in float32, without any check and without repair: a "
