@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from nlcore.protocol import SuppliesHessian
 from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
@@ -413,3 +414,49 @@ def test_the_hessian_of_a_network_is_served_where_it_can_be(generator: torch.Gen
     loss.hessian(scores[:0], target[:0])
     with torch_alone():
         torch.testing.assert_close(loss.hessian(scores, target), found, rtol=1e-9, atol=1e-10)
+
+
+@every
+def test_unusual_tensors(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
+    operator = operation(algorithm, name)
+    scores = torch.randn(3, 6, generator=generator, dtype=torch.float64)
+    check(operator, torch.complex(scores, -scores).conj().imag, 1e-11)  # a view that negates when it is read
+    leaf = scores.clone().requires_grad_()
+    value = operator(leaf)
+    negated = torch.complex(value.detach(), value.detach()).conj().imag
+    (slope,) = torch.autograd.grad(value, leaf, negated, retain_graph=True)
+    torch.testing.assert_close(slope, torch.autograd.grad(value, leaf, -value.detach())[0])
+
+
+@every
+def test_the_default_device_does_not_matter(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
+    scores = torch.randn(3, 6, generator=generator, requires_grad=True)
+    operator = operation(algorithm, name)
+    expected = operator(scores)
+    values = torch.arange(18.0).mul(7).cos()  # made before the device is another
+    target = ranks(values.view(3, 6))
+    with torch.device("meta"):
+        if name == "loss":
+            found = algorithm(scores, target)
+            expected = algorithm(scores.cpu(), target)
+        else:
+            found = operator(scores)
+        torch.autograd.grad(found.sum(), scores)
+    torch.testing.assert_close(found, expected)
+
+
+@every
+def test_recorded_operations_are_those_of_torch(algorithm: RankingLoss, name: str, generator: torch.Generator) -> None:
+    scores, others = torch.randn(2, 3, 6, generator=generator, dtype=torch.float64)
+    operator = operation(algorithm, name)
+    recorded = make_fx(lambda s: operator(s))(scores)
+    torch.testing.assert_close(recorded(others), operator(others))
+
+
+def test_a_target_that_has_been_changed_is_told(generator: torch.Generator) -> None:
+    scores, target = torch.randn(3, 6, generator=generator, requires_grad=True), torch.arange(6).repeat(3, 1)
+    for objective in ("rows", "entries"):
+        value = SortingNetwork(objective=objective)(scores, target).sum()
+        target.copy_(target.flip(-1))
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            torch.autograd.grad(value, scores)

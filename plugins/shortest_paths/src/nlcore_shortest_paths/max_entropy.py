@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -144,7 +145,7 @@ class MaxEntropy(EstimatedLoss):
         wrong = (info != 0).nonzero()[:, 0].tolist()
         if wrong:
             least = float(costs[wrong[0]].min())
-            enough = float(torch.tensor(float(self.neighbours)).log()) / self.beta
+            enough = math.log(self.neighbours) / self.beta
             raise NumericalError(
                 f"{self.id}: the walks of samples {shorten(wrong)} have no finite weight together; the least cost of "
                 f"sample {wrong[0]} is {least:.4g}. Costs of at least {enough:.4g} are safe at beta={self.beta}: add a "

@@ -111,7 +111,7 @@ def _by_pooling(y: Tensor, w: Tensor | None) -> Tensor:
     others = None if w is None else w.expand(shape).reshape(-1, shape[-1])
     kernels = _compiled()
     if kernels is not None:
-        starts = torch.empty(rows.shape, dtype=torch.int64)
+        starts = torch.empty_like(rows, dtype=torch.int64)
         if others is None:
             kernels[0](rows.numpy(), starts.numpy())
         else:
@@ -122,7 +122,7 @@ def _by_pooling(y: Tensor, w: Tensor | None) -> Tensor:
         if others is None
         else [_pool_logs(*pair) for pair in zip(rows.tolist(), others.tolist(), strict=True)]
     )
-    return torch.tensor(found).reshape(shape)
+    return torch.tensor(found, device=y.device).reshape(shape)
 
 
 def _pool_means(y: list[float]) -> list[int]:

@@ -35,9 +35,11 @@ def hessians(
     if (scores.requires_grad and torch.is_grad_enabled()) or not serves(scores):
         return _differentiated(loss, given)
     batch, n = scores.shape
-    result, least = torch.empty(batch, n, n, dtype=torch.float64), torch.empty(batch, dtype=torch.float64)
-    rows, (network, rule) = scores.detach().double().numpy(), kernel.options(batch, n)
-    compiled_hessians(rows, network, rule, objective == "entries", target.numpy(), result.numpy(), least.numpy())
+    lists, (network, rule) = scores.detach().resolve_neg().double(), kernel.options(batch, n)
+    result, least = lists.new_empty(batch, n, n), lists.new_empty(batch)
+    compiled_hessians(
+        lists.numpy(), network, rule, objective == "entries", target.numpy(), result.numpy(), least.numpy()
+    )
     lost = (least < LEAST).nonzero().squeeze(-1)
     if lost.numel():
         some = (scores[lost], target[lost], None if length is None else length[lost])

@@ -66,9 +66,9 @@ class NetworkKernel:
         n = scores.shape[-1]
         rows = scores.detach().reshape(-1, n)
         batch = rows.shape[0]
-        kept = torch.empty(2, batch if keep else 1, depth(self.network, n), n // 2, dtype=torch.float64).unbind()
+        kept = rows.new_empty(2, batch if keep else 1, depth(self.network, n), n // 2, dtype=torch.float64).unbind()
         shape = self._shape(n)
-        result = torch.empty(batch, *shape, dtype=scores.dtype)
+        result = rows.new_empty(batch, *shape)
         self._call(0, rows, (batch, n), kept, result)
         return result.view(*scores.shape[:-1], *shape), kept
 
@@ -77,7 +77,7 @@ class NetworkKernel:
         n = grad.shape[-1]
         shape = self._shape(n)
         batch = kept[0].shape[0]
-        result = torch.empty(batch, n, dtype=grad.dtype)
+        result = grad.new_empty(batch, n)
         self._call(1, grad.reshape(batch, *shape).contiguous(), (batch, n), kept, result)
         return result.view(*grad.shape[: -len(shape)], n)
 
@@ -127,7 +127,7 @@ class CompiledCrossEntropy:
 
     def values(self, p: Tensor) -> tuple[Tensor, Tensor]:
         """Return the losses and the smallest probability at a true place of every list, both [batch]."""
-        losses, least = torch.empty(2, len(p), dtype=p.dtype).unbind()
+        losses, least = p.new_empty(2, len(p)).unbind()
         self._call(0, p, losses, least)
         return losses, least
 

@@ -134,11 +134,11 @@ class SortingNetwork(PermutationLoss):
             from nlcore_sorting._network_kernel import CompiledCrossEntropy
 
             loss = CompiledCrossEntropy(self.objective, target, length)
-            return CrossEntropyKernel(self._compiled(operator, length, places), loss, plain)
+            return CrossEntropyKernel(self._compiled(operator, length, places), loss, target, plain)
 
         def alone() -> Kernel:
             network = StridedNetwork(operator, *self._rule(), places, exact=True)
-            return CrossEntropyKernel(network, PlainCrossEntropy(self.objective, target), plain)
+            return CrossEntropyKernel(network, PlainCrossEntropy(self.objective, target), target, plain)
 
         # To see whether digits are lost is to wait for a device.
         waits = length is not None or lists.scores.device.type != "cpu"

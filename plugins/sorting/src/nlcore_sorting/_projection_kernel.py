@@ -43,16 +43,16 @@ class ProjectionKernel:
     def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
         """Return the result for `scores` [..., n], and what is kept."""
         rows = scores.detach().reshape(-1, scores.shape[-1]).contiguous()
-        kept = torch.empty((2, *rows.shape), dtype=torch.int32).unbind()
+        kept = rows.new_empty(2, *rows.shape, dtype=torch.int32).unbind()
         if self.regularization == "kl":
-            kept = (*kept, torch.empty(rows.shape, dtype=torch.float64))
-        result = torch.empty(scores.shape, dtype=scores.dtype)
+            kept = (*kept, torch.empty_like(rows, dtype=torch.float64))
+        result = scores.new_empty(scores.shape)
         self._call(0, rows.numpy(), kept, result)
         return result, kept
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
         """Return the derivative by the scores, given that by the result."""
-        result = torch.empty(grad.shape, dtype=grad.dtype)
+        result = grad.new_empty(grad.shape)
         self._call(1, grad.reshape(-1, grad.shape[-1]).contiguous().numpy(), kept, result)
         return result
 

@@ -72,6 +72,7 @@ def served(
     maker = make if serves(scores) else alone
     if maker is None or not _ordinary(scores):
         return plain(scores)
+    scores = scores.resolve_neg()
     if not (scores.requires_grad and torch.is_grad_enabled()):
         return maker().forward(scores.detach(), keep=False)[0]
     result: Tensor = _Served.apply(scores, plain, maker())  # type: ignore[no-untyped-call]
@@ -94,8 +95,12 @@ def _ordinary(scores: Tensor) -> bool:
 
 
 def _transformed() -> bool:
-    """Return whether a transform of `torch.func` is at work, under which tensors have no memory to point at."""
-    return bool(torch._C._are_functorch_transforms_active())
+    """Return whether operations are transformed, by `torch.func`, or recorded, and have to be torch's own."""
+    return bool(
+        torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state() is not None
+    )
 
 
 def has_memory(tensor: Tensor) -> bool:
@@ -122,5 +127,5 @@ class _Served(torch.autograd.Function):
         if torch.is_grad_enabled() or _transformed() or not has_memory(grads[0]):
             slope: Tensor = torch.func.vjp(ctx.plain, scores)[1](grads[0])[0]
         else:
-            slope = ctx.kernel.backward(grads[0], kept)
+            slope = ctx.kernel.backward(grads[0].resolve_neg(), kept)
         return slope, None, None

@@ -39,8 +39,8 @@ class SoftmaxKernel:
         n = scores.shape[-1]
         rows = scores.detach().reshape(-1, n).contiguous()
         batch = rows.shape[0]
-        p = torch.empty(batch, n, n, dtype=scores.dtype)
-        order = torch.empty(batch, n, dtype=torch.int32)
+        p = rows.new_empty(batch, n, n)
+        order = rows.new_empty(batch, n, dtype=torch.int32)
         _PASSES[self.relaxation][0](
             rows.numpy(), lengths_of(self.length, batch, n), 1 / self.temperature, order.numpy(), p.numpy()
         )

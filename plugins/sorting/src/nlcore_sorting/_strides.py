@@ -68,12 +68,12 @@ def halves(network: Network, n: int, dtype: torch.dtype, device: torch.device) -
     if network == "odd_even":
         axes = tuple(layer % 2 for layer in range(depth(network, n)))
         layers = Halves(network, n, n | 1, (n // 2,), axes)
-        descending = torch.zeros(len(axes), n // 2, dtype=torch.bool)
+        descending = torch.zeros(len(axes), n // 2, dtype=torch.bool, device="cpu")
     else:
         k = max(1, (n - 1).bit_length())
         merges = [(2 << merge, axis) for merge in range(k) for axis in range(k - 1 - merge, k)]
         layers = Halves(network, n, 1 << k, (2,) * (k - 1), tuple(axis for _, axis in merges))
-        first = [half for half, _ in layers.of(torch.arange(1 << k))]
+        first = [half for half, _ in layers.of(torch.arange(1 << k, device="cpu"))]
         descending = torch.stack([half & size > 0 for half, (size, _) in zip(first, merges, strict=True)])
     offset = _offset(layers, descending, n)
     sign = 1 - 2 * descending.to(dtype)
@@ -86,8 +86,8 @@ def halves(network: Network, n: int, dtype: torch.dtype, device: torch.device) -
 
 def _offset(layers: Halves, descending: Tensor, n: int) -> Tensor:
     """Follow the empty places through the layers."""
-    offset = torch.zeros(descending.shape)
-    empty = torch.arange(layers.places) >= n
+    offset = torch.zeros(descending.shape, device="cpu")
+    empty = torch.arange(layers.places, device="cpu") >= n
     for (a, b), down, shift in zip(layers.of(empty), descending, offset, strict=True):
         shift[a ^ b] = torch.inf
         shift[(a ^ b) & (a ^ down)] = -torch.inf
