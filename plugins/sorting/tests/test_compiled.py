@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -399,6 +403,41 @@ def test_the_hessian_of_a_sharp_network(
         expected = loss.hessian(scores, target)
     scale = expected.abs().amax(dim=(-2, -1), keepdim=True)
     torch.testing.assert_close(loss.hessian(scores, target) / scale, expected / scale, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("objective", ["rows", "entries"])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_the_hessian_of_a_network_at_equal_scores(distribution: Distribution, objective: Objective) -> None:
+    loss = SortingNetwork(distribution=distribution, objective=objective)
+    assert isinstance(loss, SuppliesHessian)
+    scores = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.3, -0.1, 0.3, 0.3]], dtype=torch.float64)
+    target = torch.tensor([[2, 0, 3, 1], [0, 1, 2, 3]])
+    with torch_alone():
+        expected = loss.hessian(scores, target)
+    scale = expected.abs().amax(dim=(-2, -1), keepdim=True)
+    torch.testing.assert_close(loss.hessian(scores, target) / scale, expected / scale, rtol=0, atol=1e-9)
+
+
+def test_pieces_of_a_differentiated_hessian(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, target = torch.randn(7, 5, generator=generator, dtype=torch.float64), torch.arange(5).repeat(7, 1)
+    loss = SortingNetwork()
+    assert isinstance(loss, SuppliesHessian)
+    with torch_alone():
+        whole = loss.hessian(scores, target)
+        monkeypatch.setattr("nlcore_sorting._network_curvature._NUMBERS", 2 * 5**4)
+        torch.testing.assert_close(loss.hessian(scores, target), whole, rtol=1e-12, atol=1e-12)
+
+
+def test_a_numba_that_cannot_be_imported_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "numba.py").write_text("raise ImportError('numba needs another numpy')\n")
+    code = (
+        "import torch; from nlcore_sorting import SortingNetwork; s = SortingNetwork(); s.sort(torch.randn(2, 4)); "
+        "s(torch.randn(2, 2), torch.tensor([[0, 1], [1, 0]])); assert not hasattr(s, 'hessian')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("numba is installed, but not used: numba needs another numpy") == 1
 
 
 def test_the_hessian_of_a_network_is_served_where_it_can_be(generator: torch.Generator) -> None:

@@ -12,12 +12,16 @@ from nlcore_sorting._network_kernel import NetworkKernel
 from nlcore_sorting._network_loss import LEAST
 from nlcore_sorting._numba_hessian import hessians as compiled_hessians
 from nlcore_sorting._served import serves
+from nlcore_sorting._wiring import depth
 from nlcore_sorting.config import Objective
 
 __all__ = ["hessians"]
 
 Given: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
 """Scores [batch, n], the places of the items, and the lengths of the lists, if they differ."""
+
+_NUMBERS = 1 << 23
+"""Numbers that the layers of the logarithms of P, one for every direction of differentiation, may hold at a time."""
 
 
 def hessians(
@@ -33,7 +37,7 @@ def hessians(
     """
     scores, target, length = given
     if (scores.requires_grad and torch.is_grad_enabled()) or not serves(scores):
-        return _differentiated(loss, given)
+        return _differentiated(loss, given, depth(kernel.network, scores.shape[-1]))
     batch, n = scores.shape
     lists, (network, rule) = scores.detach().resolve_neg().double(), kernel.options(batch, n)
     result, least = lists.new_empty(batch, n, n), lists.new_empty(batch)
@@ -43,11 +47,21 @@ def hessians(
     lost = (least < LEAST).nonzero().squeeze(-1)
     if lost.numel():
         some = (scores[lost], target[lost], None if length is None else length[lost])
-        result[lost] = _differentiated(loss, some).to(result.dtype)
+        result[lost] = _differentiated(loss, some, depth(kernel.network, n)).to(result.dtype)
     return result
 
 
-def _differentiated(loss: Callable[[Tensor, Tensor, Tensor | None], Tensor], given: Given) -> Tensor:
+def _differentiated(loss: Callable[[Tensor, Tensor, Tensor | None], Tensor], given: Given, layers: int) -> Tensor:
+    """Return the Hessians from derivatives of derivatives, some lists at a time."""
+    scores, target, length = given
+    size = max(1, _NUMBERS // (layers * scores.shape[-1] ** 3))
+    pieces = torch.split(scores, size), torch.split(target, size)
+    lengths = [None] * len(pieces[0]) if length is None else torch.split(length, size)
+    found = [_of_some(loss, piece) for piece in zip(*pieces, lengths, strict=True)]
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def _of_some(loss: Callable[[Tensor, Tensor, Tensor | None], Tensor], given: Given) -> Tensor:
     scores, target, length = given
 
     def slope(s: Tensor) -> Tensor:

@@ -48,7 +48,8 @@ def _swap_bend(kind: int, d: float, steepness: float, art: float) -> float:
     shifted = abs(d) + 1e-10
     inside = 1 - art * abs(d) / shifted
     stretch = steepness * inside / shifted**art
-    turn = -steepness * art * sign * (inside + 1 - abs(d) / shifted) / shifted ** (art + 1)
+    side = 0.0 if d == 0 else sign  # at 0 the slope of x turns either way
+    turn = -steepness * art * side * (inside + 1 - abs(d) / shifted) / shifted ** (art + 1)
     return float(bend * stretch * stretch - density * turn)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
+
+from nlcore.errors import PerformanceWarning
 
 __all__ = ["Kernel", "has_memory", "has_numba", "served", "serves", "torch_alone"]
 
@@ -32,13 +36,20 @@ _ALONE = ContextVar("_ALONE", default=False)
 
 
 def has_numba() -> bool:
-    """Return whether numba is installed, and may serve."""
-    return not _ALONE.get() and _installed()
+    """Return whether numba can be imported, and may serve."""
+    return not _ALONE.get() and _importable()
 
 
 @cache
-def _installed() -> bool:
-    return find_spec("numba") is not None
+def _importable() -> bool:
+    if find_spec("numba") is None:
+        return False
+    try:
+        import_module("numba")
+    except ImportError as error:
+        warnings.warn(f"numba is installed, but not used: {error}", PerformanceWarning, stacklevel=2)
+        return False
+    return True
 
 
 @contextmanager
