@@ -6,6 +6,7 @@ Everything is float64 and drawn from fixed seeds, so that one process can run th
 from __future__ import annotations
 
 import datetime
+import os
 import sys
 import traceback
 from dataclasses import dataclass, replace
@@ -277,3 +278,5 @@ def main(rank, folder):
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), sys.argv[2])
+    sys.stderr.flush()
+    os._exit(0)  # a thread of gloo that still runs when the interpreter is taken down would abort the process
