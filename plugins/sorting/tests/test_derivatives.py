@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from nlcore.errors import UnsupportedCurvatureError
 from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesGradient, SuppliesHessian
 from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
 from nlcore_sorting._served import has_numba
+from nlcore_sorting.config import Objective
 
 STEP = 1e-3
 
@@ -172,6 +175,24 @@ def test_capabilities_are_those_of_the_objective(loss: RankingLoss) -> None:
     assert not isinstance(loss, SuppliesGradient)
     order = 1 if getattr(loss, "regularization", "") == "l2" else 2
     assert (loss.traits.order, loss.traits.stochastic, loss.traits.transforms) == (order, False, "func")
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("objective", get_args(Objective))
+def test_the_target_of_a_network_may_change_after_the_forward_pass(
+    network_loss: SortingNetwork, objective: Objective, order: int, generator: torch.Generator
+) -> None:
+    loss = replace(network_loss, objective=objective)
+    scores, target = sample(5, generator)
+    results = []
+    for change in (False, True):
+        leaf, given = scores.clone().requires_grad_(), target.clone()
+        value = loss(leaf, given).sum()
+        if change:
+            given.data.fill_(1 << 40)  # as the owner of shared memory may, without a word to autograd
+        (slope,) = torch.autograd.grad(value, leaf, create_graph=order == 2)
+        results.append(slope if order == 1 else torch.autograd.grad(slope.square().sum(), leaf)[0])
+    torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
 def test_a_piecewise_linear_rank_refuses_a_hessian_and_splits(generator: torch.Generator) -> None:

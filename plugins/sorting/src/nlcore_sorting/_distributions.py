@@ -56,7 +56,7 @@ def _phi(d: Tensor, steepness: float | Tensor, art_lambda: float) -> Tensor:
 
 def _phi_stretch(d: Tensor, steepness: float | Tensor, art_lambda: float) -> Tensor:
     shifted = d.abs() + _PHI_EPSILON
-    return steepness * (1 - art_lambda * d.abs() / shifted) / shifted**art_lambda
+    return steepness * (_PHI_EPSILON + (1 - art_lambda) * d.abs()) / shifted ** (art_lambda + 1)
 
 
 def _cauchy_tail(m: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from operator import index
 
 import torch
 from torch import Tensor
 
-from nlcore.errors import ShapeError
+from nlcore.errors import ContractError, ShapeError
 from nlcore_sorting._base import RankingLoss
 from nlcore_sorting._crossentropy import entry_cross_entropy, row_cross_entropy
 from nlcore_sorting._lists import Lists, top_rows
@@ -83,9 +84,14 @@ class PermutationLoss(RankingLoss):
 
         Raises:
             ShapeError: k is out of range.
+            ContractError: k is no whole number.
         """
         lists = self._operand(scores, dim, mask)
         n = lists.scores.shape[-1]
+        try:
+            k = index(k)
+        except TypeError:
+            raise ContractError(f"{self.id}: k is {k!r}; an int from 0 to {n} is needed.") from None
         if not 0 <= k <= n:
             raise ShapeError(f"{self.id}: k = {k} of {n} items; 0 ≤ k ≤ n is needed.")
         rows = torch.arange(k, device=scores.device)

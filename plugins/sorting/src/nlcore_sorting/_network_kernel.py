@@ -97,7 +97,7 @@ class NetworkKernel:
         batch, n = size
         options: tuple[Any, ...] = self.options(batch, n)
         if self.operator in _SELECTIONS:
-            places = _every(batch, n) if self.places is None else self.places.reshape(batch, -1).numpy()
+            places = _every(n) if self.places is None else self.places.reshape(batch, -1).numpy()
             options = (*options, (_SELECTIONS[self.operator], places))
         tails, gaps = kept
         _PASSES[self.operator][which](given.numpy(), *options, (tails.numpy(), gaps.numpy()), result.numpy())
@@ -143,8 +143,9 @@ class CompiledCrossEntropy:
 
 
 @lru_cache(maxsize=16)
-def _every(batch: int, n: int) -> NDArray[np.int64]:
-    return np.tile(np.arange(n), (batch, 1))
+def _every(n: int) -> NDArray[np.int64]:
+    """Return all places, [1, n], for every list the same."""
+    return np.arange(n).reshape(1, n)
 
 
 @lru_cache(maxsize=16)

@@ -74,32 +74,28 @@ def _complement(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class CrossEntropyKernel:
     """The loss of a sorting network as a `Kernel`. Lists that have lost digits are left to the logarithms.
 
-    The target is kept, too, so that autograd sees whether it has been changed.
-
     Attributes:
         network: Computes of P what the loss looks at.
         loss: Of P.
-        target: [batch, n], int64, the place of every item.
         plain: The loss of some lists: their scores [c, n], and their indices [c].
     """
 
     network: Kernel
     loss: CrossEntropy
-    target: Tensor
     plain: Callable[[Tensor, Tensor], Tensor]
 
     def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
-        """Return the losses [batch] of `scores` [batch, n], and P, the indices of lists that are lost, and more."""
+        """Return the losses [batch] of `scores` [batch, n], and P, the indices of lists that are lost, and the rest."""
         p, kept = self.network.forward(scores.double(), keep=keep)
         losses, least = self.loss.values(p)
         value, lost = losses.to(scores.dtype), (least < LEAST).nonzero().squeeze(-1)
         if lost.numel():
             value[lost] = self.plain(scores[lost], lost)
-        return value, (scores, p, lost, self.target, *kept)
+        return value, (scores, p, lost, *kept)
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
         """Return the derivative by the scores, given that by the losses."""
-        scores, p, lost, _, *rest = kept
+        scores, p, lost, *rest = kept
         result = self.network.backward(self.loss.slopes(p, grad.double()), rest).to(grad.dtype)
         if lost.numel():
             result[lost] = torch.func.vjp(lambda s: self.plain(s, lost), scores[lost])[1](grad[lost])[0]

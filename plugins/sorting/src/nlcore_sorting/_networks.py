@@ -123,7 +123,7 @@ class SortingNetwork(PermutationLoss):
         return (weights @ scores.unsqueeze(-1)).squeeze(-1), weights
 
     def _loss(self, lists: Lists, target: Tensor) -> Tensor:
-        length = lists.length
+        length, target = lists.length, target.clone()  # the backward pass reads it again, whatever its owner has done
         operator: Operator = "entries" if self.objective == "rows" else "permutation"
         places = target if operator == "entries" else None
 
@@ -134,11 +134,11 @@ class SortingNetwork(PermutationLoss):
             from nlcore_sorting._network_kernel import CompiledCrossEntropy
 
             loss = CompiledCrossEntropy(self.objective, target, length)
-            return CrossEntropyKernel(self._compiled(operator, length, places), loss, target, plain)
+            return CrossEntropyKernel(self._compiled(operator, length, places), loss, plain)
 
         def alone() -> Kernel:
             network = StridedNetwork(operator, *self._rule(), places, exact=True)
-            return CrossEntropyKernel(network, PlainCrossEntropy(self.objective, target), target, plain)
+            return CrossEntropyKernel(network, PlainCrossEntropy(self.objective, target), plain)
 
         # To see whether digits are lost is to wait for a device.
         waits = length is not None or lists.scores.device.type != "cpu"

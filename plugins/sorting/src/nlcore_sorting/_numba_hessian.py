@@ -22,7 +22,7 @@ from nlcore_sorting._network_loss import LEAST
 from nlcore_sorting._numba import compiled
 from nlcore_sorting._numba_crossentropy import largest
 from nlcore_sorting._numba_matrix import mix
-from nlcore_sorting._numba_network import activation, relaxed, swap_slope, weights
+from nlcore_sorting._numba_network import EPSILON, activation, relaxed, swap_slope, weights
 
 __all__ = ["hessians"]
 
@@ -45,11 +45,11 @@ def _swap_bend(kind: int, d: float, steepness: float, art: float) -> float:
     bend = sign * density * (1 - small) / (1 + small)
     if kind == 2:
         return steepness * steepness * bend
-    shifted = abs(d) + 1e-10
-    inside = 1 - art * abs(d) / shifted
+    shifted = abs(d) + EPSILON
+    inside = (EPSILON + (1 - art) * abs(d)) / shifted
     stretch = steepness * inside / shifted**art
     side = 0.0 if d == 0 else sign  # at 0 the slope of x turns either way
-    turn = -steepness * art * side * (inside + 1 - abs(d) / shifted) / shifted ** (art + 1)
+    turn = -steepness * art * side * (inside + EPSILON / shifted) / shifted ** (art + 1)
     return float(bend * stretch * stretch - density * turn)
 
 

@@ -11,6 +11,8 @@ rows cost k columns. The arguments are those of `_numba_network`; `selection` is
 - `MATRIX`: P, `result` [batch, n, n]; the places do not matter but for their number, n;
 - `ROWS`: its rows at `places` [batch, k], `result` [batch, k, n];
 - `ENTRIES`: its entries at `places` [batch, n] of the columns, `result` [batch, 1, n].
+
+The places of one list are those of all, if there are no others.
 """
 
 from __future__ import annotations
@@ -152,12 +154,12 @@ def mixed(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, resul
     state = np.empty((n, width), result.dtype)
     for b in range(batch):
         slot, size = relaxed(b, scores, network, rule, kept, values)
-        course = (kind == ROWS, size[1])
+        course, chosen = (kind == ROWS, size[1]), places[b % places.shape[0]]
         for first in range(0, columns, width):
             last = min(first + width, columns)
-            _units(state, kind, places[b], first, last)
+            _units(state, kind, chosen, first, last)
             mix(state, network, course, (0, size[1]), (tails[slot], gaps[slot]))
-            _write(state, kind, places[b], (first, last), result[b])
+            _write(state, kind, chosen, (first, last), result[b])
 
 
 @compiled
@@ -182,15 +184,16 @@ def mixed_slopes(grads: Any, network: Any, rule: Any, selection: Any, kept: Any,
     for b in range(batch):
         size = (lengths[b], depths[lengths[b]])
         course, own = (kind == ROWS, size[1]), (tails[b], gaps[b])
+        chosen = places[b % places.shape[0]]
         sections = (size[1] - 1) // section
         slopes[:] = 0
         for first in range(0, columns, width):
             last = min(first + width, columns)
-            _units(state, kind, places[b], first, last)
+            _units(state, kind, chosen, first, last)
             for s in range(sections):
                 states[s] = state
                 mix(state, network, course, (s * section, (s + 1) * section), own)
-            _read(grads[b], kind, places[b], (first, last), grad)
+            _read(grads[b], kind, chosen, (first, last), grad)
             for s in range(sections, -1, -1):
                 if s < sections:
                     state[:] = states[s]

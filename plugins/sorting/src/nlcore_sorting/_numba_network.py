@@ -17,6 +17,7 @@ import numpy as np
 from nlcore_sorting._numba import compiled
 
 __all__ = [
+    "EPSILON",
     "KINDS",
     "activation",
     "ranked",
@@ -32,12 +33,12 @@ __all__ = [
 KINDS = {"cauchy": 0, "gaussian": 1, "logistic": 2, "logistic_phi": 3, "optimal": 4, "reciprocal": 5}
 """The distributions by number."""
 
-_EPSILON = 1e-10
+EPSILON = 1e-10
 
 
 @compiled
 def activation(kind: int, d: float, steepness: float, art: float) -> float:
-    return d * steepness / (abs(d) + _EPSILON) ** art if kind == 3 else d * steepness
+    return d * steepness / (abs(d) + EPSILON) ** art if kind == 3 else d * steepness
 
 
 @compiled
@@ -77,8 +78,8 @@ def swap_slope(kind: int, d: float, steepness: float, art: float) -> float:
     small = math.exp(-m)
     slope = -steepness * small / ((1 + small) * (1 + small))
     if kind == 3:
-        shifted = abs(d) + _EPSILON
-        slope *= (1 - art * abs(d) / shifted) / shifted**art
+        shifted = abs(d) + EPSILON
+        slope *= (EPSILON + (1 - art) * abs(d)) / shifted ** (art + 1)
     return slope
 
 
