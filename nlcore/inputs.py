@@ -77,7 +77,11 @@ def holds(condition: Tensor) -> bool:
 def read(number: Tensor) -> bool | float | None:
     """Return the value of a tensor that holds one number, waiting for the device.
 
-    Where values cannot be read, under `torch.vmap`, `torch.compile` and on the `meta` device, it is None.
+    Args:
+        number: Of any shape with one element, and any real dtype or bool.
+
+    Returns:
+        The value; None where values cannot be read: under `torch.vmap`, `torch.compile` and on the `meta` device.
     """
     if torch.compiler.is_compiling() or number.is_meta:
         return None

@@ -180,5 +180,5 @@ def test_top_k_out_of_range(matrix_operator: PermutationLoss) -> None:
     for k in (-1, 4):
         with pytest.raises(ShapeError, match=f"k = {k} of 3"):
             matrix_operator.topk(torch.zeros(3), k)
-    with pytest.raises(ContractError, match="k is 2.0; an int from 0 to 3"):
+    with pytest.raises(ContractError, match=r"k is 2\.0; an int from 0 to 3"):
         matrix_operator.topk(torch.zeros(3), 2.0)  # type: ignore[arg-type]

@@ -173,6 +173,10 @@ def _table(rows: Sequence[Measured]) -> str:
         "is what autograd holds between the passes. Ratio: the fastest peer's forward + backward over nlcore's.",
         "From n = 256 on 8 lists, by the odd–even network 2, are sorted at once, not 100, so that overhead weighs",
         "more on each. Rows of nlcore are with numba if there are rows of torch alone beside them.",
+        "",
+        "Not all compute the very same thing. softtorch's NeuralSort smooths |·|; its transport iterates in float64,",
+        "list by list, and differentiates implicitly; its network sorts list by list. The loss beside diffsort's",
+        "matrix and binary cross-entropy, in float32, is that of float64 probabilities, and checks its target.",
     ]
     for group in dict.fromkeys(row.group for row in rows):
         lines += ["", f"## {group}", "", "| n × lists | library | forward | forward + backward | kept, MiB | ratio |"]
