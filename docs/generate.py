@@ -175,7 +175,7 @@ def _knowledge(loss: Any, found: Probe) -> str:
     facts = [
         ("dimensions of a prediction", f"{traits.event_ndim}, behind the batch"),
         ("derivatives that say something", _derivatives(loss, found)),
-        ("positive semi-definite", "promised" if traits.convex else "not promised"),
+        ("positive semi-definite", "promised" if traits.psd_hessian else "not promised"),
         ("random", "yes" if traits.stochastic else "no"),
         ("takes a mask", "yes" if traits.takes_mask else "no"),
         ("supplies", ", ".join(found.supplies) or "its value alone; the rest is autodiff"),
@@ -244,7 +244,7 @@ def _row(spec: AlgorithmSpec, loss: Any, found: Probe | None) -> str:
         link,
         spec.summary,
         _derivatives(loss, found),
-        "yes" if loss.traits.convex else "no",
+        "yes" if loss.traits.psd_hessian else "no",
         "yes" if loss.traits.takes_mask else "no",
         ", ".join(able),
         _SHORT.get(picked, picked),

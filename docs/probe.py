@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 import nlcore
+from nlcore.capabilities import read_capabilities
 from nlcore.errors import NlcoreError
-from nlcore.newton.adapt import inspect_loss
 from nlcore.newton.derivatives import differentiate
+from nlcore.newton.problem import Problem
 
 __all__ = ["Probe", "probe"]
 
@@ -61,7 +62,7 @@ class Probe:
 
 def probe(loss: Any) -> Probe:
     """Try a loss."""
-    info = inspect_loss(loss)
+    info = read_capabilities(loss)
     prediction, target = _example(loss, torch.float32)
     able: dict[str, str] = {}
     for curvature in (nlcore.EmpiricalFisher(), nlcore.Hessian(), nlcore.GaussNewton()):
@@ -163,10 +164,10 @@ def _ties(loss: Any, prediction: Tensor, target: Any) -> str:
 
 
 def _negative(loss: Any, prediction: Tensor, target: Any) -> str:
-    info = inspect_loss(loss)
-    if info.traits.convex or info.traits.stochastic or info.traits.order < 2:
+    info = read_capabilities(loss)
+    if info.traits.psd_hessian or info.traits.stochastic or info.traits.order < 2:
         return ""
-    blocks = differentiate(info, prediction, target, "hessian").blocks()
+    blocks = differentiate(Problem.of(info, prediction, target), "hessian").blocks()
     values = torch.linalg.eigvalsh(blocks)
     share = float((values[:, 0] < -1e-6 * values.abs().amax(1)).double().mean())
     if share == 0:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlcore.config import AlgorithmConfig
+    from nlcore.diagnosis import diagnose
     from nlcore.newton import (
         Auto,
         Bounded,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
         Relative,
         Result,
         compose,
-        diagnose,
         inject_fisher,
         newton_step,
     )
@@ -64,6 +64,7 @@ __all__ = [
 
 _MEMBERS = {
     "nlcore.config": ["AlgorithmConfig"],
+    "nlcore.diagnosis": ["diagnose"],
     "nlcore.newton": [
         "Auto",
         "Bounded",
@@ -76,7 +77,6 @@ _MEMBERS = {
         "Relative",
         "Result",
         "compose",
-        "diagnose",
         "inject_fisher",
         "newton_step",
     ],
@@ -85,7 +85,7 @@ _MEMBERS = {
     "nlcore.registry.default": ["dump", "make", "names", "plugins", "refresh", "register", "restore", "spec"],
 }
 _HOME = {name: module for module, members in _MEMBERS.items() for name in members}
-_SUBMODULES = ("config", "errors", "newton", "plugin", "protocol", "registry", "testing")
+_SUBMODULES = ("config", "diagnosis", "errors", "newton", "plugin", "protocol", "registry", "testing")
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ __all__ = [
     "DeviceError",
     "DtypeError",
     "DuplicateAlgorithmError",
+    "InPlaceError",
     "NlcoreError",
     "NonFiniteError",
     "NumericalError",
@@ -98,6 +99,10 @@ class DtypeError(ContractError, TypeError):
 
 class DeviceError(ContractError, ValueError):
     """Tensors that belong together are on different devices."""
+
+
+class InPlaceError(ContractError, RuntimeError):
+    """A loss changes its prediction or target in place."""
 
 
 class UnsupportedCurvatureError(NlcoreError, TypeError):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+from nlcore.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +26,8 @@ __all__ = [
     "Traits",
 ]
 
+CAPABILITIES = ("gradient", "hessian", "split")
+
 
 @dataclass(frozen=True, slots=True)
 class Traits:
@@ -34,21 +40,60 @@ class Traits:
         stochastic: Whether the loss draws random numbers, which it takes from `generator` alone.
         transforms: `"func"` when `torch.func` can differentiate the loss, `"autograd"` when it uses
             old-style autograd Functions that only `torch.autograd.grad` understands.
-        convex: Whether every sample's Hessian is positive semi-definite wherever it exists, so that it needs no repair:
-            a convex loss, or one that is convex piece by piece. A promise: a false one gives a wrong step.
-        takes_mask: Whether the call accepts `mask=`, a bool tensor [batch, *event] that is True at padded
-            outputs; `gradient`, `hessian`, `inner` and `outer`, where it has them, accept it too. A sample that is
-            padding throughout has loss 0 and gradient 0, and the engine does not count it as a sample. A loss
-            without it is evaluated on all outputs; the engine then keeps the padded ones out of the gradient
-            and of the curvature.
+        takes_mask: Whether the call accepts `mask=`, a bool tensor [batch, *event]. **True = padded, the opposite of an
+            attention mask.** `gradient`, `hessian`, `inner` and `outer`, where the loss has them, accept it too. A
+            sample that is padding throughout has loss 0 and gradient 0, and does not count as a sample. A loss without
+            it refuses a mask.
+        psd_hessian: Whether every sample's Hessian is positive semi-definite wherever it exists, so that it needs no
+            repair: a convex loss, or one that is convex piece by piece. A promise: a false one gives a wrong step.
+        constant_curvature: Whether the curvature is the same matrix for all samples and predictions: a linear algorithm
+            under a quadratic criterion.
+        supplies: The optional capabilities, a subset of {"gradient", "hessian", "split"}; `None` reads them off the
+            methods. A class whose objectives differ in what they can supply states it here.
+        takes_context: Whether the call accepts `context=`, a nested structure of tensors, batch first: what the loss
+            needs of every sample beside prediction and target. `gradient`, `hessian` and `inner` accept it too.
     """
 
     event_ndim: int = 1
     order: int = 2
     stochastic: bool = False
     transforms: Literal["func", "autograd"] = "func"
-    convex: bool = False
     takes_mask: bool = False
+    psd_hessian: bool = False
+    constant_curvature: bool = False
+    supplies: frozenset[str] | None = None
+    takes_context: bool = False
+
+    def __post_init__(self) -> None:
+        if self.supplies is None:
+            return
+        unknown = set(self.supplies) - set(CAPABILITIES)
+        if unknown:
+            raise ConfigError(f"Traits(supplies={self.supplies!r}): give a subset of {set(CAPABILITIES)}.")
+        object.__setattr__(self, "supplies", frozenset(self.supplies))
+
+
+def _with_old_name(traits: type[Traits]) -> None:
+    """Accept and answer `convex`, the name of `psd_hessian` until 0.2, with a warning."""
+    created = traits.__init__
+    message = "Traits.convex is named psd_hessian since 0.2, and the old name goes with 0.3."
+
+    @functools.wraps(created)
+    def init(self: Traits, *args: Any, convex: bool | None = None, **options: Any) -> None:
+        if convex is not None:
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+            options["psd_hessian"] = convex
+        created(self, *args, **options)
+
+    def convex(self: Traits) -> bool:
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return self.psd_hessian
+
+    traits.__init__ = init  # type: ignore[method-assign]
+    traits.convex = property(convex)  # type: ignore[attr-defined]
+
+
+_with_old_name(Traits)
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ __all__ = ["AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "SquaredError"
 class _Elementary:
     """What the built-in losses share: no options, one event dimension."""
 
-    traits: ClassVar[Traits] = Traits(convex=True)
+    traits: ClassVar[Traits] = Traits(psd_hessian=True)
     _id: ClassVar[str]
 
     def example(
@@ -62,7 +62,7 @@ class AbsoluteError(_Elementary):
         prediction, target: [batch, m].
     """
 
-    traits = Traits(order=1, convex=True)
+    traits = Traits(order=1, psd_hessian=True)
     _id = "core/absolute_error"
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

@@ -1,13 +1,19 @@
-"""The Newton-loss engine: derivatives → curvature → damping → solve → direction → loss."""
+"""The Newton-loss engine: problem → derivatives → curvature matrix → damping → solve → direction."""
+
+import warnings
+from importlib import import_module
+from typing import Any
 
 from nlcore.newton.auto import Auto
 from nlcore.newton.compose import Composed, compose
-from nlcore.newton.curvature import Curvature, EmpiricalFisher, GaussNewton, Hessian
 from nlcore.newton.damping import Bounded, Relative
-from nlcore.newton.diagnose import Diagnosis, diagnose
+from nlcore.newton.failures import Result
+from nlcore.newton.fisher import EmpiricalFisher
+from nlcore.newton.gauss_newton import GaussNewton
+from nlcore.newton.hessian import Hessian
 from nlcore.newton.inject import InjectFisher, inject_fisher
 from nlcore.newton.loss import NewtonLoss
-from nlcore.newton.result import Result
+from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, GramMatrix, ProductMatrix
 from nlcore.newton.step import NewtonStep, newton_step
 
 __all__ = [
@@ -15,17 +21,30 @@ __all__ = [
     "Bounded",
     "Composed",
     "Curvature",
-    "Diagnosis",
+    "CurvatureMatrix",
+    "DenseMatrix",
     "EmpiricalFisher",
     "GaussNewton",
+    "GramMatrix",
     "Hessian",
     "InjectFisher",
     "NewtonLoss",
     "NewtonStep",
+    "ProductMatrix",
     "Relative",
     "Result",
     "compose",
-    "diagnose",
     "inject_fisher",
     "newton_step",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("diagnose", "Diagnosis"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"nlcore.newton.{name} is nlcore.diagnosis.{name} since 0.2, and the old name goes with 0.3.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return getattr(import_module("nlcore.diagnosis"), name)

@@ -1,12 +1,15 @@
-"""The choice of a curvature when the user leaves it to the loss: one table, in one function."""
+"""The choice of a curvature by what a loss supplies: one table, in one function."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nlcore.newton.adapt import LossInfo
-from nlcore.newton.curvature import Curvature, EmpiricalFisher, GaussNewton, Hessian
+from nlcore.capabilities import Capabilities
 from nlcore.newton.damping import Bounded, Relative
+from nlcore.newton.fisher import EmpiricalFisher
+from nlcore.newton.gauss_newton import GaussNewton
+from nlcore.newton.hessian import Hessian
+from nlcore.newton.matrix import Curvature
 
 __all__ = ["Auto"]
 
@@ -31,25 +34,25 @@ class Auto:
     """
 
     def choose(  # noqa: PLR0911 - one return for each row of the table
-        self, info: LossInfo, size: int | None = None
+        self, loss: Capabilities, size: int | None = None
     ) -> tuple[Curvature, str]:
         """Return the curvature for a loss, and why.
 
         Args:
-            info: The loss.
+            loss: The loss.
             size: Number of outputs of a sample, when data are at hand.
         """
         fisher = EmpiricalFisher(damping=Relative(1.0))
         if size is not None and size > _LARGEST_BLOCK:
             return fisher, f"{size} outputs a sample are too many to form a matrix for each"
-        if info.supplies_hessian:
+        if "hessian" in loss.supplies:
             return Hessian(damping=Bounded(), normalize=True), "the loss supplies its Hessian"
-        if info.traits.stochastic or info.supplies_gradient:
+        if loss.traits.stochastic or "gradient" in loss.supplies:
             return fisher, "the loss is random or supplies its gradient alone"
-        if info.splits:
+        if "split" in loss.supplies:
             return GaussNewton(damping=Bounded(), normalize=True), "the loss has a Gauss–Newton split"
-        if info.declared and info.traits.order >= 2:
+        if loss.declared and loss.traits.order >= 2:
             return Hessian(damping=Bounded(), normalize=True), "the loss has two derivatives"
-        if not info.declared:
+        if not loss.declared:
             return fisher, "nothing is known of a plain callable's second derivative"
-        return fisher, f"the loss has derivatives of order {info.traits.order}"
+        return fisher, f"the loss has derivatives of order {loss.traits.order}"

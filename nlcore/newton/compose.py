@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nlcore.capabilities import keywords, parameters_of, read_capabilities
 from nlcore.errors import ConfigError, ContractError, ShapeError, nearest
-from nlcore.newton.adapt import check_inputs, inspect_loss
+from nlcore.evaluation import check_inputs
 from nlcore.protocol import Traits
 
 __all__ = ["Composed", "compose", "half_squared_error"]
 
-Inner = Callable[[Tensor], Tensor]
-Outer = Callable[[Tensor, Any], Tensor]
+Inner = Callable[..., Tensor]
+Outer = Callable[..., Tensor]
 
 
-def half_squared_error(features: Tensor, target: Tensor) -> Tensor:
-    """Return ½‖features − target‖² of each sample, [batch], for [batch, *features]."""
+def half_squared_error(features: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    """Return ½‖features − target‖² of each sample, [batch], for [batch, *features].
+
+    Args:
+        features: [batch, *features].
+        target: Of the same shape.
+        mask: [batch, *event] bool, True = padded. Where there is one feature for each output, those of padded outputs
+            do not count.
+    """
     if features.shape != target.shape:
         raise ShapeError(
             f"squared_error: the features have shape {list(features.shape)} and the target {list(target.shape)}."
         )
+    if mask is not None and mask.shape == features.shape:
+        features, target = (one.masked_fill(mask, 0.0) for one in (features, target))
     return (features - target).flatten(1).square().sum(1) / 2
 
 
@@ -36,8 +48,10 @@ class Composed:
     """The loss `outer(inner(prediction), target)`; make it with `nlcore.compose`.
 
     Attributes:
-        inner_function: `[batch, *event] -> [batch, *features]`, differentiable.
-        outer_function: `([batch, *features], target) -> [batch]`, convex in the features.
+        inner_function: `[batch, *event] -> [batch, *features]`, differentiable; it may have a second positional
+            parameter, the context, and a parameter `mask`.
+        outer_function: `([batch, *features], target) -> [batch]`, convex in the features; it may have a parameter
+            `mask`.
         traits: What the engine may assume.
         example_function: Makes a valid `(prediction, target)`; needed only for checks.
     """
@@ -47,22 +61,54 @@ class Composed:
     traits: Traits = field(default_factory=Traits)
     example_function: Callable[..., tuple[Tensor, Any]] | None = None
 
-    def inner(self, prediction: Tensor) -> Tensor:
-        """Return the features, [batch, *features]."""
-        return self.inner_function(prediction)
+    @functools.cached_property
+    def _masked(self) -> tuple[bool, bool]:
+        """Whether inner and outer function have a parameter `mask`."""
+        return "mask" in keywords(self.inner_function), "mask" in keywords(self.outer_function)
 
-    def outer(self, features: Tensor, target: Any) -> Tensor:
+    @functools.cached_property
+    def _context(self) -> inspect.Parameter | None:
+        return _context_place(self.inner_function)
+
+    def inner(self, prediction: Tensor, *, mask: Tensor | None = None, context: Any = None) -> Tensor:
+        """Return the features, [batch, *features].
+
+        Raises:
+            ContractError: `inner` needs a context and none is given.
+        """
+        options = {"mask": mask} if self._masked[0] else {}
+        place = self._context
+        if place is None:
+            return self.inner_function(prediction, **options)
+        if context is None and place.default is place.empty:
+            raise ContractError(
+                f"The inner function of this loss needs a context, its parameter {place.name!r}: give "
+                f"criterion(prediction, target, context=…)."
+            )
+        return self.inner_function(prediction, context, **options)
+
+    def outer(self, features: Tensor, target: Any, *, mask: Tensor | None = None) -> Tensor:
         """Return the convex loss of the features, [batch]."""
+        if mask is not None and self._masked[1]:
+            return self.outer_function(features, target, mask=mask)
         return self.outer_function(features, target)
 
-    def __call__(self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self,
+        prediction: Tensor,
+        target: Any,
+        *,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+        context: Any = None,
+    ) -> Tensor:
         """Return the loss of each sample, [batch].
 
         Raises:
-            ContractError: Wrong shape, dtype or device.
+            ContractError: Wrong shape, dtype or device; a context that `inner` does not take, or needs.
         """
-        check_inputs(inspect_loss(self), prediction, target)
-        return self.outer_function(self.inner_function(prediction), target)
+        check_inputs(read_capabilities(self), prediction, target, context)
+        return self.outer(self.inner(prediction, mask=mask, context=context), target, mask=mask)
 
     def example(
         self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
@@ -88,10 +134,13 @@ def compose(
 
     Args:
         inner: `[batch, *event] -> [batch, *features]`: your simulator, filter or relaxed algorithm; differentiable,
-            samples independent.
+            samples independent. What it needs of every sample beside the prediction (an initial state, a length) is a
+            second positional parameter without a default: the context, given as `criterion(…, context=…)`. With a
+            parameter `mask` it is handed the mask, True = padded.
         outer: `"squared_error"` for ½‖features − target‖², or a function `(features, target) -> [batch]` that is
-            convex in the features.
-        traits: Defaults to `Traits()`: one event dimension, two derivatives.
+            convex in the features. With a parameter `mask` it is handed the mask as well.
+        traits: Defaults to `Traits()`: one event dimension, two derivatives. Mask and context are read off the
+            functions.
         example: `(batch_size, *, generator, dtype, device) -> (prediction, target)`, for the conformance checks.
 
     Raises:
@@ -107,6 +156,7 @@ def compose(
     """
     if not callable(inner):
         raise ConfigError(f"compose(inner={inner!r}): inner must be a function [batch, *event] -> [batch, *features].")
+    named = isinstance(outer, str)
     if isinstance(outer, str):
         if outer not in _OUTERS:
             raise ConfigError(
@@ -118,4 +168,15 @@ def compose(
         raise ConfigError(
             f"compose(outer={outer!r}): outer must be a name or a function (features, target) -> [batch]."
         )
-    return Composed(inner, outer, traits or Traits(), example)
+    takes_mask = "mask" in keywords(inner) or (not named and "mask" in keywords(outer))
+    read = replace(traits or Traits(), takes_mask=takes_mask, takes_context=_context_place(inner) is not None)
+    return Composed(inner, outer, read, example)
+
+
+def _context_place(inner: Inner) -> inspect.Parameter | None:
+    """Return the parameter of `inner` that is the context: `context`, or a second positional one without default."""
+    positional = [one for one in parameters_of(inner) if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    if len(positional) < 2 or positional[1].name == "mask":
+        return None
+    second = positional[1]
+    return second if second.name == "context" or second.default is second.empty else None

@@ -1,25 +1,30 @@
-"""How much of the identity is added to a curvature matrix, so that its inverse is tame."""
+"""Damping: the λ in (C + λI)⁻¹, absolute, relative to the trace, or chosen to bound the amplification."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError
-from nlcore.newton.batch import Batch
+from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, Scope
+from nlcore.newton.options import check_choice, check_positive, concise, is_number
+from nlcore.newton.problem import Samples
 
 __all__ = [
     "Bounded",
+    "Damped",
     "Damping",
-    "DampingMemory",
+    "DampingState",
     "Relative",
     "amplification",
+    "bounded_rho",
     "check_damping",
-    "concise",
+    "check_options",
+    "choose_damping",
     "damping_strength",
 ]
 
@@ -53,7 +58,7 @@ class Relative:
     rho: float
 
     def __post_init__(self) -> None:
-        if not _is_number(self.rho) or not 0 < self.rho < math.inf:
+        if not is_number(self.rho) or not 0 < self.rho < math.inf:
             raise ConfigError(f"Relative(rho={self.rho!r}): ρ must be a positive finite number, for example 0.1.")
 
 
@@ -88,6 +93,8 @@ class Bounded:
     per_sample_rho: float = 1e-2
     refresh: int = 5
 
+    needs_own: ClassVar[bool] = True
+
     def __repr__(self) -> str:
         return concise(self)
 
@@ -98,7 +105,7 @@ class Bounded:
             ("per_sample_rho", self.per_sample_rho, 0.0, math.inf),
             ("refresh", self.refresh, 0, math.inf),
         ):
-            if not _is_number(value) or not low < value < high:
+            if not is_number(value) or not low < value < high:
                 raise ConfigError(f"Bounded({name}={value!r}): give a number between {low} and {high}.")
         if not isinstance(self.refresh, int):
             raise ConfigError(f"Bounded(refresh={self.refresh!r}): give a whole number of steps.")
@@ -107,28 +114,66 @@ class Bounded:
 Damping: TypeAlias = float | Relative | Bounded
 
 
-@dataclass(slots=True)
-class DampingMemory:
-    """What a `NewtonLoss` remembers of a `Bounded` damping between steps.
+@dataclass(frozen=True, slots=True)
+class DampingState:
+    """What a `Bounded` damping keeps between the steps of a `NewtonLoss`.
 
     Attributes:
-        rho: [], the ρ in use; zero before the first look.
-        per_sample: [] bool, whether every sample's own matrix is used.
-        age: Steps since the last look.
+        rho: [], the ρ in use.
+        own: [] bool, whether each sample's own matrix is used.
+        age: Steps since ρ was looked up.
     """
 
     rho: Tensor
-    per_sample: Tensor
-    age: int = 0
+    own: Tensor
+    age: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damped:
+    """A choice of damping.
+
+    Attributes:
+        strength: [], λ in units of the matrix.
+        own: [] bool, whether each sample's own matrix is used; `None` where the options say so.
+        state: What the next choice starts from.
+    """
+
+    strength: Tensor
+    own: Tensor | None = None
+    state: DampingState | None = None
+
+
+def choose_damping(damping: Damping, matrix: CurvatureMatrix, state: DampingState | None = None) -> Damped:
+    """Return λ for a curvature matrix.
+
+    Args:
+        damping: The number or rule.
+        matrix: C.
+        state: What an earlier step of the same training left.
+    """
+    if isinstance(damping, Relative):
+        return Damped(damping_strength(damping.rho, matrix.mean_curvature, matrix.largest))
+    if not isinstance(damping, Bounded):
+        strength = torch.full_like(matrix.mean_curvature, damping)
+        return Damped(strength if matrix.unit is None else strength / matrix.unit)
+    if not isinstance(matrix, DenseMatrix) or matrix.own is None:
+        raise TypeError("Bounded damping needs the samples' own matrices.")
+    if state is None or state.age == 0:
+        rho = bounded_rho(damping, matrix.mean, matrix.own, matrix.mean_curvature, matrix.samples)
+        own = torch.isinf(rho)
+        state = DampingState(torch.where(own, damping.per_sample_rho, rho), own, 0)
+    strength = damping_strength(state.rho, matrix.mean_curvature, matrix.largest)
+    return Damped(strength, state.own, replace(state, age=(state.age + 1) % damping.refresh))
 
 
 def check_damping(damping: object, owner: str, *, bounded: bool = True) -> None:
-    """Refuse what is no damping.
+    """Refuse what is not a damping.
 
     Raises:
         ConfigError: `damping` is neither a finite number ≥ 0 nor one of the rules.
     """
-    if isinstance(damping, Relative) or (_is_number(damping) and 0 <= damping < math.inf):  # type: ignore[operator]
+    if isinstance(damping, Relative) or (is_number(damping) and 0 <= damping < math.inf):  # type: ignore[operator]
         return
     if isinstance(damping, Bounded):
         if bounded:
@@ -156,28 +201,28 @@ def damping_strength(rho: float | Tensor, mean_curvature: Tensor, largest: Tenso
     return torch.where(strength > 0, strength, 1.0)
 
 
-def bounded_rho(damping: Bounded, matrix: Tensor, blocks: Tensor, mean_curvature: Tensor, batch: Batch) -> Tensor:
+def bounded_rho(damping: Bounded, matrix: Tensor, blocks: Tensor, mean_curvature: Tensor, samples: Samples) -> Tensor:
     """Return the smallest candidate ρ whose amplification is within the limit, infinity where there is none, []."""
     candidates = torch.tensor(_CANDIDATES, dtype=matrix.dtype, device=matrix.device)
-    found = amplification(matrix, blocks, candidates * mean_curvature, batch, damping.quantile)
+    found = amplification(matrix, blocks, candidates * mean_curvature, samples, damping.quantile)
     return torch.where(found <= damping.limit, candidates, torch.inf).amin()
 
 
-def amplification(matrix: Tensor, blocks: Tensor, strengths: Tensor, batch: Batch, quantile: float) -> Tensor:
+def amplification(matrix: Tensor, blocks: Tensor, strengths: Tensor, samples: Samples, quantile: float) -> Tensor:
     """Return a quantile over the samples of ‖(C + λI)⁻¹H_i‖ / max(1, ‖H_i‖/‖C‖) for several λ at once.
 
     Args:
         matrix: [m, m], C, positive semi-definite.
         blocks: [N, m, m], H_i; at most 16 of them, evenly spread, are looked at.
         strengths: [r], the λ.
-        batch: Which samples count.
+        samples: Which samples count.
         quantile: Which quantile.
 
     Returns:
         [r], the spectral norms by power iteration in the eigenbasis of C: at most a few per cent below the exact ones.
     """
     stride = -(-max(1, len(blocks)) // _SAMPLES)
-    blocks, batch = blocks[::stride], replace(batch, weight=batch.weight[::stride], keep=None)
+    blocks, samples = blocks[::stride], Samples.of(samples.weight[::stride], None, samples.ranks)
     values, vectors = torch.linalg.eigh(matrix)
     tiny = torch.finfo(matrix.dtype).tiny
     gradient_step = values.amax().clamp(min=tiny).reciprocal().expand(1, len(values))
@@ -191,19 +236,25 @@ def amplification(matrix: Tensor, blocks: Tensor, strengths: Tensor, batch: Batc
         pushed = torch.einsum("nij,rnj->rni", rotated, vector) * inverse.unsqueeze(1)
         norm = pushed.norm(dim=-1)
         vector = torch.einsum("nij,rnj->rni", rotated, pushed * inverse.unsqueeze(1))
-    return batch.quantile((norm[:-1] / norm[-1].clamp(min=1)).mT, quantile)
+    return samples.quantile((norm[:-1] / norm[-1].clamp(min=1)).mT, quantile)
 
 
-def concise(options: Any) -> str:
-    """Return the constructor call of a frozen set of options, without those that have their default."""
-    given = []
-    for option in fields(options):
-        default = option.default if option.default_factory is MISSING else option.default_factory()
-        value = getattr(options, option.name)
-        if default is MISSING or value != default:
-            given.append(f"{option.name}={value!r}")
-    return f"{type(options).__name__}({', '.join(given)})"
+def check_options(curvature: Curvature) -> None:
+    """Refuse options that a curvature cannot take; for `Hessian` and `GaussNewton`.
 
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    Raises:
+        ConfigError: With the option, its value and what it can be.
+    """
+    owner, chunk = type(curvature).__name__, curvature.chunk_size
+    check_choice(owner, "aggregate", curvature.aggregate, get_args(Scope))
+    check_choice(owner, "solver", curvature.solver, ("auto", "cholesky", "eigen", "cg"))
+    check_positive(owner, "max_ratio", curvature.max_ratio)
+    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
+        raise ConfigError(f"{owner}(chunk_size={chunk!r}): give a whole number ≥ 1, or None.")
+    if not isinstance(curvature.normalize, bool):
+        raise ConfigError(f"{owner}(normalize={curvature.normalize!r}): give True or False.")
+    if curvature.solver == "cg" and isinstance(curvature.damping, Bounded):
+        raise ConfigError(
+            f"{owner}(damping={curvature.damping!r}, solver='cg'): the bound needs every sample's formed matrix. "
+            f"Use damping=nlcore.Relative(0.1) with conjugate gradients."
+        )

@@ -1,232 +1,310 @@
-"""Per-sample values, gradients and curvature products of a batch-first loss.
+"""Per-sample values, gradients, Jacobian rows and curvature products of a batch-first loss.
 
 Samples are independent, so the gradient of the summed loss holds every sample's gradient, and its pull-back of a
 direction holds every sample's Hessian times that direction. One forward pass therefore serves value, gradient and
-curvature: a stochastic loss sees one draw. Dense blocks are the products with the m basis vectors.
+curvature: a stochastic loss sees one draw. The Gauss–Newton matrix JᵀHJ, with H the Hessian of the convex outer loss,
+needs first derivatives of the algorithm alone: the rows of J are pull-backs of the unit vectors.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from nlcore.errors import ContractError, ShapeError
-from nlcore.newton.adapt import LossInfo, evaluate
+from nlcore.errors import ContractError, PerformanceWarning, UnsupportedCurvatureError
+from nlcore.evaluation import finite_rows, signs, transformed
+from nlcore.newton.problem import Problem
 
-__all__ = ["Backend", "Derivatives", "Kind", "differentiate"]
+__all__ = ["BUDGET", "Derivatives", "Kind", "Linear", "differentiate"]
 
 Kind: TypeAlias = Literal["gradient", "hessian", "gauss_newton"]
-Backend: TypeAlias = Literal["auto", "func", "autograd"]
-Products: TypeAlias = Callable[[Tensor], Tensor]
-"""Maps directions [r, N, m] to each sample's curvature times them, [r, N, m]."""
+Linear: TypeAlias = Callable[[Tensor], Tensor]
+"""Maps directions [r, N, ·] to the product of a matrix of each sample with them, [r, N, ·]."""
+
+BUDGET = 2**24
+"""Elements of all samples' matrices together, and of one chunk of pull-backs: 128 MiB in float64."""
+
+CACHED = 2**16
+"""Elements of one chunk on a processor: what a loss computes on the way, often m times as much, then stays in its
+cache. Against one chunk for all: a third of the time for 64 scores by NeuralSort, a fifth for 256 of a filter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Derivatives:
-    """What is known of a batch of losses at a prediction.
+    """Value, gradient and, if asked for, curvature of a batch of losses at a prediction.
 
     Attributes:
         value: [N], the losses.
-        gradient: [N, m], their gradients.
-        products: Curvature times directions, when a curvature was asked for and is not supplied.
+        gradient: [N, m], their gradients, zero at padded outputs.
+        usable: [N] bool, which samples have a finite prediction, loss and gradient.
+        products: Curvature times directions.
+        jacobian: [N, F, m], the rows of J, where there are few features: then the curvature is Jᵀ·bend(J).
+        bend: The Hessian of the outer loss times directions in the space of features.
         supplied: [N, m, m], the Hessians the loss supplies itself.
-        dtype: In which they were computed, where that is not the gradient's own.
+        chunk: How many directions are pulled back at a time.
+        pushes: Whether J times a direction was found to agree with the rows of J; `None` where it is not needed.
     """
 
     value: Tensor
     gradient: Tensor
-    products: Products | None = None
+    usable: Tensor
+    products: Linear | None = None
+    jacobian: Tensor | None = None
+    bend: Linear | None = None
     supplied: Tensor | None = None
-    dtype: torch.dtype | None = None
+    chunk: int = 1
+    pushes: bool | None = None
 
-    @property
-    def rounding(self) -> float:
-        """The relative rounding error of the gradient and of the curvature."""
-        return torch.finfo(self.dtype or self.gradient.dtype).eps
+    @classmethod
+    def of(cls, problem: Problem, value: Tensor, gradient: Tensor, **curvature: Any) -> Derivatives:
+        """Return derivatives with padding cleared, and which samples are usable."""
+        keep = problem.samples.keep
+        gradient = gradient if keep is None else torch.where(keep, gradient, 0.0)
+        usable = finite_rows(problem.prediction, keep) & finite_rows(gradient) & torch.isfinite(value)
+        return cls(value, gradient, usable, **curvature)
 
     def apply(self, directions: Tensor) -> Tensor:
         """Return every sample's curvature times [r, N, m] directions, [r, N, m]."""
         if self.supplied is not None:
             return torch.einsum("nij,rnj->rni", self.supplied, directions)
+        if self.jacobian is not None and self.bend is not None:
+            features = torch.einsum("nfm,rnm->rnf", self.jacobian, directions)
+            return torch.einsum("nfm,rnf->rnm", self.jacobian, self.bend(features))
         if self.products is None:
             raise ContractError("These derivatives were taken without curvature.")
         return self.products(directions)
 
-    def blocks(self, chunk_size: int | None = None) -> Tensor:
-        """Return every sample's curvature matrix, [N, m, m], symmetric to rounding, `chunk_size` rows at a time."""
+    def outer(self) -> Tensor:
+        """Return the Hessian of every sample's outer loss, [N, F, F]."""
+        if self.jacobian is None or self.bend is None:
+            raise ContractError("These derivatives were taken without the rows of a Jacobian.")
+        count, features = self.jacobian.shape[:2]
+        return self.bend(_basis(self.jacobian, features).expand(-1, count, -1)).transpose(0, 1)
+
+    def blocks(self) -> Tensor:
+        """Return every sample's curvature matrix, [N, m, m], symmetric to rounding."""
         if self.supplied is not None:
             return (self.supplied + self.supplied.mT) / 2
-        batch, size = self.gradient.shape
-        basis = torch.eye(size, dtype=self.gradient.dtype, device=self.gradient.device)
-        pieces = basis[:, None, :].expand(size, batch, size).split(chunk_size or size)
-        rows = torch.cat([self.apply(piece) for piece in pieces]).transpose(0, 1)
+        if self.jacobian is not None:
+            rows = self.jacobian.mT @ (self.outer() @ self.jacobian)
+        else:
+            count, size = self.gradient.shape
+            pieces = _basis(self.gradient, size).expand(-1, count, -1).split(self.chunk)
+            rows = torch.cat([self.apply(piece) for piece in pieces]).transpose(0, 1)
         return (rows + rows.mT) / 2
 
 
-class _OneDraw:
-    """Calls of a loss that all see the same random numbers."""
-
-    def __init__(
-        self, info: LossInfo, target: Any, shape: torch.Size, generator: torch.Generator | None, mask: Tensor | None
-    ) -> None:
-        self.info, self.target, self.shape, self.generator, self.mask = info, target, shape, generator, mask
-        self.state = generator.get_state() if generator is not None and info.traits.stochastic else None
-
-    def _rewind(self) -> None:
-        if self.state is not None and self.generator is not None:
-            self.generator.set_state(self.state)
-
-    def value(self, flat: Tensor) -> Tensor:
-        self._rewind()
-        return evaluate(self.info, flat.reshape(self.shape), self.target, self.generator, self.mask)
-
-    def _masked(self) -> dict[str, Any]:
-        """Return the mask as an option, for a loss that takes one."""
-        return {"mask": self.mask} if self.mask is not None and self.info.traits.takes_mask else {}
-
-    def inner(self, flat: Tensor) -> Tensor:
-        features: Tensor = self.info.loss.inner(flat.reshape(self.shape), **self._masked())  # type: ignore[attr-defined]
-        if not isinstance(features, Tensor) or features.shape[:1] != self.shape[:1]:
-            raise ShapeError(
-                f"{self.info.name}.inner must return a tensor with the batch of {self.shape[0]} in front, and returned "
-                f"{_described(features)}."
-            )
-        return features
-
-    def outer(self, features: Tensor) -> Tensor:
-        value: Tensor = self.info.loss.outer(features, self.target, **self._masked())  # type: ignore[attr-defined]
-        if not isinstance(value, Tensor) or value.shape != self.shape[:1]:
-            raise ShapeError(
-                f"{self.info.name}.outer must return one number per sample, shape {list(self.shape[:1])}, and "
-                f"returned {_described(value)}."
-            )
-        return value
-
-    def supplied(self, method: str, flat: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Return `loss.gradient` or `loss.hessian`, checked."""
-        self._rewind()
-        options = {"generator": self.generator, **self._masked()}
-        result = getattr(self.info.loss, method)(flat.reshape(self.shape), self.target, **options)
-        if not isinstance(result, Tensor) or result.numel() != math.prod(shape) or result.shape[:1] != shape[:1]:
-            raise ShapeError(
-                f"{self.info.name}.{method} must return shape {list(shape)}, and returned {_described(result)}."
-            )
-        return result.reshape(shape).to(flat.dtype)
-
-
 def differentiate(
-    info: LossInfo,
-    prediction: Tensor,
-    target: Any,
-    kind: Kind,
-    *,
-    backend: Backend = "auto",
-    generator: torch.Generator | None = None,
-    mask: Tensor | None = None,
+    problem: Problem, kind: Kind, *, chunk_size: int | None = None, pushes: bool | None = None
 ) -> Derivatives:
     """Return value, gradient and, if asked for, curvature of every sample's loss.
 
     Args:
-        info: The loss.
-        prediction: [N, *event]; not changed, and not part of the result's graph.
-        target: Handed to the loss.
+        problem: The loss and what it is evaluated on; its prediction is not changed, nor part of the result's graph.
         kind: What is needed; curvature is computed for nothing else.
-        backend: `"func"`, `"autograd"`, or the one that the traits name.
-        generator: Random numbers of a stochastic loss.
-        mask: [N, *event] bool, True at padded outputs, for a loss that takes one.
+        chunk_size: How many directions are pulled back at a time; when `None` what suits a cache, on a GPU 128 MiB.
+        pushes: Whether products with J may be trusted, as found by an earlier step; `None` checks them.
 
     Raises:
         ContractError: The loss, or what it supplies, breaks the protocol.
+        UnsupportedCurvatureError: Torch cannot take a derivative of the loss.
     """
-    shape = prediction.shape
-    flat = prediction.detach().reshape(shape[0], -1)
-    calls = _OneDraw(info, target, shape, generator, mask)
-    if kind == "hessian" and info.supplies_hessian:
-        plain = differentiate(info, prediction, target, "gradient", backend=backend, generator=generator, mask=mask)
+    flat = problem.prediction
+    if not flat.shape[0]:  # a rank without samples still takes part in the sums over the ranks
+        nothing = flat.new_zeros(0, flat.shape[1], flat.shape[1])
+        return Derivatives.of(problem, flat.new_zeros(0), flat, supplied=nothing)
+    if kind == "hessian" and "hessian" in problem.loss.supplies:
+        plain = differentiate(problem, "gradient")
         with torch.no_grad():
-            hessian = calls.supplied("hessian", flat, (*flat.shape, flat.shape[1]))
-        return Derivatives(plain.value, plain.gradient, supplied=hessian)
-    if kind == "gradient" and info.supplies_gradient:
+            return replace(plain, supplied=problem.evaluation.supplied("hessian", flat, (*flat.shape, flat.shape[1])))
+    if kind == "gradient" and "gradient" in problem.loss.supplies:
         with torch.no_grad():
-            return Derivatives(calls.value(flat).to(flat.dtype), calls.supplied("gradient", flat, flat.shape))
-    chosen = info.traits.transforms if backend == "auto" else backend
-    if kind == "gradient" and backend == "auto" and not _transformed(flat):
-        chosen = "autograd"  # the same numbers at a fraction of the overhead
-    engine = _with_func if chosen == "func" else _with_autograd
-    return engine(calls, flat, kind)
+            value = problem.evaluation.value(flat).to(flat.dtype)
+            return Derivatives.of(problem, value, problem.evaluation.supplied("gradient", flat, flat.shape))
+    backend = problem.backend
+    if backend == "auto":  # the same numbers; autograd differentiates more, and is unavailable under a transform
+        backend = "func" if transformed(flat) and problem.loss.traits.transforms == "func" else "autograd"
+    chunk = chunk_size or max(1, (CACHED if flat.device.type == "cpu" else BUDGET) // flat.numel())
+    if kind == "gauss_newton":
+        split = _split_with_func(problem) if backend == "func" else _split_with_autograd(problem)
+        return _gauss_newton(problem, split, chunk, pushes)
+    engine = _with_func if backend == "func" else _with_autograd
+    return engine(problem, kind, chunk)
 
 
-def _described(result: object) -> str:
-    return f"shape {list(result.shape)}" if isinstance(result, Tensor) else f"a {type(result).__name__}"
+def _with_autograd(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
+    with torch.enable_grad():
+        y = problem.prediction.detach().requires_grad_()
+        value = problem.evaluation.value(y)
+        if "gradient" in problem.loss.supplies:
+            gradient = problem.evaluation.supplied("gradient", y, y.shape)
+        else:
+            with _remedies(problem, "gradient"):
+                gradient = _grad(value.sum(), y, create_graph=kind == "hessian")
+    if kind == "gradient":
+        return Derivatives.of(problem, value.detach(), gradient.detach())
+
+    def products(directions: Tensor) -> Tensor:
+        with _remedies(problem, "hessian"):
+            return _pulled(gradient, y, directions)
+
+    return Derivatives.of(problem, value.detach(), gradient.detach(), products=products, chunk=chunk)
 
 
-def _transformed(tensor: Tensor) -> bool:
-    """Whether the code is being compiled, or run under a transform of `torch.func`, where autograd is unavailable."""
-    return torch.compiler.is_compiling() or torch.func.debug_unwrap(tensor) is not tensor
-
-
-def _with_func(calls: _OneDraw, flat: Tensor, kind: Kind) -> Derivatives:
-    vjp: Any = torch.func.vjp  # its annotation knows no has_aux
-    vmap = torch.func.vmap
+def _with_func(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
+    vjp: Any = torch.func.vjp  # its annotation lacks has_aux
 
     def gradient_and_value(y: Tensor) -> tuple[Tensor, Tensor]:
-        if calls.info.supplies_gradient:
-            return calls.supplied("gradient", y, y.shape), calls.value(y)
-        value, pull = vjp(calls.value, y)
+        if "gradient" in problem.loss.supplies:
+            return problem.evaluation.supplied("gradient", y, y.shape), problem.evaluation.value(y)
+        value, pull = vjp(problem.evaluation.value, y)
         return pull(torch.ones_like(value))[0], value
 
-    with torch.no_grad():
+    with torch.no_grad(), _remedies(problem, kind, transform=True):
         if kind == "gradient":
-            gradient, value = gradient_and_value(flat)
-            return Derivatives(value, gradient)
-        if kind == "hessian":
-            gradient, pull, value = vjp(gradient_and_value, flat, has_aux=True)
-            return Derivatives(value, gradient, vmap(lambda v: pull(v)[0]))
-        features, pull_features = vjp(calls.inner, flat)
-        push = vjp(lambda u: pull_features(u)[0], torch.zeros_like(features))[1]
+            gradient, value = gradient_and_value(problem.prediction)
+            return Derivatives.of(problem, value, gradient)
+        gradient, pull, value = vjp(gradient_and_value, problem.prediction, has_aux=True)
+    products = torch.func.vmap(lambda v: pull(v)[0])
+    return Derivatives.of(problem, value, gradient, products=products, chunk=chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """A loss that splits, linearised at a prediction.
+
+    Attributes:
+        value: [N], the losses.
+        gradient: [N, m], their gradients.
+        features: F, how many features a sample has.
+        pull: Jᵀ.
+        push: J; made when needed, since it costs a graph, and `None` where torch has none.
+        bend: The Hessian of the outer loss.
+    """
+
+    value: Tensor
+    gradient: Tensor
+    features: int
+    pull: Linear
+    push: Callable[[], Linear | None]
+    bend: Linear
+
+
+def _split_with_autograd(problem: Problem) -> _Split:
+    with torch.enable_grad():
+        y = problem.prediction.detach().requires_grad_()
+        features = problem.evaluation.inner(y)
+        leaf = features.detach().requires_grad_()
+        value = problem.evaluation.outer(leaf)
+        slope = _grad(value.sum(), leaf, create_graph=True)
+    count, size = features.shape[0], math.prod(features.shape[1:])
+
+    def pull(cotangents: Tensor) -> Tensor:
+        with _remedies(problem, "gradient"):
+            return _pulled(features, y, cotangents.reshape(-1, *features.shape))
+
+    def bend(directions: Tensor) -> Tensor:
+        with _remedies(problem, "outer"):
+            return _pulled(slope, leaf, directions.reshape(-1, *features.shape)).reshape(-1, count, size)
+
+    def push() -> Linear | None:
+        with torch.enable_grad():
+            dual = torch.ones_like(features, requires_grad=True)  # J is linear in it; some rules fail at zero
+            try:
+                transposed = _grad(features, y, dual, create_graph=True)
+            except RuntimeError:
+                return None
+        return lambda directions: _pulled(transposed, dual, directions).reshape(-1, count, size)
+
+    gradient = pull(slope.detach().unsqueeze(0))[0]
+    return _Split(value.detach(), gradient, size, pull, push, bend)
+
+
+def _split_with_func(problem: Problem) -> _Split:
+    vjp: Any = torch.func.vjp
+    vmap = torch.func.vmap
+    with torch.no_grad(), _remedies(problem, "gauss_newton", transform=True):
+        features, transpose = vjp(problem.evaluation.inner, problem.prediction)
 
         def outer_gradient(f: Tensor) -> tuple[Tensor, Tensor]:
-            value, pull = vjp(calls.outer, f)
+            value, pull = vjp(problem.evaluation.outer, f)
             return pull(torch.ones_like(value))[0], value
 
         slope, pull_outer, value = vjp(outer_gradient, features, has_aux=True)
+        gradient = transpose(slope)[0]
+    count, size = features.shape[0], math.prod(features.shape[1:])
 
-        def product(v: Tensor) -> Tensor:
-            return pull_features(pull_outer(push(v)[0])[0])[0]
+    def push() -> Linear | None:
+        again = vjp(lambda u: transpose(u)[0], torch.ones_like(features))[1]
+        return lambda directions: vmap(lambda v: again(v)[0])(directions).reshape(-1, count, size)
 
-        return Derivatives(value, pull_features(slope)[0], vmap(product))
+    def pull(cotangents: Tensor) -> Tensor:
+        return vmap(lambda u: transpose(u)[0])(cotangents.reshape(-1, *features.shape))
+
+    def bend(directions: Tensor) -> Tensor:
+        bent = vmap(lambda u: pull_outer(u)[0])(directions.reshape(-1, *features.shape))
+        return bent.reshape(-1, count, size)
+
+    return _Split(value, gradient, size, pull, push, bend)
 
 
-def _with_autograd(calls: _OneDraw, flat: Tensor, kind: Kind) -> Derivatives:
-    with torch.enable_grad():
-        y = flat.detach().requires_grad_()
-        if kind != "gauss_newton":
-            value = calls.value(y)
-            if calls.info.supplies_gradient:
-                gradient = calls.supplied("gradient", y, y.shape)
-            else:
-                gradient = _grad(value.sum(), y, create_graph=kind == "hessian")
-            if kind == "gradient":
-                return Derivatives(value.detach(), gradient.detach())
-            return Derivatives(value.detach(), gradient.detach(), lambda v: _batched_grad(gradient, y, v))
-        features = calls.inner(y)
-        dual = torch.zeros_like(features, requires_grad=True)
-        pulled = _grad(features, y, dual, create_graph=True)
-        leaf = features.detach().requires_grad_()
-        value = calls.outer(leaf)
-        slope = _grad(value.sum(), leaf, create_graph=True)
+def _gauss_newton(problem: Problem, split: _Split, chunk: int, pushes: bool | None) -> Derivatives:
+    """Return derivatives with JᵀHJ: by the rows of J where features are few, else by products."""
+    count, size = split.gradient.shape
 
-        def products(v: Tensor) -> Tensor:
-            pushed = _batched_grad(pulled, dual, v)
-            return _batched_grad(features, y, _batched_grad(slope, leaf, pushed))
+    def rows() -> Iterator[Tensor]:
+        units = _basis(split.gradient, split.features).expand(-1, count, -1).split(chunk)
+        return (split.pull(piece) for piece in units)
 
-        gradient = _grad(features, y, slope.detach(), retain_graph=True)
-        return Derivatives(value.detach(), gradient, products)
+    found = Derivatives.of(problem, split.value, split.gradient, bend=split.bend, chunk=chunk)
+    if split.features <= 2 * size and split.features * split.gradient.numel() <= BUDGET:
+        return replace(found, jacobian=torch.cat(list(rows())).transpose(0, 1))
+    push = None if pushes is False else split.push()
+    if push is not None and pushes is None and not torch.compiler.is_compiling():
+        push = _checked(problem, split, push)
+
+    def products(directions: Tensor) -> Tensor:
+        if push is not None:
+            return split.pull(split.bend(push(directions)))
+        pushed = [torch.einsum("fnm,rnm->rnf", piece, directions) for piece in rows()]
+        return split.pull(split.bend(torch.cat(pushed, -1)))
+
+    return replace(found, products=products, pushes=push is not None)
+
+
+def _checked(problem: Problem, split: _Split, push: Linear) -> Linear | None:
+    """Return the product with J where it agrees with the rows of J, u·(Jv) = (Jᵀu)·v, else nothing."""
+    flat, features = problem.prediction, split.features
+    u, v = signs(flat, (1, flat.shape[0], features)), signs(flat, (1, *flat.shape))
+    try:
+        pushed = push(v)
+    except RuntimeError:  # a derivative of the derivative is missing
+        pushed = torch.full_like(u, torch.inf)
+    pulled = split.pull(u)
+    gap = ((u * pushed).sum(-1) - (v * pulled).sum(-1)).abs()
+    size = torch.maximum(pushed.norm(dim=-1) * features**0.5, pulled.norm(dim=-1) * flat.shape[1] ** 0.5)
+    if bool(((gap <= torch.finfo(flat.dtype).eps ** 0.5 * size) | ~finite_rows(pulled[0])).all()):
+        return push
+    warnings.warn(
+        f"{problem.loss.name}: the product of the Jacobian with a direction is missing or wrong, as of a backward that "
+        f"cannot be differentiated; it is taken from all {features} rows of the Jacobian instead, which is slow. Make "
+        f"the backward differentiable, or use nlcore.EmpiricalFisher().",
+        PerformanceWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def _basis(like: Tensor, size: int) -> Tensor:
+    """Return the unit vectors, [size, 1, size]."""
+    return torch.eye(size, dtype=like.dtype, device=like.device).unsqueeze(1)
 
 
 def _grad(output: Tensor, source: Tensor, direction: Tensor | None = None, **options: Any) -> Tensor:
@@ -237,11 +315,46 @@ def _grad(output: Tensor, source: Tensor, direction: Tensor | None = None, **opt
     return torch.zeros_like(source) if result is None else result
 
 
-def _batched_grad(output: Tensor, source: Tensor, directions: Tensor) -> Tensor:
+def _pulled(output: Tensor, source: Tensor, directions: Tensor) -> Tensor:
     """Return the pull-backs of `directions` [r, *output], [r, *source]: in one pass where the loss allows it."""
+    directions = directions.to(output.dtype)
     if not output.requires_grad:
         return source.new_zeros(directions.shape[0], *source.shape)
+    if directions.shape[0] > 1:
+        try:
+            return _grad(output, source, directions, retain_graph=True, is_grads_batched=True)
+        except Exception:  # whatever a hand-written backward raises on a batch of directions
+            pass
+    return torch.stack([_grad(output, source, direction, retain_graph=True) for direction in directions])
+
+
+_WHAT = {
+    "gradient": "its gradient",
+    "hessian": "its second derivative",
+    "gauss_newton": "its Jacobian",
+    "outer": "the second derivative of its outer loss",
+}
+
+
+@contextmanager
+def _remedies(problem: Problem, kind: str, *, transform: bool = False) -> Iterator[None]:
+    """Turn what torch raises from inside a derivative into an error that says what to use instead."""
     try:
-        return _grad(output, source, directions, retain_graph=True, is_grads_batched=True)
-    except RuntimeError:
-        return torch.stack([_grad(output, source, direction, retain_graph=True) for direction in directions])
+        yield
+    except RuntimeError as error:
+        if transform and not any(word in str(error) for word in ("functorch", "vmap", "torch.func")):
+            raise
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        name, splits = problem.loss.name, "split" in problem.loss.supplies
+        if transform:
+            remedy = 'Use Traits(transforms="autograd") or backend="autograd", which differentiate more.'
+        elif kind == "gradient":
+            remedy = (
+                "Every operation needs a derivative that torch.autograd.grad can take (checkpoint with "
+                "use_reentrant=False). A loss that has loss.backward() alone trains behind nlcore.inject_fisher, "
+                "which is EmpiricalFisher for it."
+            )
+        else:
+            other = "nlcore.GaussNewton(), which needs first derivatives of the algorithm alone, or "
+            remedy = f"Use {other if splits and kind == 'hessian' else ''}nlcore.EmpiricalFisher()."
+        raise UnsupportedCurvatureError(f"{name}: torch cannot take {_WHAT[kind]} ({line}). {remedy}") from error

@@ -8,12 +8,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nlcore.capabilities import Capabilities
 from nlcore.errors import ConfigError, DtypeError, ShapeError
-from nlcore.newton.adapt import finite_rows
-from nlcore.newton.batch import Batch, Group, resolve_group
-from nlcore.newton.curvature import EmpiricalFisher
-from nlcore.newton.damping import Damping, Relative
+from nlcore.evaluation import Evaluation, finite_rows
+from nlcore.newton.damping import Damping, Relative, choose_damping
 from nlcore.newton.derivatives import Derivatives
+from nlcore.newton.fisher import EmpiricalFisher
+from nlcore.newton.problem import Problem, Samples
+from nlcore.newton.ranks import Ranks, resolve_group
+from nlcore.newton.solve import limit, solve
+from nlcore.protocol import Traits
 
 __all__ = ["InjectFisher", "inject_fisher"]
 
@@ -66,8 +70,8 @@ def inject_fisher(
         raise DtypeError(f"inject_fisher: the prediction must be a floating-point tensor, and is {got}.")
     if prediction.ndim == 0:
         raise ShapeError("inject_fisher: the prediction needs the batch in front, and has shape [].")
-    group = resolve_group(process_group)
-    return _Inject.apply(prediction, fisher, reduction, float(loss_scale), group)  # type: ignore[no-any-return]
+    resolve_group(process_group, "inject_fisher", prediction.device)
+    return _Inject.apply(prediction, fisher, reduction, float(loss_scale), process_group)  # type: ignore[no-any-return]
 
 
 class InjectFisher(nn.Module):
@@ -124,28 +128,44 @@ class _Inject(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        prediction: Tensor, fisher: EmpiricalFisher, reduction: Reduction, loss_scale: float, group: Group
+        prediction: Tensor, fisher: EmpiricalFisher, reduction: Reduction, loss_scale: float, group: Any
     ) -> Tensor:
         return prediction.view_as(prediction)
 
     @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, EmpiricalFisher, Reduction, float, Group], output: Tensor
-    ) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, EmpiricalFisher, Reduction, float, Any], output: Tensor) -> None:
         _, ctx.fisher, ctx.reduction, ctx.loss_scale, ctx.group = inputs
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
         count, size = incoming.shape[0], math.prod(incoming.shape[1:])
-        if size == 0 or (count == 0 and ctx.group is None):
+        ranks = resolve_group(ctx.group, "inject_fisher", incoming.device)
+        if size == 0 or (count == 0 and ranks is None):
             return incoming, None, None, None, None
         factor = ctx.loss_scale / (max(1, count) if ctx.reduction == "mean" else 1)
         gradient = incoming.reshape(count, size).double() / factor
-        usable = finite_rows(gradient)
-        usable_gradient = torch.where(usable.unsqueeze(-1), gradient, 0.0)
-        derivatives = Derivatives(gradient.new_zeros(count), usable_gradient, dtype=incoming.dtype)
-        step = ctx.fisher.step(None, derivatives, Batch(usable.double(), group=ctx.group))
-        regular = (step.solution.codes == 0).unsqueeze(-1) & usable.unsqueeze(-1)
-        direction = torch.where(regular, step.solution.direction, gradient) * factor
-        return direction.to(incoming.dtype).reshape(incoming.shape), None, None, None, None
+        if ranks is None:
+            direction = _directions(ctx.fisher, gradient, incoming.dtype, None)
+        else:
+            with ranks.together():
+                direction = _directions(ctx.fisher, gradient, incoming.dtype, ranks)
+        return (direction * factor).to(incoming.dtype).reshape(incoming.shape), None, None, None, None
+
+
+_OPAQUE = Capabilities(torch.sum, "inject_fisher", Traits(), False, frozenset(), frozenset())
+
+
+def _directions(fisher: EmpiricalFisher, gradient: Tensor, dtype: torch.dtype, ranks: Ranks | None) -> Tensor:
+    """Return the Fisher directions of gradients [N, m]; those of samples that are not finite stay as they are."""
+    usable = finite_rows(gradient)
+    samples = Samples.of(usable.double(), None, ranks)
+    evaluation = Evaluation(_OPAQUE, gradient.shape, None)
+    problem = Problem(_OPAQUE, evaluation, gradient, samples, gradient.new_ones(()), raising=False)
+    kept = torch.where(usable.unsqueeze(-1), gradient, 0.0)
+    derivatives = Derivatives(gradient.new_zeros(len(gradient)), kept.to(dtype), usable)
+    matrix = fisher.matrix(derivatives, problem)
+    damped = choose_damping(fisher.damping, matrix)
+    solution = limit(solve(matrix, damped, kept, fisher, wait=False), damped, fisher, samples)
+    regular = (solution.codes == 0).unsqueeze(-1) & usable.unsqueeze(-1)
+    return torch.where(regular, solution.direction, gradient)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import inspect
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from nlcore.newton.adapt import check_inputs, evaluate, inspect_loss, per_sample
+from nlcore.capabilities import read_capabilities
+from nlcore.errors import ConfigError
+from nlcore.evaluation import per_sample
 from nlcore.newton.auto import Auto
-from nlcore.newton.batch import Batch, resolve_group
-from nlcore.newton.checks import check_choice, check_curvature, flat_mask, sample_weight
-from nlcore.newton.curvature import Curvature
-from nlcore.newton.damping import DampingMemory
-from nlcore.newton.derivatives import Backend
-from nlcore.newton.step import NewtonStep, OnFailure, take_step
+from nlcore.newton.damping import DampingState
+from nlcore.newton.matrix import Curvature
+from nlcore.newton.options import check_choice
+from nlcore.newton.problem import Backend, Problem
+from nlcore.newton.ranks import Ranks, resolve_group
+from nlcore.newton.step import Memory, NewtonStep, OnFailure, resolve_curvature, take_step
 
 __all__ = ["NewtonLoss"]
 
@@ -29,22 +32,29 @@ class NewtonLoss(nn.Module):
 
     A drop-in for the loss: the value is that of the original loss, the gradient that reaches the network is the
     damped Newton direction (C + λI)⁻¹∇ℓ of every sample. It is exactly linear in the incoming scalar, so gradient
-    scalers, loss weights and accumulation work. Without gradients (`torch.no_grad`) only the value is computed.
+    scalers, loss weights and accumulation work. Without gradients (`torch.no_grad`) only the value is computed, on
+    this process alone.
+
+    On its first step the loss is checked: derivatives against differences, two evaluations, a part of the batch
+    against the whole.
 
     Args:
-        loss: An `AlgorithmicLoss`, or any callable `(prediction, target) -> [batch]`.
+        loss: An `AlgorithmicLoss`, or any callable `(prediction, target) -> [batch]`; one with a parameter `mask` or
+            `context` is handed those.
         curvature: `Hessian(...)`, `GaussNewton(...)` or `EmpiricalFisher(...)`; `None` is `Auto()`, which picks by
             what the loss can supply.
         reduction: `"mean"` over the batch, weighted where weights are given; `"sum"`; or `"none"`.
-        value: `"original"` reports ℓ, so that logs compare with plain training; `"newton"` reports ½‖z* − y‖².
-            The gradient is the same.
+        value: `"original"` reports ℓ, so that logs compare with plain training; `"newton"` reports ½‖z* − y‖², with
+            and without gradients. The gradient is the same.
         on_failure: `"raise"` an error that names the samples at fault, or `"fallback"` to the plain gradient for
-            them; they are counted in `stats` and nothing waits for the device.
+            them; they are counted in `stats` and, after the first step, nothing waits for the device. An exception
+            of the loss itself is always raised.
         generator: Random numbers of a stochastic loss.
-        backend: `"func"`, `"autograd"`, or what the loss's traits name.
+        backend: `"autograd"`, `"func"` for `torch.func`, or `"auto"`; see `newton_step`.
         process_group: The ranks over which a batch is spread: the curvature is that of the global batch, and a mean is
-            the global mean once gradients are averaged over the ranks, as `DistributedDataParallel` does. `None` is
-            the default group where one is initialised; `False` keeps to this process.
+            the global mean once gradients are averaged over the ranks, as `DistributedDataParallel` does. Every rank
+            has to take as many steps; `False` keeps to this process, for uneven inputs as under `join()`. `None` is
+            the default group where one is initialised.
 
     Raises:
         ConfigError: An option has a value it cannot take.
@@ -76,118 +86,152 @@ class NewtonLoss(nn.Module):
         process_group: Any = None,
     ) -> None:
         super().__init__()
-        check_choice("reduction", reduction, ("mean", "sum", "none"))
-        check_choice("value", value, ("original", "newton"))
-        check_choice("on_failure", on_failure, ("raise", "fallback"))
-        check_choice("backend", backend, ("auto", "func", "autograd"))
-        self._info = inspect_loss(loss)
+        check_choice("", "reduction", reduction, ("mean", "sum", "none"))
+        check_choice("", "value", value, ("original", "newton"))
+        check_choice("", "on_failure", on_failure, ("raise", "fallback"))
+        check_choice("", "backend", backend, ("auto", "func", "autograd"))
+        self._capabilities = read_capabilities(loss)
         self.loss = loss
         self.curvature = Auto() if curvature is None else curvature
-        check_curvature(self._info, self.curvature, None)
+        resolve_curvature(self.curvature, self._capabilities, None)
         self.reduction, self.value, self.on_failure = reduction, value, on_failure
         self.generator, self.backend = generator, backend
         self.process_group = process_group
-        self._rho: Tensor
-        self._per_sample: Tensor
-        self.register_buffer("_rho", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("_per_sample", torch.zeros((), dtype=torch.bool))
-        self._age = 0
+        self._memory = Memory()
         self.last_step: NewtonStep | None = None
 
     def forward(
-        self, prediction: Tensor, target: Any, *, weight: Tensor | None = None, mask: Tensor | None = None
+        self,
+        prediction: Tensor,
+        target: Any,
+        *,
+        weight: Tensor | None = None,
+        mask: Tensor | None = None,
+        context: Any = None,
     ) -> Tensor:
         """Return the loss.
 
         Args:
             prediction: [batch, *event].
             target: What the loss takes.
-            weight: [batch], the weight of each sample; the mean is Σ wᵢℓᵢ / Σ wᵢ.
-            mask: [batch, *event] bool, True at padded outputs, which take no part in gradient, trace or mean.
+            weight: [batch], the weight of each sample; the mean is Σ wᵢℓᵢ / Σ wᵢ, whatever their scale.
+            mask: [batch, *event] bool, for a loss that takes one. **True = padded, the opposite of an attention
+                mask**: padded outputs take no part in value, gradient, trace or mean.
+            context: What the loss needs of every sample beside the prediction, a nested structure of tensors, batch
+                first; for a loss that takes it.
 
         Raises:
-            ContractError: Wrong shape, dtype or device.
+            ContractError: Wrong shape, dtype or device; a mask or context that the loss does not take.
             NumericalError: A number is not finite or a matrix singular, with `on_failure="raise"`.
         """
-        if not (torch.is_grad_enabled() and isinstance(prediction, Tensor) and prediction.requires_grad):
-            return self._reduce(self._plain(prediction, target, mask), prediction, weight, mask)
-        if self._rho.device != prediction.device:
-            self.to(prediction.device)
+        given: dict[str, Any] = {"weight": weight, "mask": mask, "context": context, "generator": self.generator}
+        training = torch.is_grad_enabled() and isinstance(prediction, Tensor) and prediction.requires_grad
+        if not training and self.value == "original":
+            problem = Problem.of(self._capabilities, prediction, target, **given)
+            with torch.autocast(prediction.device.type, enabled=False):
+                return self._reduce(problem.evaluation.value(problem.prediction), problem)
         compiling = torch.compiler.is_compiling()  # a compiled step looks anew every time: its graph has no age
-        memory = None if compiling else DampingMemory(self._rho, self._per_sample, self._age)
-        step = take_step(
-            self._info,
+        step, problem = take_step(
+            self._capabilities,
             prediction,
             target,
-            self.curvature,
-            weight=weight,
-            mask=mask,
-            on_failure=self.on_failure,
-            generator=self.generator,
+            self._chosen(prediction),
+            memory=Memory(sound=True, masked=True) if compiling else self._memory,
+            ranks=self._ranks(prediction) if training else None,
             backend=self.backend,
-            process_group=self.process_group,
-            memory=memory,
+            raising=self.on_failure == "raise",
+            **given,
         )
-        if memory is not None:
-            self._age = memory.age
+        value = step.value if self.value == "original" else per_sample(step.direction).square().sum(1) / 2
+        if not training:
+            return self._reduce(value, problem)
+        if not compiling:
+            self._memory = step.memory
         self.last_step = step
-        value = step.value
-        if self.value == "newton":
-            value = per_sample(step.direction).square().sum(1) / 2
-        return self._reduce(_Attach.apply(prediction, value, step.direction), prediction, weight, mask)
+        return self._reduce(_Attach.apply(prediction, value, step.direction), problem)
 
     def explain(self) -> str:
         """Return which curvature is used and why, in a sentence."""
+        name = self._capabilities.name
         if isinstance(self.curvature, Auto):
             size = None if self.last_step is None else math.prod(self.last_step.direction.shape[1:])
-            chosen, reason = self.curvature.choose(self._info, size)
-            return f"{self._info.name}: {chosen!r}, because {reason}."
-        return f"{self._info.name}: {self.curvature!r}, as given, with damping={self.curvature.damping!r}."
+            chosen, reason = self.curvature.choose(self._capabilities, size)
+            return f"{name}: {chosen!r}, because {reason}."
+        return f"{name}: {self.curvature!r}, as given, with damping={self.curvature.damping!r}."
 
     @property
     def stats(self) -> dict[str, float | str]:
         """What the last step was like, as a flat dict for a logger; empty before the first. See `NewtonStep.stats`."""
         return {} if self.last_step is None else self.last_step.stats
 
-    def get_extra_state(self) -> int:
-        """Return how old the damping that `Bounded` chose is, for `state_dict`."""
-        return self._age
+    def get_extra_state(self) -> Tensor:
+        """Return the state of a `Bounded` damping for `state_dict`, [3] float64: ρ or zero, whether per sample, age."""
+        state = self._memory.damping
+        if state is None:
+            return torch.zeros(3, dtype=torch.float64)
+        age = torch.tensor(float(state.age), dtype=torch.float64, device=state.rho.device)
+        return torch.stack([state.rho.detach(), state.own.double(), age]).cpu()
 
-    def set_extra_state(self, state: int) -> None:
-        """Restore it."""
-        self._age = state
+    def set_extra_state(self, state: Any) -> None:
+        """Restore it.
+
+        Raises:
+            ConfigError: It is not a state of this class.
+        """
+        sound = isinstance(state, Tensor) and state.shape == (3,) and bool(torch.isfinite(state).all())
+        rho, own, age = state.double().tolist() if sound else (-1.0, 0.0, 0.0)
+        if rho < 0 or own not in (0.0, 1.0) or age < 0 or age != int(age):
+            raise ConfigError(
+                f"NewtonLoss cannot load the state {state!r}: three numbers are needed, ρ ≥ 0, 0 or 1, and the age in "
+                f"whole steps. Leave the entry out to begin anew."
+            )
+        damping = None if rho == 0 else DampingState(state[0].double(), state[1].bool(), int(age))
+        self._memory = replace(self._memory, damping=damping)
 
     def extra_repr(self) -> str:
         """Return the options that differ from the defaults."""
-        return f"{self._info.name}, {self.curvature!r}, reduction={self.reduction!r}"
+        return f"{self._capabilities.name}, {self.curvature!r}, reduction={self.reduction!r}"
 
-    def _plain(self, prediction: Tensor, target: Any, mask: Tensor | None) -> Tensor:
-        check_inputs(self._info, prediction, target)
-        flat_mask(self._info, prediction, mask)
-        half = prediction.dtype in (torch.float16, torch.bfloat16)
-        with torch.autocast(prediction.device.type, enabled=False):
-            return evaluate(self._info, prediction.float() if half else prediction, target, self.generator, mask)
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], strict: bool, *lists: list[str]
+    ) -> None:
+        """Load a checkpoint, also one of a training that had another loss, or of version 0.1."""
+        missing = lists[0]
+        age = state_dict.get(f"{prefix}_extra_state")
+        if isinstance(age, int) and f"{prefix}_rho" in state_dict:  # version 0.1
+            old = (state_dict.pop(f"{prefix}_rho"), state_dict.pop(f"{prefix}_per_sample"), torch.tensor(age))
+            state_dict[f"{prefix}_extra_state"] = torch.stack([one.double().cpu() for one in old])
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *lists)
+        if f"{prefix}_extra_state" in missing:  # a memory with a harmless start
+            missing.remove(f"{prefix}_extra_state")
 
-    def _reduce(self, value: Tensor, prediction: Tensor, weight: Tensor | None, mask: Tensor | None) -> Tensor:
-        group = resolve_group(self.process_group) if torch.is_grad_enabled() and prediction.requires_grad else None
-        weights = None
-        if weight is not None or mask is not None:
-            weights = sample_weight(self._info, prediction, weight)
-            if mask is not None:  # a sample that is all padding is none
-                weights = torch.where(per_sample(mask).all(1), 0.0, weights)
-            value = weights.to(value.dtype) * value
-        if self.reduction == "none":
-            return value
-        total = value.sum()
-        if group is not None:
-            total = total * torch.distributed.get_world_size(group)
-        if self.reduction == "sum":
-            return total
-        if weights is None and group is None:
-            return total / max(1, value.shape[0])
-        weights = torch.ones_like(value, dtype=torch.float64) if weights is None else weights
-        count = Batch(weights, group=group).total(weights.sum())
-        return total / torch.where(count == 0, 1.0, count).to(total.dtype)
+    def _chosen(self, prediction: Tensor) -> Curvature:
+        if not isinstance(self.curvature, Auto):
+            return self.curvature
+        size = math.prod(prediction.shape[1:]) if isinstance(prediction, Tensor) else None
+        return self.curvature.choose(self._capabilities, size)[0]
+
+    def _ranks(self, prediction: Tensor) -> Ranks | None:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if not distributed or self.process_group is False:
+            return None
+        return resolve_group(self.process_group, self._capabilities.name, prediction.device)
+
+    def _reduce(self, value: Tensor, problem: Problem) -> Tensor:
+        """Return the loss; over ranks times their number, since gradients are averaged over them."""
+        samples = problem.samples
+        if self.reduction != "mean":
+            if problem.weighted:
+                value = (samples.weight * problem.unit * value).to(value.dtype)
+            if self.reduction == "none":
+                return value
+            return value.sum() if samples.ranks is None else value.sum() * samples.ranks.count
+        if not problem.weighted and samples.ranks is None:
+            return value.sum() / max(1, value.shape[0])
+        count = samples.total(samples.weight.sum())
+        shares = samples.weight / torch.where(count == 0, 1.0, count)
+        total = (shares.to(value.dtype) * value).sum()
+        return total if samples.ranks is None else total * samples.ranks.count
 
 
 class _Attach(torch.autograd.Function):

@@ -1,19 +1,24 @@
-"""Linear solves with a damped curvature matrix: factor once, apply to many gradients, never invert."""
+"""Linear solves with a damped curvature matrix: factored once, applied to many gradients, never inverted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from nlcore.newton.result import Result
+from nlcore.evaluation import finite_rows
+from nlcore.newton.damping import Damped
+from nlcore.newton.failures import Result
+from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, GramMatrix, ProductMatrix, Solver
+from nlcore.newton.options import is_number
+from nlcore.newton.problem import Samples
 
-__all__ = ["Solution", "Solver", "solve_conjugate", "solve_dense", "solve_kernel"]
+__all__ = ["Solution", "capped", "limit", "solve"]
 
-Solver: TypeAlias = Literal["auto", "cholesky", "eigen", "kernel", "cg"]
+_ITERATIONS = 500
+"""Most products of a conjugate-gradient solve; few outputs take fewer, since m suffice but for rounding."""
 
 _EPSILON = torch.finfo(torch.float64).eps
 
@@ -33,6 +38,135 @@ class Solution:
     codes: Tensor
     condition: Tensor
     residual: Tensor | None = None
+
+
+def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: Curvature, *, wait: bool) -> Solution:
+    """Return (C + λI)⁻¹g for every sample.
+
+    Args:
+        matrix: C.
+        damped: λ, and whether each sample's own matrix is used.
+        gradient: [N, m] float64.
+        curvature: The solver, and whether one matrix serves all samples.
+        wait: Whether waiting for the device is allowed.
+
+    Returns:
+        The directions, zero at padded outputs; a sample whose curvature is not finite has the code `nonfinite`.
+    """
+    scaled = gradient if matrix.unit is None else gradient / matrix.unit
+    if isinstance(matrix, ProductMatrix):
+        solution = _solve_products(matrix, damped.strength, scaled, wait=wait)
+    elif isinstance(matrix, GramMatrix):
+        solution = _solve_gram(matrix, damped.strength, scaled, wait=wait)
+    elif isinstance(matrix, DenseMatrix):
+        chosen = _chosen(matrix, damped, curvature, wait=wait)
+        solution = solve_dense(
+            chosen,
+            damped.strength,
+            scaled,
+            solver=curvature.solver,
+            allow_indefinite=not matrix.definite,
+            precision=matrix.rounding,
+        )
+    else:
+        raise TypeError(f"{type(matrix).__name__} has no solver.")
+    codes = torch.where(matrix.finite, solution.codes, Result.nonfinite.value)
+    keep, direction = matrix.samples.keep, solution.direction
+    return replace(solution, direction=direction if keep is None else torch.where(keep, direction, 0.0), codes=codes)
+
+
+def limit(solution: Solution, damped: Damped, curvature: Curvature, samples: Samples) -> Solution:
+    """Return directions of the lengths that the options of a curvature ask for.
+
+    Args:
+        solution: [N, m] directions.
+        damped: Whether each sample's own matrix was used.
+        curvature: With `max_step`, `max_ratio` and `normalize`.
+        samples: Which samples and outputs count.
+    """
+    own = curvature.aggregate == "sample" or damped.own is not None
+    trusted = curvature.max_ratio is not None and own
+    if curvature.max_step is not None and not is_number(curvature.damping):
+        outputs = solution.direction.shape[1] if samples.keep is None else samples.keep.sum(-1, keepdim=True).double()
+        longest = curvature.max_step * outputs**0.5
+        solution = replace(solution, direction=capped(solution.direction, longest))
+    if not (trusted or curvature.normalize):
+        return solution
+    lost = ~finite_rows(solution.direction) & (solution.codes <= Result.indefinite.value)
+    codes = torch.where(lost, Result.nonfinite.value, solution.codes)
+    sound = codes <= Result.indefinite.value  # a failed direction is no measure for the others
+    direction = torch.where(sound.unsqueeze(-1), solution.direction, 0.0)
+    samples = samples.where(sound)
+    if trusted and curvature.max_ratio is not None:
+        median = samples.quantile(direction.norm(dim=-1, keepdim=True), 0.5)
+        shorter = capped(direction, curvature.max_ratio * median)
+        if curvature.aggregate == "batch" and damped.own is not None:
+            shorter = torch.where(damped.own, shorter, direction)
+        direction = shorter
+    if curvature.normalize:  # a batch that is where it should be stays there
+        size = samples.root_mean_square(direction)
+        direction = direction / torch.where(size > 0, size, 1.0)
+    return replace(solution, direction=direction, codes=codes)
+
+
+def capped(direction: Tensor, longest: Tensor | float) -> Tensor:
+    """Shorten directions [N, m] to at most the given norm."""
+    norms = direction.norm(dim=-1, keepdim=True)
+    return direction * (longest / norms.clamp(min=torch.finfo(direction.dtype).tiny)).clamp(max=1.0)
+
+
+def _chosen(matrix: DenseMatrix, damped: Damped, curvature: Curvature, *, wait: bool) -> Tensor:
+    """Return the mean matrix [m, m], or the samples' own [N, m, m]."""
+    if curvature.aggregate == "sample":
+        return _regular(matrix, own=True)
+    if damped.own is None:
+        return _regular(matrix, own=False)
+    if wait:
+        return _regular(matrix, own=bool(damped.own))
+    return torch.where(damped.own, _regular(matrix, own=True), _regular(matrix, own=False))
+
+
+def _regular(matrix: DenseMatrix, *, own: bool) -> Tensor:
+    """Return [m, m] or [N, m, m] with ones on the diagonal where no sample, or not this one, has an output.
+
+    Such rows are zero and would make the matrix singular without being part of the problem.
+    """
+    samples = matrix.samples
+    if own and matrix.own is not None:
+        return matrix.own + torch.diag_embed((~samples.counted).expand(-1, matrix.size).to(matrix.own.dtype))
+    if samples.keep is None:
+        return matrix.mean
+    return matrix.mean + torch.diag_embed((samples.scale == 0).to(matrix.mean.dtype))
+
+
+def _solve_gram(matrix: GramMatrix, strength: Tensor, gradient: Tensor, *, wait: bool) -> Solution:
+    """Solve by the rows of R; where those are the weighted gradients, without a cancellation."""
+    if matrix.weight is None:
+        return solve_kernel(matrix.root, strength, gradient)
+    solution = solve_kernel(matrix.root, strength)
+    unit = 1.0 if matrix.unit is None else matrix.unit.sqrt()
+    counts = matrix.weight > 0
+    if not (wait and bool(counts.all())):
+        others = (gradient - (gradient @ matrix.root.mT) @ solution.direction) / strength
+    else:
+        others = gradient
+    direction = torch.where(counts, solution.direction[matrix.own_rows] / (matrix.weight * unit), others)
+    return Solution(direction, solution.codes[matrix.own_rows], solution.condition)
+
+
+def _solve_products(matrix: ProductMatrix, strength: Tensor, gradient: Tensor, *, wait: bool) -> Solution:
+    own = matrix.own_product
+    rows, mine = (gradient, slice(None)) if own is not None else matrix.samples.gather(gradient)
+    solution = solve_conjugate(
+        own or matrix.product,
+        strength,
+        rows,
+        tolerance=matrix.tolerance,
+        max_iterations=min(_ITERATIONS, 4 * gradient.shape[1] + 10),
+        wait=wait,
+    )
+    residual = None if solution.residual is None else solution.residual[mine]
+    return Solution(solution.direction[mine], solution.codes[mine], solution.condition, residual)
 
 
 def solve_dense(

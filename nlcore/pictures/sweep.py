@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlcore.capabilities import read_capabilities
 from nlcore.errors import NlcoreError
 from nlcore.newton import Curvature, EmpiricalFisher, GaussNewton, Hessian, Relative, newton_step
-from nlcore.newton.adapt import inspect_loss
 from nlcore.protocol import AlgorithmicLoss
 
 __all__ = ["Field", "Sweep", "sweep"]
@@ -162,11 +162,13 @@ def _fields(loss: Any, prediction: Tensor, moved: Tensor, target: Any, seed: int
 
 def _curvatures(loss: AlgorithmicLoss) -> dict[str, Curvature]:
     """Return the curvatures to draw, by title: Fisher, and the Hessian or else the Gauss–Newton matrix."""
-    info = inspect_loss(loss)
+    known = read_capabilities(loss)
     found: dict[str, Curvature] = {"Fisher, ρ = 1": EmpiricalFisher(damping=Relative(1.0))}
-    if info.supplies_hessian or (info.traits.order >= 2 and not info.supplies_gradient and not info.traits.stochastic):
+    if "hessian" in known.supplies or (
+        known.traits.order >= 2 and "gradient" not in known.supplies and not known.traits.stochastic
+    ):
         found["Hessian, ρ = 0.1"] = Hessian(damping=Relative(0.1))
-    elif info.splits:
+    elif "split" in known.supplies:
         found["Gauss–Newton, ρ = 0.1"] = GaussNewton(damping=Relative(0.1))
     return found
 

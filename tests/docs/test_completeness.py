@@ -112,6 +112,6 @@ def test_the_table_of_auto_is_that_of_the_code():
 def test_every_verdict_of_a_diagnosis_is_explained():
     from typing import get_args
 
-    from nlcore.newton.verdict import Verdict
+    from nlcore.diagnosis.rules import Verdict
 
     assert [one for one in get_args(Verdict) if f"| `{one}` |" not in text("guides/curvature.md")] == []

@@ -34,12 +34,12 @@ TIMEOUT = datetime.timedelta(seconds=20)
 INPUTS, OUTPUTS, STEPS = 6, 4, 3
 
 
-def wavy(y, t):
+def wavy(y, t, mask=None):
     """Return a coupled loss with Hessians of mixed signs, [N]."""
     return (t * y.sin()).sum(1) + 0.3 * (y[:, :-1].square() * y[:, 1:]).sum(1) + 0.2 * y.sum(1).square()
 
 
-def bent(y):
+def bent(y, mask=None):
     """Return features whose Jacobian differs from sample to sample, [N, m]."""
     return (y + 0.4 * y.square()).cumsum(1)
 
@@ -47,9 +47,9 @@ def bent(y):
 class Wavy:
     """As an algorithm, so that it takes a Hessian."""
 
-    traits = Traits()
+    traits = Traits(takes_mask=True)
 
-    def __call__(self, prediction, target, *, generator=None):
+    def __call__(self, prediction, target, *, generator=None, mask=None):
         return wavy(prediction, target)
 
     def example(self, batch_size, *, generator, dtype, device):

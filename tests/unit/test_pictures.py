@@ -11,8 +11,8 @@ import torch
 import nlcore
 from nlcore.builtin.losses import AbsoluteError, SquaredError
 from nlcore.cli import main
+from nlcore.diagnosis.picture import _spectrum as spectrum_panel
 from nlcore.errors import ConfigError
-from nlcore.newton.picture import _spectrum as spectrum_panel
 from nlcore.pictures import draw, sweep
 
 HEADS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     loss = registry.make(spec.id, **options)
     import torch
 
-    from nlcore.newton import diagnose
+    from nlcore.diagnosis import diagnose
 
     generator = torch.Generator().manual_seed(arguments.seed)
     prediction, target = loss.example(arguments.batch, generator=generator, dtype=torch.float32, device="cpu")

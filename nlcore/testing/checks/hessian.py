@@ -1,4 +1,4 @@
-"""The second derivative: what `traits.order`, `hessian` and `traits.convex` promise."""
+"""The second derivative: what `traits.order`, `hessian` and `traits.psd_hessian` promise."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def symmetric(subject: Subject) -> None:
 
 
 def _promises_convex(subject: Subject) -> str:
-    if not subject.traits.convex:
-        return "traits.convex is False"
+    if not subject.traits.psd_hessian:
+        return "traits.psd_hessian is False"
     if subject.traits.order < 2 and not subject.supplies_hessian:
         return "it has no second derivative"
     return ""
@@ -113,9 +113,9 @@ def convex(subject: Subject) -> None:
         if low < -max(subject.rounding, 1e-7) * max(high, 1e-300):
             sample = int(values.amin(1).argmin())
             fail(
-                f"traits.convex is True, but the Hessian of sample {sample} has the eigenvalue {low:.3g} (the largest "
-                f"is {high:.3g})",
-                "Set Traits(convex=False): the engine then repairs negative curvature.",
+                f"traits.psd_hessian is True, but the Hessian of sample {sample} has the eigenvalue {low:.3g} (the "
+                f"largest is {high:.3g})",
+                "Set Traits(psd_hessian=False): the engine then repairs negative curvature.",
             )
 
 

@@ -93,7 +93,7 @@ def descent(subject: Subject) -> None:
                 cosine = float(slope[sample] / length[sample])
                 fail(
                     f"the direction of {name} climbs for sample {sample}: cosine {cosine:.3g} with the gradient",
-                    "Look at traits.convex and at a supplied curvature.",
+                    "Look at traits.psd_hessian and at a supplied curvature.",
                 )
 
 

@@ -69,7 +69,7 @@ def test_capabilities_and_traits_tell_the_truth(loss: ListLoss) -> None:
     closed = isinstance(loss, RankNet | ListNet | ListMLE | LambdaLoss)
     assert isinstance(loss, SuppliesHessian) is closed
     assert not isinstance(loss, SuppliesGradient)
-    assert loss.traits.convex is closed
+    assert loss.traits.psd_hessian is closed
     assert loss.traits.takes_mask
     linear = getattr(loss, "relaxation", "") == "fast_soft_sort"
     assert (loss.traits.order, loss.traits.event_ndim, loss.traits.stochastic) == (1 if linear else 2, 1, False)

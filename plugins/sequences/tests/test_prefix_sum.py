@@ -164,7 +164,7 @@ def test_capabilities() -> None:
     assert isinstance(loss, GaussNewtonSplit)
     assert isinstance(loss, SuppliesHessian)
     assert not hasattr(loss, "gradient")  # autodiff of the value is right
-    assert LOSS.traits.convex
+    assert LOSS.traits.psd_hessian
     assert PrefixSum() == LOSS
 
 

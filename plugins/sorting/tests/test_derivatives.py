@@ -111,7 +111,7 @@ def test_closed_form_is_the_hessian(
     scale = found.abs().max().clamp(min=1.0)
     assert (found - batch_hessian(loss, scores, target)).abs().max() <= 1e-12 * scale
     assert torch.linalg.eigvalsh(found).min() >= -1e-12 * scale
-    assert loss.traits.convex
+    assert loss.traits.psd_hessian
     torch.testing.assert_close(found, found.mT, rtol=1e-12, atol=1e-12 * float(scale))
 
 
@@ -171,7 +171,7 @@ def test_capabilities_are_those_of_the_objective(loss: RankingLoss) -> None:
     assert isinstance(loss, AlgorithmicLoss)
     assert isinstance(loss, SuppliesHessian) == (curved or (isinstance(loss, SortingNetwork) and has_numba()))
     assert isinstance(loss, GaussNewtonSplit) == (curved or isinstance(loss, FastSoftSort))
-    assert loss.traits.convex == curved
+    assert loss.traits.psd_hessian == curved
     assert not isinstance(loss, SuppliesGradient)
     order = 1 if getattr(loss, "regularization", "") == "l2" else 2
     assert (loss.traits.order, loss.traits.stochastic, loss.traits.transforms) == (order, False, "func")

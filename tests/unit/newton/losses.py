@@ -9,19 +9,22 @@ from torch import Tensor
 
 from nlcore import Traits, compose
 
-PLAIN = Traits()
-OLD = Traits(transforms="autograd")
+PLAIN = Traits(takes_mask=True)
+OLD = Traits(transforms="autograd", takes_mask=True)
 STOCHASTIC = Traits(stochastic=True)
 TAKES_MASK = Traits(takes_mask=True)
 
 
 @dataclass(frozen=True)
 class Wavy:
-    """Σ t sin y + 0.3 Σ y_k² y_{k+1} + 0.2 (Σ y)²: coupled, with Hessians of mixed signs."""
+    """Σ t sin y + 0.3 Σ y_k² y_{k+1} + 0.2 (Σ y)²: coupled, with Hessians of mixed signs.
+
+    It takes a mask and reads padded outputs like the others, as the reference does: padding is the engine's affair.
+    """
 
     traits: Traits = PLAIN
 
-    def __call__(self, prediction, target, *, generator=None):
+    def __call__(self, prediction, target, *, generator=None, mask=None):
         y, t = prediction.flatten(1), target.flatten(1)
         return (t * y.sin()).sum(1) + 0.3 * (y[:, :-1].square() * y[:, 1:]).sum(1) + 0.2 * y.sum(1).square()
 
@@ -51,14 +54,14 @@ def wavy_hessian(prediction, target):
 class WavyGradient(Wavy):
     """Supplies its gradient."""
 
-    def gradient(self, prediction, target, *, generator=None):
+    def gradient(self, prediction, target, *, generator=None, mask=None):
         return wavy_gradient(prediction, target).reshape(prediction.shape)
 
 
 class WavyHessian(Wavy):
     """Supplies its Hessian."""
 
-    def hessian(self, prediction, target, *, generator=None):
+    def hessian(self, prediction, target, *, generator=None, mask=None):
         return wavy_hessian(prediction, target)
 
 
@@ -86,7 +89,7 @@ class WavyOld(Wavy):
 
     traits: Traits = OLD
 
-    def __call__(self, prediction, target, *, generator=None):
+    def __call__(self, prediction, target, *, generator=None, mask=None):
         y, t = prediction.flatten(1), target.flatten(1)
         sine = OldSine.apply(y)
         return (t * sine).sum(1) + 0.3 * (y[:, :-1].square() * y[:, 1:]).sum(1) + 0.2 * y.sum(1).square()
@@ -106,12 +109,12 @@ class Counting:
     def example(self, batch_size, *, generator, dtype, device):
         return self.loss.example(batch_size, generator=generator, dtype=dtype, device=device)
 
-    def __call__(self, prediction, target, *, generator=None):
+    def __call__(self, prediction, target, *, generator=None, mask=None):
         self.calls.append(torch.is_grad_enabled())
         return self.loss(prediction, target)
 
 
-def features(prediction: Tensor) -> Tensor:
+def features(prediction: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Return [N, 2m − 1] features, not linear in y, with a Jacobian of full rank."""
     y = prediction.flatten(1)
     return torch.cat([y + 0.5 * y.tanh(), (y[:, :-1] * y[:, 1:]).sin()], dim=1)
@@ -169,7 +172,7 @@ class MaskedMean:
         return tuple(torch.randn(2, batch_size, 4, generator=generator, dtype=dtype, device=device))
 
 
-def half_square(prediction, target):
+def half_square(prediction, target, mask=None):
     """Return ½‖y − t‖² of each sample, as a plain callable."""
     return (prediction - target).flatten(1).square().sum(1) / 2
 

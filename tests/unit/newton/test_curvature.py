@@ -225,7 +225,7 @@ def test_the_scope_of_a_repair_means_nothing_for_own_matrices(psd):
 
 def test_a_promise_of_convexity_leaves_the_matrix_as_it_is():
     prediction, target, *_ = wavy(torch.float64)
-    promised = newton_step(Wavy(Traits(convex=True)), prediction, target, Hessian(damping=20.0, psd="abs"))
+    promised = newton_step(Wavy(Traits(psd_hessian=True)), prediction, target, Hessian(damping=20.0, psd="abs"))
     plain = newton_step(Wavy(), prediction, target, Hessian(damping=20.0, psd="none"))
     torch.testing.assert_close(promised.direction, plain.direction, rtol=1e-13, atol=0)
 

@@ -22,8 +22,8 @@ from nlcore import (
     newton_step,
 )
 from nlcore.errors import ConfigError
-from nlcore.newton.batch import Batch
 from nlcore.newton.damping import amplification
+from nlcore.newton.problem import Samples
 
 from . import reference
 from .losses import SPLIT, Wavy, data, half_square
@@ -66,7 +66,7 @@ def test_amplification_is_within_a_few_per_cent_of_the_exact_one():
         matrix = blocks.mean(0)
         strengths = np.array([1e-3, 0.1, 1.0]) * np.trace(matrix) / 5
         exact = [np.sort(exact_amplification(matrix, blocks, lam))[10] for lam in strengths]
-        batch = Batch(torch.ones(12, dtype=torch.float64))
+        batch = Samples.of(torch.ones(12, dtype=torch.float64))
         found = amplification(*map(torch.from_numpy, (matrix, blocks, strengths)), batch, 0.9).numpy()
         ratios.append(found / exact)
     assert np.abs(np.array(ratios) - 1).max() < 0.05

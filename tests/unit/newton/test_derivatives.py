@@ -7,9 +7,10 @@ import torch
 
 from nlcore import EmpiricalFisher, Hessian, Traits, newton_step
 from nlcore.builtin.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, SquaredError
+from nlcore.capabilities import read_capabilities
 from nlcore.errors import NumericalWarning, ShapeError
-from nlcore.newton.adapt import inspect_loss
 from nlcore.newton.derivatives import differentiate
+from nlcore.newton.problem import Problem
 
 from . import reference
 from .losses import (
@@ -38,7 +39,7 @@ def by_name(loss):
 
 def blocks(loss, prediction, target, kind="hessian", backend="auto"):
     """Return what the engine takes for every sample's curvature, [N, m, m]."""
-    return differentiate(inspect_loss(loss), prediction, target, kind, backend=backend).blocks()
+    return differentiate(Problem.of(read_capabilities(loss), prediction, target, backend=backend), kind).blocks()
 
 
 def central(function, prediction):
@@ -95,7 +96,7 @@ def test_builtin_hessians_are_central_differences(loss, prediction, target, back
 def test_builtin_promises_of_convexity_hold(loss):
     prediction, target = example(loss, 50)
     values = torch.linalg.eigvalsh(loss.hessian(3 * prediction, target))
-    assert loss.traits.convex
+    assert loss.traits.psd_hessian
     assert values.amin() >= -1e-15
 
 
@@ -123,7 +124,7 @@ def test_what_is_supplied_is_what_is_derived(loss, backend):
 def test_gauss_newton_blocks(backend):
     prediction, target = data()[0], data(5, 7, seed=1)[0]
     expected = torch.from_numpy(reference.gauss_newton_matrices(features, convex_outer, prediction, target))
-    found = differentiate(inspect_loss(SPLIT), prediction, target, "gauss_newton", backend=backend)
+    found = differentiate(Problem.of(read_capabilities(SPLIT), prediction, target, backend=backend), "gauss_newton")
     close(found.blocks(), expected, 1e-13)
     close(found.gradient, torch.from_numpy(reference.gradients(SPLIT, prediction, target)), 1e-13)
     close(found.value, SPLIT(prediction, target), 1e-14)

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import nlcore
+from nlcore.diagnosis import Diagnosis
+from nlcore.diagnosis.rules import Verdict
 from nlcore.errors import ConfigError, ContractError, NonFiniteError, ShapeError
-from nlcore.newton import Diagnosis
-from nlcore.newton.verdict import Verdict
 from nlcore_sequences import PrefixSum
 from nlcore_sorting import NeuralSort, SoftSort, SortingNetwork, ranks
 
@@ -28,7 +28,7 @@ def draw(*shape, seed=0, scale=1.0):
 def diagonal(curvatures):
     """Return the loss ½ Σ c_k (y_k − t_k)²."""
     weights = torch.tensor(curvatures, dtype=torch.float64)
-    return lambda y, t: (weights.to(y) * (y - t).square()).sum(1) / 2
+    return lambda y, t, mask=None: (weights.to(y) * (y - t).square()).sum(1) / 2
 
 
 def drag(pushes):

@@ -225,7 +225,10 @@ def test_the_generator_makes_what_it_should():
     assert sum(bool(case.prediction.isnan().any()) for case in cases) > 5
 
 
-@pytest.mark.filterwarnings("ignore:.*second derivative is zero:nlcore.errors.NumericalWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*second derivative is zero:nlcore.errors.NumericalWarning",
+    "ignore:.*the mask marks:nlcore.errors.NumericalWarning",
+)
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_an_error_or_a_right_finite_result(batch, outcomes):
     for seed in range(batch * SIZE, (batch + 1) * SIZE):

@@ -9,7 +9,7 @@ import torch
 from nlcore import EmpiricalFisher, GaussNewton, Hessian, Relative, Traits, compose, newton_step
 from nlcore.builtin.losses import BinaryCrossEntropy
 from nlcore.errors import ConfigError, UnsupportedCurvatureError
-from nlcore.newton import assemble
+from nlcore.newton import derivatives, matrix
 
 from . import reference
 from .losses import SPLIT, Wavy, data
@@ -91,8 +91,8 @@ def test_the_estimated_trace_is_near_the_exact_one():
 def test_a_matrix_taken_a_row_at_a_time_is_the_same(kind, case, monkeypatch, within):
     prediction, target = data()
     weight, mask = extras(case)
-    monkeypatch.setattr(assemble, "_BUDGET", 5)
-    monkeypatch.setattr(assemble, "_CACHED", 5)
+    monkeypatch.setattr(matrix, "BUDGET", 5)
+    monkeypatch.setattr(derivatives, "CACHED", 5)
     problem = reference.Problem.of(reference.gradients(Wavy(), prediction, target), weight, mask)
     blocks = reference.hessians(Wavy(), prediction, target)
     expected = reference.newton_directions(problem, blocks, ("relative", 0.5), psd=kind, scope="batch")
@@ -123,7 +123,7 @@ def test_conjugate_gradients_need_a_psd_by_promise():
     free = newton_step(BinaryCrossEntropy(), prediction, target, Hessian(solver="cg"))
     dense = newton_step(BinaryCrossEntropy(), prediction, target, Hessian())
     torch.testing.assert_close(free.direction, dense.direction, rtol=1e-9, atol=0)
-    newton_step(Wavy(Traits(convex=True)), *data(), Hessian(damping=50.0, solver="cg"))
+    newton_step(Wavy(Traits(psd_hessian=True)), *data(), Hessian(damping=50.0, solver="cg"))
 
 
 def test_solvers_that_do_not_fit_are_refused():

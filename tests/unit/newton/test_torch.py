@@ -125,7 +125,9 @@ def test_fallback_never_waits_for_the_device(loss, curvature):
     prediction, target = inputs(loss)
     bad = prediction.clone()
     bad[1] = float("nan")
-    mask = torch.rand(5, 4) < 0.3
+    mask = torch.zeros(5, 4, dtype=torch.bool)
+    mask[:2, 3] = True
+    gradient(criterion, prediction, target, mask=mask)  # the checks of the first use wait
     with no_waiting():
         gradient(criterion, prediction, target)
         gradient(criterion, bad, target, weight=torch.ones(5), mask=mask)
@@ -134,8 +136,10 @@ def test_fallback_never_waits_for_the_device(loss, curvature):
 
 @pytest.mark.parametrize("psd", ["clip", "abs"])
 def test_repairs_wait_for_nothing_but_the_decomposition(psd):
+    criterion = NewtonLoss(Wavy(), Hessian(damping=0.5, psd=psd), on_failure="fallback")
+    gradient(criterion, *inputs(Wavy()))  # the checks of the first use wait
     with no_waiting():
-        gradient(NewtonLoss(Wavy(), Hessian(damping=0.5, psd=psd), on_failure="fallback"), *inputs(Wavy()))
+        gradient(criterion, *inputs(Wavy()))
 
 
 def test_the_injected_step_never_waits():

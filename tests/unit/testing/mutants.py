@@ -195,7 +195,7 @@ class FlatHessian(Sound):
 
 
 class FalseConvex(Sound):
-    traits = Traits(convex=True)
+    traits = Traits(psd_hessian=True)
 
 
 class FalseConvexLarge(Large):
@@ -204,7 +204,7 @@ class FalseConvexLarge(Large):
 
 
 class FalseConvexSupplied(Supplied):
-    traits = Traits(convex=True)
+    traits = Traits(psd_hessian=True)
 
 
 class IgnoredGenerator(Noisy):

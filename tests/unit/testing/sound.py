@@ -109,7 +109,7 @@ class Noisy(Sound):
 class PiecewiseLinear(Sound):
     """Linear pieces, so of order 1; prediction, target: [batch, n]."""
 
-    traits = Traits(order=1, convex=True)
+    traits = Traits(order=1, psd_hessian=True)
 
     def formula(self, y, t):
         return (y - t).abs().sum(1)
@@ -218,7 +218,7 @@ class Module(nn.Module):
 
     @property
     def traits(self):
-        return Traits(convex=True)
+        return Traits(psd_hessian=True)
 
     def forward(self, prediction, target, *, generator=None):
         refuse_wrong(prediction, target)
@@ -252,7 +252,7 @@ class Positive(Sound):
 class Large(Sound):
     """An event of 20 × 15 outputs, convex; prediction, target: [batch, rows, columns]."""
 
-    traits = Traits(event_ndim=2, convex=True)
+    traits = Traits(event_ndim=2, psd_hessian=True)
 
     def formula(self, y, t):
         return ((y - t).square() + 0.1 * y.exp()).flatten(1).sum(1)
@@ -278,7 +278,7 @@ class Unsupervised(Sound):
 class Linear(Sound):
     """t·y, whose second derivative is nothing; prediction, target: [batch, n]."""
 
-    traits = Traits(order=1, convex=True)
+    traits = Traits(order=1, psd_hessian=True)
 
     def formula(self, y, t):
         return (t * y).sum(1)

@@ -19,7 +19,7 @@ __all__ = ["CURVED", "SMOOTH", "ListLoss"]
 SMOOTH = Traits(takes_mask=True)
 """Twice differentiable almost everywhere; the Hessian may be indefinite."""
 
-CURVED = Traits(takes_mask=True, convex=True)
+CURVED = Traits(takes_mask=True, psd_hessian=True)
 """Twice differentiable, the Hessian positive semi-definite wherever it exists."""
 
 _EXAMPLE_ITEMS = 5

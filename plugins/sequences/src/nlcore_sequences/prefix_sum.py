@@ -15,7 +15,7 @@ __all__ = ["PrefixSum"]
 
 _ID = "sequences/prefix_sum-v1"
 _NUMBERS, _TOTALS = "[batch, m] floating", "[batch, m] same"
-_TRAITS = Traits(event_ndim=1, order=2, convex=True)
+_TRAITS = Traits(event_ndim=1, order=2, psd_hessian=True)
 
 
 @final

@@ -18,7 +18,7 @@ from nlcore_shortest_paths.config import MaxEntropyConfig
 
 __all__ = ["MaxEntropy"]
 
-_TRAITS = Traits(event_ndim=2, order=2, convex=True, transforms="autograd")
+_TRAITS = Traits(event_ndim=2, order=2, psd_hessian=True, transforms="autograd")
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)

@@ -27,7 +27,7 @@ _WIDE = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
 _BLOCK = 1 << 15
 """Numbers of the matrices of all lists that a Hessian is taken of at once; more than the caches hold is far slower."""
 
-_SEMIDEFINITE = Traits(convex=True, takes_mask=True)
+_SEMIDEFINITE = Traits(psd_hessian=True, takes_mask=True)
 
 
 def _by_row(logits: Tensor) -> Tensor:

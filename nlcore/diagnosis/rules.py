@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from nlcore.newton.measure import RHOS, CurvatureFigures
-from nlcore.newton.precision import Precision
+from nlcore.diagnosis.figures import RHOS, CurvatureFigures
+from nlcore.diagnosis.precision import Precision
 
 __all__ = ["WRONG_ALLOWED", "Advice", "Evidence", "Verdict", "judge"]
 
@@ -46,6 +46,7 @@ class Evidence:
         gradient_ratio: Largest to median norm of the samples' gradients.
         broken: Share of the samples whose loss or gradient is not finite even in float64.
         precision: Float32 against float64; `None` where it could not be compared.
+        unsound: What the first-use checks of the loss say; empty if they found nothing.
         whole: Whether all outputs were looked at.
     """
 
@@ -55,6 +56,7 @@ class Evidence:
     gradient_ratio: float
     broken: float
     precision: Precision | None
+    unsound: str
     whole: bool
 
 
@@ -73,6 +75,7 @@ def judge(evidence: Evidence) -> Advice:
     | the loss …                                                                  | verdict               |
     |-----------------------------------------------------------------------------|-----------------------|
     | is not finite, or has a wrong float32 gradient, for more than 1 % of samples | `mend the loss first` |
+    | has a cut graph, mixes samples, differs between two calls                   | `mend the loss first` |
     | shows no second derivative that could be trusted                            | `opaque`              |
     | has a round mean curvature: condition < 2 or cosine > 0.97, and …           |                       |
     | … round matrices do not hold for single samples, all convex                 | `undecided`           |
@@ -89,6 +92,10 @@ def judge(evidence: Evidence) -> Advice:
 
 
 def _mend(evidence: Evidence) -> Advice | None:
+    if evidence.unsound:
+        return Advice(
+            "mend the loss first", evidence.unsound, ("the loss with that put right, then diagnose it again",)
+        )
     precision, remedy = evidence.precision, "the same loss written with logarithms, then diagnose it again"
     if evidence.broken > WRONG_ALLOWED:
         reason = f"The loss or its gradient is not finite for {_share(evidence.broken)} of the samples, in float64."
@@ -119,7 +126,10 @@ def _opaque(evidence: Evidence) -> Advice | None:
 
 def _round(evidence: Evidence) -> Advice | None:
     here = evidence.here
-    if not (here.condition < _ROUND or here.cosine > _PARALLEL or math.isnan(here.condition)):
+    if math.isnan(here.condition):
+        reason = "The curvature is zero for every sample that was looked at, so there is nothing to judge by."
+        return Advice("undecided", reason, (_PLAIN,))
+    if not (here.condition < _ROUND or here.cosine > _PARALLEL):
         return None
     if not evidence.whole:
         return None

@@ -1,4 +1,4 @@
-"""What to expect of curvature for a loss, said before any training."""
+"""A diagnosis of a loss before any training: the verdict, its figures, and their report."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlcore.capabilities import Capabilities, read_capabilities
+from nlcore.diagnosis.examination import Examination, examine
+from nlcore.diagnosis.figures import RHOS
+from nlcore.diagnosis.rules import Evidence, Verdict, judge
 from nlcore.errors import ContractError, NonFiniteError, ShapeError
-from nlcore.newton.adapt import LossInfo, check_inputs, evaluate, inspect_loss, per_sample
-from nlcore.newton.checks import flat_mask, sample_weight
-from nlcore.newton.examine import Examination, examine
-from nlcore.newton.measure import RHOS
-from nlcore.newton.verdict import Evidence, Verdict, judge
+from nlcore.evaluation import check_inputs, per_sample
+from nlcore.newton.problem import Problem
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -120,7 +121,7 @@ class Diagnosis:
         Raises:
             ConfigError: matplotlib is not installed; the message says how to install it.
         """
-        from nlcore.newton.picture import draw
+        from nlcore.diagnosis.picture import draw
 
         draw(self, Path(path))
 
@@ -149,6 +150,7 @@ def diagnose(
     *,
     weight: Tensor | None = None,
     mask: Tensor | None = None,
+    context: Any = None,
     generator: torch.Generator | None = None,
 ) -> Diagnosis:
     """Say before any training what curvature will do for a loss.
@@ -169,7 +171,8 @@ def diagnose(
             and more give steady figures.
         target: Handed to the loss; floating-point tensors are also cast to float32 and float64.
         weight: [batch], how much each sample counts.
-        mask: [batch, *event] bool, True at padded outputs.
+        mask: [batch, *event] bool, for a loss that takes one. **True = padded, the opposite of an attention mask.**
+        context: What the loss needs of every sample beside the prediction; for a loss that takes it.
         generator: Random numbers of a stochastic loss; its state is not changed. Seeded with zero by default.
 
     Returns:
@@ -188,28 +191,46 @@ def diagnose(
         >>> found.verdict, round(found.condition)
         ('gain', 438)
     """
-    info = inspect_loss(loss)
-    check_inputs(info, prediction, target)
+    name = (read := read_capabilities(loss)).name
+    check_inputs(read, prediction, target, context)
     if prediction.numel() == 0:
-        raise ShapeError(f"{info.name}: a diagnosis needs samples, and the prediction has shape {[*prediction.shape]}.")
-    flat_mask(info, prediction, mask)
-    weight = sample_weight(info, prediction, weight)
-    if not bool((torch.isfinite(weight) & (weight >= 0)).all()) or not bool((weight > 0).any()):
-        raise ContractError(f"{info.name}: weight must be finite, not negative, and positive for some sample.")
+        raise ShapeError(f"{name}: a diagnosis needs samples, and the prediction has shape {[*prediction.shape]}.")
+    source = _source(read, prediction, generator)
+    problem = Problem.of(
+        read, prediction.detach(), target, weight=weight, mask=mask, context=context, generator=source, raising=False
+    )
+    counted = problem.samples.weight
+    if not bool((torch.isfinite(counted) & (counted >= 0)).all()) or not bool((counted > 0).any()):
+        raise ContractError(f"{name}: weight must be finite, not negative, and positive for some sample.")
     finite = per_sample(torch.isfinite(prediction if mask is None else prediction.masked_fill(mask, 0.0))).all(1)
     if not bool(finite.all()):
         samples = [int(i) for i in (~finite).nonzero().flatten()]
-        raise NonFiniteError(f"{info.name}: the prediction is NaN or infinite in the samples {samples[:5]}.", samples)
-    state = _state(info, prediction, generator)
-    with torch.no_grad():
-        _check_call(info, prediction, target, mask, state)
-    return _told(info, examine(info, prediction.detach(), target, weight=weight, mask=mask, state=state))
+        raise NonFiniteError(f"{name}: the prediction is NaN or infinite in the samples {samples[:5]}.", samples)
+    with torch.no_grad():  # as the user would call it, so that what is wrong with the call is said by the loss itself
+        problem.evaluation.value(problem.prediction)
+    return _told(read, examine(problem, prediction.dtype))
 
 
-def _told(info: LossInfo, found: Examination) -> Diagnosis:
+def _source(loss: Capabilities, prediction: Tensor, generator: torch.Generator | None) -> torch.Generator | None:
+    """Return a source of random numbers of its own, for a loss that uses any."""
+    if generator is None:
+        return torch.Generator(prediction.device).manual_seed(0) if loss.traits.stochastic else None
+    source = torch.Generator(generator.device)
+    source.set_state(generator.get_state())
+    return source
+
+
+def _told(loss: Capabilities, found: Examination) -> Diagnosis:
     here, further, precision = found.here, found.further, found.precision
     evidence = Evidence(
-        found.name, here, further, found.gradient_ratio, found.broken, precision, found.outputs == found.all_outputs
+        found.name,
+        here,
+        further,
+        found.gradient_ratio,
+        found.broken,
+        precision,
+        found.unsound,
+        found.outputs == found.all_outputs,
     )
     advice = judge(evidence)
     known = found.name != "EmpiricalFisher"
@@ -217,7 +238,7 @@ def _told(info: LossInfo, found: Examination) -> Diagnosis:
         verdict=advice.verdict,
         reason=advice.reason,
         use=advice.use,
-        loss=info.name,
+        loss=loss.name,
         curvature=found.name,
         samples=found.samples,
         outputs=found.outputs,
@@ -245,22 +266,6 @@ def _told(info: LossInfo, found: Examination) -> Diagnosis:
         spectrum=here.spectrum,
         gradient_norms=found.gradient_norms,
     )
-
-
-def _state(info: LossInfo, prediction: Tensor, generator: torch.Generator | None) -> Tensor | None:
-    """Return where the random numbers begin, for a loss that uses any."""
-    if generator is not None:
-        return generator.get_state()
-    return torch.Generator(prediction.device).manual_seed(0).get_state() if info.traits.stochastic else None
-
-
-def _check_call(info: LossInfo, prediction: Tensor, target: Any, mask: Tensor | None, state: Tensor | None) -> None:
-    """Call the loss as the user would, so that what is wrong with the call is said by the loss itself."""
-    source = None
-    if state is not None:
-        source = torch.Generator(prediction.device)
-        source.set_state(state)
-    evaluate(info, prediction.detach(), target, source, mask)
 
 
 def _rows(found: Diagnosis) -> list[tuple[str, str]]:

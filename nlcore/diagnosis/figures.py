@@ -1,23 +1,21 @@
-"""What a diagnosis measures of a loss: spectrum, directions and dispersion of its curvature, here and further on."""
+"""The figures of a diagnosis: spectrum, directions and dispersion of a loss's curvature, here and further on."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from nlcore.newton.adapt import LossInfo
-from nlcore.newton.assemble import repaired
-from nlcore.newton.batch import Batch
 from nlcore.newton.damping import Bounded, amplification, bounded_rho, damping_strength
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
-from nlcore.newton.taken import capped
+from nlcore.newton.hessian import repaired
+from nlcore.newton.matrix import cleared, form_mean
+from nlcore.newton.problem import Problem, Samples
+from nlcore.newton.solve import capped
 
-__all__ = ["RHOS", "CurvatureFigures", "Point", "Problem", "ahead", "curvature_figures", "in_dtype", "mismatch"]
+__all__ = ["RHOS", "CurvatureFigures", "Point", "View", "ahead", "curvature_figures"]
 
 RHOS = (1.0, 0.1, 0.01, 0.001)
 """The relative dampings at which the amplification is shown."""
@@ -35,32 +33,31 @@ _REACH = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """A loss at a batch of outputs, of which some may be held fixed.
+class View:
+    """A problem of which some outputs may be held fixed.
 
     Attributes:
-        info: The loss.
-        shape: [N, *event].
-        flat: [N, m], the outputs, in the precision that all is computed in.
-        target: In the same precision.
+        problem: The loss at a batch of outputs, in the precision that all is computed in.
         kind: The curvature looked at.
-        batch: Which samples and which of the moving outputs count.
         moving: The k of the m outputs that the figures are about; the others are held fixed.
-        mask: [N, *event] bool for a loss that takes one.
-        state: Of the random numbers; every evaluation sees the same draw.
         dtype: Of the prediction as it was given.
     """
 
-    info: LossInfo
-    shape: torch.Size
-    flat: Tensor
-    target: Any
+    problem: Problem
     kind: Kind
-    batch: Batch
     moving: slice
-    mask: Tensor | None
-    state: Tensor | None
     dtype: torch.dtype
+
+    @property
+    def flat(self) -> Tensor:
+        """The outputs, [N, m]."""
+        return self.problem.prediction
+
+    @property
+    def samples(self) -> Samples:
+        """Which samples, and which of the moving outputs, count."""
+        samples = self.problem.samples
+        return samples if samples.keep is None else Samples.of(samples.weight, samples.keep[:, self.moving])
 
     @property
     def flatness(self) -> float:
@@ -68,23 +65,12 @@ class Problem:
         return _FLAT if self.flat.dtype == torch.float64 else 1e-5
 
     def derivatives(self, flat: Tensor, kind: Kind | None = None) -> Derivatives:
-        """Return value, gradient and curvature products at other outputs, [N, m]."""
-        generator = None
-        if self.state is not None:
-            generator = torch.Generator(flat.device)
-            generator.set_state(self.state)
-        return differentiate(
-            self.info,
-            flat.reshape(self.shape),
-            self.target,
-            kind or self.kind,
-            generator=generator,
-            mask=self.mask,
-        )
+        """Return value, gradient and curvature at other outputs, [N, m]."""
+        return differentiate(self.problem.at(flat), kind or self.kind)
 
     def gradient(self, derivatives: Derivatives) -> Tensor:
         """Return that of the moving outputs, [N, k], in float64, zero at padded ones."""
-        return self.batch.kept(derivatives.gradient[:, self.moving].double())
+        return self.samples.kept(derivatives.gradient[:, self.moving].double())
 
     def blocks(self, derivatives: Derivatives) -> tuple[Tensor, float | None]:
         """Return the curvature of the moving outputs, [N, k, k], repaired, and the share that was negative."""
@@ -93,10 +79,11 @@ class Problem:
         else:
             size = self.flat.shape[1]
             basis = torch.eye(size, dtype=self.flat.dtype, device=self.flat.device)[self.moving]
-            pieces = basis.unsqueeze(1).expand(-1, len(self.flat), size).split(max(1, 2**22 // self.flat.numel()))
+            basis = basis.unsqueeze(1).expand(-1, len(self.flat), size)
+            pieces = torch.split(basis, max(1, 2**22 // self.flat.numel()))
             rows = torch.cat([derivatives.apply(piece)[..., self.moving] for piece in pieces])
             full = rows.transpose(0, 1)
-        blocks = self.batch.cleared(((full + full.mT) / 2).double())
+        blocks, _ = cleared((full + full.mT) / 2, self.samples)
         if self.kind != "hessian":
             return blocks, None
         absolute, negative = repaired(blocks, "abs")
@@ -122,11 +109,11 @@ class Point:
     negative: float | None
 
     @classmethod
-    def at(cls, problem: Problem, flat: Tensor) -> Point:
+    def at(cls, view: View, flat: Tensor) -> Point:
         """Compute all of it at outputs [N, m]."""
-        derivatives = problem.derivatives(flat)
-        blocks, negative = problem.blocks(derivatives)
-        return cls(flat, derivatives.value.double(), problem.gradient(derivatives), blocks, negative)
+        derivatives = view.derivatives(flat)
+        blocks, negative = view.blocks(derivatives)
+        return cls(flat, derivatives.value.double(), view.gradient(derivatives), blocks, negative)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,37 +132,37 @@ class CurvatureFigures:
     negative: float | None
 
 
-def curvature_figures(problem: Problem, point: Point) -> CurvatureFigures:
+def curvature_figures(view: View, point: Point) -> CurvatureFigures:
     """Return the figures at a point."""
-    batch, blocks, gradient = problem.batch, point.blocks, point.gradient
-    matrix = batch.mean(blocks)
-    present = batch.scale(len(matrix)) > 0
+    samples, blocks, gradient = view.samples, point.blocks, point.gradient
+    matrix = form_mean(blocks, samples)
+    present = samples.scale.expand(len(matrix)) > 0
     spectrum = torch.linalg.eigvalsh(matrix[present][:, present])
-    curved = spectrum > problem.flatness * spectrum.amax().clamp(min=torch.finfo(torch.float64).tiny)
-    mean_curvature = matrix.diagonal().sum().abs() / batch.outputs(len(matrix))
+    curved = spectrum > view.flatness * spectrum.amax().clamp(min=torch.finfo(torch.float64).tiny)
+    mean_curvature = matrix.diagonal().sum().abs() / (len(matrix) if samples.outputs is None else samples.outputs)
     strength = damping_strength(_COSINE_RHO, mean_curvature, matrix.abs().amax())
     identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    direction = torch.linalg.solve(batch.regular(matrix) + strength * identity, gradient.mT).mT
-    own = torch.linalg.solve(batch.regular(blocks) + strength * identity, gradient.unsqueeze(-1)).squeeze(-1)
+    direction = torch.linalg.solve(matrix + strength * identity, gradient.mT).mT
+    own = torch.linalg.solve(blocks + strength * identity, gradient.unsqueeze(-1)).squeeze(-1)
     bounded = Bounded()
     strengths = torch.tensor(RHOS, dtype=matrix.dtype, device=matrix.device) * mean_curvature
-    apart = batch.quantile((blocks - matrix).flatten(1).norm(dim=1, keepdim=True), 1.0)
+    apart = samples.quantile((blocks - matrix).flatten(1).norm(dim=1, keepdim=True), 1.0)
     flat = not bool(curved.any())
     return CurvatureFigures(
         spectrum=tuple(spectrum.tolist()),
         flat_directions=int((~curved).sum()),
         condition=math.nan if flat else float(spectrum[-1] / spectrum[curved][0]),
-        own_condition=_own_condition(problem, blocks),
-        cosine=_cosine(batch.kept(direction), gradient, batch),
-        own_cosine=_cosine(batch.kept(own), gradient, batch),
-        amplification=tuple(amplification(matrix, blocks, strengths, batch, bounded.quantile).tolist()),
-        rho=float(bounded_rho(bounded, matrix, blocks, mean_curvature, batch)),
-        alike=batch.keep is None and float(apart) <= 1e-6 * float(matrix.norm()),
+        own_condition=_own_condition(view, blocks),
+        cosine=_cosine(samples.kept(direction), gradient, samples),
+        own_cosine=_cosine(samples.kept(own), gradient, samples),
+        amplification=tuple(amplification(matrix, blocks, strengths, samples, bounded.quantile).tolist()),
+        rho=float(bounded_rho(bounded, matrix, blocks, mean_curvature, samples)),
+        alike=samples.keep is None and float(apart) <= 1e-6 * float(matrix.norm()),
         negative=point.negative,
     )
 
 
-def ahead(problem: Problem, start: Point) -> tuple[Point, float]:
+def ahead(view: View, start: Point) -> tuple[Point, float]:
     """Return the outputs that the targets ask for, and the share of the loss that is left there.
 
     Each sample follows its own curvature by Levenberg–Marquardt steps until a tenth of its loss is left, or 15 steps
@@ -188,16 +175,16 @@ def ahead(problem: Problem, start: Point) -> tuple[Point, float]:
     longest = _REACH * max(1.0, float(start.flat.square().mean().sqrt())) * math.sqrt(len(identity))
     point = start
     for _ in range(_STEPS):
-        walking = (point.value > goal) & (problem.batch.weight > 0)
+        walking = (point.value > goal) & (view.samples.weight > 0)
         if not bool(walking.any()):
             break
         unit = point.blocks.diagonal(dim1=1, dim2=2).mean(1)
         damping = torch.where(unit > 0, rho * unit, 1.0)[:, None, None] * identity
         step = torch.linalg.solve(point.blocks + damping, point.gradient.unsqueeze(-1)).squeeze(-1)
         moved = point.flat.clone()
-        moved[:, problem.moving] -= problem.batch.kept(capped(step, longest)).to(moved.dtype)
+        moved[:, view.moving] -= view.samples.kept(capped(step, longest)).to(moved.dtype)
         try:
-            trial = Point.at(problem, moved)
+            trial = Point.at(view, moved)
         except Exception:  # a loss may refuse outputs outside its domain as it likes; shorter steps stay inside
             rho = rho * 4
             continue
@@ -205,36 +192,10 @@ def ahead(problem: Problem, start: Point) -> tuple[Point, float]:
         better = walking & usable & (trial.value < point.value)
         rho = torch.where(better, rho / 3, rho * 4)
         point = _merged(better, trial, point)
-    counted = problem.batch.weight > 0
+    counted = view.samples.weight > 0
     before = start.value[counted].abs().sum()
     left = float((point.value[counted].sum() - start.value[counted].sum() + before) / before.clamp(min=1e-300))
     return point, left
-
-
-def mismatch(problem: Problem, point: Point) -> float:
-    """Return by how much the Hessian misses a difference of gradients along a random direction, median over samples.
-
-    Some losses return a second derivative that is not that of their gradient, without an error.
-    """
-    generator = torch.Generator().manual_seed(0)
-    along = torch.zeros_like(point.flat)
-    signs = torch.randint(2, point.gradient.shape, generator=generator).to(along) * 2 - 1
-    along[:, problem.moving] = problem.batch.kept(signs)
-    step = (torch.finfo(along.dtype).eps ** (1 / 3)) * float(point.flat.abs().mean().clamp(min=1e-3))
-    up, down = (problem.derivatives(point.flat + s * step * along, "gradient") for s in (1, -1))
-    difference = (problem.gradient(up) - problem.gradient(down)) / (2 * step)
-    exact = problem.gradient(replace(up, gradient=problem.derivatives(point.flat).apply(along.unsqueeze(0))[0]))
-    size = torch.maximum(difference.norm(dim=1), exact.norm(dim=1))
-    typical = float(problem.batch.quantile(size.unsqueeze(1), 0.5))
-    error = (difference - exact).norm(dim=1) / size.clamp(min=max(1e-3 * typical, 1e-300))
-    return float(problem.batch.quantile(error.unsqueeze(1), 0.5))
-
-
-def in_dtype(target: Any, dtype: torch.dtype) -> Any:
-    """Return the target with its floating-point tensors in another precision."""
-    return pytree.tree_map(
-        lambda leaf: leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, target
-    )
 
 
 def _merged(better: Tensor, trial: Point, point: Point) -> Point:
@@ -249,21 +210,21 @@ def _merged(better: Tensor, trial: Point, point: Point) -> Point:
     )
 
 
-def _own_condition(problem: Problem, blocks: Tensor) -> float:
+def _own_condition(view: View, blocks: Tensor) -> float:
     """Return the median over the samples of the condition of H_i off its null space."""
     values = torch.linalg.eigvalsh(blocks)
     largest = values[:, -1:]
-    smallest = torch.where(values > problem.flatness * largest, values, torch.inf).amin(1, keepdim=True)
+    smallest = torch.where(values > view.flatness * largest, values, torch.inf).amin(1, keepdim=True)
     condition = torch.where(largest > 0, largest / smallest, 1.0)
-    return float(problem.batch.quantile(condition, 0.5))
+    return float(view.samples.quantile(condition, 0.5))
 
 
-def _cosine(direction: Tensor, gradient: Tensor, batch: Batch) -> float:
+def _cosine(direction: Tensor, gradient: Tensor, samples: Samples) -> float:
     """Return the weighted mean over the samples that have a gradient."""
-    moving = (gradient.norm(dim=1) > 0) & (direction.norm(dim=1) > 0) & (batch.weight > 0)
+    moving = (gradient.norm(dim=1) > 0) & (direction.norm(dim=1) > 0) & (samples.weight > 0)
     if not bool(moving.any()):
         return math.nan
     unit, other = (v[moving] / v[moving].abs().amax(1, keepdim=True) for v in (direction, gradient))
     cosine = torch.nn.functional.cosine_similarity(unit, other, dim=1)
-    weight = batch.weight[moving]
+    weight = samples.weight[moving]
     return float((weight * cosine).sum() / weight.sum())

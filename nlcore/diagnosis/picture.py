@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nlcore.diagnosis.figures import RHOS
 from nlcore.errors import ConfigError
 from nlcore.newton.damping import Bounded
-from nlcore.newton.measure import RHOS
 
 if TYPE_CHECKING:
-    from nlcore.newton.diagnose import Diagnosis
+    from nlcore.diagnosis.report import Diagnosis
 
 __all__ = ["draw"]
 

@@ -1,0 +1,284 @@
+"""The examination behind a diagnosis: precision first, then curvature at the prediction and further on."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nlcore.diagnosis.figures import CurvatureFigures, Point, View, ahead, curvature_figures
+from nlcore.diagnosis.precision import Precision, precision_figures, widest_spread
+from nlcore.diagnosis.rules import WRONG_ALLOWED
+from nlcore.errors import ContractError, NlcoreError, NonFiniteError, NumericalWarning
+from nlcore.evaluation import signs
+from nlcore.newton.derivatives import Kind, differentiate
+from nlcore.newton.problem import Problem
+from nlcore.soundness import check_soundness, curvature_gap
+
+__all__ = ["Examination", "examine"]
+
+_WHOLE, _PART = 256, 128
+"""Outputs up to which all are looked at, and how many of more."""
+
+_BUDGET, _SAMPLES, _COMPARED = 2**20, 256, 1024
+_MISMATCH = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """All that was measured of a loss.
+
+    Attributes:
+        name: Class of the curvature that the figures are of.
+        here: The figures at the prediction.
+        further: Those further on; `None` without a second derivative.
+        loss_left: The share of the loss that is left there.
+        precision: Float32 against float64; `None` where not compared.
+        spread: How many times wider the outputs may become before float32 goes wrong.
+        broken: Share of the samples that are not finite in float64.
+        gradient_norms: Of the samples.
+        gradient_ratio: Largest to median of them.
+        samples: How many were looked at.
+        outputs: How many were looked at.
+        all_outputs: How many there are.
+        unsound: What the first-use checks of the loss say; empty if they found nothing.
+        notes: In words.
+    """
+
+    name: str
+    here: CurvatureFigures
+    further: CurvatureFigures | None
+    loss_left: float
+    precision: Precision | None
+    spread: float
+    broken: float
+    gradient_norms: tuple[float, ...]
+    gradient_ratio: float
+    samples: int
+    outputs: int
+    all_outputs: int
+    unsound: str
+    notes: tuple[str, ...]
+
+
+def examine(problem: Problem, dtype: torch.dtype) -> Examination:
+    """Measure a loss.
+
+    Args:
+        problem: The loss at a finite prediction.
+        dtype: Of the prediction as it was given.
+
+    Raises:
+        NonFiniteError: No sample has a finite loss and gradient.
+    """
+    notes: list[str] = []
+    whole = _in_float64(_view(problem, dtype), notes)
+    precision, spread = _precision(whole, notes)
+    usable, broken = _usable(whole)
+    chosen = _thinned(usable, notes)
+    norms = chosen.gradient(chosen.derivatives(chosen.flat, "gradient")).norm(dim=1)
+    middle = float(chosen.samples.quantile(norms.unsqueeze(1), 0.5))
+    top = float(norms[chosen.samples.weight > 0].amax())
+    name, here, further, left = _curvature(chosen, notes)
+    counted = int((chosen.samples.weight > 0).sum())
+    if counted < 8:
+        notes.append(f"Only {counted} samples: the figures that compare samples say little. Give fifty or more.")
+    return Examination(
+        name=name,
+        here=here,
+        further=further,
+        loss_left=left,
+        precision=precision,
+        spread=spread,
+        broken=broken,
+        gradient_norms=tuple(norms[chosen.samples.weight > 0].tolist()),
+        gradient_ratio=top / middle if middle > 0 else (math.inf if top > 0 else 1.0),
+        samples=counted,
+        outputs=chosen.moving.stop - chosen.moving.start,
+        all_outputs=chosen.flat.shape[1],
+        unsound=_unsound(problem),
+        notes=tuple(notes),
+    )
+
+
+def _unsound(problem: Problem) -> str:
+    """Return what the first-use checks say, but for the Hessian, which is examined in more detail."""
+    found = differentiate(problem, "gradient")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        counts = problem.samples.weight > 0
+        check_soundness(
+            problem.evaluation, problem.prediction, found.value, found.gradient, counts=counts, hessian=False
+        )
+    return " ".join(str(one.message) for one in said if issubclass(one.category, NumericalWarning))
+
+
+def _view(problem: Problem, dtype: torch.dtype) -> View:
+    """Return the loss with the best curvature it can supply."""
+    kind: Kind = "gradient"
+    if "split" in problem.loss.supplies:
+        kind = "gauss_newton"
+    elif "hessian" in problem.loss.supplies or problem.loss.traits.order >= 2:
+        kind = "hessian"
+    return View(problem, kind, slice(0, problem.prediction.shape[1]), dtype)
+
+
+def _in_float64(view: View, notes: list[str]) -> View:
+    """Return the view in float64, or in the precision of the prediction where the loss refuses that."""
+    wide = replace(view, problem=view.problem.in_dtype(torch.float64))
+    try:
+        wide.derivatives(wide.flat, "gradient")
+    except Exception as error:  # whatever a loss that is written for one precision raises in another
+        view.derivatives(view.flat, "gradient")
+        dtype = view.flat.dtype
+        notes.append(f"The loss runs in {dtype} alone, so that precision was not compared ({type(error).__name__}).")
+        return view
+    return wide
+
+
+def _precision(view: View, notes: list[str]) -> tuple[Precision | None, float]:
+    """Compare float32 with float64 where both can be had for the same draw."""
+    if view.flat.dtype != torch.float64:
+        return None, math.nan
+    if view.problem.loss.traits.stochastic:
+        notes.append("The loss is random and draws other numbers in float32, so that precision was not compared.")
+        return None, math.nan
+    view = _some(view, _COMPARED)
+    counts = view.samples.weight > 0
+
+    def gradients(flat: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        cast = replace(view, problem=view.problem.at(flat).in_dtype(dtype))
+        found = cast.derivatives(cast.flat, "gradient")
+        return found.value[counts], cast.samples.kept(found.gradient)[counts]
+
+    try:
+        found = precision_figures(gradients, view.flat)
+    except Exception as error:  # as above
+        notes.append(f"The loss fails in float32, so that precision was not compared ({type(error).__name__}).")
+        return None, math.nan
+    if found is None or found.wrong > WRONG_ALLOWED:
+        return found, 1.0
+    spread = widest_spread(gradients, view.flat, WRONG_ALLOWED)
+    if spread is not None:
+        notes.append(
+            f"At outputs {spread:g} times as wide, float32 gradients are wrong: mend the loss if training goes there."
+        )
+    return found, spread or math.inf
+
+
+def _usable(view: View) -> tuple[View, float]:
+    """Leave out the samples that are not finite, and return their share."""
+    found = view.derivatives(view.flat, "gradient")
+    finite = torch.isfinite(found.value) & torch.isfinite(view.samples.kept(found.gradient)).all(1)
+    counted = view.samples.weight > 0
+    if not bool((finite & counted).any()):
+        raise NonFiniteError(
+            f"{view.problem.loss.name}: no sample has a finite loss and gradient. The loss is at fault."
+        )
+    broken = float((~finite)[counted].double().mean())
+    if broken == 0:
+        return view, 0.0
+    return _taken(view, (finite & counted).nonzero().flatten()), broken
+
+
+def _thinned(view: View, notes: list[str]) -> View:
+    """Keep the matrices small: adjacent outputs, evenly spread samples."""
+    size = view.flat.shape[1]
+    if size > _WHOLE:
+        start = (size - _PART) // 2
+        view = replace(view, moving=slice(start, start + _PART))
+        notes.append(
+            f"Of {size} outputs the {_PART} from {start} on were looked at and the others held fixed: the condition "
+            f"is a lower bound."
+        )
+    moved = view.moving.stop - view.moving.start
+    return _some(view, min(_SAMPLES, max(16, min(_BUDGET // moved**2, 2**17 // size))))
+
+
+def _some(view: View, most: int) -> View:
+    """Return at most so many of the samples, evenly spread."""
+    count = len(view.flat)
+    if count <= most:
+        return view
+    return _taken(view, torch.linspace(0, count - 1, most, device=view.flat.device).long())
+
+
+def _taken(view: View, places: Tensor) -> View:
+    """Return some of the samples."""
+    problem = view.problem
+    if problem.loss.traits.stochastic:  # its random numbers depend on the size of the batch; others count for nothing
+        counts = torch.zeros_like(problem.samples.weight, dtype=torch.bool)
+        counts[places] = True
+        return replace(view, problem=replace(problem, samples=problem.samples.where(counts)))
+    part = replace(view, problem=problem.take(places))
+    try:
+        with torch.no_grad():
+            part.problem.evaluation.value(part.flat)
+    except NlcoreError:
+        raise
+    except Exception as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ContractError(
+            f"{problem.loss.name}: the loss accepts the whole batch and not {len(places)} of its {len(view.flat)} "
+            f"samples ({line}). What it needs of every sample beside prediction and target has to come as the context: "
+            f"nlcore.diagnose(loss, prediction, target, context=…), which nlcore.compose takes as a second parameter of "
+            f"inner."
+        ) from error
+    return part
+
+
+def _curvature(view: View, notes: list[str]) -> tuple[str, CurvatureFigures, CurvatureFigures | None, float]:
+    """Return class and figures of the curvature, here and further on, and the loss left there."""
+    start, why = _second(view)
+    if start is None:
+        if why:
+            notes.append(why)
+        return "EmpiricalFisher", curvature_figures(view, _fisher(view)), None, math.nan
+    there, left = ahead(view, start)
+    if left > 0.9:
+        notes.append(f"Steps with the samples' own curvature left {left:.0%} of the loss, so 'further on' is near.")
+    name = "GaussNewton" if view.kind == "gauss_newton" else "Hessian"
+    return name, curvature_figures(view, start), curvature_figures(view, there), left
+
+
+def _second(view: View) -> tuple[Point | None, str]:
+    """Return the curvature at the prediction, or why there is none that could be trusted."""
+    loss = view.problem.loss
+    if view.kind == "gradient":
+        return None, f"The loss says that it has derivatives of order {loss.traits.order} only."
+    try:
+        start = Point.at(view, view.flat)
+    except Exception as error:
+        if loss.declared:
+            raise
+        cause = error.__cause__ or error
+        return None, f"It cannot be differentiated twice ({type(cause).__name__}: {str(cause).splitlines()[0]})."
+    if not bool(torch.isfinite(start.blocks).all()):
+        return None, "Its second derivative is not finite where its gradient is."
+    if not bool((start.blocks != 0).any()) and bool((start.gradient != 0).any()):
+        return None, "Its second derivative is zero throughout, as of a piecewise linear function."
+    if view.kind == "hessian" and "hessian" not in loss.supplies:
+        off = _mismatch(view)
+        if off > _MISMATCH:
+            return None, f"Its second derivative misses differences of its own gradient by {off:.0%}."
+    return start, ""
+
+
+def _mismatch(view: View) -> float:
+    """Return by how much the Hessian misses a difference of gradients, median over samples."""
+    along = torch.zeros_like(view.flat)
+    along[:, view.moving] = view.samples.kept(signs(view.flat, tuple(along[:, view.moving].shape)))
+    gaps = curvature_gap(view.problem.evaluation, view.flat, along)
+    return float(view.problem.samples.quantile(gaps.unsqueeze(1), 0.5))
+
+
+def _fisher(view: View) -> Point:
+    """Return the products of the samples' gradients in place of their curvature."""
+    found = view.derivatives(view.flat, "gradient")
+    gradient = view.gradient(found)
+    unit = gradient.abs().amax().clamp(min=1e-150)
+    scaled = gradient / unit
+    return Point(view.flat, found.value.double(), gradient, scaled.unsqueeze(-1) * scaled.unsqueeze(-2), None)

@@ -1,0 +1,275 @@
+"""Evaluation of a loss at its target: how it is called, what comes back, one draw of random numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from nlcore.capabilities import Capabilities
+from nlcore.errors import ContractError, DeviceError, DtypeError, InPlaceError, ShapeError
+
+__all__ = ["Evaluation", "check_inputs", "finite_rows", "per_sample", "signs", "transformed"]
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A loss with everything it is given but the prediction.
+
+    Attributes:
+        loss: The loss and its capabilities.
+        shape: Of the prediction, [N, *event].
+        target: The target, with half-precision tensors widened where the prediction was.
+        mask: [N, *event] bool for a loss that takes one, else `None`.
+        context: What the loss needs of every sample beside the prediction, for a loss that takes it.
+        generator: Random numbers of a stochastic loss.
+        state: Where they begin: every evaluation of a stochastic loss sees the same draw.
+    """
+
+    loss: Capabilities
+    shape: torch.Size
+    target: Any
+    mask: Tensor | None = None
+    context: Any = None
+    generator: torch.Generator | None = None
+    state: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        loss: Capabilities,
+        prediction: Tensor,
+        target: Any,
+        *,
+        mask: Tensor | None = None,
+        context: Any = None,
+        generator: torch.Generator | None = None,
+    ) -> Evaluation:
+        """Validate what a loss is given.
+
+        Raises:
+            ContractError: Wrong shape, dtype or device; a mask or context that the loss does not take.
+        """
+        check_inputs(loss, prediction, target, context)
+        _check_mask(loss, prediction, mask)
+        if prediction.dtype in _HALF:
+            target, context = _widened(target), _widened(context)
+        if loss.traits.stochastic and generator is None:
+            generator = torch.Generator(prediction.device).manual_seed(int(torch.randint(2**62, ())))
+        state = generator.get_state() if loss.traits.stochastic and generator is not None else None
+        return cls(loss, prediction.shape, target, mask, context, generator, state)
+
+    def value(self, flat: Tensor) -> Tensor:
+        """Return the loss of each sample at outputs [N, m], [N].
+
+        Raises:
+            ShapeError: The loss returned something other than one number per sample.
+            DtypeError: It returned other numbers than floating-point ones.
+        """
+        self._rewind()
+        value = self._called(self.loss.function, flat, self.target)
+        count = list(self.shape[:1])
+        if not isinstance(value, Tensor) or value.shape != self.shape[:1]:
+            raise ShapeError(
+                f"{self.loss.name}: a loss must return one number per sample, shape {count}, and returned "
+                f"{_described(value)} for a prediction of shape {list(self.shape)}. Leave out the reduction over the "
+                f"batch (reduction='none') and sum over the other dimensions."
+            )
+        if not value.is_floating_point():
+            raise DtypeError(
+                f"{self.loss.name}: a loss must return a floating-point tensor, and returned {value.dtype}."
+            )
+        return value
+
+    def inner(self, flat: Tensor) -> Tensor:
+        """Return the features of each sample of a loss that splits, [N, *features]."""
+        features = self._called(self.loss.function.inner, flat, generator=False)  # type: ignore[attr-defined]
+        if not isinstance(features, Tensor) or features.shape[:1] != self.shape[:1]:
+            raise ShapeError(
+                f"{self.loss.name}.inner must return a tensor with the batch of {self.shape[0]} in front, and returned "
+                f"{_described(features)}."
+            )
+        return features
+
+    def outer(self, features: Tensor) -> Tensor:
+        """Return the loss of each sample as a function of its features, [N]."""
+        masked = {} if self.mask is None else {"mask": self.mask}
+        value = self.loss.function.outer(features, self.target, **masked)  # type: ignore[attr-defined]
+        if not isinstance(value, Tensor) or value.shape != self.shape[:1]:
+            raise ShapeError(
+                f"{self.loss.name}.outer must return one number per sample, shape {list(self.shape[:1])}, and "
+                f"returned {_described(value)}."
+            )
+        return value
+
+    def supplied(self, method: str, flat: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Return `loss.gradient` or `loss.hessian` at outputs [N, m], of the given shape."""
+        self._rewind()
+        result = self._called(getattr(self.loss.function, method), flat, self.target)
+        if not isinstance(result, Tensor) or result.numel() != math.prod(shape) or result.shape[:1] != shape[:1]:
+            raise ShapeError(
+                f"{self.loss.name}.{method} must return shape {list(shape)}, and returned {_described(result)}."
+            )
+        return result.reshape(shape).to(flat.dtype)
+
+    def leaves(self) -> list[Tensor]:
+        """Return the tensors of target and context."""
+        return [leaf for leaf in pytree.tree_leaves((self.target, self.context)) if isinstance(leaf, Tensor)]
+
+    def in_dtype(self, dtype: torch.dtype) -> Evaluation:
+        """Return the evaluation with its floating-point tensors in another precision."""
+        return replace(self, target=_cast(self.target, dtype), context=_cast(self.context, dtype))
+
+    def take(self, index: Tensor | slice) -> Evaluation:
+        """Return the evaluation of some of the samples."""
+        target, mask, context, rows = pytree.tree_map(
+            lambda leaf: leaf[index] if isinstance(leaf, Tensor) else leaf,
+            (self.target, self.mask, self.context, torch.empty(self.shape[0], 0)),
+        )
+        shape = torch.Size((rows.shape[0], *self.shape[1:]))
+        return replace(self, shape=shape, target=target, mask=mask, context=context)
+
+    def _rewind(self) -> None:
+        if self.state is not None and self.generator is not None:
+            self.generator.set_state(self.state)
+
+    def _called(self, function: Any, flat: Tensor, *target: Any, generator: bool = True) -> Any:
+        """Return what the loss returns; an error of torch in it gets a note that names the loss."""
+        options: dict[str, Any] = {"generator": self.generator} if generator and self.loss.declared else {}
+        if self.mask is not None:
+            options["mask"] = self.mask
+        if "context" in self.loss.accepts:
+            options["context"] = self.context
+        if torch.compiler.is_compiling():
+            return function(flat.reshape(self.shape), *target, **options)
+        try:
+            return function(flat.reshape(self.shape), *target, **options)
+        except RuntimeError as error:
+            note = (
+                f"Raised in the loss {self.loss.name}. `nlcore check` lists what a loss must not do to be "
+                "differentiated: change its inputs in place, leave torch, mix its samples."
+            )
+            if "in-place operation" not in str(error):
+                error.add_note(note)
+                raise
+            said = str(error).splitlines()[0].rstrip(".")
+            named = InPlaceError(
+                f"{self.loss.name} changes its prediction in place ({said}). Work on a copy, as in y = y + 1."
+            )
+            named.add_note(note)
+            raise named from error
+
+
+def check_inputs(loss: Capabilities, prediction: Any, target: Any, context: Any = None) -> None:
+    """Refuse what no loss can work on; no value is read, so nothing waits for the device.
+
+    Raises:
+        DtypeError: The prediction is not a floating-point tensor.
+        ShapeError: It lacks a batch dimension, has the wrong number of dimensions, or the target has another batch.
+        DeviceError: The target is on another device.
+        ContractError: The loss does not take a context.
+    """
+    if not isinstance(prediction, Tensor):
+        raise DtypeError(f"{loss.name}: the prediction must be a tensor, and is a {type(prediction).__name__}.")
+    if not prediction.is_floating_point():
+        raise DtypeError(
+            f"{loss.name}: the prediction must be of a floating-point dtype, and is {prediction.dtype}. "
+            f"Call prediction.float()."
+        )
+    shape = list(prediction.shape)
+    if prediction.ndim == 0:
+        raise ShapeError(f"{loss.name}: the prediction needs the batch in front, and has shape [].")
+    if loss.declared and prediction.ndim != 1 + loss.traits.event_ndim:
+        raise ShapeError(
+            f"{loss.name}: the prediction must have {1 + loss.traits.event_ndim} dimensions, the batch and "
+            f"{loss.traits.event_ndim} of the event, and has shape {shape}."
+        )
+    if context is not None and "context" not in loss.accepts:
+        raise ContractError(
+            f"{loss.name} takes no context. Give it a parameter `context` (and Traits(takes_context=True), for an "
+            f"AlgorithmicLoss), or the inner function of nlcore.compose a second positional parameter."
+        )
+    for what, tree in (("target", target), ("context", context)):
+        for leaf in (tree,) if isinstance(tree, Tensor) else pytree.tree_leaves(tree):
+            if isinstance(leaf, Tensor):
+                _check_leaf(loss, prediction, what, leaf)
+
+
+def per_sample(tensor: Tensor) -> Tensor:
+    """Return [N, *event] as [N, m]; m is 1 for an event without dimensions."""
+    return tensor.reshape(tensor.shape[0], math.prod(tensor.shape[1:]))
+
+
+def signs(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return ±1, the same on every call, of the dtype and device of `like`."""
+    generator = torch.Generator().manual_seed(0)
+    return (torch.randint(2, shape, generator=generator) * 2 - 1).to(like)
+
+
+def transformed(tensor: Tensor) -> bool:
+    """Return whether code is being compiled, or run under a transform of `torch.func`."""
+    return torch.compiler.is_compiling() or torch.func.debug_unwrap(tensor) is not tensor
+
+
+def finite_rows(flat: Tensor, keep: Tensor | None = None) -> Tensor:
+    """Return which rows of [N, m] are finite where they are kept, [N]; x·0 is 0 for finite x alone."""
+    zeros = flat * 0 if keep is None else torch.where(keep, flat * 0, 0.0)
+    return zeros.sum(-1) == 0
+
+
+def _check_leaf(loss: Capabilities, prediction: Tensor, what: str, leaf: Tensor) -> None:
+    if leaf.device != prediction.device:
+        raise DeviceError(
+            f"{loss.name}: the prediction is on {prediction.device} and the {what} on {leaf.device}. "
+            f"Move the {what}: {what}.to(prediction.device)."
+        )
+    if leaf.ndim == 0 or leaf.shape[0] != prediction.shape[0]:
+        raise ShapeError(
+            f"{loss.name}: the prediction has shape {list(prediction.shape)} and the {what} {list(leaf.shape)}: "
+            f"both need the same batch in front."
+        )
+
+
+def _check_mask(loss: Capabilities, prediction: Tensor, mask: Tensor | None) -> None:
+    if mask is None:
+        return
+    if "mask" not in loss.accepts:
+        raise ContractError(
+            f"{loss.name} takes no mask, so the padding would count. Give it a parameter `mask` (bool, of the "
+            f"prediction's shape, True = padded) and, for an AlgorithmicLoss, Traits(takes_mask=True); the inner or "
+            f"outer function of nlcore.compose, likewise. A sample with padding has to get the value and the gradient "
+            f"of its other outputs alone."
+        )
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != prediction.shape:
+        got = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+        raise ContractError(
+            f"{loss.name}: mask must be bool and of the prediction's shape {list(prediction.shape)}, True at padded "
+            f"outputs, and is {got}."
+        )
+    if mask.device != prediction.device:
+        raise DeviceError(
+            f"{loss.name}: the prediction is on {prediction.device} and the mask on {mask.device}. "
+            f"Move the mask: mask.to(prediction.device)."
+        )
+
+
+def _cast(tree: Any, dtype: torch.dtype) -> Any:
+    return pytree.tree_map(
+        lambda leaf: leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, tree
+    )
+
+
+def _widened(tree: Any) -> Any:
+    return pytree.tree_map(
+        lambda leaf: leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in _HALF else leaf, tree
+    )
+
+
+def _described(result: object) -> str:
+    return f"shape {list(result.shape)}" if isinstance(result, Tensor) else f"a {type(result).__name__}"

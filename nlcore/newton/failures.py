@@ -1,0 +1,92 @@
+"""How a Newton step can end: outcomes as values that travel on the device with the data, and their messages."""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+from typing import TYPE_CHECKING, NoReturn
+
+import torch
+from torch import Tensor
+
+from nlcore.errors import NonFiniteError, SingularCurvatureError, shorten
+from nlcore.evaluation import finite_rows
+
+if TYPE_CHECKING:
+    from nlcore.newton.problem import Problem
+
+__all__ = ["Result", "raise_nonfinite", "raise_unsolved"]
+
+
+class Result(IntEnum):
+    """Outcome of the step of one sample, ordered by severity."""
+
+    ok = 0
+    """The damped curvature is positive definite and the direction is a descent direction."""
+    indefinite = 1
+    """The damped curvature has negative eigenvalues: it was solved as it is, the direction may point uphill."""
+    singular = 2
+    """The damped curvature has no inverse in the working precision."""
+    nonfinite = 3
+    """The prediction, the loss or one of its derivatives is NaN or infinite."""
+
+
+def raise_nonfinite(problem: Problem, usable: Tensor) -> NoReturn:
+    """Refuse samples that are not finite.
+
+    Args:
+        problem: The loss and the prediction.
+        usable: [N] bool, which samples have a finite prediction, loss and gradient.
+
+    Raises:
+        NonFiniteError: With the samples, and whether the network or the loss is at fault.
+    """
+    name, finite = problem.loss.name, finite_rows(problem.prediction, problem.samples.keep)
+    if not bool(finite.all()):
+        what, remedy, wrong = "the prediction is NaN or infinite", "Look at the network.", ~finite
+    else:
+        what = "the loss or its gradient is NaN or infinite, at predictions that are finite,"
+        remedy, wrong = "The loss is at fault there.", ~usable
+    samples = _places(wrong)
+    raise NonFiniteError(
+        f"{name}: {what} in {len(samples)} of {finite.shape[0]} samples: {shorten(samples)}. {remedy} With "
+        f"on_failure='fallback' such samples take no step and are counted.",
+        samples,
+    )
+
+
+def raise_unsolved(problem: Problem, codes: Tensor, strength: Tensor, condition: Tensor) -> NoReturn:
+    """Refuse directions that failed.
+
+    Args:
+        problem: The loss.
+        codes: [N] int8, a `Result` each.
+        strength: λ.
+        condition: The estimated condition of C + λI.
+
+    Raises:
+        NonFiniteError: A curvature or direction is NaN or infinite.
+        SingularCurvatureError: The damped curvature has no inverse.
+    """
+    name, worst = problem.loss.name, int(codes.max())
+    samples = _places(codes == worst)
+    where = f"for {len(samples)} of {codes.shape[0]} samples: {shorten(samples)}"
+    damping = f"{float(strength.max()):.3g}"
+    if worst == Result.nonfinite.value:
+        raise NonFiniteError(
+            f"{name}: the curvature or the direction is NaN or infinite {where} (λ = {damping}). Use "
+            f"nlcore.EmpiricalFisher(), which needs no second derivative, or on_failure='fallback' to take the plain "
+            f"gradient there.",
+            samples,
+        )
+    estimate = float(condition.max()) if condition.numel() else math.nan
+    raise SingularCurvatureError(
+        f"{name}: the curvature plus λ = {damping} is singular (condition about {estimate:.1e}) {where}. "
+        f"Increase the damping, for example damping=nlcore.Relative(0.1); a loss that does not change when all "
+        f"outputs shift always needs some.",
+        samples,
+    )
+
+
+def _places(wrong: Tensor) -> list[int]:
+    return [int(i) for i in torch.nonzero(wrong).flatten()]

@@ -1,0 +1,101 @@
+"""The empirical Fisher matrix as curvature: the second moment of the samples' gradients."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+
+from nlcore.capabilities import Capabilities
+from nlcore.errors import UnsupportedCurvatureError
+from nlcore.newton.damping import Damping, Relative, check_damping
+from nlcore.newton.derivatives import Derivatives, Kind
+from nlcore.newton.matrix import (
+    Curvature,
+    CurvatureMatrix,
+    DenseMatrix,
+    GramMatrix,
+    Solver,
+)
+from nlcore.newton.options import check_choice, check_positive
+from nlcore.newton.problem import Problem
+
+__all__ = ["EmpiricalFisher"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EmpiricalFisher(Curvature):
+    """The second moment of the samples' gradients, Definition 2 of Newton Losses (arXiv 2410.19055).
+
+    d_i = ( (1/N) Σ_j ∇ℓ_j∇ℓ_jᵀ + λI )⁻¹ ∇ℓ_i. It needs one gradient and works for every loss. Its step does not
+    shrink with the residual: it grows as one over the gradient, until `max_step` stops it.
+
+    Args:
+        damping: λ as a number, as in the paper, or `Relative(ρ)`.
+        max_step: With `Relative` damping, the largest root mean square over the outputs of a sample's step, in
+            units of the prediction; `None` for no limit. A number as damping bounds the step by itself, to
+            √N/(2√λ), so there it does not apply.
+        solver: `"cholesky"` or `"eigen"` on the m×m matrix, `"kernel"` on the N×N matrix of inner products, which is
+            never larger than the batch; `"auto"` takes the smaller of the two.
+
+    Raises:
+        ConfigError: An option has a value it cannot take.
+    """
+
+    kind: ClassVar[Kind] = "gradient"
+
+    damping: Damping = field(default_factory=lambda: Relative(1.0))
+    max_step: float | None = 100.0
+    solver: Solver = "auto"
+
+    def __post_init__(self) -> None:
+        check_damping(self.damping, "EmpiricalFisher", bounded=False)
+        check_choice("EmpiricalFisher", "solver", self.solver, ("auto", "cholesky", "eigen", "kernel"))
+        check_positive("EmpiricalFisher", "max_step", self.max_step)
+
+    def check(self, loss: Capabilities) -> None:
+        """Refuse a loss without any gradient.
+
+        Raises:
+            UnsupportedCurvatureError: The loss has no derivative at all.
+        """
+        if loss.traits.order < 1 and "gradient" not in loss.supplies:
+            raise UnsupportedCurvatureError(
+                f"{loss.name} has derivatives of order {loss.traits.order} and supplies no gradient: "
+                f"there is nothing to train with. Give it a method `gradient(prediction, target)`."
+            )
+
+    def matrix(self, derivatives: Derivatives, problem: Problem) -> CurvatureMatrix:
+        """Return RᵀR of the weighted gradients R, in units of their largest entry squared.
+
+        Gradients of 1e-25 have a Gram matrix of exact zeros in float32, and those of 1e30 one of infinities.
+        """
+        samples, size = problem.samples, derivatives.gradient.shape[1]
+        weight = samples.weight.sqrt().unsqueeze(-1) * samples.scale
+        root = derivatives.gradient.double() * weight
+        unit = samples.largest(root.abs())
+        unit = torch.where(unit > 0, unit.clamp(min=1e-150), 1.0)
+        if not isinstance(self.damping, Relative):
+            unit = unit.clamp(min=math.sqrt(float(self.damping)))  # type: ignore[arg-type]
+        root = root / unit
+        fewer = self.solver == "auto" and samples.keep is None and samples.count() < size
+        kernel = self.solver == "kernel" or fewer
+        mean = samples.total(root.mT @ root) if not kernel else None
+        diagonal = samples.total(root.square().sum(0)) if mean is None else mean.diagonal()
+        known: dict[str, Any] = {
+            "samples": samples,
+            "finite": torch.ones_like(samples.weight, dtype=torch.bool),
+            "size": size,
+            "mean_curvature": diagonal.sum() / (size if samples.outputs is None else samples.outputs),
+            "largest": diagonal.amax(),
+            "rounding": (4 * torch.finfo(derivatives.gradient.dtype).eps)
+            ** 2,  # products of gradients: their errors are squared as well
+            "unit": unit.square(),
+        }
+        if mean is not None:
+            return DenseMatrix(mean=mean, **known)
+        rows, own_rows = samples.gather(root)
+        rows_are_gradients = weight if samples.keep is None else None
+        return GramMatrix(root=rows, own_rows=own_rows, weight=rows_are_gradients, **known)

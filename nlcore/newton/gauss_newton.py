@@ -1,0 +1,59 @@
+"""The Gauss–Newton matrix as curvature: JᵀHJ, for losses that split into an algorithm and a convex criterion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from nlcore.capabilities import Capabilities
+from nlcore.errors import UnsupportedCurvatureError
+from nlcore.newton.damping import Damping, Relative, check_damping, check_options
+from nlcore.newton.derivatives import Kind
+from nlcore.newton.matrix import Scope, SecondOrder, Solver
+
+__all__ = ["GaussNewton"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class GaussNewton(SecondOrder):
+    """The mean of the samples' Gauss–Newton matrices JᵀHJ, for losses that split.
+
+    J is the Jacobian of the features and H the Hessian of the convex outer loss: positive semi-definite by
+    construction, and free of second derivatives of the algorithm. Where the algorithm is linear it is the Hessian.
+    Make such a loss from any function with `nlcore.compose(inner, outer)`. With few features J is taken row by row,
+    which needs nothing but first derivatives.
+
+    Args:
+        damping: λ as a number, `Relative(ρ)`, or `Bounded()`.
+        aggregate: `"batch"` takes one matrix for all samples, right where the Jacobian is alike for all;
+            `"sample"` each sample's own.
+        max_ratio: With each sample's own matrix, the longest step in units of the batch's median step.
+        normalize: Whether the directions of a batch are scaled to a root mean square of one; see `Hessian`.
+        solver: `"cholesky"`, `"eigen"`, or `"cg"`, conjugate gradients that never form an m×m matrix; `"auto"` is
+            Cholesky.
+        chunk_size: How many directions are pulled back at a time; when `None` what suits a cache, on a GPU 128 MiB.
+
+    Raises:
+        ConfigError: An option has a value it cannot take.
+    """
+
+    kind: ClassVar[Kind] = "gauss_newton"
+
+    damping: Damping = field(default_factory=lambda: Relative(0.1))
+    aggregate: Scope = "batch"
+    max_ratio: float | None = 1.0
+    normalize: bool = False
+    solver: Solver = "auto"
+    chunk_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_damping(self.damping, "GaussNewton")
+        check_options(self)
+
+    def check(self, loss: Capabilities) -> None:
+        """Refuse a loss without a split."""
+        if "split" not in loss.supplies:
+            raise UnsupportedCurvatureError(
+                f"{loss.name} has no Gauss–Newton split (methods `inner` and `outer`). Write it as "
+                f"nlcore.compose(inner, outer), or use nlcore.Hessian() or nlcore.EmpiricalFisher()."
+            )

@@ -1,0 +1,101 @@
+"""The Hessian of the loss as curvature: ∇²ℓ, its negative eigenvalues repaired."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, get_args
+
+import torch
+from torch import Tensor
+
+from nlcore.capabilities import Capabilities
+from nlcore.errors import ConfigError, UnsupportedCurvatureError
+from nlcore.newton.damping import Bounded, Damping, Relative, check_damping, check_options
+from nlcore.newton.derivatives import Kind
+from nlcore.newton.matrix import Psd, Scope, SecondOrder, Solver
+from nlcore.newton.options import check_choice
+from nlcore.newton.problem import Problem
+
+__all__ = ["Hessian", "repaired"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Hessian(SecondOrder):
+    """The mean of the samples' Hessians, Definition 1 of Newton Losses (arXiv 2410.19055).
+
+    d_i = ( (1/N) Σ_j |∇²ℓ_j| + λI )⁻¹ ∇ℓ_i. A non-convex loss has negative curvature, with which a Newton step
+    climbs; by default the negative eigenvalues of every sample are therefore flipped before the mean.
+
+    Args:
+        damping: λ as a number, `Relative(ρ)`, or `Bounded()`.
+        psd: `"abs"` flips negative eigenvalues, `"clip"` sets them to zero, `"none"` leaves them: with a number
+            as damping that is the paper's definition, and an indefinite result is recorded, not repaired.
+        psd_scope: Whether they are repaired sample by sample, or once in the mean.
+        aggregate: `"batch"` takes one matrix for all samples, `"sample"` each sample's own.
+        max_ratio: With each sample's own matrix, the longest step in units of the batch's median step.
+        normalize: Whether the directions of a batch are scaled to a root mean square of one, in units of the
+            prediction. A Newton step shrinks with the residual, and an optimiser such as Adam, which remembers
+            earlier and larger steps, then shrinks its own; a normalised one leaves the length to the learning rate.
+        solver: `"cholesky"`, `"eigen"`, or `"cg"`, conjugate gradients that never form an m×m matrix; `"auto"` is
+            Cholesky.
+        chunk_size: How many directions are pulled back at a time; when `None` what suits a cache, on a GPU 128 MiB.
+
+    Raises:
+        ConfigError: An option has a value it cannot take.
+    """
+
+    kind: ClassVar[Kind] = "hessian"
+
+    damping: Damping = field(default_factory=lambda: Relative(0.1))
+    psd: Psd = "abs"
+    psd_scope: Scope = "sample"
+    aggregate: Scope = "batch"
+    max_ratio: float | None = 1.0
+    normalize: bool = False
+    solver: Solver = "auto"
+    chunk_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_damping(self.damping, "Hessian")
+        check_choice("Hessian", "psd", self.psd, get_args(Psd))
+        check_choice("Hessian", "psd_scope", self.psd_scope, get_args(Scope))
+        check_options(self)
+        if isinstance(self.damping, Bounded) and self.psd == "none":
+            raise ConfigError(
+                "Hessian(damping=Bounded(), psd='none'): a bound on the amplification means something for a positive "
+                "semi-definite matrix only. Use psd='abs'."
+            )
+
+    def check(self, loss: Capabilities) -> None:
+        """Refuse a loss whose second derivative does not exist or is zero almost everywhere."""
+        if loss.traits.order < 2 and "hessian" not in loss.supplies:
+            splits = "split" in loss.supplies
+            other = "nlcore.GaussNewton() or nlcore.EmpiricalFisher()" if splits else "nlcore.EmpiricalFisher()"
+            raise UnsupportedCurvatureError(
+                f"{loss.name} has derivatives of order {loss.traits.order}: its Hessian is zero or missing and a "
+                f"Newton step with it would mean nothing. Use {other} instead."
+            )
+        if self.solver == "cg" and self.psd != "none" and not loss.traits.psd_hessian:
+            raise UnsupportedCurvatureError(
+                f"{loss.name}: psd={self.psd!r} needs the eigenvalues of a formed matrix, and solver='cg' forms none. "
+                f"Use Hessian(psd='none', solver='cg'), which stops at negative curvature and records it."
+            )
+
+    def repair(self, matrix: Tensor, problem: Problem) -> tuple[Tensor, Tensor | None]:
+        """Return |H|, or H without its negative eigenvalues, by `psd`, unless the loss promises that it has none."""
+        if self.psd == "none" or problem.loss.traits.psd_hessian:
+            return matrix, None
+        return repaired(matrix, self.psd)
+
+
+def repaired(matrix: Tensor, psd: Psd) -> tuple[Tensor, Tensor]:
+    """Return symmetric matrices with their negative eigenvalues flipped or clipped, and the share of those.
+
+    A matrix that is not finite stays as it is.
+    """
+    finite = torch.isfinite(matrix).all(-1).all(-1)[..., None, None]
+    values, vectors = torch.linalg.eigh(torch.where(finite, matrix, 0.0))
+    largest = values.abs().amax(-1, keepdim=True)
+    negative = (values < -1e-10 * largest).double().mean()
+    values = values.abs() if psd == "abs" else values.clamp(min=0.0)
+    return torch.where(finite, (vectors * values.unsqueeze(-2)) @ vectors.mT, matrix), negative

@@ -1,0 +1,343 @@
+"""The curvature matrix of a batch, between the options that form it and the solve that applies its inverse.
+
+A matrix states its structure, and nothing else about how it is used: dense (the mean and, where they were formed, the
+samples' own), a Gram matrix RᵀR kept as R, or products alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from nlcore.capabilities import Capabilities
+from nlcore.evaluation import finite_rows
+from nlcore.newton.derivatives import BUDGET, Derivatives, Kind, Linear
+from nlcore.newton.options import concise, is_number
+from nlcore.newton.problem import Problem, Samples
+
+__all__ = [
+    "Curvature",
+    "CurvatureMatrix",
+    "DenseMatrix",
+    "GramMatrix",
+    "ProductMatrix",
+    "Psd",
+    "Scope",
+    "SecondOrder",
+    "Solver",
+    "cleared",
+    "form_mean",
+    "form_mean_of",
+    "form_products",
+]
+
+Psd: TypeAlias = Literal["abs", "clip", "none"]
+Scope: TypeAlias = Literal["sample", "batch"]
+Solver: TypeAlias = Literal["auto", "cholesky", "eigen", "kernel", "cg"]
+
+_EXACT_TRACE = 1024
+"""Outputs up to which the trace of a matrix that is not formed is summed exactly; above, it is estimated."""
+
+_PROBES = 16
+"""Random signs for that estimate (Hutchinson 1989)."""
+
+
+class Curvature(ABC):
+    """Options that name a curvature and form its matrix; a subclass is a frozen dataclass with a method `matrix`.
+
+    Attributes:
+        kind: The derivatives it needs.
+        damping: λ as a number, or a rule.
+        solver: How C + λI is solved.
+        aggregate: Whether one matrix serves all samples, or each sample has its own.
+        max_ratio: With each sample's own matrix, the longest step in units of the batch's median step.
+        max_step: The largest root mean square of a sample's step over its outputs.
+        normalize: Whether directions are scaled to a root mean square of one over the batch.
+        chunk_size: How many directions are pulled back at a time.
+    """
+
+    kind: ClassVar[Kind]
+    damping: Any = 1.0
+    solver: Solver = "auto"
+    aggregate: Scope = "batch"
+    max_ratio: float | None = None
+    max_step: float | None = None
+    normalize: bool = False
+    chunk_size: int | None = None
+
+    def __repr__(self) -> str:
+        return concise(self)
+
+    def check(self, loss: Capabilities) -> None:  # noqa: B027 - by default every loss will do
+        """Refuse a loss that has no such curvature.
+
+        Raises:
+            UnsupportedCurvatureError: The loss cannot supply it; the message names one that it can.
+        """
+
+    @abstractmethod
+    def matrix(self, derivatives: Derivatives, problem: Problem) -> CurvatureMatrix:
+        """Return the curvature matrix of a batch.
+
+        Args:
+            derivatives: Of the kind that this curvature names.
+            problem: Which samples and outputs count.
+        """
+
+
+class SecondOrder(Curvature):
+    """A curvature that is a mean over samples of matrices, or those matrices: what `Hessian` and `GaussNewton` share.
+
+    Attributes:
+        psd: What becomes of negative eigenvalues; with `"none"` they are a property of the loss, and not a failure.
+        psd_scope: Whether the samples' own matrices are repaired, or their mean.
+    """
+
+    psd: Psd = "abs"
+    psd_scope: Scope = "batch"
+
+    def repair(self, matrix: Tensor, problem: Problem) -> tuple[Tensor, Tensor | None]:
+        """Return symmetric matrices with their negative eigenvalues repaired, and the share of those where known."""
+        return matrix, None
+
+    def matrix(self, derivatives: Derivatives, problem: Problem) -> CurvatureMatrix:
+        """Return the matrix in the structure that options and damping ask for."""
+        if self.solver == "cg":
+            return form_products(derivatives, problem, self)
+        separate = self.aggregate == "sample" or bool(getattr(self.damping, "needs_own", False))
+        repairs = self.psd_scope == "sample" and self.psd != "none" and not problem.loss.traits.psd_hessian
+        own = None
+        if separate or repairs:
+            own, finite = cleared(derivatives.blocks(), problem.samples)
+            samples = problem.samples.where(finite)
+            own, negative = self.repair(own, problem)
+            mean = form_mean(own, samples)
+        else:
+            mean, samples, finite = form_mean_of(derivatives, problem)
+            mean, negative = self.repair(mean, problem)
+        size = mean.shape[-1]
+        return DenseMatrix(
+            samples=samples,
+            finite=finite,
+            size=size,
+            mean_curvature=mean.diagonal().sum().abs() / (size if samples.outputs is None else samples.outputs),
+            largest=mean.abs().amax(),
+            definite=self.psd != "none",
+            rounding=torch.finfo(derivatives.gradient.dtype).eps,
+            negative=negative,
+            mean=mean,
+            own=own if separate else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CurvatureMatrix(ABC):
+    """A symmetric matrix C over the outputs, formed as C/unit.
+
+    Attributes:
+        samples: Those it was formed from; weight zero where a sample's curvature is not finite.
+        finite: [N] bool, where it is.
+        size: m.
+        mean_curvature: [], |tr C|/m over the outputs that count.
+        largest: [], the scale of its entries: the largest absolute entry where it is formed.
+        definite: Whether a negative eigenvalue is a failure, and not a property of the loss.
+        rounding: Relative error of the entries.
+        negative: [], the share of negative eigenvalues before repair, where known.
+        unit: [], the factor by which C was divided; `None` for one.
+    """
+
+    samples: Samples
+    finite: Tensor
+    size: int
+    mean_curvature: Tensor
+    largest: Tensor
+    definite: bool = True
+    rounding: float = 0.0
+    negative: Tensor | None = None
+    unit: Tensor | None = None
+
+    @abstractmethod
+    def matvec(self, rows: Tensor) -> Tensor:
+        """Return C/unit times each row of [r, m]."""
+
+    def dense(self) -> Tensor:
+        """Return C/unit, [m, m]."""
+        return self.matvec(torch.eye(self.size, dtype=torch.float64, device=self.mean_curvature.device))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseMatrix(CurvatureMatrix):
+    """The mean over the samples, and where they were formed the samples' own matrices.
+
+    Attributes:
+        mean: [m, m].
+        own: [N, m, m], or `None`.
+    """
+
+    mean: Tensor
+    own: Tensor | None = None
+
+    def matvec(self, rows: Tensor) -> Tensor:
+        """Return the mean times each row of [r, m]."""
+        return rows @ self.mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GramMatrix(CurvatureMatrix):
+    """RᵀR with few rows: solved in the space of the rows, and never formed.
+
+    Attributes:
+        root: [r, m], the rows R of all ranks.
+        own_rows: Which of them are of this rank's samples.
+        weight: [N, m] or `None`: the factors by which the rows are those of the gradients, if they are.
+    """
+
+    root: Tensor
+    own_rows: slice
+    weight: Tensor | None = None
+
+    def matvec(self, rows: Tensor) -> Tensor:
+        """Return RᵀR times each row of [r, m]."""
+        return (rows @ self.root.mT) @ self.root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductMatrix(CurvatureMatrix):
+    """A matrix known by its products alone, for conjugate gradients.
+
+    Attributes:
+        product: Maps [r, m] to the mean matrix times each row.
+        own_product: Maps [N, m] to each sample's own matrix times its row; `None` where the mean is to be used.
+        tolerance: Relative residual that the rounding of the products allows.
+    """
+
+    product: Linear
+    own_product: Linear | None = None
+    tolerance: float = 1e-10
+
+    def matvec(self, rows: Tensor) -> Tensor:
+        """Return the mean matrix times each row of [r, m]."""
+        return self.product(rows)
+
+
+def form_mean(blocks: Tensor, samples: Samples) -> Tensor:
+    """Return the mean of [N, m, m] over the samples, [m, m], symmetric."""
+    scale = samples.scale
+    summed = (samples.weight @ blocks.flatten(1)).view(blocks.shape[1:])
+    summed = summed if samples.ranks is None else samples.total(summed)
+    mean = summed * scale * scale.unsqueeze(-1)
+    return (mean + mean.mT) / 2
+
+
+def form_mean_of(derivatives: Derivatives, problem: Problem) -> tuple[Tensor, Samples, Tensor]:
+    """Return the mean curvature [m, m] at the least cost, the samples it is of, and which are finite, [N].
+
+    From the rows of the Jacobian it is one product of matrices. Without them, and where all samples' matrices would be
+    too large, it is summed a chunk of rows at a time; such a sum cannot leave out as a whole a sample of which a later
+    row turns out not to be finite, so that a step that falls back forms the matrices while they fit.
+    """
+    samples = problem.samples
+    if derivatives.jacobian is not None:
+        return _mean_from_rows(derivatives.jacobian, derivatives.outer(), samples)
+    count, size = derivatives.gradient.shape
+    blocks = derivatives.supplied  # symmetric but for what is taken from their mean
+    if blocks is None and not problem.raising and count * size**2 <= BUDGET:
+        blocks = derivatives.blocks()
+    if blocks is not None:
+        blocks, finite = cleared(blocks, samples)
+        samples = samples.where(finite)
+        return form_mean(blocks, samples), samples, finite
+    finite = torch.ones_like(samples.weight, dtype=torch.bool)
+    samples = samples.where(finite)  # an exchange, as on a rank without samples, which forms matrices
+    identity = torch.eye(size, dtype=derivatives.gradient.dtype, device=derivatives.gradient.device)
+    rows = _mean_product(derivatives, samples, finite)(identity)
+    return (rows + rows.mT) / 2, samples, finite
+
+
+def cleared(blocks: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
+    """Return [N, m, m] in float64, zero where an output, a sample or a number does not count; which are finite, [N]."""
+    counts = samples.counted
+    blocks = torch.where(counts.unsqueeze(-1) & counts.unsqueeze(-2), blocks.double(), 0.0)
+    finite = finite_rows(blocks.flatten(1))
+    return torch.where(finite[:, None, None], blocks, 0.0), finite
+
+
+def _mean_from_rows(jacobian: Tensor, outer: Tensor, samples: Samples) -> tuple[Tensor, Samples, Tensor]:
+    """Return the mean of JᵀHJ from J [N, F, m] and H [N, F, F]."""
+    jacobian = torch.where(samples.counted.unsqueeze(1), jacobian.double(), 0.0)
+    outer = torch.where((samples.weight > 0)[:, None, None], outer.double(), 0.0)
+    finite = finite_rows(jacobian.flatten(1)) & finite_rows(outer.flatten(1))
+    rows, outer = (torch.where(finite[:, None, None], one, 0.0) for one in (jacobian, outer))
+    samples = samples.where(finite)
+    bent = samples.weight[:, None, None] * (outer @ rows)
+    scale = samples.scale
+    mean = samples.total(rows.flatten(0, 1).mT @ bent.flatten(0, 1)) * scale * scale.unsqueeze(-1)
+    return (mean + mean.mT) / 2, samples, finite
+
+
+def form_products(derivatives: Derivatives, problem: Problem, curvature: Curvature) -> ProductMatrix:
+    """Return the curvature as products, with its trace if the damping is relative to it."""
+    samples, size = problem.samples, derivatives.gradient.shape[1]
+    product = _mean_product(derivatives, samples)
+    mean_curvature = torch.full((), torch.nan, dtype=torch.float64, device=derivatives.gradient.device)
+    if not is_number(curvature.damping):
+        mean_curvature = _trace(product, size, mean_curvature).abs() / (
+            size if samples.outputs is None else samples.outputs
+        )
+    return ProductMatrix(
+        samples,
+        torch.ones_like(samples.weight, dtype=torch.bool),
+        size,
+        mean_curvature,
+        mean_curvature,
+        rounding=torch.finfo(derivatives.gradient.dtype).eps,
+        product=product,
+        own_product=_own_product(derivatives, samples) if curvature.aggregate == "sample" else None,
+        tolerance=1e-5 if derivatives.gradient.dtype == torch.float32 else 1e-10,
+    )
+
+
+def _mean_product(derivatives: Derivatives, samples: Samples, finite: Tensor | None = None) -> Linear:
+    """Return the map from [r, m] to the mean curvature times each row, in float64.
+
+    Entries that are not finite are left out where `finite` is given to note their samples.
+    """
+    scale = samples.scale
+    keep = samples.counted
+
+    def product(rows: Tensor) -> Tensor:
+        pieces = []
+        for piece in (rows * scale).to(derivatives.gradient.dtype).split(derivatives.chunk):
+            spread = torch.where(keep, piece.unsqueeze(1), 0.0)
+            image = torch.where(keep, derivatives.apply(spread), 0.0).double()
+            if finite is not None:
+                finite.logical_and_(torch.isfinite(image).all(-1).all(0))
+                image = torch.where(torch.isfinite(image), image, 0.0)
+            pieces.append(torch.einsum("n,rni->ri", samples.weight, image))
+        return samples.total(torch.cat(pieces)) * scale
+
+    return product
+
+
+def _own_product(derivatives: Derivatives, samples: Samples) -> Linear:
+    """Return the map from [N, m] to each sample's own curvature times its row, in float64."""
+    keep = samples.counted
+
+    def product(rows: Tensor) -> Tensor:
+        inside = torch.where(keep, rows, 0.0).to(derivatives.gradient.dtype)
+        return torch.where(keep, derivatives.apply(inside.unsqueeze(0))[0], 0.0).double()
+
+    return product
+
+
+def _trace(product: Linear, size: int, like: Tensor) -> Tensor:
+    """Return the trace of a matrix known by its products: exact for small ones, else by random signs."""
+    if size <= _EXACT_TRACE:
+        return product(torch.eye(size, dtype=like.dtype, device=like.device)).diagonal().sum()
+    generator = torch.Generator(like.device).manual_seed(0)
+    signs = torch.randint(2, (_PROBES, size), generator=generator, device=like.device).to(like.dtype) * 2 - 1
+    return (signs * product(signs)).sum() / _PROBES

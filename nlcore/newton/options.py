@@ -1,0 +1,53 @@
+"""Options of the engine: checks that name the allowed values, and a short representation."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import Any
+
+from nlcore.errors import ConfigError, nearest
+
+__all__ = ["check_choice", "check_positive", "concise", "is_number"]
+
+
+def check_choice(owner: str, name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is not among the choices.
+
+    Args:
+        owner: The class whose option it is; empty for a function.
+        name: The option.
+        value: Its value.
+        choices: What it can be.
+
+    Raises:
+        ConfigError: With the choices and the nearest one.
+    """
+    if value not in choices:
+        given = f"{owner}({name}={value!r})" if owner else f"{name}={value!r}"
+        raise ConfigError(f"{given}: choose one of {', '.join(map(repr, choices))}{nearest(str(value), choices)}.")
+
+
+def check_positive(owner: str, name: str, value: object) -> None:
+    """Refuse a value that is neither a positive number nor `None`.
+
+    Raises:
+        ConfigError: With the option and its value.
+    """
+    if value is not None and not (is_number(value) and value > 0):  # type: ignore[operator]
+        raise ConfigError(f"{owner}({name}={value!r}): give a positive number, or None for no limit.")
+
+
+def is_number(value: object) -> bool:
+    """Return whether `value` is an int or a float, and not a bool."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def concise(options: Any) -> str:
+    """Return the constructor call of a frozen set of options, without those that have their default."""
+    given = []
+    for option in fields(options):
+        default = option.default if option.default_factory is MISSING else option.default_factory()
+        value = getattr(options, option.name)
+        if default is MISSING or value != default:
+            given.append(f"{option.name}={value!r}")
+    return f"{type(options).__name__}({', '.join(given)})"
