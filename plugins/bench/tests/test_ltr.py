@@ -200,4 +200,4 @@ def test_a_file_that_is_wrong_is_named_by_the_command(capsys: pytest.CaptureFixt
     path = tmp_path / "train.txt"
     path.write_text("1 qid:1 1:1\n1 1:1\n")
     assert main(["bench", "ltr", "--data", str(path), "--out", str(tmp_path), "--workers", "1", "--quiet"]) == 1
-    assert "train.txt, line 2: '1 1:1' is no row" in capsys.readouterr().err
+    assert "train.txt, line 2: '1 1:1' is not a row" in capsys.readouterr().err
