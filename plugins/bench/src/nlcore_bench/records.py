@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
+from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -166,26 +167,29 @@ class Store:
         """
         with ExitStack() as stack:
             try:
-                locked = lock(stack.enter_context(self._settings_path.open("rb")))
-                file = stack.enter_context(self._runs_path.open("ab", buffering=0)) if locked else None
+                file = self._locked(stack)
             except OSError as error:
                 raise WriteError(
                     f"cannot open {self._runs_path} for writing: {error}. Choose another folder with --out."
                 ) from error
-            if file is None:
-                raise ResultsError(
-                    f"{self.folder} is being written by another run. Wait for its end, or choose another folder with "
-                    "--out."
-                )
-            # What another run has added since this store was opened is not to be repeated.
-            lines = _whole_lines(self._runs_path)
-            self._runs = self._read(lines)
-            file.truncate(len(lines))
             self._appender = Appender(file)
             try:
                 yield
             finally:
                 self._appender = None
+
+    def _locked(self, stack: ExitStack) -> FileIO:
+        """Lock the folder, read it again, and return its runs, opened for appending and without a torn tail."""
+        if not lock(stack.enter_context(self._settings_path.open("rb"))):
+            raise ResultsError(
+                f"{self.folder} is being written by another run. Wait for its end, or choose another folder with --out."
+            )
+        # What another run has added since this store was opened is not to be repeated.
+        lines = _whole_lines(self._runs_path)
+        self._runs = self._read(lines)
+        file = stack.enter_context(self._runs_path.open("ab", buffering=0))
+        file.truncate(len(lines))
+        return file
 
     def add(self, run: Run) -> None:
         """Append a finished run, inside `writing()`; the line is on the disk when this returns.
@@ -254,6 +258,6 @@ def _whole_lines(path: Path) -> bytes:
 def installed(distribution: str) -> str:
     """Return the version of a distribution, or `not installed`, as when it is run from a source tree."""
     try:
-        return version(distribution)
+        return str(version(distribution))  # None where its metadata are damaged
     except PackageNotFoundError:
         return "not installed"
