@@ -80,3 +80,18 @@ def test_an_interrupted_study_says_how_to_go_on(
     monkeypatch.setattr("nlcore_bench.study.run_cell", interrupt)
     assert main(["bench", "ranking", "--quick", "--workers", "1", "--quiet", "--out", str(tmp_path)]) == 130
     assert "goes on from there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["engine"], ["sorting"], ["paths", "--speed"], ["totals"], ["defaults"]])
+def test_a_folder_that_cannot_be_made_is_named_before_any_time_is_spent(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    def spend(*_: object, **__: object) -> None:
+        raise AssertionError("time was spent")
+
+    for name in ("engine.run_bench", "sorting_speed.measure", "paths_speed._timed", "study.run_cell"):
+        monkeypatch.setattr(f"nlcore_bench.{name}", spend)
+    (tmp_path / "taken").write_text("")
+    assert main(["bench", *words, "--quick", "--out", str(tmp_path / "taken")]) == 1
+    assert "cannot make the folder" in capsys.readouterr().err
+    assert (tmp_path / "taken").read_text() == ""

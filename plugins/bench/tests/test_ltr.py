@@ -200,4 +200,18 @@ def test_a_file_that_is_wrong_is_named_by_the_command(capsys: pytest.CaptureFixt
     path = tmp_path / "train.txt"
     path.write_text("1 qid:1 1:1\n1 1:1\n")
     assert main(["bench", "ltr", "--data", str(path), "--out", str(tmp_path), "--workers", "1", "--quiet"]) == 1
-    assert "train.txt, line 2: '1 1:1' is no row" in capsys.readouterr().err
+    assert "train.txt, line 2: '1 1:1' is not a row" in capsys.readouterr().err
+    path.unlink()
+    assert main(["bench", "ltr", "--data", str(path), "--out", str(tmp_path), "--workers", "1", "--quiet"]) == 2
+    assert "train.txt cannot be read: No such file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_in_which_nothing_can_be_ranked_is_refused(tmp_path: Path) -> None:
+    path, flat = ragged_file(tmp_path / "train.txt", 40), tmp_path / "flat.txt"
+    flat.write_text("1 qid:1 1:1\n1 qid:1 1:2\n0 qid:2 1:1\n")
+    for validation, test, part in ((str(flat), None, "validation"), (None, str(flat), "test")):
+        with pytest.raises(
+            ConfigError, match=rf"flat\.txt: no query of the {part} part has rows of different relevance"
+        ):
+            Ltr(data=str(path), validation=validation, test=test).settings()

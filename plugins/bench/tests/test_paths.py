@@ -224,6 +224,18 @@ class TestWarcraft:
             ("val_vertex_weights.npy", np.zeros((4, 12, 12), np.int16), "holds int16"),
             ("val_shortest_paths.npy", np.zeros((4, 6, 6), np.uint8), "do not belong together"),
             ("val_shortest_paths.npy", np.ones((4, 12, 12), np.uint8), "val map 0 is not shortest"),
+            ("val_shortest_paths.npy", np.zeros((4, 12, 12), np.uint8), "val map 0 is not shortest"),
+            ("val_maps.npy", np.zeros((4, 48, 48, 3), np.uint8), "do not belong together"),
+            ("val_maps.npy", np.zeros((4, 96, 96, 3), np.uint16), "holds uint16 .* expected uint8 in 4 dimensions"),
+            (
+                "val_vertex_weights.npy",
+                np.full((4, 12, 12), np.nan, np.float16),
+                "map 0 has weights that are not finite",
+            ),
+            ("val_vertex_weights.npy", np.zeros((4, 12, 12), np.float16), "val map 0 has weights that are not finite"),
+            ("val_vertex_weights.npy", np.array([{}]), "no NumPy file"),
+            ("val_maps.npy", b"PK\x03\x04 an archive", "no NumPy file"),
+            ("val_maps.npy", b"\x93NUMPY\x01\x00\x08\x00{'descr'", "no NumPy file, or one that is cut off"),
         ],
     )
     def test_other_files_are_refused(self, folder: Path, name: str, content, message: str) -> None:
@@ -236,6 +248,30 @@ class TestWarcraft:
             np.save(path, content)
         with pytest.raises(ConfigError, match=message):
             warcraft.read_warcraft(str(folder), "validation")
+
+    def test_a_file_with_fewer_or_more_bytes_than_its_header_says_is_refused(self, folder: Path) -> None:
+        path = folder / "val_vertex_weights.npy"
+        whole = path.read_bytes()
+        for data, message in (
+            (whole[:-1], "cut off"),
+            (whole[:200], "cut off"),
+            (whole + b"ab", "1154 bytes of data in place of 1152"),
+            (whole.replace(b"(4, 12, 12)", b"(4, 12, 10**9)"[:11]), "no NumPy file"),
+            (whole.replace(b"(4, 12, 12)", b"(9**9,9,99)"), "no NumPy file"),
+            (whole.replace(b"(4, 12, 12), }  ", b"(4, 12, 99999)}"), "no NumPy file"),
+        ):
+            path.write_bytes(data)
+            with pytest.raises(ConfigError, match=rf"val_vertex_weights\.npy: .*{message}"):
+                warcraft.read_warcraft(str(folder), "validation")
+
+    def test_a_wrong_folder_is_named_before_a_folder_of_results_is_made(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (folder / "train_maps.npy").unlink()
+        words = ["bench", "paths", "--quick", "--warcraft", str(folder), "--out", str(folder / "runs")]
+        assert main([*words, "--workers", "1", "--quiet"]) == 2
+        assert "train_maps.npy: no such file" in capsys.readouterr().err
+        assert not (folder / "runs").exists()
 
     def test_archives_are_told_by_size_and_sum(self, tmp_path: Path, monkeypatch) -> None:
         path = tmp_path / "warcraft_maps.tar.gz"

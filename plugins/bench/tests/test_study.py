@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -96,6 +97,17 @@ def test_other_settings_are_refused_before_anything_runs(study: Study, tmp_path:
         with pytest.raises(ResultsError, match=word):
             other.run(tmp_path, again, quiet=True)
         assert again.done == []
+
+
+def test_a_record_without_the_metrics_of_the_task_is_named(study: Study, tmp_path: Path) -> None:
+    study.run(tmp_path, Counting(), quiet=True)
+    path = tmp_path / "runs.jsonl"
+    lines = path.read_text().splitlines()
+    for field in ("final", "train"):
+        wrong = json.dumps({**json.loads(lines[2]), field: {"exact": 1.0}})
+        path.write_text("\n".join([*lines[:2], wrong, *lines[3:], ""]))
+        with pytest.raises(ResultsError, match=rf"line 3: .*{field} has \['exact'\] in place of .* \['accuracy'\]"):
+            study.run(tmp_path, Counting(), quiet=True)
 
 
 def runs_of(

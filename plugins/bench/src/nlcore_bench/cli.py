@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,11 +155,15 @@ def _run_defaults(arguments: argparse.Namespace) -> int:
 def _time(arguments: argparse.Namespace) -> int:
     """Time the engine."""
     from nlcore_bench.engine import Bench, run_bench, write_engine_report
+    from nlcore_bench.files import make_folder
 
     folder = (arguments.out or Path("runs/quick" if arguments.quick else "runs")) / "engine"
+    make_folder(folder)  # before the minutes are spent
     try:
         figures = run_bench(Bench.quick() if arguments.quick else Bench(), quiet=arguments.quiet)
     except KeyboardInterrupt:
+        with suppress(OSError):
+            folder.rmdir()  # if it is empty
         print("\nStopped. Timings of a part are not kept.", file=sys.stderr)
         return 130
     print(write_engine_report(figures, folder))

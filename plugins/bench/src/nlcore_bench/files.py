@@ -1,26 +1,119 @@
-"""Write a file whole or not at all."""
+"""Result files that are written whole or not at all, and locks on them."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
+from typing import IO
 
-__all__ = ["write_whole"]
+from nlcore.errors import NlcoreError
+
+__all__ = ["Appender", "ResultsError", "WriteError", "lock", "make_folder", "write_whole"]
+
+
+class ResultsError(NlcoreError, ValueError):
+    """A folder of results cannot be read or written, or belongs to another study."""
+
+
+class WriteError(ResultsError, OSError):
+    """A file or folder of results cannot be written; what was there before is unchanged."""
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder with its parents, unless it exists.
+
+    Raises:
+        WriteError: The system refuses, or a file has this name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"cannot make the folder {folder}: {error}. Choose another one with --out.") from error
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Put `content` into `path` so that a reader sees the old file or the new one, never half of either."""
-    data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    """Put `content` into `path` so that a reader sees the old file or the new one, never half of either.
+
+    Raises:
+        WriteError: The system refuses, as when the disk is full.
+    """
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    temporary: Path | None = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise WriteError(
+                f"cannot write {path}: {error.strerror or error}. Nothing was changed; free some space, or choose "
+                "another folder with --out."
+            ) from error
         raise
+
+
+class Appender:
+    """Appends to an open file: a piece is in the file whole and on the disk, or `append` raises and it is not there.
+
+    Args:
+        file: Opened unbuffered for appending; no other process appends to it.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._torn_at: int | None = None
+
+    def append(self, data: bytes) -> None:
+        """Write all of `data`, however few bytes the system takes at a time.
+
+        Raises:
+            OSError: The system refuses. What it had taken is cut off again, at the latest by the next call.
+        """
+        self._cut()
+        status = os.fstat(self._file.fileno())
+        if status.st_nlink == 0:
+            raise OSError("the file was deleted")
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except BaseException:
+            self._torn_at = status.st_size
+            with suppress(OSError):
+                self._cut()
+            raise
+
+    def _cut(self) -> None:
+        """Cut off what a failed write left behind."""
+        if self._torn_at is not None:
+            self._file.truncate(self._torn_at)
+            self._torn_at = None
+
+
+def lock(file: IO[bytes]) -> bool:
+    """Lock an open file until it is closed; return False if another process holds the lock.
+
+    Raises:
+        OSError: The file system has no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks: its users must not start two runs in one folder
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -73,6 +73,8 @@ def _study(arguments: argparse.Namespace, folder: Path) -> int:
         folder=warcraft_folder(arguments.warcraft),
         steps=_positive("--steps", arguments.steps, _QUICK if quick else _STEPS),
     )
+    if task.folder is not None:
+        task.maps("train")  # a file that is wrong is named before a folder is made
     study = Study(
         task=task,
         arms=tuple(arguments.arms),

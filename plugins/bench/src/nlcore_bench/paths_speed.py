@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from nlcore_bench.engine.clock import Timing, interleaved
-from nlcore_bench.files import write_whole
+from nlcore_bench.files import make_folder, write_whole
 from nlcore_bench.paths_peers import algovision_path, array_heap_path, heap_path, pyepo_model
 from nlcore_bench.terrain import COSTS
 from nlcore_bench.train import one_thread
@@ -88,10 +88,10 @@ def run_paths_speed(folder: Path, *, quick: bool = False) -> str:
         folder: Made if it is not there.
         quick: The fewest rounds.
     """
+    make_folder(folder)
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the peers
         rows = [row for group in _groups() for row in _timed(group, 0.0 if quick else 15.0)]
-    folder.mkdir(parents=True, exist_ok=True)
     table = _table(rows)
     write_whole(folder / "speed.md", table)
     write_whole(folder / "speed.json", json.dumps([_flat(row) for row in rows], indent=1) + "\n")

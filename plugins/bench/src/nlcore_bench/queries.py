@@ -44,6 +44,13 @@ class Queries:
         """int64 [lists], the number of items of each list."""
         return self.starts.diff()
 
+    @property
+    def rankable(self) -> bool:
+        """Whether some list has items of different relevance, so that one order of it is better than another."""
+        changes = self.relevance.diff() != 0
+        changes[self.starts[1:-1] - 1] = False  # from the last item of a list to the first of the next
+        return bool(changes.any())
+
     def rows(self, chosen: Tensor, longest: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Return the rows of some lists, int64 [lists, n], −1 at padded places.
 
@@ -124,9 +131,16 @@ def files(train: str, validation: str | None, test: str | None) -> dict[PartName
 
 @cache
 def digest(path: str) -> str:
-    """Return the SHA-256 of a file, so that a study knows its data whatever they are called."""
-    with Path(path).open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file, which identifies the data of a study whatever they are called.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _read(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from nlcore.errors import NlcoreError
-from nlcore_bench.files import write_whole
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from nlcore_bench.documents import Amount, Count, Number, Text, parse, validate
+from nlcore_bench.files import Appender, ResultsError, WriteError, lock, make_folder
+from nlcore_bench.settings import as_json, check_settings, write_settings
 
 __all__ = ["Cell", "ResultsError", "Run", "Store", "installed"]
 
 _FORMAT = 1
 
 
-class ResultsError(NlcoreError):
-    """A folder of results cannot be read, or belongs to another study."""
-
-
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One run to be done.
+    """One run to be done; the types are those that a stored cell must have.
 
     Attributes:
         phase: `"tune"` runs are judged on validation data, `"report"` runs on test data, and so are `"timed"` runs,
@@ -38,44 +38,68 @@ class Cell:
     """
 
     phase: Literal["tune", "report", "timed"]
-    arm: str
-    rate: float
-    seed: int
-    damping: float | None = None
-    length: int | None = None
+    arm: Text
+    rate: Annotated[Number, Field(gt=0)]
+    seed: Count
+    damping: Amount | None = None
+    length: Annotated[Count, Field(gt=0)] | None = None
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in asdict(self).items() if value is not None)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: what was done, and the fields of `nlcore_bench.train.Outcome`."""
+    """One finished run: what was done, and the fields of `nlcore_bench.train.Outcome`.
+
+    The types are those that a stored run must have.
+    """
 
     cell: Cell
-    final: Mapping[str, float]
-    train: Mapping[str, float]
-    steps: tuple[int, ...]
-    curves: Mapping[str, tuple[float, ...]]
-    seconds: float
-    cpu_seconds: float
-    failure: str | None
-    times: tuple[float, ...] = ()
+    final: Mapping[Text, Number]
+    train: Mapping[Text, Number]
+    steps: tuple[Count, ...]
+    curves: Mapping[Text, tuple[Number, ...]]
+    seconds: Amount
+    cpu_seconds: Amount
+    failure: Text | None
+    times: tuple[Amount, ...] = ()
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def line(self) -> str:
-        """Return the run as one line of JSON, without its end."""
-        body = asdict(self)
-        cell = {name: value for name, value in body.pop("cell").items() if value is not None}
-        return json.dumps({**cell, **body}, allow_nan=False)
-
-    @staticmethod
-    def parse(line: str) -> Run:
-        """Return the run that `line` holds.
+        """Return the run as one line of JSON, without its end.
 
         Raises:
-            ValueError: The line is no run; also as TypeError or KeyError.
+            ValueError: `parse` would not accept the line, as for a NaN.
         """
-        body = json.loads(line)
-        optional = {name: body.pop(name, None) for name in ("damping", "length")}
-        cell = Cell(**{name: body.pop(name) for name in ("phase", "arm", "rate", "seed")}, **optional)
-        return Run.of(cell, body)
+        body = asdict(self)
+        cell = {name: value for name, value in body.pop("cell").items() if value is not None}
+        line = json.dumps({**cell, **body})
+        Run.parse(line)
+        return line
+
+    @staticmethod
+    def parse(line: str | bytes) -> Run:
+        """Return the run in a line.
+
+        Raises:
+            ValueError: The line is not a record of a run; the message names the first wrong field.
+        """
+        body = parse(line)
+        if not isinstance(body, dict) or "cell" in body:
+            raise ValueError("not a JSON object with the fields of a run")
+        cell = validate(_CELL, {name: body.pop(name) for name in _CELL_FIELDS & body.keys()})
+        run = validate(_RUN, {**body, "cell": cell})
+        if any(late <= early for early, late in zip(run.steps, run.steps[1:], strict=False)):
+            raise ValueError(f"steps is {reprlib.repr(run.steps)}: steps should ascend")
+        curves = {f"curves.{name}": values for name, values in run.curves.items()}
+        for name, values in {**curves, **({"times": run.times} if run.times else {})}.items():
+            if len(values) != len(run.steps):
+                raise ValueError(f"{name} has {len(values)} values for {len(run.steps)} steps")
+        return run
 
     @staticmethod
     def of(cell: Cell, outcome: Mapping[str, Any]) -> Run:
@@ -85,38 +109,49 @@ class Run:
         return Run(cell=cell, **{**outcome, **lists, "curves": curves})
 
 
+_CELL, _RUN = TypeAdapter(Cell), TypeAdapter(Run)
+_CELL_FIELDS = {one.name for one in fields(Cell)}
+
+
 class Store:
     """A folder with `settings.json` and `runs.jsonl`.
 
     Args:
-        folder: Made when it is not there.
+        folder: Created if it does not exist.
         settings: All that changes a number, as JSON values.
         environment: What the numbers were made with; written beside the settings, never compared.
+        metrics: Names of the metrics that every run has; any if empty.
 
     Raises:
-        ResultsError: The folder holds the runs of other settings, or a line that is no run. A last line that was cut
-            off by a kill is no fault: it is dropped and its run is repeated.
+        ResultsError: The folder holds the runs of other settings, two results of one run, or a line that is not a
+            record of a run. A last line that was cut off by a kill is not a fault: it is dropped and its run is
+            repeated.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        environment: Mapping[str, str] | None = None,
+        *,
+        metrics: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
-        self._runs_path = folder / "runs.jsonl"
-        mine: dict[str, Any] = json.loads(json.dumps({"format": _FORMAT, **settings}))
-        path = folder / "settings.json"
-        if path.exists():
-            _compare(folder, _load(path), mine)
+        self._metrics = set(metrics)
+        self._runs_path, self._settings_path = folder / "runs.jsonl", folder / "settings.json"
+        mine = as_json({"format": _FORMAT, **settings})
+        if self._settings_path.exists():
+            check_settings(self._settings_path, mine)
         elif self._runs_path.exists():
             raise ResultsError(
                 f"{folder} holds runs.jsonl without settings.json, so nobody can say what was run. Choose another "
                 "folder with --out, or remove this one."
             )
         else:
-            _make(folder)
-            document = {"settings": mine, "environment": dict(environment or {})}
-            write_whole(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-        self._settings_path = path
-        self._file: IO[bytes] | None = None
-        self._runs = {run.cell: run for run in self._read()}
+            make_folder(folder)
+            write_settings(self._settings_path, mine, environment or {})
+        self._appender: Appender | None = None
+        self._runs = self._read(_whole_lines(self._runs_path))
 
     @property
     def runs(self) -> Mapping[Cell, Run]:
@@ -125,121 +160,104 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Allow `add` here and in no other process; the system lets go when this one ends, however it ends.
+        """Allow `add` here and in no other process; the lock ends with this process, however it ends.
 
         Raises:
-            ResultsError: Another run is writing to the folder.
+            ResultsError: Another run is writing to the folder, or the system refuses to write.
         """
-        with self._settings_path.open("rb") as lock:
-            if not _lock(lock):
-                raise ResultsError(
-                    f"{self.folder} is being written by another run. Wait for its end, or choose another folder with "
-                    "--out."
-                )
-            self._cut_tail()
-            # What another run has added since this store was opened is not to be repeated.
-            self._runs = {run.cell: run for run in self._read()}
-            with self._runs_path.open("ab", buffering=0) as file:
-                self._file = file
-                try:
-                    yield
-                finally:
-                    self._file = None
+        with ExitStack() as stack:
+            try:
+                file = self._locked(stack)
+            except OSError as error:
+                raise WriteError(
+                    f"cannot open {self._runs_path} for writing: {error}. Choose another folder with --out."
+                ) from error
+            self._appender = Appender(file)
+            try:
+                yield
+            finally:
+                self._appender = None
+
+    def _locked(self, stack: ExitStack) -> FileIO:
+        """Lock the folder, read it again, and return its runs, opened for appending and without a torn tail."""
+        if not lock(stack.enter_context(self._settings_path.open("rb"))):
+            raise ResultsError(
+                f"{self.folder} is being written by another run. Wait for its end, or choose another folder with --out."
+            )
+        # What another run has added since this store was opened is not to be repeated.
+        lines = _whole_lines(self._runs_path)
+        self._runs = self._read(lines)
+        file = stack.enter_context(self._runs_path.open("ab", buffering=0))
+        file.truncate(len(lines))
+        return file
 
     def add(self, run: Run) -> None:
-        """Append a finished run, inside `writing()`; the line is on the disk when this returns."""
-        if self._file is None:
+        """Append a finished run, inside `writing()`; the line is on the disk when this returns.
+
+        Raises:
+            ResultsError: The run has a value that cannot be stored, or the system refuses to write, as when the disk
+                is full. The file then holds the runs before, and nothing of this one.
+        """
+        if self._appender is None:
             raise ResultsError(f"{self.folder} is open for reading. Add runs inside `with store.writing():`.")
         if run.cell in self._runs:
             return
-        # One write of one line: a kill leaves it whole, missing, or cut off at the end of the file.
-        self._file.write(run.line().encode() + b"\n")
-        os.fsync(self._file.fileno())
+        try:
+            line = run.line()
+            self._check_metrics(run)
+        except (ValueError, TypeError) as error:
+            raise ResultsError(
+                f"{self._runs_path}: the run ({run.cell}) cannot be stored as JSON: {error}. Finished runs are kept."
+            ) from error
+        try:
+            self._appender.append(line.encode() + b"\n")
+        except OSError as error:
+            raise WriteError(
+                f"cannot write to {self._runs_path}: {error.strerror or error}. The {len(self._runs)} runs before are "
+                "kept; free some space and give the same command again."
+            ) from error
         self._runs[run.cell] = run
 
-    def _cut_tail(self) -> None:
-        """Drop what follows the last end of line: a kill cut it off."""
-        if self._runs_path.exists():
-            data = self._runs_path.read_bytes()
-            whole = data[: data.rfind(b"\n") + 1]
-            if len(whole) < len(data):
-                write_whole(self._runs_path, whole)
-
-    def _read(self) -> Iterator[Run]:
-        """Yield the runs of the file; a tail without an end of line is none."""
-        data = self._runs_path.read_bytes() if self._runs_path.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1].decode(errors="replace")
-        for number, line in enumerate(whole.splitlines(), start=1):
+    def _read(self, lines: bytes) -> dict[Cell, Run]:
+        """Return the runs in whole lines."""
+        runs: dict[Cell, Run] = {}
+        numbers: dict[Cell, int] = {}
+        for number, line in enumerate(lines.split(b"\n")[:-1], start=1):
             try:
-                yield Run.parse(line)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                run = Run.parse(line)
+                self._check_metrics(run)
+            except ValueError as error:
                 raise ResultsError(
-                    f"{self._runs_path}, line {number}: no record of a run ({error}). Remove the line to repeat its "
+                    f"{self._runs_path}, line {number}: not a record of a run ({error}). Remove the line to repeat its "
                     "run, or the folder to start anew."
                 ) from error
+            first = numbers.setdefault(run.cell, number)
+            if runs.setdefault(run.cell, run) != run:
+                raise ResultsError(
+                    f"{self._runs_path}, line {number}: another result of the run of line {first} ({run.cell}). Remove "
+                    "the wrong line, or both to repeat the run."
+                )
+        return runs
+
+    def _check_metrics(self, run: Run) -> None:
+        values: dict[str, Mapping[str, Any]] = {"final": run.final, "train": run.train}
+        for name, found in {**values, **({"curves": run.curves} if run.steps else {})}.items():
+            if self._metrics and found.keys() != self._metrics:
+                raise ValueError(f"{name} has {sorted(found)} in place of the metrics {sorted(self._metrics)}")
 
 
-def _lock(file: IO[bytes]) -> bool:
-    """Take the lock of an open file, or return False when another process has it."""
+def _whole_lines(path: Path) -> bytes:
+    """Return a file up to its last line end: what follows was cut off by a kill."""
     try:
-        import fcntl
-    except ImportError:  # a system without such locks: its users must not start two runs in one folder
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+        data = path.read_bytes() if path.exists() else b""
     except OSError as error:
-        raise ResultsError(f"cannot make the folder {folder}: {error}. Choose another one with --out.") from error
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_bytes())["settings"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ResultsError(f"{path} holds no settings ({error}). Choose another folder with --out.") from error
-    if not isinstance(settings, dict):
-        raise ResultsError(f"{path} holds no settings. Choose another folder with --out.")
-    return settings
-
-
-def _compare(folder: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    """Raise and name the first settings that differ."""
-    old, new = dict(_flat(there)), dict(_flat(here))
-    differing = [name for name in {**new, **old} if old.get(name, _ABSENT) != new.get(name, _ABSENT)]
-    if not differing:
-        return
-    listed = "; ".join(
-        f"{name} is {old.get(name, _ABSENT)} there and {new.get(name, _ABSENT)} here" for name in differing[:3]
-    )
-    more = f"; {len(differing) - 3} more differ" if len(differing) > 3 else ""
-    raise ResultsError(
-        f"{folder} holds the runs of other settings: {listed}{more}. Choose another folder with --out, repeat with the "
-        "settings of the folder to go on with it, or remove it to start anew."
-    )
-
-
-_ABSENT = "absent"
-
-
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the leaves of nested dicts under dotted names, as JSON texts; lists are leaves."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{key}" if prefix else key)
-    else:
-        yield prefix, json.dumps(value)
+        raise ResultsError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return data[: data.rfind(b"\n") + 1]
 
 
 def installed(distribution: str) -> str:
     """Return the version of a distribution, or `not installed`, as when it is run from a source tree."""
     try:
-        return version(distribution)
+        return str(version(distribution))  # None where its metadata are damaged
     except PackageNotFoundError:
         return "not installed"

@@ -15,7 +15,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from nlcore_bench.files import write_whole
+from nlcore_bench.files import make_folder, write_whole
 from nlcore_bench.sorting_peers import GROUPS, Operator, contenders
 
 __all__ = ["Measured", "measure", "run_sorting"]
@@ -70,6 +70,7 @@ def run_sorting(out: Path, *, quick: bool = False, seconds: float = 4.0) -> str:
     Returns:
         The table.
     """
+    make_folder(out)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -81,7 +82,6 @@ def run_sorting(out: Path, *, quick: bool = False, seconds: float = 4.0) -> str:
         ]
     finally:
         torch.set_num_threads(threads)
-    out.mkdir(parents=True, exist_ok=True)
     table = _table(found)
     write_whole(out / "sorting.md", table)
     write_whole(out / "sorting.json", json.dumps([asdict(row) for row in found], indent=1) + "\n")

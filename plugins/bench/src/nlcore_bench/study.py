@@ -153,7 +153,8 @@ class Study:
         Raises:
             ResultsError: The folder belongs to other settings.
         """
-        store = Store(folder, self.settings(), _environment())
+        metrics = [metric.name for metric in self.task.metrics]
+        store = Store(folder, self.settings(), _environment(), metrics=metrics)
         name = self.task.name
         with store.writing():
             execute(self.task, self.tuning_cells(), store, workers, label=f"{name}: learning rates", quiet=quiet)

@@ -1,14 +1,15 @@
-"""Reads the Warcraft maps of the black-box paper from files that the user has."""
+"""The Warcraft maps of the black-box paper, read from files that the user has."""
 
 from __future__ import annotations
 
 import os
 from functools import cache
-from hashlib import md5
+from hashlib import file_digest, md5
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nlcore.errors import ConfigError
 from nlcore_bench.data import PartName
@@ -44,24 +45,39 @@ def read_warcraft(folder: str, part: PartName) -> Maps:
         part: Which part.
 
     Raises:
-        ConfigError: A file is missing or of another layout, or the paths are not shortest by the weights.
+        ConfigError: A file is missing, cut off or of another layout, a weight is not a finite positive number, or the
+            paths are not shortest by the weights.
     """
     prefix = _PREFIXES[part]
-    images, weights, paths = (
-        _load(Path(folder) / f"{prefix}_{name}.npy", kind, ndim)
-        for name, kind, ndim in (("maps", "u", 4), ("vertex_weights", "f", 3), ("shortest_paths", "u", 3))
-    )
-    if not (len(images) == len(weights) == len(paths) and weights.shape == paths.shape and images.shape[3] == 3):
+    kinds: dict[str, tuple[type[np.generic], int]] = {
+        "maps": (np.uint8, 4),
+        "vertex_weights": (np.floating, 3),
+        "shortest_paths": (np.uint8, 3),
+    }
+    images, weights, paths = (_load(Path(folder) / f"{prefix}_{name}.npy", *kind) for name, kind in kinds.items())
+    count, height, width = weights.shape
+    if paths.shape != weights.shape or images.shape != (count, 8 * height, 8 * width, 3) or not weights.size:
         raise ConfigError(
             f"{folder}: {prefix} holds maps {images.shape}, weights {weights.shape} and paths {paths.shape}, which do "
             f"not belong together. {_WHERE}"
         )
     costs, known = torch.from_numpy(weights.astype(np.float32)), torch.from_numpy(paths.astype(np.float32))
-    best = (costs * shortest_path(costs)).sum(dim=(1, 2))
-    worse = ((costs * known).sum(dim=(1, 2)) > best * (1 + 1e-3)).nonzero()[:, 0].tolist()
-    if worse:
-        raise ConfigError(f"{folder}: the path of {prefix} map {worse[0]} is not shortest by its weights. {_WHERE}")
+    _check_maps(folder, prefix, costs, known)
     return Maps(torch.from_numpy(images), costs, known)
+
+
+def _check_maps(folder: str, prefix: str, costs: Tensor, paths: Tensor) -> None:
+    """Raise unless all costs are finite and positive, and all paths shortest."""
+    fine = (costs.isfinite() & (costs > 0)).flatten(1).all(dim=1)
+    if not fine.all():
+        index = int((~fine).nonzero()[0])
+        raise ConfigError(f"{folder}: {prefix} map {index} has weights that are not finite positive numbers. {_WHERE}")
+    best = (costs * shortest_path(costs)).sum(dim=(1, 2))
+    same = ((costs * paths).sum(dim=(1, 2)) - best).abs() <= 1e-3 * best
+    same &= (paths <= 1).flatten(1).all(dim=1)
+    if not same.all():
+        index = int((~same).nonzero()[0])
+        raise ConfigError(f"{folder}: the path of {prefix} map {index} is not shortest by its weights. {_WHERE}")
 
 
 def check_archive(path: Path) -> None:
@@ -74,21 +90,27 @@ def check_archive(path: Path) -> None:
     if size != _BYTES:
         found = "no such file" if size is None else f"{size} bytes in place of {_BYTES}"
         raise ConfigError(f"{path}: {found}. {_WHERE}")
-    digest = md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    if digest.hexdigest() != _MD5:
-        raise ConfigError(f"{path}: md5 {digest.hexdigest()}, so the download is damaged. {_WHERE}")
+    try:
+        with path.open("rb") as file:
+            digest = file_digest(file, lambda: md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if digest != _MD5:
+        raise ConfigError(f"{path}: md5 {digest}, so the download is damaged. {_WHERE}")
 
 
-def _load(path: Path, kind: str, ndim: int) -> np.ndarray:
+def _load(path: Path, kind: type[np.generic], ndim: int) -> np.ndarray:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file. {_WHERE}")
     try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ConfigError(f"{path}: no NumPy file ({error}). {_WHERE}") from error
-    if array.dtype.kind != kind or array.ndim != ndim:
-        raise ConfigError(f"{path}: holds {array.dtype} of shape {array.shape}; expected {ndim} dimensions. {_WHERE}")
-    return array
+        # Mapped, not read: a size in the header that is not that of the file allocates nothing.
+        array = np.lib.format.open_memmap(path, mode="r")
+        size = path.stat().st_size
+    except Exception as error:  # a damaged header raises whatever its parser meets
+        raise ConfigError(f"{path}: no NumPy file, or one that is cut off ({error}). {_WHERE}") from error
+    if not np.issubdtype(array.dtype, kind) or array.ndim != ndim:
+        expected = f"{kind.__name__} in {ndim} dimensions"
+        raise ConfigError(f"{path}: holds {array.dtype} of shape {array.shape}; expected {expected}. {_WHERE}")
+    if array.offset + array.nbytes != size:
+        raise ConfigError(f"{path}: {size - array.offset} bytes of data in place of {array.nbytes}. {_WHERE}")
+    return np.array(array)

@@ -12,7 +12,7 @@ from typing import Any
 
 from nlcore_bench.engine.run import Figures
 from nlcore_bench.engine.tables import Table, tables, targets
-from nlcore_bench.files import write_whole
+from nlcore_bench.files import make_folder, write_whole
 
 __all__ = ["write_engine_report"]
 
@@ -22,7 +22,7 @@ _COLOURS = {"Fisher": "#0072B2", "Gauss–Newton": "#009E73", "Hessian": "#E69F0
 
 def write_engine_report(figures: Figures, folder: Path) -> str:
     """Write `engine.txt`, `engine.md`, `engine.json` and `engine.png` into `folder` and return the text."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     found = tables(figures)
     sentences = [target.sentence() for target in targets(figures)]
     machine = ", ".join(f"{name} {value}" for name, value in figures.machine.items())

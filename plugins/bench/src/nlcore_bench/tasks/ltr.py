@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from nlcore.errors import ConfigError
 from nlcore_bench.arms import Arm
 from nlcore_bench.data import PartName
 from nlcore_bench.ltr_arms import LTR
@@ -93,6 +94,8 @@ class Ltr:
 
     def settings(self) -> dict[str, Any]:
         """Return all that changes a number, arms aside, as JSON values; of files their content."""
+        if self.data is not None:
+            self._part("train")  # a file that is wrong is named before a folder is made
         paths = {name: getattr(self, name) for name in ("data", "validation", "test")}
         return {**asdict(self), **{name: None if path is None else digest(path) for name, path in paths.items()}}
 
@@ -152,4 +155,9 @@ def _table(name: str, items: int, groups: int) -> dict[PartName, Queries]:
 
 @cache
 def _files(train: str, validation: str | None, test: str | None) -> dict[PartName, Queries]:
-    return files(train, validation, test)
+    parts = files(train, validation, test)
+    origin: dict[PartName, str] = {"train": train, "validation": validation or train, "test": test or train}
+    for part, path in origin.items():
+        if not parts[part].rankable:
+            raise ConfigError(f"{path}: no query of the {part} part has rows of different relevance; nothing to rank.")
+    return parts

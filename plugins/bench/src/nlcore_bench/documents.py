@@ -1,0 +1,78 @@
+"""JSON documents validated against declared types."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+
+__all__ = ["Amount", "Count", "Number", "Text", "parse", "validate"]
+
+T = TypeVar("T")
+
+
+def _encodable(text: str) -> str:
+    r"""Refuse a lone surrogate such as \ud800, which JSON can escape and no file can hold."""
+    text.encode()
+    return text
+
+
+# Scalars are strict, so that neither "1" nor true is a number; containers are not, so that a list becomes a tuple.
+Text: TypeAlias = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
+Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Amount: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
+Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+
+_WORDS = {
+    "missing": "the field {name} is missing",
+    "unexpected_keyword_argument": "there is no field {name}",
+    "dataclass_type": "{name} is {value}, not an object",
+}
+
+
+def parse(text: bytes | str) -> Any:
+    """Return the value of a JSON text in UTF-8.
+
+    Raises:
+        ValueError: It is not one, has a key twice in one object, or is nested too deeply.
+    """
+    try:
+        return json.loads(text.decode() if isinstance(text, bytes) else text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg}, at character {error.pos + 1}") from error
+    except RecursionError as error:
+        raise ValueError("not JSON of a sensible depth: it is nested too deeply") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name!r} occurs twice")
+        found[name] = value
+    return found
+
+
+def validate(adapter: TypeAdapter[T], value: Any) -> T:
+    """Return `value` as the type of `adapter`.
+
+    Raises:
+        ValueError: It is not of this type; the message has the field, the value and what was expected.
+    """
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise ValueError(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    first, *others = error.errors(include_url=False)
+    reason = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+    text = _WORDS.get(first["type"], "{name} is {value}: {reason}").format(
+        name=".".join(str(part) for part in first["loc"]) or "the document",
+        value=reprlib.repr(first["input"]),
+        reason=reason,
+    )
+    return f"{text}, and {len(others)} more" if others else text
