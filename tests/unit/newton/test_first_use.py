@@ -88,7 +88,9 @@ def dropping(z):
     return F.dropout(z, 0.5, training=True).cumsum(-1)
 
 
-LAYER = nn.TransformerEncoderLayer(SIZE, 1, 8, dropout=0.3, batch_first=True).double().requires_grad_(False).train()
+with torch.random.fork_rng(devices=[]):
+    torch.manual_seed(0)
+    LAYER = nn.TransformerEncoderLayer(SIZE, 1, 8, dropout=0.3, batch_first=True).double().requires_grad_(False).train()
 NORM = nn.BatchNorm1d(SIZE).double().requires_grad_(False).train()
 
 FAULTY = {
