@@ -9,7 +9,7 @@ SOURCES := nlcore $(PLUGINS:%=plugins/%/src)
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help results demo demo-paths test test-numba plugins-alone check lint types format wheels docs docs-test clean
+.PHONY: help results demo demo-paths test test-numba fuzz plugins-alone check lint types format wheels docs docs-test clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -60,6 +60,10 @@ lint: $(STAMP)  ## style and common mistakes
 
 types: $(STAMP)  ## the type checker, strict
 	$(BIN)/mypy $(SOURCES)
+
+fuzz: $(STAMP)  ## scan torch functions and random configurations at full size (minutes on 2 cores)
+	NLCORE_SCAN=full NLCORE_FUZZ=6000 $(BIN)/python -m pytest -n 2 -q tests/unit/newton/test_torch_scan.py \
+	  tests/unit/newton/test_matrix_fuzz.py $(PYTEST_ARGS)
 
 plugins-alone: $(STAMP)  ## run each plugin's tests with its wheel alone, in a fresh environment (minutes each)
 	$(BIN)/python tests/plugins_alone.py $(PLUGINS)
