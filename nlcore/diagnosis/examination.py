@@ -224,8 +224,8 @@ def _taken(view: View, places: Tensor) -> View:
         raise ContractError(
             f"{problem.loss.name}: the loss accepts the whole batch and not {len(places)} of its {len(view.flat)} "
             f"samples ({line}). What it needs of every sample beside prediction and target has to come as the context: "
-            f"nlcore.diagnose(loss, prediction, target, context=…), which nlcore.compose takes as a second parameter of "
-            f"inner."
+            f"nlcore.diagnose(loss, prediction, target, context=…), which nlcore.compose takes as a second "
+            f"parameter of inner."
         ) from error
     return part
 
