@@ -36,9 +36,11 @@ class Traits:
             old-style autograd Functions that only `torch.autograd.grad` understands.
         convex: Whether every sample's Hessian is positive semi-definite wherever it exists, so that it needs no repair:
             a convex loss, or one that is convex piece by piece. A promise: a false one gives a wrong step.
-        takes_mask: Whether the call accepts `mask=`, a bool tensor [batch, *event] that is True at padded
-            outputs; `gradient`, `hessian`, `inner` and `outer`, where it has them, accept it too. A sample that is
-            padding throughout has loss 0 and gradient 0, and the engine does not count it as a sample. A loss
+        takes_mask: Whether the call accepts `mask=`, a bool tensor [batch, *event]: **True = padded, the opposite
+            of an attention mask.** `gradient`, `hessian`, `inner` and `outer`, where it has them, accept it too.
+            Value and derivatives are those of the sample without its padded outputs, with zeros there in the
+            derivatives, whatever stands at padded outputs of prediction and target, NaN included. A sample that
+            is padding throughout has loss 0 and gradient 0, and the engine does not count it as a sample. A loss
             without it is evaluated on all outputs; the engine then keeps the padded ones out of the gradient
             and of the curvature.
     """
