@@ -15,7 +15,7 @@ __all__ = ["PrefixSum"]
 
 _ID = "sequences/prefix_sum-v1"
 _NUMBERS, _TOTALS = "[batch, m] floating", "[batch, m] same"
-_MASK = "It is True at padded elements."
+_ADVICE = "It is True at padded elements."
 _TRAITS = Traits(event_ndim=1, order=2, convex=True, takes_mask=True)
 
 
@@ -74,25 +74,20 @@ class PrefixSum:
             DtypeError: `prediction` is not floating point, `target` has another dtype, or `mask` is not bool.
             DeviceError: The tensors are on different devices.
         """
-        check_inputs(_ID, prediction=(prediction, _NUMBERS), target=(target, _TOTALS))
-        totals = self.inner(working(prediction), mask=mask)
-        return self.outer(totals, target.to(totals.dtype), mask=mask).to(prediction.dtype)
+        _check(prediction, target, mask)
+        numbers = working(prediction)
+        return _distance(_totals(numbers, mask), target.to(numbers.dtype), mask).to(prediction.dtype)
 
     def inner(self, prediction: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return the running totals of each sequence, [batch, m], 0 at padded elements."""
         check_inputs(_ID, prediction=(prediction, _NUMBERS))
-        if mask is None:
-            return prediction.cumsum(dim=1)
-        check_inputs(_ID, prediction=(prediction, _NUMBERS), mask=(mask, "[batch, m] bool", _MASK))
-        return prediction.masked_fill(mask, 0.0).cumsum(dim=1).masked_fill(mask, 0.0)
+        _check_mask(prediction, mask)
+        return _totals(prediction, mask)
 
     def outer(self, features: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return half the squared distance between two lists of totals, [batch]."""
-        check_inputs(_ID, prediction=(features, _NUMBERS), target=(target, _TOTALS))
-        if mask is not None:
-            check_inputs(_ID, prediction=(features, _NUMBERS), mask=(mask, "[batch, m] bool", _MASK))
-            features, target = features.masked_fill(mask, 0.0), target.masked_fill(mask, 0.0)
-        return 0.5 * (features - target).square().sum(dim=1)
+        _check(features, target, mask)
+        return _distance(features, target, mask)
 
     def hessian(
         self,
@@ -106,13 +101,12 @@ class PrefixSum:
 
         Without a mask it is a view of one matrix, since it depends on no data.
         """
-        check_inputs(_ID, prediction=(prediction, _NUMBERS), target=(target, _TOTALS))
+        _check(prediction, target, mask)
         batch, m = prediction.shape
         place = torch.arange(m, device=prediction.device)
         later = torch.maximum(place[:, None], place)
         if mask is None:
             return (m - later).to(prediction.dtype).expand(batch, m, m)
-        check_inputs(_ID, prediction=(prediction, _NUMBERS), mask=(mask, "[batch, m] bool", _MASK))
         totals = (~mask).flip(1).cumsum(dim=1).flip(1)  # those from each place on
         real = ~(mask.unsqueeze(1) | mask.unsqueeze(2))
         return (totals[:, later] * real).to(prediction.dtype)
@@ -130,3 +124,24 @@ class PrefixSum:
             torch.randn(batch_size, 6, generator=generator, dtype=dtype, device=device) for _ in range(3)
         )
         return prediction, numbers.cumsum(dim=1) + 0.1 * noise
+
+
+def _check(prediction: Tensor, target: Tensor, mask: Tensor | None) -> None:
+    check_inputs(_ID, prediction=(prediction, _NUMBERS), target=(target, _TOTALS))
+    _check_mask(prediction, mask)
+
+
+def _check_mask(prediction: Tensor, mask: Tensor | None) -> None:
+    if mask is not None:
+        check_inputs(_ID, prediction=(prediction, _NUMBERS), mask=(mask, "[batch, m] bool", _ADVICE))
+
+
+def _totals(numbers: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return numbers.cumsum(dim=1)
+    return numbers.masked_fill(mask, 0.0).cumsum(dim=1).masked_fill(mask, 0.0)
+
+
+def _distance(totals: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    errors = totals - target
+    return 0.5 * (errors if mask is None else errors.masked_fill(mask, 0.0)).square().sum(dim=1)
