@@ -138,5 +138,7 @@ class _Served(torch.autograd.Function):
         if torch.is_grad_enabled() or _transformed() or not has_memory(grads[0]):
             slope: Tensor = torch.func.vjp(ctx.plain, scores)[1](grads[0])[0]
         else:
-            slope = ctx.kernel.backward(grads[0].resolve_neg(), kept)
+            # What abs and sign send back to the first derivative is a zero that has no memory and cannot be written to.
+            grad = grads[0].clone() if grads[0]._is_zerotensor() else grads[0].resolve_neg()
+            slope = ctx.kernel.backward(grad, kept)
         return slope, None, None
