@@ -132,8 +132,9 @@ class BinaryCrossEntropy(_Elementary):
     ) -> Tensor:
         """Return the loss of each sample, [batch]."""
         logits, target = _values(self._id, prediction, target, mask)
-        terms = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        return (terms if mask is None else terms.masked_fill(mask, 0.0)).sum(-1).to(prediction.dtype)
+        # Both logarithms: 1 − σ in place of the second would round a small probability, and its gradient, to 0.
+        terms = torch.lerp(F.logsigmoid(-logits), F.logsigmoid(logits), target)
+        return -(terms if mask is None else terms.masked_fill(mask, 0.0)).sum(-1).to(prediction.dtype)
 
     def hessian(
         self,

@@ -121,5 +121,6 @@ class ListLoss(Configured, ABC):
         check_values(self.id, scores, target, valid, limit=self._limit(scores))
         if target.ndim == 1:
             classes = target if mask is None else target.masked_fill(mask.all(dim=1), 0)
-            target = torch.nn.functional.one_hot(classes, scores.shape[1]).to(scores.dtype)
+            places = torch.arange(scores.shape[1], device=scores.device)
+            target = (classes.unsqueeze(1) == places).to(scores.dtype)  # one_hot reads values, which vmap forbids
         return Lists.of(scores, target, mask)
