@@ -52,7 +52,8 @@ test: $(STAMP)  ## run every test
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 test-numba: $(NUMBA_STAMP)  ## run the tests of the plugins that have compiled code, where numba is installed
-	$(NUMBA_BIN)/python -m pytest -n 2 -q plugins/sorting plugins/ranking plugins/shortest_paths $(PYTEST_ARGS)
+	$(NUMBA_BIN)/python -m pytest -n 2 -q plugins/sorting plugins/ranking plugins/shortest_paths \
+	  tests/integration/test_masks.py tests/integration/test_transforms.py $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## style and common mistakes
 	$(BIN)/ruff check .

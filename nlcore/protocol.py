@@ -40,10 +40,12 @@ class Traits:
         stochastic: Whether the loss draws random numbers, which it takes from `generator` alone.
         transforms: `"func"` when `torch.func` can differentiate the loss, `"autograd"` when it uses
             old-style autograd Functions that only `torch.autograd.grad` understands.
-        takes_mask: Whether the call accepts `mask=`, a bool tensor [batch, *event]. **True = padded, the opposite of an
-            attention mask.** `gradient`, `hessian`, `inner` and `outer`, where the loss has them, accept it too. A
-            sample that is padding throughout has loss 0 and gradient 0, and does not count as a sample. A loss without
-            it refuses a mask.
+        takes_mask: Whether the call accepts `mask=`, a bool tensor [batch, *event]: **True = padded, the opposite
+            of an attention mask.** `gradient`, `hessian`, `inner` and `outer`, where it has them, accept it too.
+            Value and derivatives are those of the sample without its padded outputs, with zeros there in the
+            derivatives, whatever stands at padded outputs of prediction and target, NaN included. A sample that
+            is padding throughout has loss 0 and gradient 0, and the engine does not count it as a sample. A loss
+            without it refuses a mask.
         psd_hessian: Whether every sample's Hessian is positive semi-definite wherever it exists, so that it needs no
             repair: a convex loss, or one that is convex piece by piece. A promise: a false one gives a wrong step.
         constant_curvature: Whether the curvature is the same matrix for all samples and predictions: a linear algorithm

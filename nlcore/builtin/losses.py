@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from inspect import signature
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nlcore.errors import ContractError
-from nlcore.inputs import check_inputs, holds
+from nlcore.errors import ContractError, shorten
+from nlcore.inputs import check_inputs, holds, working
 from nlcore.protocol import Traits
 
 __all__ = ["AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "SquaredError"]
@@ -18,10 +19,22 @@ __all__ = ["AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "SquaredError"
 
 @dataclass(frozen=True)
 class _Elementary:
-    """What the built-in losses share: no options, one event dimension."""
+    """What the built-in losses share: no options, one event dimension, a mask.
 
-    traits: ClassVar[Traits] = Traits(psd_hessian=True)
+    A mask is True at padded outputs. What stands there, in the prediction and in the target, is never looked at: loss,
+    gradient and Hessian are those of the shorter sample, with zeros at the padded outputs. Half precision is computed
+    in float32 and rounded at the end.
+    """
+
+    traits: ClassVar[Traits] = Traits(psd_hessian=True, takes_mask=True)
     _id: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a subclass with a call of its own that has no `mask` say so."""
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if "__call__" in own and "traits" not in own and "mask" not in signature(cls.__call__).parameters:
+            cls.traits = replace(cls.traits, takes_mask=False)
 
     def example(
         self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
@@ -38,17 +51,35 @@ class SquaredError(_Elementary):
     The Hessian is the identity; the Newton step with damping λ goes to y − (y − t)/(1 + λ), the target at λ = 0.
 
     Shape:
-        prediction, target: [batch, m].
+        prediction, target: [batch, m]; mask: [batch, m], True at padded outputs.
     """
 
     _id = "core/squared_error"
 
-    def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Return the loss of each sample, [batch]."""
-        return (prediction - _values(self._id, prediction, target)).square().sum(-1) / 2
+        outputs, target = _values(self._id, prediction, target, mask)
+        return ((outputs - target).square().sum(-1) / 2).to(prediction.dtype)
 
-    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return the identity for each sample, [batch, m, m]."""
+    def hessian(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return the identity for each sample, [batch, m, m], with 0 at padded outputs."""
+        if mask is not None:
+            _check_mask(self._id, prediction, mask)
+            return torch.diag_embed((~mask).to(prediction.dtype))
         size = prediction.shape[-1]
         identity = torch.eye(size, dtype=prediction.dtype, device=prediction.device)
         return identity.expand(prediction.shape[0], size, size)
@@ -59,15 +90,23 @@ class AbsoluteError(_Elementary):
     """‖prediction − target‖₁, of order 1: the second derivative is zero wherever it exists.
 
     Shape:
-        prediction, target: [batch, m].
+        prediction, target: [batch, m]; mask: [batch, m], True at padded outputs.
     """
 
-    traits = Traits(order=1, psd_hessian=True)
+    traits = Traits(order=1, psd_hessian=True, takes_mask=True)
     _id = "core/absolute_error"
 
-    def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Return the loss of each sample, [batch]."""
-        return (prediction - _values(self._id, prediction, target)).abs().sum(-1)
+        outputs, target = _values(self._id, prediction, target, mask)
+        return (outputs - target).abs().sum(-1).to(prediction.dtype)
 
 
 @dataclass(frozen=True)
@@ -77,19 +116,41 @@ class BinaryCrossEntropy(_Elementary):
     The Hessian is diag(p(1 − p)).
 
     Shape:
-        prediction: [batch, m], logits; target: [batch, m], probabilities in [0, 1].
+        prediction: [batch, m], logits; target: [batch, m], probabilities in [0, 1]; mask: [batch, m], True at padded
+        outputs.
     """
 
     _id = "core/binary_cross_entropy"
 
-    def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Return the loss of each sample, [batch]."""
-        target = _values(self._id, prediction, target)
-        return F.binary_cross_entropy_with_logits(prediction, target, reduction="none").sum(-1)
+        logits, target = _values(self._id, prediction, target, mask)
+        # Both logarithms: 1 − σ in place of the second would round a small probability, and its gradient, to 0.
+        terms = torch.lerp(F.logsigmoid(-logits), F.logsigmoid(logits), target)
+        return -(terms if mask is None else terms.masked_fill(mask, 0.0)).sum(-1).to(prediction.dtype)
 
-    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return diag(p(1 − p)) for each sample, [batch, m, m]."""
-        return torch.diag_embed(torch.sigmoid(prediction) * torch.sigmoid(-prediction))
+    def hessian(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return diag(p(1 − p)) for each sample, [batch, m, m], with 0 at padded outputs."""
+        logits = working(prediction)
+        variance = (torch.sigmoid(logits) * torch.sigmoid(-logits)).to(prediction.dtype)
+        if mask is not None:
+            _check_mask(self._id, prediction, mask)
+            variance = variance.masked_fill(mask, 0.0)
+        return torch.diag_embed(variance)
 
     def example(
         self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
@@ -104,50 +165,107 @@ class CrossEntropy(_Elementary):
     """−Σ_k t_k log p_k with p = softmax(prediction).
 
     The gradient is p − t and the Hessian diag(p) − ppᵀ, positive semi-definite and singular along the vector of
-    ones, so that some damping is needed.
+    ones, so that some damping is needed. Padded classes have p = 0: the softmax is over the others.
 
     Shape:
         prediction: [batch, classes], logits; target: [batch] int64 class indices, or [batch, classes]
-        probabilities that sum to 1.
+        probabilities that sum to 1; mask: [batch, classes], True at classes that a sample does not have.
     """
 
     _id = "core/cross_entropy"
 
-    def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return the loss of each sample, [batch]."""
-        target = self._checked(prediction, target)
-        return F.cross_entropy(prediction, target, reduction="none")
+    def __call__(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return the loss of each sample, [batch].
 
-    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return diag(p) − ppᵀ for each sample, [batch, classes, classes]."""
-        self._checked(prediction, target)
-        p = prediction.softmax(-1)
-        return torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
+        Raises:
+            ContractError: Shapes, dtypes or devices do not fit, or a class is out of range or padded.
+        """
+        logits, target = self._checked(prediction, target, mask)
+        if mask is None:
+            return F.cross_entropy(logits, target, reduction="none").to(prediction.dtype)
+        logs = _without(logits, mask).log_softmax(-1).masked_fill(mask, 0.0)
+        if target.ndim == 1:
+            return -logs.gather(-1, target.unsqueeze(-1)).squeeze(-1).to(prediction.dtype)
+        return -(target * logs).sum(-1).to(prediction.dtype)
+
+    def hessian(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return diag(p) − ppᵀ for each sample, [batch, classes, classes], with 0 at padded classes."""
+        logits, _ = self._checked(prediction, target, mask)
+        p = logits.softmax(-1) if mask is None else _without(logits, mask).softmax(-1).masked_fill(mask, 0.0)
+        return (torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)).to(prediction.dtype)
 
     def example(
         self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
     ) -> tuple[Tensor, Tensor]:
-        """Return random logits [batch, 5] and classes [batch]."""
+        """Return random logits [batch, 5] and classes [batch], never the last one, so that it may be padded."""
         prediction = torch.randn(batch_size, 5, generator=generator, dtype=dtype, device=device)
-        return prediction, torch.randint(5, (batch_size,), generator=generator, device=device)
+        return prediction, torch.randint(4, (batch_size,), generator=generator, device=device)
 
-    def _checked(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def _checked(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return logits and target in working precision, with 0 at padded classes."""
         if not isinstance(target, Tensor) or target.dtype != torch.int64:
-            return _values(self._id, prediction, target)
+            return _values(self._id, prediction, target, mask)
         check_inputs(self._id, prediction=(prediction, _LOGITS), target=(target, "[batch] int64"))
+        logits = working(prediction)
+        if mask is not None:
+            _check_mask(self._id, prediction, mask)
+            empty = mask.all(-1)
+            logits, target = logits.masked_fill(mask, 0.0), target.masked_fill(empty, 0)
         classes = prediction.shape[-1]
         if not holds((target >= 0) & (target < classes)):
             raise ContractError(
                 f"{self._id}: class indices must lie in 0 … {classes - 1}; the target's range is "
                 f"{int(target.min())} … {int(target.max())}."
             )
-        return target
+        if mask is not None:
+            _check_classes(self._id, target, mask.gather(-1, target.unsqueeze(-1)).squeeze(-1) & ~empty)
+        return logits, target
 
 
 _LOGITS = "[batch, m] floating"
 
 
-def _values(name: str, prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the target in the prediction's dtype, after a check of both."""
+def _check_mask(name: str, prediction: Tensor, mask: Tensor) -> None:
+    needed = (mask, "[batch, m] bool", "It is True at padded outputs.")
+    check_inputs(name, prediction=(prediction, _LOGITS), mask=needed)
+
+
+def _check_classes(name: str, target: Tensor, padded: Tensor) -> None:
+    """Raise where the class of a sample, [batch], is padded."""
+    if not holds(~padded):
+        samples = padded.nonzero()[:, 0].tolist()
+        raise ContractError(
+            f"{name}: the class of samples {shorten(samples)} is padded; sample {samples[0]} has class "
+            f"{int(target[samples[0]])}. A mask is True at classes that a sample does not have: the opposite of an "
+            "attention mask."
+        )
+
+
+def _values(name: str, prediction: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return prediction and target in working precision, with 0 at padded outputs, after a check of all."""
     check_inputs(name, prediction=(prediction, _LOGITS), target=(target, _LOGITS))
-    return target.to(prediction.dtype)
+    outputs = working(prediction)
+    target = target.to(outputs.dtype)
+    if mask is None:
+        return outputs, target
+    _check_mask(name, prediction, mask)
+    return outputs.masked_fill(mask, 0.0), target.masked_fill(mask, 0.0)
+
+
+def _without(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return the logits with −∞ at padded classes, where a sample has any other: of none a softmax would be 0/0."""
+    return logits.masked_fill(mask & ~mask.all(-1, keepdim=True), -torch.inf)

@@ -168,6 +168,39 @@ def test_capabilities() -> None:
     assert PrefixSum() == LOSS
 
 
+def test_padding_is_taken_out_wherever_it_stands() -> None:
+    nan = torch.nan
+    prediction = torch.tensor([[1.0, nan, 2.0, 5.0], [nan, nan, 3.0, nan]], requires_grad=True)
+    target = torch.tensor([[1.0, nan, 4.0, 7.0], [nan, 1e30, 1.0, nan]])
+    mask = torch.tensor([[False, True, False, False], [True, True, False, True]])
+    assert LOSS.traits.takes_mask
+    assert LOSS.inner(prediction.detach(), mask=mask).tolist() == [[1.0, 0.0, 3.0, 8.0], [0.0, 0.0, 3.0, 0.0]]
+    loss = LOSS(prediction, target, mask=mask)
+    assert loss.tolist() == [1.0, 2.0]  # ½(0² + 1² + 1²) and ½·2²
+    (gradient,) = torch.autograd.grad(loss.sum(), prediction)
+    assert gradient.tolist() == [[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 2.0, 0.0]]
+    hessian = LOSS.hessian(prediction.detach(), target, mask=mask)
+    assert hessian[0].tolist() == [[3, 0, 2, 1], [0, 0, 0, 0], [2, 0, 2, 1], [1, 0, 1, 1]]
+    assert hessian[1].tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_a_mask_of_another_kind_is_refused() -> None:
+    zeros = torch.zeros(2, 3)
+    for call in (LOSS, LOSS.hessian):
+        with pytest.raises(DtypeError, match=r"prefix_sum-v1: mask is torch\.float32, but bool is needed\. It is True"):
+            call(zeros, zeros, mask=zeros)
+        with pytest.raises(ShapeError, match=r"mask has shape \[3\]"):
+            call(zeros, zeros, mask=torch.zeros(3) > 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_float32_rounded_at_the_end(dtype: torch.dtype) -> None:
+    prediction, target = example(3, 50, dtype)
+    torch.testing.assert_close(
+        LOSS(prediction, target), LOSS(prediction.float(), target.float()).to(dtype), rtol=0, atol=0
+    )
+
+
 def test_specification_imports_no_torch() -> None:
     code = (
         "import sys, nlcore_sequences, nlcore_sequences._plugin as plugin\n"

@@ -240,6 +240,41 @@ def test_projection_follows_its_definition(
     torch.testing.assert_close(operator(scores, target), 0.5 * (places - target).square().sum(-1))
 
 
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("regularization", ["l2", "kl"])
+def test_projections_keep_the_sums_of_their_permutahedra(
+    regularization: Regularization, epsilon: float, generator: torch.Generator
+) -> None:
+    operator = FastSoftSort(regularization=regularization, regularization_strength=epsilon)
+    scores = torch.randn(4, 7, generator=generator, dtype=torch.float64)
+    ordered, places = operator.sort(scores), operator.rank(scores)
+    torch.testing.assert_close(places.sum(-1), torch.full((4,), 21.0, dtype=torch.float64))
+    if regularization == "l2":
+        torch.testing.assert_close(ordered.sum(-1), scores.sum(-1))
+    else:
+        torch.testing.assert_close((-ordered).exp().sum(-1), (-scores).exp().sum(-1))
+    assert (ordered.diff(dim=-1) >= 0).all()
+    # The paper's soft sort projects on the permutahedron of the scores themselves, and is descending.
+    rho = [(7 - i) / epsilon for i in range(7)]
+    published = [projection(rho, sorted(row, reverse=True), regularization) for row in scores.tolist()]
+    found = -operator.sort(-scores)
+    torch.testing.assert_close(found, torch.tensor(published, dtype=torch.float64), rtol=0, atol=1e-10)
+    if regularization == "kl":
+        torch.testing.assert_close(found.exp().sum(-1), scores.exp().sum(-1))
+
+
+@pytest.mark.parametrize("k", range(6))
+def test_the_last_rows_of_lapsum_choose_the_largest(k: int, generator: torch.Generator) -> None:
+    scores = torch.randn(4, 5, generator=generator, dtype=torch.float64)
+    chosen = LapSum(temperature=0.7).permutation(scores)[:, 5 - k :].sum(-2)
+    levels = [quantile(row, 0.7, 5 - k) if 0 < k < 5 else math.inf * (2.5 - k) for row in scores.tolist()]
+    expected = [
+        [1 - (laplace((level - s) / 0.7) if math.isfinite(level) else float(level > 0)) for s in row]
+        for row, level in zip(scores.tolist(), levels, strict=True)
+    ]
+    torch.testing.assert_close(chosen, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-11)
+
+
 @pytest.mark.parametrize("n", SIZES)
 def test_loss_follows_its_definition(matrix_loss: PermutationLoss, n: int, generator: torch.Generator) -> None:
     scores = torch.randn(4, n, generator=generator, dtype=torch.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,7 +14,15 @@ from torch.func import jacrev, vjp, vmap
 import nlcore
 from nlcore.errors import UnsupportedCurvatureError
 from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesGradient, SuppliesHessian
-from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
+from nlcore_sorting import (
+    FastSoftSort,
+    NeuralSort,
+    PermutationLoss,
+    RankingLoss,
+    SoftSort,
+    SortingNetwork,
+    ranks,
+)
 from nlcore_sorting._served import has_numba
 from nlcore_sorting.config import Objective
 
@@ -82,6 +90,26 @@ def test_second_derivatives_of_networks_at_equal_scores(network_loss: SortingNet
     close(gradient(network_loss, scores, target), differences(lambda s: network_loss(s, target), scores), 1e-6)
     found = batch_hessian(network_loss, scores, target)
     close(found, differences(lambda s: gradient(network_loss, s, target), scores), 1e-6)
+
+
+def test_an_absolute_value_can_be_differentiated_twice(operator: RankingLoss, generator: torch.Generator) -> None:
+    """The derivative of a sign is a zero without memory, which no kernel may read or write."""
+    scores, way = torch.randn(2, 3, 5, generator=generator, dtype=torch.float64)
+    methods: list[Any] = [operator.sort, operator.rank]
+    if isinstance(operator, PermutationLoss):
+        methods.append(operator.permutation)
+    for method in methods:
+        leaf = scores.clone().requires_grad_()
+        (slope,) = torch.autograd.grad((method(leaf) - 0.3).abs().sum(), leaf, create_graph=True)
+        (found,) = torch.autograd.grad((slope * way).sum(), leaf, allow_unused=True, materialize_grads=True)
+        ahead, behind = (scores + step * way for step in (1e-6, -1e-6))
+
+        def slopes(at: torch.Tensor, method: Any = method) -> torch.Tensor:
+            at = at.clone().requires_grad_()
+            return torch.autograd.grad((method(at) - 0.3).abs().sum(), at)[0]
+
+        expected = (slopes(ahead) - slopes(behind)) / 2e-6
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_hessian_of_a_batch_is_that_of_its_samples(loss: RankingLoss, generator: torch.Generator) -> None:

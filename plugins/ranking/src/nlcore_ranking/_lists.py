@@ -49,6 +49,11 @@ class Lists:
         """[batch, n], the scores, with a number far below all of them at padded items."""
         return torch.where(self.valid, self.scores, torch.finfo(self.scores.dtype).min / 2)
 
+    @property
+    def shifted(self) -> Tensor:
+        """[batch, n], the scores less the largest of their list, so that a large offset costs a loss no digits."""
+        return self.scores - self.lowered.amax(dim=1, keepdim=True).detach()
+
     def preferred(self) -> Tensor:
         """Return the pairs with an order, bool [batch, n, n]: item i is more relevant than item j."""
         better = self.relevance.unsqueeze(2) > self.relevance.unsqueeze(1)

@@ -100,10 +100,10 @@ class TopKClassification(ListLoss):
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> tuple[Tensor, Tensor]:
-        """Return random scores of seven classes and random classes."""
+        """Return random scores of seven classes and random classes, never the last one, so that it may be padded."""
         source = generator.device if generator is not None else device
         scores = torch.randn((batch_size, 7), generator=generator, device=source)
-        classes = torch.randint(7, (batch_size,), generator=generator, device=source)
+        classes = torch.randint(6, (batch_size,), generator=generator, device=source)
         return scores.to(device, dtype), classes.to(device)
 
     def _lists(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> Lists:

@@ -8,14 +8,15 @@ from typing import final
 import torch
 from torch import Tensor
 
-from nlcore.inputs import check_inputs
+from nlcore.inputs import check_inputs, working
 from nlcore.protocol import Traits
 
 __all__ = ["PrefixSum"]
 
 _ID = "sequences/prefix_sum-v1"
 _NUMBERS, _TOTALS = "[batch, m] floating", "[batch, m] same"
-_TRAITS = Traits(event_ndim=1, order=2, psd_hessian=True)
+_ADVICE = "It is True at padded elements."
+_TRAITS = Traits(event_ndim=1, order=2, psd_hessian=True, takes_mask=True)
 
 
 @final
@@ -27,6 +28,10 @@ class PrefixSum:
     Lᵀ(Ly − t) and the Hessian LᵀL, the same for every sample: (LᵀL)_jk = m − max(j, k), counted from 0. Its condition
     number grows as m² (113 at m = 8, 438 at m = 16), and outputs are not interchangeable, which is why a Newton step
     differs from a rescaled gradient here.
+
+    A mask [batch, m], True at padded elements, takes them out of the sequence, wherever they stand: the totals are
+    those of the other elements in their order, each compared with the target at its own place. What stands at a padded
+    element, in the numbers and in the totals, is never looked at. Half precision is computed in float32.
 
     Example:
         >>> import torch
@@ -44,42 +49,67 @@ class PrefixSum:
         """Convex, twice differentiable, deterministic, one vector per sample."""
         return _TRAITS
 
-    def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Return the loss of each sequence.
 
         Args:
             prediction: [batch, m], the numbers.
             target: [batch, m], their running totals, dtype and device of `prediction`.
+            mask: [batch, m] bool, True at padded elements. A sequence of nothing but padding has loss 0.
             generator: Not used; the loss is deterministic.
 
         Returns:
             [batch], the dtype and device of `prediction`; not finite where a sequence is not.
 
         Raises:
-            ShapeError: `prediction` is not [batch, m] with m ≥ 1, or `target` has another shape.
+            ShapeError: `prediction` is not [batch, m] with m ≥ 1, or `target` or `mask` has another shape.
             ContractError: Something is no tensor.
-            DtypeError: `prediction` is not floating point, or `target` has another dtype.
+            DtypeError: `prediction` is not floating point, `target` has another dtype, or `mask` is not bool.
             DeviceError: The tensors are on different devices.
         """
-        return self.outer(self.inner(prediction), target)
+        _check(prediction, target, mask)
+        numbers = working(prediction)
+        return _distance(_totals(numbers, mask), target.to(numbers.dtype), mask).to(prediction.dtype)
 
-    def inner(self, prediction: Tensor) -> Tensor:
-        """Return the running totals of each sequence, [batch, m]."""
+    def inner(self, prediction: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """Return the running totals of each sequence, [batch, m], 0 at padded elements."""
         check_inputs(_ID, prediction=(prediction, _NUMBERS))
-        return prediction.cumsum(dim=1)
+        _check_mask(prediction, mask)
+        return _totals(prediction, mask)
 
-    def outer(self, features: Tensor, target: Tensor) -> Tensor:
+    def outer(self, features: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return half the squared distance between two lists of totals, [batch]."""
-        check_inputs(_ID, prediction=(features, _NUMBERS), target=(target, _TOTALS))
-        return 0.5 * (features - target).square().sum(dim=1)
+        _check(features, target, mask)
+        return _distance(features, target, mask)
 
-    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return LᵀL for each sequence, [batch, m, m]; a view of one matrix, since it depends on no data."""
-        check_inputs(_ID, prediction=(prediction, _NUMBERS), target=(target, _TOTALS))
+    def hessian(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return LᵀL for each sequence, [batch, m, m]: how many totals hold both numbers, 0 at padded elements.
+
+        Without a mask it is a view of one matrix, since it depends on no data.
+        """
+        _check(prediction, target, mask)
         batch, m = prediction.shape
         place = torch.arange(m, device=prediction.device)
-        matrix = (m - torch.maximum(place[:, None], place)).to(prediction.dtype)
-        return matrix.expand(batch, m, m)
+        later = torch.maximum(place[:, None], place)
+        if mask is None:
+            return (m - later).to(prediction.dtype).expand(batch, m, m)
+        totals = (~mask).flip(1).cumsum(dim=1).flip(1)  # those from each place on
+        real = ~(mask.unsqueeze(1) | mask.unsqueeze(2))
+        return (totals[:, later] * real).to(prediction.dtype)
 
     def example(
         self,
@@ -94,3 +124,24 @@ class PrefixSum:
             torch.randn(batch_size, 6, generator=generator, dtype=dtype, device=device) for _ in range(3)
         )
         return prediction, numbers.cumsum(dim=1) + 0.1 * noise
+
+
+def _check(prediction: Tensor, target: Tensor, mask: Tensor | None) -> None:
+    check_inputs(_ID, prediction=(prediction, _NUMBERS), target=(target, _TOTALS))
+    _check_mask(prediction, mask)
+
+
+def _check_mask(prediction: Tensor, mask: Tensor | None) -> None:
+    if mask is not None:
+        check_inputs(_ID, prediction=(prediction, _NUMBERS), mask=(mask, "[batch, m] bool", _ADVICE))
+
+
+def _totals(numbers: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return numbers.cumsum(dim=1)
+    return numbers.masked_fill(mask, 0.0).cumsum(dim=1).masked_fill(mask, 0.0)
+
+
+def _distance(totals: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    errors = totals - target
+    return 0.5 * (errors if mask is None else errors.masked_fill(mask, 0.0)).square().sum(dim=1)

@@ -35,7 +35,7 @@ class _Probabilistic:
 
 
 class _Hamacher:
-    """(x + q + (p − 2)xq) / (1 + (p − 1)xq); the probabilistic one for p = 1."""
+    """(x + q + (p − 2)xq) / (1 + (p − 1)xq) for p ≥ ½, where the denominator is far from 0; probabilistic for p = 1."""
 
     def __init__(self, p: float) -> None:
         self.p = p
@@ -53,14 +53,46 @@ class _Hamacher:
         return (x * (self.p - 1)).add_(1).mul_(1 - x)
 
 
+class _HamacherNearZero:
+    """The same for p < ½, exact where numerator and denominator vanish together: as x, q → 1 for p = 0.
+
+    In terms of x' = 1 − x and q' = 1 − q it is 1 − x'q'/(x' + x(q' + pq)), a quotient of sums without a difference. A p
+    below the machine epsilon ε is raised to it. That changes no value by more than ε/4 and slopes only where x' and q'
+    are a few ε: at x = q = 1, where those of p = 0 depend on the direction, they are those of all p > 0, zero, and
+    second derivatives, without bound near there for p = 0, reach 1/ε.
+    """
+
+    def __init__(self, p: float) -> None:
+        self.p = p
+
+    def __call__(self, x: Tensor, q: Tensor) -> Tensor:
+        rest_x, rest_q = (1 - x).clamp(min=0), (1 - q).clamp(min=0)
+        return 1 - rest_x * rest_q / self._below(x, q, rest_x, rest_q)
+
+    def slopes(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        rest_x, rest_q = (1 - x).clamp_(min=0), (1 - q).clamp_(min=0)
+        below = self._below(x, q, rest_x, rest_q)
+        p = self._floored(x.dtype)
+        return (
+            (rest_q + p * q).div_(below).mul_(rest_q.div(below)),
+            (rest_x + p * x).div_(below).mul_(rest_x.div(below)),
+        )
+
+    def _below(self, x: Tensor, q: Tensor, rest_x: Tensor, rest_q: Tensor) -> Tensor:
+        return rest_x + x * (rest_q + self._floored(x.dtype) * q)
+
+    def _floored(self, dtype: torch.dtype) -> float:
+        return max(self.p, torch.finfo(dtype).eps)
+
+
 class _Yager:
-    """min(1, x + q), Yager's family at exponent 1."""
+    """min(1, x + q), Yager's family at exponent 1; its slopes at x + q = 1 are those beyond, zero."""
 
     def __call__(self, x: Tensor, q: Tensor) -> Tensor:
         return 1 - torch.relu(1 - x - q)
 
     def slopes(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        below = (x + q < 1).to(x.dtype)
+        below = (1 - x - q > 0).to(x.dtype)
         return below, below.clone()
 
 
@@ -68,4 +100,6 @@ def conorm(name: TConorm, p: float) -> Conorm:
     """Return a t-conorm by its name; `p` is read by Hamacher's alone."""
     if name == "probabilistic":
         return _Probabilistic()
-    return _Hamacher(p) if name == "hamacher" else _Yager()
+    if name == "yager":
+        return _Yager()
+    return _Hamacher(p) if p >= 0.5 else _HamacherNearZero(p)

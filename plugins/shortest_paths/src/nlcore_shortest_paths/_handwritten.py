@@ -63,6 +63,8 @@ class _Relaxed(torch.autograd.Function):
                 path = relaxed_path(leaf, ctx.how)
             create = torch.is_grad_enabled()
             return torch.autograd.grad(path, leaf, gradient, create_graph=create)[0], None
+        if gradient._is_zerotensor():  # as abs and sign send it back; it cannot be written to
+            gradient = gradient.clone()
         pieces = torch.split(gradient, max(1, _CHUNK // (ctx.how.grid.height * ctx.how.grid.width)))
         pulled = [
             pull(piece.permute(1, 2, 0).contiguous()).permute(2, 0, 1)

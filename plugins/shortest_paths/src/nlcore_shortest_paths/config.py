@@ -60,7 +60,13 @@ class BellmanFordConfig(PathConfig):
         description="How the trace adds up in a cell that it visits again: 'probabilistic' (x + q − xq), "
         "'hamacher', or 'yager' (min(1, x + q)).",
     )
-    p: float = Field(5.0, ge=0, description="Parameter of the Hamacher t-conorm; read by 'hamacher' alone.")
+    p: float = Field(
+        5.0,
+        ge=0,
+        le=1e12,  # slopes divide by its square, second derivatives by its cube, which float32 must hold
+        description="Parameter of the Hamacher t-conorm; read by 'hamacher' alone. Its slopes are bounded for p > 0, "
+        "and near p = 0 steep where a cell is all but wholly on the path.",
+    )
     beta: float = Field(
         10.0, gt=0, description="Inverse temperature β in 1/units of the costs; towards infinity the path is exact."
     )

@@ -24,12 +24,19 @@ _TRAITS = {"l2": Traits(order=1, takes_mask=True), "kl": Traits(order=2, takes_m
 class FastSoftSort(RankingLoss):
     """Ranking loss through soft ranks that are a projection onto the permutahedron.
 
-    With z = scores/ε in descending order, the soft ranks are the point of the permutahedron of the places
-    (n − 1, …, 0), the convex hull of all their permutations, that is nearest to z. The soft sort is the point of the
-    permutahedron of the scores that is nearest to (n, …, 1)/ε. Nearest is meant in Euclidean distance (`"l2"`) or in
-    relative entropy of exponentials (`"kl"`; ranks are then computed for places from 1 and moved to 0). Both come from
-    an isotonic regression: neighbours are pooled into blocks, and inside a block only the mean or the log-sum-exp is
-    corrected. As ε → ∞ all ranks tend to (n − 1)/2; for ε below a bound the result is exactly the hard one.
+    The permutahedron of w is the convex hull of all permutations of w. With ρ = (n, …, 1), descending, and P(z, w) the
+    projection of z on the permutahedron of w,
+
+    - `"l2"`: P is the nearest point in Euclidean distance; ranks are P(scores/ε, ρ) − 1, and sort is the ascending
+      −P(ρ/ε, −scores): the sum of the ranks is that of 0 … n − 1, the sum of the sorted list that of the scores.
+    - `"kl"`: P is the logarithm of the point of the permutahedron of exp(w) that is nearest to exp(z) in relative
+      entropy; ranks are exp P(scores/ε, log ρ) − 1, with the same sum, and sort is the ascending −P(ρ/ε, −scores). *The
+      scores are negated*, so that Σ exp(−sort) = Σ exp(−scores), and `sort` follows the smallest scores. The paper's
+      soft sort, which is descending and of the scores themselves, Σ exp(sort) = Σ exp(scores), is `-sort(-scores)`;
+      `sort(scores, descending=True)` is the ascending list reversed.
+
+    All come from an isotonic regression: neighbours are pooled into blocks, and inside a block only the mean or the
+    log-sum-exp is corrected. As ε → ∞ all ranks tend to (n − 1)/2; for ε below a bound the result is the hard one.
 
     The loss of a list is ½ Σ_j (rank_j − target_j)²; `inner` is the rank, `outer` that square, so the Gauss–Newton
     matrix is JᵀJ. With `"l2"` the ranks are piecewise linear and `traits.order` is 1; with `"kl"` they are smooth

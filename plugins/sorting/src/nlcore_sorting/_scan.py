@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlcore_sorting._served import forward_mode
+
 __all__ = ["decayed_sums"]
 
 
@@ -14,7 +16,7 @@ def decayed_sums(x: Tensor, decay: Tensor) -> Tensor:
     """Return y with y_0 = x_0 and y_j = x_j + d_j·y_(j−1) along the last dimension.
 
     With numbers that are not negative nothing cancels: every result is right to a few roundings. Differentiable any
-    number of times; the derivative is a scan in the other direction, with O(n) memory.
+    number of times, also in forward mode; the derivative is a scan in the other direction, with O(n) memory.
 
     Args:
         x: [..., n].
@@ -23,7 +25,7 @@ def decayed_sums(x: Tensor, decay: Tensor) -> Tensor:
     Returns:
         [..., n].
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or forward_mode(x, decay):
         return _scan(x, decay)
     result: Tensor = _DecayedSums.apply(x, decay)  # type: ignore[no-untyped-call]
     return result

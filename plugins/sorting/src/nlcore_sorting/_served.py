@@ -17,7 +17,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 from nlcore.errors import PerformanceWarning
 
-__all__ = ["Kernel", "has_memory", "has_numba", "served", "serves", "torch_alone"]
+__all__ = ["Kernel", "forward_mode", "has_memory", "has_numba", "served", "serves", "torch_alone", "transformed"]
 
 
 class Kernel(Protocol):
@@ -100,18 +100,29 @@ def _ordinary(scores: Tensor) -> bool:
         not torch.compiler.is_compiling()
         and type(scores) in (Tensor, torch.nn.Parameter)
         and scores.numel() > 0
-        and not _transformed()
+        and not transformed()
         and unpack_dual(scores).tangent is None  # type: ignore[no-untyped-call]
     )
 
 
-def _transformed() -> bool:
-    """Return whether operations are transformed, by `torch.func`, or recorded, and have to be torch's own."""
-    return bool(
+def transformed() -> bool:
+    """Return whether operations are transformed, by `torch.func`, or recorded, and have to be torch's own.
+
+    Then none may be in place either: a tangent can be batched, or without memory, where its value is not.
+    """
+    return not torch.compiler.is_compiling() and bool(
         torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack()
         or torch._C._get_tracing_state() is not None
     )
+
+
+def forward_mode(*tensors: Tensor) -> bool:
+    """Return whether tangents are on their way: of a Function's `jvp` a second forward mode loses a part unnoticed."""
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    if any(one.key() == torch._C._functorch.TransformType.Jvp for one in stack):
+        return True
+    return any(unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
 
 
 def has_memory(tensor: Tensor) -> bool:
@@ -135,8 +146,10 @@ class _Served(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         scores, *kept = ctx.saved_tensors
         # The derivative may be going to be differentiated, or may be many at once.
-        if torch.is_grad_enabled() or _transformed() or not has_memory(grads[0]):
+        if torch.is_grad_enabled() or transformed() or not has_memory(grads[0]):
             slope: Tensor = torch.func.vjp(ctx.plain, scores)[1](grads[0])[0]
         else:
-            slope = ctx.kernel.backward(grads[0].resolve_neg(), kept)
+            # What abs and sign send back to the first derivative is a zero that has no memory and cannot be written to.
+            grad = grads[0].clone() if grads[0]._is_zerotensor() else grads[0].resolve_neg()
+            slope = ctx.kernel.backward(grad, kept)
         return slope, None, None

@@ -16,7 +16,7 @@ from nlcore_sorting._curvature import neuralsort_curvature, softsort_curvature
 from nlcore_sorting._lists import mean_of, real_items
 from nlcore_sorting._matrix import PermutationLoss
 from nlcore_sorting._pairwise import spread
-from nlcore_sorting._served import Kernel, served
+from nlcore_sorting._served import Kernel, served, transformed
 from nlcore_sorting.config import NeuralSortConfig, Objective, SoftSortConfig
 
 __all__ = ["NeuralSort", "SoftSort"]
@@ -212,9 +212,12 @@ class NeuralSort(_SoftmaxSort):
         places = torch.arange(scores.shape[-1], device=scores.device) if rows is None else rows
         pull = (2 * places + 1 - n).to(scores.dtype)
         # A shift of all scores adds a constant to every row; taken out, large offsets cost no digits.
-        centred = scores - mean_of(scores, length).detach()
-        logits = (pull.unsqueeze(-1) * centred.unsqueeze(-2)).sub_(spread(centred, length).unsqueeze(-2))
-        return logits.div_(self.temperature)
+        centred = scores - mean_of(scores, length)
+        logits = pull.unsqueeze(-1) * centred.unsqueeze(-2)
+        others = spread(centred, length).unsqueeze(-2)
+        if transformed():
+            return (logits - others) / self.temperature
+        return logits.sub_(others).div_(self.temperature)
 
 
 class _RowwiseNeuralSort(_Rowwise, NeuralSort):
@@ -266,7 +269,8 @@ class SoftSort(_SoftmaxSort):
             ordered = scores.gather(-1, key.argsort(dim=-1, stable=True))
         if rows is not None:
             ordered = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
-        return (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs().div_(-self.temperature)
+        distances = (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs()
+        return distances / -self.temperature if transformed() else distances.div_(-self.temperature)
 
 
 class _RowwiseSoftSort(_Rowwise, SoftSort):
