@@ -79,7 +79,7 @@ def test_a_subclass_whose_call_takes_no_mask_does_not_promise_one() -> None:
         pass
 
     assert not Scaled().traits.takes_mask
-    assert Scaled().traits.convex
+    assert Scaled().traits.psd_hessian
     assert Renamed().traits.takes_mask
     assert CrossEntropy().traits.takes_mask
 
