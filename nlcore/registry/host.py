@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from nlcore.errors import DuplicateAlgorithmError, PluginLoadError, PluginLoadWarning, RegistryError
 from nlcore.registry.discovery import LOCAL, RESERVED, Settings, survey
-from nlcore.registry.distributions import Candidate, core_version, installed_candidates
+from nlcore.registry.distributions import Candidate, Installed, core_version, installed_candidates
 from nlcore.registry.hooks import GROUP, GROUP_PREFIX, Subparsers
 from nlcore.registry.loading import PLUGIN_FAULTS, Hooks
 from nlcore.registry.lookup import refusal, withheld
@@ -174,7 +174,7 @@ class PluginHost:
             source = self._entry_points
             for entry_point in source() if callable(source) else source:
                 if entry_point.group.startswith(GROUP_PREFIX):
-                    yield Candidate.of(entry_point, entry_point.dist)
+                    yield Candidate.of(entry_point, None if entry_point.dist is None else Installed(entry_point.dist))
             return
         yield from installed_candidates()
         # In a source tree there is no metadata to announce the core; where there is, this copy is dropped.
