@@ -45,12 +45,27 @@ def test_help(capsys: pytest.CaptureFixture[str], words: list[str], shown: list[
         (["--workers", "0"], "--workers was given 0"),
         (["--tuning-seeds", "0"], "--tuning-seeds was given 0"),
         (["--seeds", "x"], "invalid int value"),
+        (["--seeds", str(2**70)], "--seeds was given a number of 22 digits; give 1 or more, at most 1000"),
+        (["--tuning-seeds", "1001"], "--tuning-seeds was given 1001"),
+        (["--steps", "9" * 4000], "--steps was given a number of 4000 digits"),
+        (["--workers", str(10**9)], "--workers was given 1000000000"),
+        (["--workers", "9" * 5000], "invalid int value"),
     ],
 )
 def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str) -> None:
     assert main(["bench", "totals", "--out", str(tmp_path), *words]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["engine"], ["sorting"], ["defaults"], ["paths", "--speed"]])
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "file").write_text("mine", "utf-8")
+    assert main(["bench", *words, "--quick", "--out", str(tmp_path / "file")]) == 2
+    assert "cannot be written: " in capsys.readouterr().err
+    assert (tmp_path / "file").read_text("utf-8") == "mine"
 
 
 def test_a_study_by_command_and_a_second_one_that_does_not_fit(

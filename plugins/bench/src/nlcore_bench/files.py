@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Folders and files of results: a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,24 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["write_whole"]
+from nlcore.errors import ConfigError
+
+__all__ = ["made", "write_whole"]
+
+
+def made(folder: Path) -> Path:
+    """Return a folder that results can be written to, made if it is not there; before hours of work, not after.
+
+    Raises:
+        ConfigError: It cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}. Choose another folder with --out.") from error
+    return folder
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
