@@ -38,7 +38,7 @@ class AlgorithmConfig(BaseModel):
     def __init__(self, **options: Any) -> None:
         try:
             text = json.dumps(options, default=_written)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ConfigError(f"{type(self)._title()}: {error}; options are JSON values.") from error
         try:
             self.__pydantic_validator__.validate_json(text, self_instance=self)

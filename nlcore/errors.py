@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from typing import TypeVar
 
 __all__ = [
     "ConfigError",
@@ -32,9 +34,19 @@ __all__ = [
     "UnknownNamespaceError",
     "UnknownVersionError",
     "UnsupportedCurvatureError",
+    "attempted",
+    "error_text",
     "nearest",
+    "printable",
     "shorten",
 ]
+
+_T = TypeVar("_T")
+
+# Controls but for tabs and ends of lines; separators and directions of Unicode; halves of surrogate pairs.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 
 
 class NlcoreError(Exception):
@@ -169,3 +181,35 @@ def shorten(items: Sequence[object], limit: int = 8) -> str:
     """Return `items` as a comma-separated text that names at most `limit` of them."""
     text = ", ".join(str(item) for item in items[:limit])
     return f"{text}, … ({len(items)} in all)" if len(items) > limit else text
+
+
+def attempted(read: Callable[[], _T], otherwise: _T) -> _T:
+    """Return what `read` returns, or `otherwise` if it raises anything but an interrupt by the user.
+
+    For objects of others, whose `__str__`, `__repr__` or properties may raise, `SystemExit` included.
+    """
+    try:
+        return read()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return otherwise
+
+
+def error_text(error: BaseException, *, with_class: bool = True) -> str:
+    """Return the class and the text of an error, printable, whatever its `__str__` does.
+
+    Args:
+        error: Any exception.
+        with_class: Whether the class stands before the text; without a text it always does.
+    """
+    name = printable(attempted(lambda: str.__str__(type(error).__name__), "BaseException"))
+    text = attempted(lambda: printable(str.__str__(str(error))), None)
+    if text is None:
+        return f"{name} (its text cannot be read)"
+    return f"{name}: {text}" if text and with_class else text or name
+
+
+def printable(text: str) -> str:
+    """Return `text` with controls, terminal escapes and surrogates written as escapes; tabs and ends of lines stay."""
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

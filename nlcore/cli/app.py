@@ -7,17 +7,28 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from nlcore.cli.commands import COMMANDS
-from nlcore.cli.output import table
-from nlcore.errors import ConfigError, NlcoreError, PluginLoadWarning, RegistryError, nearest
+from nlcore.cli.output import complain, finished, say, table, usable_streams
+from nlcore.errors import (
+    ConfigError,
+    NlcoreError,
+    PluginLoadWarning,
+    RegistryError,
+    attempted,
+    error_text,
+    nearest,
+    printable,
+)
 
 __all__ = ["main"]
 
 _OK, _FAILED, _WRONG_USE, _INTERRUPTED = 0, 1, 2, 130
+_LARGEST_CODE = 255
+_HINT = "NLCORE_TRACE_PLUGINS=1 prints the traceback."
 _USAGE = "usage: nlcore [--help] [--version] COMMAND …"
 
 
@@ -31,37 +42,65 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 when all went well, 1 when something failed, 2 for wrong use: an unknown command, option or id.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    with _plain_warnings():
-        try:
-            return _dispatch(words)
-        except NlcoreError as error:
-            _report("error", str(error))
-            _trace(error)
-            return _WRONG_USE if isinstance(error, RegistryError | ConfigError) else _FAILED
-        except BrokenPipeError:
-            # The reader has gone, as `head` does; what Python flushes at its end must go nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return _FAILED
-        except KeyboardInterrupt:
-            return _INTERRUPTED
+    with usable_streams(), _plain_warnings():
+        return finished(_outcome(words, ends=argv is None))
 
 
-def _dispatch(words: Sequence[str]) -> int:
+def _outcome(words: Sequence[str], *, ends: bool) -> int:
+    """Run the command line, with every error as one line.
+
+    Args:
+        words: The words after `nlcore`.
+        ends: Whether the process ends with the command.
+    """
+    try:
+        return _dispatch(words, ends=ends)
+    except NlcoreError as error:
+        complain(f"nlcore: error: {error_text(error, with_class=False)}")
+        _trace(error)
+        return _WRONG_USE if isinstance(error, RegistryError | ConfigError) else _FAILED
+    except BrokenPipeError:  # the reader has gone, as `head` does
+        return _FAILED
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BaseException as error:
+        complain(f"nlcore: error: {_unexpected(error)}")
+        if not _trace(error) and not isinstance(error, OSError):
+            complain(_HINT)
+        return _FAILED
+
+
+def _dispatch(words: Sequence[str], *, ends: bool) -> int:
     first = words[0] if words else "--help"
     if first in {"-h", "--help"}:
-        print(_overview())
+        say(_overview())
         return _OK
     if first == "--version":
         from nlcore.registry.distributions import core_version
 
-        print(f"nlcore {core_version()}")
+        say(f"nlcore {core_version()}")
         return _OK
     if first in COMMANDS:
-        from nlcore.cli.parsers import core_command
-
-        parser, run = core_command(first)
-        return _run(parser, words[1:], run)
+        return _dispatch_to_core(first, words[1:], ends=ends)
     return _dispatch_to_plugin(first, words[1:])
+
+
+def _dispatch_to_core(name: str, words: Sequence[str], *, ends: bool) -> int:
+    """Run a command of the core, with standard output kept for its answer."""
+    from nlcore.cli.parsers import core_command
+    from nlcore.registry.streams import standard_output
+
+    parser, run = core_command(name)
+    try:
+        arguments = parser.parse_args(words)
+    except SystemExit as stop:
+        return _exit_code(stop.code)
+    standard_output.reserve()
+    try:
+        return run(arguments)
+    finally:
+        if not ends:  # else what a plugin writes until the process has ended follows no answer either
+            standard_output.release()
 
 
 def _dispatch_to_plugin(name: str, words: Sequence[str]) -> int:
@@ -70,41 +109,54 @@ def _dispatch_to_plugin(name: str, words: Sequence[str]) -> int:
     commands, faults = ({}, []) if name.startswith("-") else plugin_commands()
     if name not in commands:
         for fault in faults:
-            _report("warning", fault)
+            complain(f"nlcore: warning: {fault}")
         what = "option" if name.startswith("-") else "command"
         near = nearest(name, [*COMMANDS, *commands, "--help", "--version"])
-        _report("error", f"there is no {what} {name!r}{near}; `nlcore --help` lists them. {_hint_at_faults()}".rstrip())
+        text = f"there is no {what} {name!r}{near}; `nlcore --help` lists them. {_hint_at_faults()}"
+        complain(f"nlcore: error: {text}")
         return _WRONG_USE
     command = commands[name]
     try:
-        return _run(command.parser, words, None)
-    except (NlcoreError, BrokenPipeError):
+        return _run(command.parser, words)
+    except (NlcoreError, BrokenPipeError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        _report("error", f"the command {name!r} of {command.origin} failed: {type(error).__name__}: {error}")
+    except BaseException as error:
+        complain(f"nlcore: error: the command {name!r} of {command.origin} failed: {error_text(error)}")
         if not _trace(error):
-            print("NLCORE_TRACE_PLUGINS=1 prints the traceback.", file=sys.stderr)
+            complain(_HINT)
         return _FAILED
 
 
-def _run(
-    parser: argparse.ArgumentParser, words: Sequence[str], run: Callable[[argparse.Namespace], int | None] | None
-) -> int:
-    """Parse the words and run the function, by default the one that the parser sets as `run`."""
+def _run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    """Parse the words and run the function that the parser sets as `run`."""
     try:
         arguments = parser.parse_args(words)
-        run = run or getattr(arguments, "run", None)
+        run = getattr(arguments, "run", None)
         if run is None:
             parser.print_help(sys.stderr)
             return _WRONG_USE
-        code = run(arguments)
-        sys.stdout.flush()
-        return code or _OK
+        return _exit_code(run(arguments))
     except SystemExit as stop:
-        if isinstance(stop.code, str):
-            _report("error", stop.code)
-            return _FAILED
-        return stop.code or _OK
+        return _exit_code(stop.code)
+
+
+def _exit_code(code: object) -> int:
+    """Return what a command has returned, or given to `sys.exit`, as an exit code; a text is an error."""
+    if code is None:
+        return _OK
+    if isinstance(code, int):
+        return int(code) if 0 <= code <= _LARGEST_CODE else _FAILED
+    complain(f"nlcore: error: {attempted(lambda: str(code), 'the command has failed')}")
+    return _FAILED
+
+
+def _unexpected(error: BaseException) -> str:
+    """Return one line about an error that no part of nlcore has raised on purpose, with its place."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    frames = attempted(lambda: traceback.extract_tb(error.__traceback__), None)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{error_text(error)}{place}"
 
 
 def _overview() -> str:
@@ -117,9 +169,9 @@ def _overview() -> str:
         parts.append("commands of plugins:\n" + _indented(added))
     parts.append("`nlcore COMMAND --help` explains one of them.")
     for fault in faults:
-        _report("warning", fault)
+        complain(f"nlcore: warning: {fault}")
     if hint := _hint_at_faults():
-        _report("warning", hint)
+        complain(f"nlcore: warning: {hint}")
     return "\n\n".join(parts)
 
 
@@ -134,17 +186,15 @@ def _hint_at_faults() -> str:
     return f"Not every plugin works ({', '.join(faulty)}); `nlcore plugins --errors` says why." if faulty else ""
 
 
-def _report(kind: str, message: str) -> None:
-    print(f"nlcore: {kind}: {' '.join(message.split())}", file=sys.stderr)
-
-
 def _trace(error: BaseException) -> bool:
     """Print the traceback if the environment asks for it."""
     from nlcore.registry.discovery import Settings
 
     wanted = Settings.of(os.environ).trace
     if wanted:
-        traceback.print_exception(error, file=sys.stderr)
+        text = attempted(lambda: "".join(traceback.format_exception(error)), error_text(error))
+        with suppress(OSError, ValueError):
+            print(printable(text), file=sys.stderr)
     return wanted
 
 
@@ -158,7 +208,7 @@ def _plain_warnings() -> Iterator[None]:
 
         def plainly(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, PluginLoadWarning):
-                _report("warning", str(message))
+                complain(f"nlcore: warning: {message!s}")
             else:
                 show(message, category, *where, **more)
 

@@ -9,14 +9,21 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from nlcore.errors import PluginError, nearest
 from nlcore.registry import PluginRecord, PluginState, Registry
 from nlcore.registry.discovery import Settings
-from nlcore.registry.distributions import UNKNOWN_VERSION, core_version, normalised
+from nlcore.registry.distributions import (
+    UNKNOWN_VERSION,
+    Installed,
+    core_version,
+    everything,
+    installed,
+    installed_as,
+    normalised,
+)
 from nlcore.registry.hooks import GROUP, GROUP_PREFIX
 from nlcore.registry.loading import fault_place, resolve
 from nlcore.registry.lookup import withheld
@@ -27,6 +34,7 @@ __all__ = ["Finding", "diagnosis"]
 Level: TypeAlias = Literal["ok", "note", "wrong"]
 _NEEDED = ("torch", "pluggy", "pydantic")
 _OLDEST_PYTHON = (3, 11)
+_GROUP_NAME = re.compile(r"^\s*\[([^]\n]+)\]", re.MULTILINE)
 _NEAR = re.compile(r"nlcore(?:[._-]?plugin|$)", re.IGNORECASE)
 
 
@@ -58,6 +66,7 @@ def diagnosis(registry: Registry) -> list[Finding]:
         *_requirements(records),
         *_settings(records),
         *_twice(),
+        *_left_over(),
         *_folder(),
     ]
 
@@ -116,18 +125,15 @@ def _heavy(records: Sequence[PluginRecord]) -> Iterator[Finding]:
 def _strays(records: Sequence[PluginRecord]) -> Iterator[Finding]:
     """Yield distributions that look like plugins and register nothing."""
     known = {normalised(record.distribution) for record in records if record.distribution} | {"nlcore"}
-    for one in metadata.distributions():
-        try:
-            name, groups = normalised(one.metadata["Name"] or ""), {entry.group for entry in one.entry_points}
-        except Exception:
-            continue  # of something unrelated: the fault of a plugin stands in its record
-        if name in known:
+    for one in installed():
+        name, groups = one.key, set(_GROUP_NAME.findall(one.entry_points))
+        if not name or name in known:
             continue
         near = sorted(one for one in groups if _NEAR.match(one) and not one.startswith(f"{GROUP_PREFIX}."))
         if near:
             text = f"has the entry-point group {near[0]!r}, which nobody reads: write {GROUP!r} and install it anew"
             yield Finding("wrong", name, text)
-        elif not groups and any(_name_in(needed) == "nlcore" for needed in _requires(name)):
+        elif not groups and any(_name_in(needed) == "nlcore" for needed in _unconditional(one)):
             text = f"needs nlcore and registers nothing; a plugin has an entry point in the group {GROUP!r}"
             yield Finding("note", name, text)
 
@@ -135,7 +141,7 @@ def _strays(records: Sequence[PluginRecord]) -> Iterator[Finding]:
 def _algorithms(registry: Registry, records: Sequence[PluginRecord]) -> Iterator[Finding]:
     """Yield the algorithms whose class, or whose options, cannot be imported."""
     for record in records:
-        for spec in record.specs if record.distribution else ():
+        for spec in record.specs if record.value else ():
             try:
                 registry.config(spec.id)
                 resolve(spec.factory, f"{spec.id} of {record.origin}")
@@ -176,16 +182,11 @@ def _settings(records: Sequence[PluginRecord]) -> Iterator[Finding]:
 def _twice() -> Iterator[Finding]:
     """Yield distributions of nlcore and its plugins that are there more than once; the first on sys.path is used."""
     places: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for one in metadata.distributions():
-        try:
-            name, version = normalised(one.metadata["Name"] or ""), one.version
-            text = one.read_text("entry_points.txt") or ""
-        except Exception:
-            continue  # the plugin's own record tells
-        if name == "nlcore" or GROUP_PREFIX in text:
-            place = (version, str(Path(str(one.locate_file(""))).resolve()))
-            if place not in places[name]:
-                places[name].append(place)
+    for one in installed():
+        if one.key and (one.key == "nlcore" or GROUP_PREFIX in one.entry_points):
+            place = (one.version, one.place)
+            if place not in places[one.key]:
+                places[one.key].append(place)
     for name, found in places.items():
         if len(found) > 1:
             where = ", ".join(f"{version} in {folder}" for version, folder in found)
@@ -194,8 +195,19 @@ def _twice() -> Iterator[Finding]:
             )
 
 
+def _left_over() -> Iterator[Finding]:
+    """Yield what an interrupted run of pip has left of nlcore and its plugins."""
+    for one in everything():
+        if one.left_over and (one.key == "nlcore" or GROUP_PREFIX in one.entry_points):
+            yield Finding("note", one.key or "?", f"pip has left {one.folder} behind, which is not used: delete it")
+
+
 def _folder() -> Iterator[Finding]:
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        yield Finding("note", "folder", f"the current folder cannot be used: {error.strerror or error}")
+        return
     if not os.access(here, os.W_OK):
         yield Finding("note", "folder", f"{here} cannot be written to: give commands another one to write to")
 
@@ -206,18 +218,18 @@ def _core_requirement(record: PluginRecord) -> str:
 
 
 def _requires(distribution: str) -> list[str]:
+    one = installed_as(distribution)
+    return [] if one is None else _unconditional(one)
+
+
+def _unconditional(one: Installed) -> list[str]:
     """Return requirements without an environment marker: what a marker asks for is the installer's affair."""
-    try:
-        return [one for one in metadata.requires(distribution) or () if ";" not in one]
-    except Exception:
-        return []
+    return [requirement for requirement in one.requires if ";" not in requirement]
 
 
 def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
+    one = installed_as(distribution)
+    return None if one is None else one.version or "of an unknown version"
 
 
 def _name_in(requirement: str) -> str:

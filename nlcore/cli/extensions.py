@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nlcore.cli.commands import COMMANDS
-from nlcore.errors import shorten
+from nlcore.cli.parsers import CommandParser
+from nlcore.errors import RegistryError, error_text, shorten
 from nlcore.registry import default
-from nlcore.registry.loading import PLUGIN_FAULTS
+from nlcore.registry.loading import PluginFault, describe, isolated
 
 __all__ = ["PluginCommand", "plugin_commands"]
+
+_WORD = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,27 @@ class _Collector:
         self.commands: list[PluginCommand] = []
 
     def add_parser(
-        self, name: str, *, help: str = "", aliases: Sequence[str] = (), **keywords: Any
+        self, name: str, *, help: str | None = "", aliases: Sequence[str] = (), **keywords: Any
     ) -> argparse.ArgumentParser:
-        """Add a command and return its parser."""
-        parser = argparse.ArgumentParser(**{"prog": f"nlcore {name}", **keywords})
-        self.commands.append(PluginCommand(name, help or name, parser, self._origin))
-        self.commands += [PluginCommand(alias, "", parser, self._origin) for alias in aliases]
+        """Add a command and return its parser.
+
+        Raises:
+            RegistryError: A name is not one word, or the help is not a string.
+        """
+        name, *others = (_checked_name(one) for one in (name, *aliases))
+        if not isinstance(help, str | None):
+            raise RegistryError(f"the help of the command {name!r} is {describe(help)}, not a string")
+        parser = CommandParser(**{"prog": f"nlcore {name}", **keywords})
+        self.commands.append(PluginCommand(name, str.__str__(help or name), parser, self._origin))
+        self.commands += [PluginCommand(alias, "", parser, self._origin) for alias in others]
         return parser
+
+
+def _checked_name(name: object) -> str:
+    """Return the name of a command, if it is one word that can be typed after `nlcore`."""
+    if not isinstance(name, str) or not _WORD.fullmatch(name):
+        raise RegistryError(f"the name of a command is one word of letters, digits, _ and -, not {describe(name)}")
+    return str.__str__(name)
 
 
 def plugin_commands() -> tuple[dict[str, PluginCommand], list[str]]:
@@ -63,9 +81,10 @@ def plugin_commands() -> tuple[dict[str, PluginCommand], list[str]]:
     for record, add_commands in default.registry.commands():
         collector = _Collector(record.origin)
         try:
-            add_commands(collector)
-        except PLUGIN_FAULTS as error:
-            faults.append(f"the commands of {record.origin} are left out: {type(error).__name__}: {error}")
+            with isolated():
+                add_commands(collector)
+        except PluginFault as fault:
+            faults.append(f"the commands of {record.origin} are left out: {error_text(fault.cause)}")
             continue
         for command in collector.commands:
             claims[command.name].append(command)

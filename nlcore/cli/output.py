@@ -1,16 +1,40 @@
-"""Plain text that lines up and fits the terminal; JSON for programs."""
+"""The answer of a command: plain text that lines up and fits the terminal, or JSON; and what goes wrong with it."""
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
+import sys
 import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
-__all__ = ["print_json", "table", "width"]
+from nlcore.errors import printable
+from nlcore.registry.streams import standard_output
+
+__all__ = ["complain", "finished", "print_json", "say", "table", "usable_streams", "width"]
 
 _WIDEST, _NARROWEST_COLUMN, _GAP = 100, 24, 2
+_LONGEST_COMPLAINT = 4000
+
+
+def say(text: str = "") -> None:
+    """Print a part of the answer; what could steer a terminal is written as an escape."""
+    standard_output.write(f"{printable(text)}\n")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, indented, in ASCII, so that every pipe can carry it."""
+    standard_output.write(f"{json.dumps(value, indent=2)}\n")
+
+
+def complain(text: str) -> None:
+    """Print a line on standard error; if that cannot be written, nobody is there to read it."""
+    line = printable(" ".join(text.split()))
+    _print_error(line if len(line) <= _LONGEST_COMPLAINT else f"{line[:_LONGEST_COMPLAINT]} …")
 
 
 def width() -> int:
@@ -26,6 +50,7 @@ def table(headers: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
         rows: One text per column.
     """
     lines = [list(map(str.upper, headers)), *map(list, rows)] if headers else [list(row) for row in rows]
+    lines = [[printable(" ".join(cell.expandtabs(1).splitlines())) for cell in line] for line in lines]
     body = lines[1:] if headers else lines
     kept = [index for index in range(len(lines[0])) if any(row[index] for row in body)]
     lines = [[row[index] for index in kept] for row in lines]
@@ -41,6 +66,67 @@ def table(headers: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(text)
 
 
-def print_json(value: Any) -> None:
-    """Print a value as JSON, indented."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+@contextmanager
+def usable_streams() -> Iterator[None]:
+    """Give the process standard streams that can be written to: closed ones lead nowhere, every character fits."""
+    before = sys.stdout, sys.stderr
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Else the next file that is opened becomes standard output.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
+    sys.stdout, sys.stderr = before[0] or nowhere, before[1] or nowhere
+    with _escaping(sys.stdout), nowhere:
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
+
+
+def finished(code: int) -> int:
+    """Return the exit code when everything is written: 1 in place of 0 if a part of the answer is lost."""
+    error = _settled(sys.stdout)
+    if error is not None and not code and not isinstance(error, BrokenPipeError):
+        complain(f"nlcore: error: standard output: {error.strerror or error}.")
+    _settled(sys.stderr)
+    return code if error is None else code or 1
+
+
+def _settled(stream: TextIO | None) -> OSError | None:
+    """Flush a stream for the last time; what it cannot write goes nowhere, so that Python is silent at its end."""
+    if stream is None:
+        return None
+    try:
+        stream.flush()
+    except OSError as error:
+        with suppress(OSError), open(os.devnull, "wb") as null:  # noqa: PTH123
+            os.dup2(null.fileno(), stream.fileno())
+            stream.flush()
+        return error
+    except (ValueError, AttributeError):  # closed or replaced by a command
+        return None
+    return None
+
+
+def _print_error(text: str) -> None:
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _escaping(stream: TextIO) -> Iterator[None]:
+    """Let a stream write what its encoding cannot express as an escape."""
+    errors = getattr(stream, "errors", None)
+    if not isinstance(stream, io.TextIOWrapper) or errors is None:
+        yield
+        return
+    # A command may close or detach the stream, and a device may refuse.
+    with suppress(OSError, ValueError):
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):
+            stream.reconfigure(errors=errors)

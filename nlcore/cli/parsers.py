@@ -5,10 +5,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from nlcore.cli.commands import COMMANDS
+from nlcore.registry.streams import standard_output
 
-__all__ = ["core_command"]
+__all__ = ["CommandParser", "core_command"]
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose help is an answer: argparse says nothing when it cannot be written."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help, by default on standard output."""
+        if file is None:
+            standard_output.write(self.format_help())
+        else:
+            super().print_help(file)
 
 
 def core_command(name: str) -> tuple[argparse.ArgumentParser, Callable[[argparse.Namespace], int]]:
@@ -20,7 +33,7 @@ def core_command(name: str) -> tuple[argparse.ArgumentParser, Callable[[argparse
     examples = getattr(module, "EXAMPLES", ())
     width = max((len(line) for line, _ in examples), default=0)
     lines = [f"  {line.ljust(width)}  {what}" for line, what in examples]
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=f"nlcore {name}",
         description=f"{COMMANDS[name].help}.".capitalize(),
         epilog="\n".join(["examples:", *lines]) if lines else None,

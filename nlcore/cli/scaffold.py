@@ -9,6 +9,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from nlcore.cli.files import new_folder
 from nlcore.errors import ConfigError
 from nlcore.registry import PluginRecord
 from nlcore.registry.discovery import LOCAL, RESERVED
@@ -86,20 +87,14 @@ def write_plugin(names: Names, folder: Path) -> list[Path]:
     Raises:
         ConfigError: There is something in the folder, or it cannot be written. Nothing is overwritten.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(
-            f"{folder} is there already, and not empty. Give another one with --dir; nothing was changed."
-        )
     values = names.values()
-    written = []
-    try:
+    with new_folder(folder) as temporary:
+        written = []
         for path, text in _templates():
-            target = folder / _filled(path, values)
+            target = temporary / _filled(path, values)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(_filled(text, values), "utf-8")
-            written.append(target)
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error}. Give another one with --dir.") from error
+            written.append(folder / target.relative_to(temporary))
     return sorted(written)
 
 

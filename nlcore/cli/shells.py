@@ -70,6 +70,7 @@ def answer(shell: str, found: Sequence[Candidate] | None) -> str:
     """
     if found is None:
         return _FILES
+    found = [(word, " ".join(text.split())) for word, text in found]
     if shell == "bash":
         return "\n".join(word for word, _ in found)
     if shell == "zsh":

@@ -16,6 +16,7 @@ __all__ = [
     "GROUP",
     "GROUP_PREFIX",
     "PROJECT",
+    "SPECIFICATIONS",
     "Subparsers",
     "hookimpl",
     "nlcore_algorithms",
@@ -57,3 +58,16 @@ def nlcore_commands(subparsers: Subparsers) -> None:
     Args:
         subparsers: Has `add_parser(name, *, help="", **keywords)`, as argparse has it.
     """
+
+
+class _Specifications:
+    """The hook specifications alone: pluggy looks at every name of what it is given, once for each plugin."""
+
+    nlcore_algorithms = staticmethod(nlcore_algorithms)
+    nlcore_commands = staticmethod(nlcore_commands)
+
+    def __dir__(self) -> list[str]:
+        return ["nlcore_algorithms", "nlcore_commands"]
+
+
+SPECIFICATIONS: Any = _Specifications()

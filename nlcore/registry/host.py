@@ -14,14 +14,23 @@ from dataclasses import replace
 from importlib import metadata
 from typing import TypeAlias
 
-from nlcore.errors import DuplicateAlgorithmError, PluginLoadError, PluginLoadWarning, RegistryError
+from nlcore.errors import (
+    DuplicateAlgorithmError,
+    PluginLoadError,
+    PluginLoadWarning,
+    RegistryError,
+    attempted,
+    error_text,
+    printable,
+)
 from nlcore.registry.discovery import LOCAL, RESERVED, Settings, survey
-from nlcore.registry.distributions import Candidate, core_version, installed_candidates
+from nlcore.registry.distributions import Candidate, Installed, core_version, installed_candidates
 from nlcore.registry.hooks import GROUP, GROUP_PREFIX, Subparsers
-from nlcore.registry.loading import PLUGIN_FAULTS, Hooks
+from nlcore.registry.loading import Hooks, PluginFault, isolated
 from nlcore.registry.lookup import refusal, withheld
 from nlcore.registry.records import PluginRecord, PluginState
 from nlcore.registry.spec import AlgorithmSpec
+from nlcore.registry.streams import standard_output
 
 __all__ = ["EntryPointSource", "PluginHost"]
 
@@ -138,6 +147,7 @@ class PluginHost:
                     f"cannot register {spec.id!r}: the namespace {namespace!r} belongs to {owner}. "
                     f"Use one of your own, for instance '{LOCAL}/{spec.name}-v{spec.version}'."
                 )
+            spec = AlgorithmSpec.copied(spec)
             there = self._registered.get(namespace, {}).get(spec.id)
             if there is not None and there != spec:
                 raise DuplicateAlgorithmError(
@@ -174,7 +184,7 @@ class PluginHost:
             source = self._entry_points
             for entry_point in source() if callable(source) else source:
                 if entry_point.group.startswith(GROUP_PREFIX):
-                    yield Candidate.of(entry_point, entry_point.dist)
+                    yield Candidate.of(entry_point, None if entry_point.dist is None else Installed(entry_point.dist))
             return
         yield from installed_candidates()
         # In a source tree there is no metadata to announce the core; where there is, this copy is dropped.
@@ -192,9 +202,10 @@ class PluginHost:
 
     def _load_all(self) -> Settings:
         settings = self._survey()
-        for plugin in list(self._active.values()):
-            if not plugin.loading:
-                self._load(plugin, settings)
+        with standard_output.reserved():
+            for plugin in list(self._active.values()):
+                if not plugin.loading:
+                    self._load(plugin, settings)
         return settings
 
     def _load(self, plugin: _Plugin, settings: Settings) -> None:
@@ -209,12 +220,13 @@ class PluginHost:
         plugin.loading = True
         started = time.perf_counter()
         try:
-            hooks = Hooks(record.namespace, plugin.candidate.entry_point.load())
-            found = replace(record, state=PluginState.LOADED, specs=hooks.algorithms())
+            with isolated():
+                hooks = Hooks(record.namespace, plugin.candidate.entry_point.load())
+                found = replace(record, state=PluginState.LOADED, specs=hooks.algorithms())
             plugin.hooks = hooks
-        except PLUGIN_FAULTS as error:
-            text = str(error) if isinstance(error, RegistryError) else f"{type(error).__name__}: {error}"
-            found = replace(record, state=PluginState.FAILED, error=text, cause=error)
+        except PluginFault as fault:
+            text = error_text(fault.cause, with_class=not isinstance(fault.cause, RegistryError))
+            found = replace(record, state=PluginState.FAILED, error=text, cause=fault.cause)
         finally:
             plugin.loading = False
         plugin.record = replace(found, seconds=time.perf_counter() - started)
@@ -230,6 +242,7 @@ def _trace(settings: Settings, record: PluginRecord) -> None:
         text += f", {number} algorithm{'s' * (number != 1)} in {1000 * record.seconds:.1f} ms"
     elif record.error:
         text += f" after {1000 * record.seconds:.1f} ms: {record.error}"
-    print(text, file=sys.stderr)
     if record.cause is not None:
-        traceback.print_exception(record.cause, file=sys.stderr)
+        text += "\n" + attempted(lambda: "".join(traceback.format_exception(record.cause)), "").rstrip()
+    if sys.stderr is not None:
+        print(printable(text), file=sys.stderr)

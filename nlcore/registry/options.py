@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from nlcore.errors import ConfigError, PluginLoadError, shorten
-from nlcore.registry.loading import describe, resolve
+from nlcore.errors import ConfigError, PluginLoadError, attempted, shorten
+from nlcore.registry.loading import calling, describe, resolve
 from nlcore.registry.spec import AlgorithmSpec
 
 if TYPE_CHECKING:
@@ -17,12 +17,19 @@ __all__ = ["checked", "config_class", "is_json"]
 
 def is_json(value: object) -> bool:
     """Return whether `value` can be written as JSON and read again; tuples count as lists."""
+    try:
+        return _is_json(value)
+    except RecursionError:  # nested too deeply to be written, or in itself
+        return False
+
+
+def _is_json(value: object) -> bool:
     if value is None or isinstance(value, bool | int | float | str):
         return True
     if isinstance(value, list | tuple):
-        return all(is_json(item) for item in value)
+        return all(_is_json(item) for item in value)
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and is_json(item) for key, item in value.items())
+        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
     return False
 
 
@@ -35,7 +42,7 @@ def config_class(spec: AlgorithmSpec, owner: str) -> type[AlgorithmConfig] | Non
     if spec.config is None:
         return None
     found = resolve(spec.config, owner)
-    if not (isinstance(found, type) and hasattr(found, "model_fields")):
+    if not attempted(lambda: isinstance(found, type) and hasattr(found, "model_fields"), False):
         raise PluginLoadError(f"{owner}: {spec.config!r} is {describe(found)}, not a subclass of AlgorithmConfig.")
     return cast("type[AlgorithmConfig]", found)
 
@@ -64,5 +71,6 @@ def checked(spec: AlgorithmSpec, options: Mapping[str, Any], owner: str) -> dict
         if options:
             raise ConfigError(f"{spec.id} has no options, but was given {shorten(list(options))}.")
         return {}
-    values = config(**options)
-    return {name: getattr(values, name) for name in config.model_fields}
+    with calling(f"{owner}: {spec.config!r}"):
+        values = config(**options)
+        return {name: getattr(values, name) for name in config.model_fields}

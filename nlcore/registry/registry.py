@@ -11,9 +11,10 @@ from nlcore.registry import lookup, options, runs
 from nlcore.registry.distributions import core_version
 from nlcore.registry.hooks import Subparsers
 from nlcore.registry.host import EntryPointSource, PluginHost
-from nlcore.registry.loading import describe, resolve
+from nlcore.registry.loading import calling, describe, resolve
 from nlcore.registry.records import PluginRecord
 from nlcore.registry.spec import AlgorithmSpec, split_id
+from nlcore.registry.streams import standard_output
 
 if TYPE_CHECKING:
     from nlcore.config import AlgorithmConfig
@@ -191,9 +192,13 @@ class Registry:
 
     def _build(self, spec: AlgorithmSpec, given: Mapping[str, Any]) -> AlgorithmicLoss:
         owner = self._owner(spec)
-        values = options.checked(spec, given, owner)
-        algorithm: AlgorithmicLoss = resolve(spec.factory, owner)(**values)
-        if not callable(algorithm) or not hasattr(algorithm, "traits"):
+        with standard_output.reserved():  # once for all that runs code of the plugin
+            values = options.checked(spec, given, owner)
+            factory = resolve(spec.factory, owner)
+            with calling(f"{owner}: {spec.factory!r}"):
+                algorithm: AlgorithmicLoss = factory(**values)
+                complete = callable(algorithm) and hasattr(algorithm, "traits")
+        if not complete:
             raise ContractError(
                 f"{owner}: {spec.factory!r} returned {describe(algorithm)}, not an AlgorithmicLoss: "
                 "it needs __call__, traits and example."

@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from nlcore.registry.distributions import normalised
-
-__all__ = ["unmet_requirement"]
+__all__ = ["normalised", "unmet_requirement", "version_key"]
 
 _REQUIREMENT = re.compile(r"\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*\(?(?P<clauses>[^;@()]*)\)?\s*")
 _CLAUSE = re.compile(r"(?P<operator>~=|===?|!=|<=|>=|<|>)\s*(?P<version>[^\s,]+)")
@@ -20,6 +18,7 @@ _VERSION = re.compile(
     r"(?:\+[a-z0-9]+(?:[-_.][a-z0-9]+)*)?",
     re.IGNORECASE,
 )
+_LONG = re.compile(r"\d{19}")  # no version: Python itself refuses to read a number of some thousand digits
 _PHASES = {"a": 0, "alpha": 0, "b": 1, "beta": 1, "c": 2, "rc": 2, "pre": 2, "preview": 2}
 _LAST = (1_000_000, 0)
 
@@ -38,21 +37,27 @@ def unmet_requirement(requires: Iterable[str], name: str, version: str) -> str |
         name: The distribution to look for.
         version: The version of it that is there.
     """
-    here = _key(version)
+    here = version_key(version)
     if here is None:
         return None
     for requirement in requires:
         match = _REQUIREMENT.fullmatch(requirement)
-        if match is None or normalised(match["name"]) != normalised(name):
+        if match is None or normalised(match["name"]) != normalised(name) or _LONG.search(requirement):
             continue
         if not all(_holds(clause, here) for clause in _CLAUSE.finditer(match["clauses"])):
             return requirement
     return None
 
 
-def _key(version: str) -> _Key | None:
+def normalised(name: str) -> str:
+    """Return a distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def version_key(version: str) -> _Key | None:
+    """Return what orders versions as PEP 440 does, or `None` for what is not a version."""
     match = _VERSION.fullmatch(version.strip())
-    if match is None:
+    if match is None or _LONG.search(version):
         return None
     release = _stripped(tuple(int(part) for part in match["release"].split(".")))
     pre = (_PHASES[match["pre"].lower()], int(match["pre_number"] or 0)) if match["pre"] else _LAST
@@ -73,7 +78,7 @@ def _holds(clause: re.Match[str], here: _Key) -> bool:
     operator, text = clause["operator"], clause["version"]
     if text.endswith(".*") and operator in {"==", "!="}:
         return _starts_with(here, text[:-2]) == (operator == "==")
-    bound = _key(text)
+    bound = version_key(text)
     if bound is None or operator == "===":
         return True
     same_release = here[0] == bound[0]

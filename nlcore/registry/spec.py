@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from nlcore.errors import RegistryError
 
 __all__ = ["AlgorithmSpec", "is_namespace", "split_id"]
 
 _NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
-_ID = re.compile(rf"(?P<namespace>{_NAME})/(?P<name>{_NAME})(?:-v(?P<version>[1-9][0-9]*))?")
+_ID = re.compile(rf"(?P<namespace>{_NAME})/(?P<name>{_NAME})(?:-v(?P<version>[1-9][0-9]{{0,8}}))?")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -28,7 +28,7 @@ class AlgorithmSpec:
         deprecated: Why not to use it any more and what to use instead; `None` while it is current.
 
     Raises:
-        RegistryError: The id or a reference does not have its form.
+        RegistryError: The id or a reference does not have its form, or another field is not a string.
     """
 
     id: str
@@ -40,19 +40,32 @@ class AlgorithmSpec:
     deprecated: str | None = None
 
     def __post_init__(self) -> None:
+        for name in _FIELDS:
+            value = getattr(self, name)
+            if isinstance(value, str) and type(value) is not str:
+                object.__setattr__(self, name, str.__str__(value))  # what a subclass does is its own affair
         parts = split_id(self.id) if isinstance(self.id, str) else None
         if parts is None or parts[2] is None:
             raise RegistryError(
                 f"{self.id!r} is not an id. Write namespace/name-vN in lower snake case, as in 'sorting/neuralsort-v1'."
             )
-        for field, value in (("factory", self.factory), ("config", self.config)):
-            if value is None and field == "config":
+        for name, value in (("factory", self.factory), ("config", self.config)):
+            if value is None and name == "config":
                 continue
             if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
                 raise RegistryError(
-                    f"{self.id}: {field} {value!r} is not a reference. "
+                    f"{self.id}: {name} {value!r} is not a reference. "
                     "Write 'module:attribute', as in 'my_plugin.losses:Blur'."
                 )
+        for name in ("summary", "reference", "since", "deprecated"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name != "deprecated"):
+                raise RegistryError(f"{self.id}: {name} is of type {type(value).__name__}. Write a string.")
+
+    @classmethod
+    def copied(cls, given: AlgorithmSpec) -> AlgorithmSpec:
+        """Return a copy of a specification, which may be of a subclass or changed since it was made, checked anew."""
+        return cls(**{name: getattr(given, name) for name in _FIELDS})
 
     @property
     def namespace(self) -> str:
@@ -68,6 +81,9 @@ class AlgorithmSpec:
     def version(self) -> int:
         """The number behind `-v`."""
         return int(self.id.rpartition("-v")[2])
+
+
+_FIELDS = tuple(field.name for field in fields(AlgorithmSpec))
 
 
 def is_namespace(text: str) -> bool:

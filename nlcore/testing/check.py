@@ -9,6 +9,7 @@ from typing import NoReturn, TypeAlias
 
 import torch
 
+from nlcore.errors import error_text
 from nlcore.testing.subject import Subject
 
 __all__ = ["BASE", "SOUND", "Check", "CheckFailedError", "Condition", "InconclusiveError", "check", "fail"]
@@ -75,9 +76,9 @@ class Check:
         try:
             with torch.enable_grad():
                 self.function(subject)
-        except (CheckFailedError, InconclusiveError):
+        except (CheckFailedError, InconclusiveError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise CheckFailedError(_raised(error)) from error
         finally:
             torch.set_default_dtype(dtype)
@@ -86,14 +87,12 @@ class Check:
                 torch.set_num_threads(threads)
 
 
-def _raised(error: Exception) -> str:
+def _raised(error: BaseException) -> str:
     """Return what the algorithm raised at an input of its own, and where."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
-    text = " ".join(str(error).split())
-    return (
-        f"an input made by its example() raised {type(error).__name__}: {text.rstrip('.')}{where}. It must work there."
-    )
+    text = " ".join(error_text(error).split()).rstrip(".")
+    return f"an input made by its example() raised {text}{where}. It must work there."
 
 
 def check(

@@ -8,7 +8,7 @@ from typing import Any, final
 
 import torch
 
-from nlcore.errors import ConformanceError
+from nlcore.errors import ConformanceError, attempted
 from nlcore.testing.check import Check, CheckFailedError, InconclusiveError
 from nlcore.testing.checks import CATALOGUE
 from nlcore.testing.report import Outcome, Report, Status
@@ -161,7 +161,4 @@ def check_algorithm(
 
 def inapplicable(check: Check, subject: Subject) -> str:
     """Return why a check does not apply, as far as the traits can tell, or an empty text."""
-    try:
-        return check.condition(subject)
-    except Exception:
-        return ""  # A loss without an example is told so when the check runs.
+    return attempted(lambda: check.condition(subject), "")  # what is wrong shows when the check runs

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal, Protocol, get_args, get_origin
 
-from nlcore.errors import ConfigError, NlcoreError
+from nlcore.errors import ConfigError, attempted, error_text
 from nlcore.testing.kit import NOTHING, Kit
 from nlcore.testing.report import Outcome, PluginReport, Report, Status
 from nlcore.testing.subject import Subject
@@ -86,8 +87,10 @@ class Case:
         """Run all checks; one that cannot be made fails `plugin.makes`."""
         try:
             subject = self.subject()
-        except Exception as error:
-            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            what = " ".join(error_text(error).split())
             return Report(self.name, (Outcome("plugin.makes", Status.FAILED, f"it cannot be made: {what}"),))
         report = Kit(subject).report()
         return Report(self.name, (Outcome("plugin.makes", Status.PASSED), *report.outcomes))
@@ -176,15 +179,13 @@ def _resolved(reference: str) -> Any:
 
 def _choices(reference: str, base: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield each option that is a choice with each of its values but the default."""
-    try:
-        fields: dict[str, Any] = _resolved(reference).model_fields
-    except (ImportError, AttributeError, NlcoreError):
-        return  # told when the algorithm is made
+    # Where the class cannot be had, that shows when the algorithm is made.
+    fields: dict[str, Any] = attempted(lambda: dict(_resolved(reference).model_fields), {})
     for name, one in fields.items():
         annotation = one.annotation
         if get_origin(annotation) is Literal:
             values: tuple[Any, ...] = get_args(annotation)
         else:
             values = (True, False) if annotation is bool else ()
-        current = base.get(name, one.get_default(call_default_factory=True))
+        current = base.get(name, attempted(partial(one.get_default, call_default_factory=True), None))
         yield from ((name, value) for value in values if value != current)

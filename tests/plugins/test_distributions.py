@@ -128,6 +128,17 @@ def good(site):
 FAULTS = {
     "crashes at import": ("raise RuntimeError('boom at import')", "RuntimeError: boom at import", "RuntimeError"),
     "exits": ("import sys; sys.exit('leaving')", "SystemExit: leaving", "SystemExit"),
+    "panics": ("class Panic(BaseException): pass\nraise Panic('deep within')", "Panic: deep within", "Panic"),
+    "has an error without a text": (
+        "class Mute(Exception):\n    def __str__(self): raise SystemExit(7)\nraise Mute",
+        "Mute (its text cannot be read)",
+        "Mute",
+    ),
+    "has a summary that is no text": (
+        HOOK.format(arguments="", body="return [AlgorithmSpec(id='bad/a-v1', factory='a:b', summary=3)]"),
+        "bad/a-v1: summary is of type int",
+        "RegistryError",
+    ),
     "lacks a dependency": ("import nlcore_no_such", "No module named 'nlcore_no_such'", "ModuleNotFoundError"),
     "takes an argument": (HOOK.format(arguments="registry", body="return []"), "registry", "PluginValidationError"),
     "returns nothing": (HOOK.format(arguments="", body="pass"), "returned None", "RegistryError"),
@@ -302,6 +313,76 @@ def test_a_record_of_a_run_comes_back_in_another_process(good):
     record = evaluate("nlcore.dump(nlcore.make('good/blur'))", good)
     assert record["versions"]["good-plugin"] == "1.0"
     assert evaluate(f"type(nlcore.restore({record!r})).__name__", good) == "Blur"
+
+
+NOISE = """
+import atexit, logging, os, subprocess, sys
+print("at import")
+os.write(1, b"to the descriptor")
+sys.__stdout__.write("to what it was")
+logging.basicConfig(stream=sys.stdout, force=True)
+logging.warning("logged")
+subprocess.run([sys.executable, "-c", "print('child')"])
+atexit.register(print, "at exit")
+assert sys.stdin.read() == ""
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["list --json", "list --ids", "plugins --json", "show loud/blur --json", "doctor --json", "check loud/blur --json"],
+)
+def test_what_a_plugin_prints_stands_in_no_answer(site, words):
+    site.install("loud-plugin", "loud", NOISE + GOOD + "\n    def __init__(self): print('made')\n")
+    done = command(*words.split(), sites=(site,))
+    assert done.returncode in {0, 1}
+    if "--json" in words:
+        assert json.loads(done.stdout)
+    else:
+        assert "loud/blur-v1" in done.stdout.splitlines()
+        assert all("/" in line for line in done.stdout.splitlines())
+    for word in ("at import", "to the descriptor", "to what it was", "logged", "child", "at exit"):
+        assert word in done.stderr
+
+
+def test_a_program_that_asks_keeps_its_own_output(site):
+    site.install("loud-plugin", "loud", NOISE + GOOD + "\n    def __init__(self): print('made')\n")
+    code = "import nlcore; nlcore.names(); print(type(nlcore.make('loud/blur')).__name__); print(input())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input="mine",
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site.folder), str(Path(nlcore.__file__).parents[1])])},
+    )
+    assert done.stdout == "Blur\nmine\nat exit\n"
+    assert "made" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("~lcore_stale-1.0.dist-info", "nlcore-stale"),
+        ("something_else-1.0.dist-info", "nlcore-stale"),
+        ("nlcore-stale-1.0.dist-info", "nlcore-stale"),
+        ("nlcore_stale-1.0.dist-info", "nlcore stale"),
+        ("nlcore_stale-1.0.dist-info", "UNKNOWN"),
+        ("nlcore_stale-1.0.dist-info", None),
+        ("nlcore_stale-1.0.dist-info", "caf\udce9"),
+    ],
+)
+def test_metadata_whose_name_leads_nowhere_harms_nobody(good, folder, name):
+    good.install("nlcore-stale", "stale", GOOD)
+    info = good.folder / "nlcore_stale-1.0.dist-info"
+    text = "" if name is None else f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+    (info / "METADATA").write_text(text, "utf-8", "surrogateescape")
+    info.rename(good.folder / folder)
+    assert evaluate("type(nlcore.make('good/blur')).__name__", good) == "Blur"
+    found = {record[0]: record[2] for record in evaluate(RECORDS, good)}
+    state = None if folder.startswith("~") else "failed" if name == "caf\udce9" else "loaded"
+    assert (found["core"], found["good"], found.get("stale")) == ("loaded", "loaded", state)
+    assert command("doctor", sites=(good,)).returncode in {0, 1}
 
 
 def test_python_m_nlcore_and_a_closed_pipe(good):

@@ -126,3 +126,26 @@ def test_the_command_line_stands_it(crowd):
     assert f"{BROKEN} things to mend" in told.stdout
     assert "needs 'nlcore>=0.1,<1'" in " ".join(told.stdout.split())
     assert command("--help", sites=(crowd,)).returncode == 0
+
+
+def test_five_thousand_entry_points_are_listed_in_two_seconds(tmp_path, capsys):
+    site = Site(tmp_path / "site")
+    source = (
+        "from nlcore.plugin import AlgorithmSpec, hookimpl\n"
+        "class Plugin:\n    def __init__(self, number): self.number = number\n"
+        "    @hookimpl\n    def nlcore_algorithms(self):\n"
+        "        return [AlgorithmSpec(id=f'many_{self.number}/a-v1', factory='a:b')]\n"
+        "globals().update({f'p{number}': Plugin(number) for number in range(5000)})\n"
+    )
+    lines = [f"many_{number} = many_plugin:p{number}\n" for number in range(5000)]
+    (site.folder / "many_plugin.py").write_text(source, "utf-8")
+    about = "Metadata-Version: 2.1\nName: many\nVersion: 1.0\nRequires-Dist: nlcore>=0.1,<1\n"
+    site.metadata("many", "1.0", about, "[nlcore.plugins.v1]\n" + "".join(lines))
+    # Processor time, which other processes on this machine do not lengthen.
+    code = "import time; from nlcore.cli import main; main(['list', '--ids']); print(time.process_time())"
+    done = python(code, site)
+    *ids, seconds = done.stdout.splitlines()
+    with capsys.disabled():
+        print(f"\n5000 entry points listed in {float(seconds):.2f} s")
+    assert len([one for one in ids if one.startswith("many_")]) == 5000
+    assert float(seconds) < 2

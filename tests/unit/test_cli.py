@@ -222,6 +222,75 @@ class TestPlugins:
         assert [one["namespace"] for one in json.loads(out)] == ["bad"]
 
 
+HOSTILE = """
+from nlcore.plugin import AlgorithmSpec, hookimpl
+@hookimpl
+def nlcore_algorithms():
+    return [AlgorithmSpec(id="x/a-v1", factory="a:b", summary="\\x1b[31mred\\x00 \\udc80 \\u202e‖\\nsecond line",
+                          reference="\\x1b]0;title\\x07", since="\\x9b\\r", deprecated="\\tlong ago\\n")]
+"""
+
+
+class TestText:
+    @pytest.fixture
+    def hostile(self, shelf):
+        shelf.add("x", HOSTILE, distribution="odd\x1b[2J-one")
+        shelf.add("bad", "raise RuntimeError('\\x1b[2J\\x00\\udc80\\nmore')")
+        return shelf
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("list",),
+            ("show", "x/a"),
+            ("plugins",),
+            ("plugins", "--errors"),
+            ("--help",),
+            ("list", "bad"),
+            ("show", "\x1b[2J\udc80"),
+            ("\x1b[2J\udc80",),
+            ("new", "\x1b[2J\udc80"),
+            ("completion", "fish", "--words", "show", ""),
+        ],
+    )
+    def test_nothing_that_steers_a_terminal_is_printed(self, run, hostile, words):
+        _, out, err = run(*words)
+        text = out + err
+        assert text
+        assert not [one for one in text if not one.isprintable() and one not in "\n\t"]
+
+    def test_a_row_is_a_row(self, run, hostile):
+        assert r"x/a-v1  (deprecated) \x1b[31mred\x00 \udc80 \u202e‖ second line" in run("list")[1].splitlines()
+
+    @pytest.mark.parametrize("words", [("list", "--json"), ("show", "x/a", "--json"), ("plugins", "--json")])
+    def test_json_is_ascii(self, run, hostile, words):
+        code, out, _ = run(*(word if word != "x/a" else "x/a-v1" for word in words))
+        assert (code, out.isascii()) == (0, True)
+        assert json.loads(out)
+
+    def test_json_holds_the_text_as_it_is(self, run, hostile):
+        assert json.loads(run("list", "--json")[1])[0]["summary"] == "\x1b[31mred\x00 \udc80 \u202e‖\nsecond line"
+
+    def test_a_long_word_is_not_printed_whole(self, run):
+        code, out, err = run("show", "x" * 100_000)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert len(err) < 5000
+
+    @pytest.mark.parametrize(
+        "body", ["raise ZeroDivisionError('boom')", "raise GeneratorExit('boom')", "raise SystemExit(0)"]
+    )
+    def test_what_an_algorithm_raises_is_one_line_and_a_failure(self, run, shelf, body):
+        here = shelf.module(
+            "import pydantic\nfrom nlcore.config import AlgorithmConfig\n"
+            f"def made():\n    {body}\nclass C(AlgorithmConfig):\n    x: int = pydantic.Field(default_factory=made)\n"
+        )
+        shelf.add("x", HOSTILE.replace('"a:b"', f'"a:b", config="{here}:C"'))
+        code, out, err = run("show", "x/a")
+        assert (code, out) == (1, "")
+        assert err.startswith("nlcore: error: ")
+        assert f"{here}.py, line 4)\nNLCORE_TRACE_PLUGINS=1 prints the traceback.\n" in err
+
+
 class TestFirstWord:
     @pytest.mark.parametrize("words", [(), ("-h",), ("--help",)])
     def test_help_lists_the_commands_of_core_and_plugins(self, run, good, words):
@@ -349,6 +418,69 @@ class TestPluginCommands:
         )
         assert run("bench", "speed") == (0, "fast\n", "")
         assert run("bench")[0] == 2
+
+    @pytest.mark.parametrize("stop", ["GeneratorExit('deep')", "BaseExceptionGroup('deep', [SystemExit(1)])"])
+    def test_any_exception_is_one_line(self, run, shelf, stop):
+        self.command(shelf, f"raise {stop}")
+        code, out, err = run("train")
+        assert (code, out) == (1, "")
+        assert err.startswith("nlcore: error: the command 'train' of nlcore-x-y 1.0 failed: ")
+        assert err.count("\n") == 2
+
+    def test_an_exception_without_a_text_is_one_line(self, run, shelf):
+        self.command(shelf, "raise type('Mute', (Exception,), {'__str__': lambda self: exit(7)})")
+        code, _, err = run("train", NLCORE_TRACE_PLUGINS="1")
+        assert code == 1
+        assert "failed: Mute (its text cannot be read)\n" in err
+
+    @pytest.mark.parametrize(
+        ("value", "code", "err"),
+        [
+            ("255", 255, ""),
+            ("True", 1, ""),
+            ("256", 1, ""),
+            ("-1", 1, ""),
+            ("2**70", 1, ""),
+            ("'no data'", 1, "nlcore: error: no data\n"),
+            ("[1]", 1, "nlcore: error: [1]\n"),
+            ("type('Odd', (), {'__str__': exit, '__bool__': exit})()", 1, "nlcore: error: the command has failed\n"),
+        ],
+    )
+    @pytest.mark.parametrize("how", ["return {}", "raise SystemExit({})"])
+    def test_what_is_no_exit_code_is_a_failure(self, run, shelf, value, code, err, how):
+        self.command(shelf, how.format(value))
+        assert run("train") == (code, "", err)
+
+    @pytest.mark.parametrize(
+        "name", ["3", "None", "b'train'", "''", "'two words'", "'-x'", r"'a\n'", r"'a\x1b[31m'", "['a']"]
+    )
+    @pytest.mark.parametrize("place", ["{}", "'fine', aliases=[{}]"])
+    def test_a_name_that_is_not_one_word_is_refused_and_harms_nobody(self, run, shelf, name, place):
+        shelf.add("y", COMMANDS.format(body=f"subparsers.add_parser({place.format(name)})"))
+        shelf.add("z", COMMANDS.format(body="subparsers.add_parser('whole', help='works')"))
+        code, out, err = run("--help")
+        assert code == 0
+        assert "  whole  works" in out
+        assert "fine" not in out
+        assert "the commands of nlcore-x-y 1.0 are left out: RegistryError: the name of a command is one word" in err
+
+    @pytest.mark.parametrize("body", ["raise GeneratorExit('boom')", "raise SystemExit(0)", "subparsers.nothing()"])
+    def test_a_hook_that_fails_leaves_out_its_own_commands_alone(self, run, shelf, body):
+        shelf.add("y", COMMANDS.format(body=f"subparsers.add_parser('half'); {body}"))
+        self.command(shelf, "print('works')", namespace="z")
+        assert run("train") == (0, "works\n", "")
+        code, out, err = run("--help")
+        assert (code, "half" in out) == (0, False)
+        assert "the commands of nlcore-x-y 1.0 are left out: " in err
+
+    def test_a_help_that_is_no_string_is_refused(self, run, shelf):
+        shelf.add("y", COMMANDS.format(body="subparsers.add_parser('train', help=3)"))
+        assert "the help of the command 'train' is 3 (int), not a string" in run("--help")[2]
+
+    def test_output_of_a_hook_is_not_that_of_the_command(self, run, shelf):
+        shelf.add("y", COMMANDS.format(body="print('noise')"))
+        self.command(shelf, "print('answer')", namespace="z")
+        assert run("train") == (0, "answer\n", "noise\n")
 
     def test_a_parser_without_a_function_shows_its_help(self, run, shelf):
         shelf.add("y", COMMANDS.format(body="subparsers.add_parser('idle')"))

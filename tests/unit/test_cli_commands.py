@@ -154,6 +154,35 @@ class TestCheck:
         assert (code, out) == (2, "")
         assert message in err
 
+    @pytest.mark.parametrize("stop", ["SystemExit(0)", "GeneratorExit()", "type('Mute', (BaseException,), {})()"])
+    def test_an_algorithm_cannot_end_the_program(self, run, shelf, stop):
+        here = shelf.module(
+            LOSSES.replace(
+                "return super().__call__(prediction, target).mean()", f"print('noise')\n        raise {stop}"
+            )
+        )
+        shelf.add("mixed", PLUGIN.format(name="mixed", here=here, count=2))
+        code, out, err = run("check", "mixed", "--json")
+        found = {one["algorithm"]: one["failed"] for one in json.loads(out)}
+        assert code == 1
+        assert "noise" in err
+        assert found["mixed/scaled-v1"] == []
+        assert "shape.value" in found["mixed/reduced-v1"]
+
+    def test_a_constructor_cannot_end_the_program(self, run, shelf):
+        here = shelf.module(f"{LOSSES}    def __init__(self):\n        raise SystemExit(0)")
+        shelf.add("mixed", PLUGIN.format(name="mixed", here=here, count=2))
+        code, out, _ = run("check", "mixed/reduced", "--verbose")
+        assert code == 1
+        assert "it cannot be made: SystemExit: 0" in " ".join(out.split())
+
+    def test_options_that_cannot_be_had_fail_their_own_algorithm(self, run, losses):
+        here = losses.module("raise SystemExit(0)")
+        losses.add("gone", PLUGIN.format(name="gone", here=here, count=2))
+        code, out, _ = run("check", "gone")
+        assert code == 1
+        assert out.splitlines()[-1] == "failed: gone/reduced-v1: plugin.makes; gone/scaled-v1: plugin.makes"
+
     def test_what_cannot_be_made_fails(self, run, shelf):
         shelf.add("gone", PLUGIN.format(name="gone", here="no_such_module", count=2)).strip()
         code, out, _ = run("check", "gone/reduced")
@@ -171,7 +200,12 @@ class TestGivenOptions:
 
     @pytest.mark.parametrize(
         ("given", "message"),
-        [([["=1"]], "--option =1: write"), ([["a"]], "--option a: write"), ([["a=1"], ["a=2"]], "'a' is given twice")],
+        [
+            ([["x=" + "[" * 100_000]], "--option 'x': the value is nested too deeply"),
+            ([["=1"]], "--option =1: write"),
+            ([["a"]], "--option a: write"),
+            ([["a=1"], ["a=2"]], "'a' is given twice"),
+        ],
     )
     def test_faults(self, given, message):
         with pytest.raises(ConfigError, match=message):
@@ -216,6 +250,36 @@ class TestNew:
         code, _, err = run("new", "my_losses", "--dir", str(tmp_path / "file" / "below"))
         assert code == 2
         assert "cannot be written" in err
+
+    @pytest.mark.parametrize("words", [("a" * 300,), ("mine", "--dir", "a" * 300), ("mine", "--dir", "/dev/null/x")])
+    def test_a_folder_that_no_disk_takes(self, run, tmp_path, monkeypatch, words):
+        monkeypatch.chdir(tmp_path)
+        before = set(tmp_path.iterdir())
+        code, out, err = run("new", *words)
+        assert (code, out) == (2, "")
+        assert "cannot be written: " in err
+        assert set(tmp_path.iterdir()) == before
+
+    def test_nothing_half_written_is_left(self, run, tmp_path, monkeypatch):
+        from nlcore.cli import scaffold
+
+        def stops(*_):
+            yield "first.txt", "first"
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(scaffold, "_templates", stops)
+        code, _, err = run("new", "mine", "--dir", str(tmp_path / "plugin"))
+        assert code == 2
+        assert "cannot be written: No space left on device" in err
+        assert not list(tmp_path.glob("*plugin*"))
+
+    def test_an_empty_folder_is_filled(self, run, tmp_path):
+        (tmp_path / "plugin").mkdir()
+        inode = (tmp_path / "plugin").stat().st_ino
+        assert run("new", "mine", "--dir", str(tmp_path / "plugin"))[0] == 0
+        assert (tmp_path / "plugin" / "pyproject.toml").is_file()
+        assert (tmp_path / "plugin").stat().st_ino == inode
+        assert [one.name for one in tmp_path.glob("*plugin*")] == ["plugin"]
 
     @pytest.mark.parametrize(
         ("name", "message"),
@@ -371,6 +435,54 @@ class TestDoctor:
         code, out, _ = run("doctor", "--json")
         assert code == 0
         assert not [subject for subject, _ in self.findings(out) if subject == "other"]
+
+    def test_what_pip_has_left_behind_is_a_note(self, run, tmp_path, monkeypatch):
+        info = tmp_path / "~lcore_stale-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: nlcore-stale\nVersion: 1.0\n", "utf-8")
+        (info / "entry_points.txt").write_text("[nlcore.plugins.v1]\nstale = stale\n", "utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        code, out, _ = run("doctor", "--json")
+        assert code == 0
+        assert self.findings(out)["nlcore-stale", "note"] == f"pip has left {info} behind, which is not used: delete it"
+
+    @pytest.mark.parametrize("metadata", [None, b"Name: caf\xe9\n", b"Name: torch\n"])
+    def test_stale_metadata_of_a_requirement(self, run, tmp_path, monkeypatch, metadata):
+        info = tmp_path / "torch-0.1.dist-info"
+        info.mkdir()
+        if metadata is not None:
+            (info / "METADATA").write_bytes(metadata)
+        monkeypatch.syspath_prepend(tmp_path)
+        code, out, _ = run("doctor", "--json")
+        levels = [one["level"] for one in json.loads(out)["findings"] if one["subject"] == "torch"]
+        assert (code, levels) == (0, ["ok"])
+
+    def test_a_plugin_in_a_renamed_folder_keeps_its_requirements(self, run, tmp_path, monkeypatch, losses):
+        info = tmp_path / "something_else-1.0.dist-info"
+        info.mkdir()
+        text = "Metadata-Version: 2.1\nName: fine-losses\nVersion: 1.0\nRequires-Dist: nlcore>=0.1,<1\n"
+        (info / "METADATA").write_text(text, "utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        assert "needs 'nlcore>=0.1,<1'" in self.findings(run("doctor", "--json")[1])["plugin fine", "ok"]
+
+    @pytest.mark.skipif(os.name != "posix", reason="a folder in use cannot be removed")
+    def test_a_folder_that_is_gone(self, run, tmp_path, monkeypatch, losses):
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        code, out, _ = run("doctor", "--json")
+        monkeypatch.chdir(tmp_path)
+        assert code == 0
+        assert "cannot be used" in self.findings(out)["folder", "note"]
+
+    def test_an_algorithm_that_exits_at_import(self, run, shelf):
+        module = shelf.module("print('noise')\nraise SystemExit(0)")
+        shelf.add("lame", PLUGIN.format(name="lame", here=module, count=1))
+        shelf.good("fine")
+        code, out, err = run("doctor", "--json")
+        assert code == 1
+        assert "SystemExit: 0" in self.findings(out)["lame/scaled-v1", "wrong"]
+        assert "noise" in err
 
     def test_torch_imported_while_plugins_are_listed(self, shelf, tmp_path):
         (tmp_path / "heavy_losses.py").write_text("import torch\n" + PLUGIN.format(name="heavy", here="x", count=0))

@@ -76,6 +76,16 @@ def test_a_picture_is_drawn(run, tmp_path):
         (("lab/ranking", "--option", "temperature=cold"), "number"),
         (("lab/ranking", "--batch", "0"), "at least one"),
         (("lab/ranking", "--batch", "many"), "many"),
+        (("lab/ranking", "--batch", str(10**15)), "--batch: 1000000000000000: at least one sample"),
+        (("lab/ranking", "--batch", "9" * 5000), "--batch: "),
+        (("lab/ranking", "--seed", str(2**64)), f"--seed: {2**64}: a whole number from"),
+        (("lab/ranking", "--seed", "-" + "9" * 5000), "--seed: "),
+        (("lab/ranking", "--seed", "0.5"), "--seed: 0.5: a whole number"),
+        (("lab/ranking", "--option", "temperature=" + "[" * 100_000), "nested too deeply"),
+        (("lab/ranking", "--option", "temperature=" + "[" * 900 + "]" * 900), "temperature"),
+        (("lab/ranking", "--option", "temperature=" + "9" * 5000), "finite"),
+        (("lab/totals", "--plot", "nowhere/picture.png"), "cannot write nowhere/picture.png: "),
+        (("lab/totals", "--plot", "."), "is a folder"),
         (("lab/totals", "--plot", "picture.xyz"), "ending"),
         ((), "id"),
     ],
@@ -86,6 +96,27 @@ def test_wrong_use_is_2(run, words, message):
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert message in err
+
+
+@pytest.mark.parametrize("seed", [2**64 - 1, -(2**63)])
+def test_the_largest_seeds_are_taken(run, seed):
+    code, out, _ = run("lab/totals", "--batch", "8", "--json", f"--seed={seed}")
+    assert (code, json.loads(out)["seed"]) == (0, seed)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("today"), GeneratorExit("today"), SystemExit(0), MemoryError()])
+def test_what_an_algorithm_raises_is_one_line(run, monkeypatch, error):
+    from nlcore_sequences import PrefixSum
+
+    def broken(*_, **__):
+        print("noise")
+        raise error
+
+    monkeypatch.setattr(PrefixSum, "example", broken)
+    code, out, err = run("lab/totals", "--json")
+    assert (code, out) == (1, "")
+    assert f"nlcore: error: {type(error).__name__}" in err
+    assert "Traceback" not in err
 
 
 def test_a_failure_is_1(run, monkeypatch):

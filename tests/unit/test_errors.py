@@ -8,7 +8,15 @@ import pickle
 import pytest
 
 from nlcore import errors
-from nlcore.errors import NlcoreError, NonFiniteError, SingularCurvatureError, nearest, shorten
+from nlcore.errors import (
+    NlcoreError,
+    NonFiniteError,
+    SingularCurvatureError,
+    error_text,
+    nearest,
+    printable,
+    shorten,
+)
 
 CLASSES = [getattr(errors, name) for name in errors.__all__ if inspect.isclass(getattr(errors, name))]
 ERRORS = [one for one in CLASSES if not issubclass(one, Warning)]
@@ -91,3 +99,41 @@ def test_shorten_names_a_few_and_counts_the_rest():
     assert shorten([1, "b"]) == "1, b"
     assert shorten(list(range(8))) == "0, 1, 2, 3, 4, 5, 6, 7"
     assert shorten(list(range(9))) == "0, 1, 2, 3, 4, 5, 6, 7, … (9 in all)"
+
+
+class MuteError(Exception):
+    def __init__(self, within):
+        self.within = within
+
+    def __str__(self):
+        raise self.within
+
+
+class TestErrorText:
+    @pytest.mark.parametrize(
+        ("error", "text"),
+        [
+            (ValueError("what happened"), "ValueError: what happened"),
+            (ValueError(), "ValueError"),
+            (SystemExit(3), "SystemExit: 3"),
+            (ValueError("\x1b[2J\x00\udc80\u202e‖\nmore"), "ValueError: \\x1b[2J\\x00\\udc80\\u202e‖\nmore"),
+            (MuteError(RuntimeError()), "MuteError (its text cannot be read)"),
+            (MuteError(SystemExit(7)), "MuteError (its text cannot be read)"),
+            (MuteError(GeneratorExit()), "MuteError (its text cannot be read)"),
+        ],
+    )
+    def test_it_names_the_class(self, error, text):
+        assert error_text(error) == text
+
+    def test_it_may_be_the_text_alone(self):
+        assert error_text(ValueError("what happened"), with_class=False) == "what happened"
+        assert error_text(ValueError(), with_class=False) == "ValueError"
+
+    def test_an_interrupt_passes(self):
+        with pytest.raises(KeyboardInterrupt):
+            error_text(MuteError(KeyboardInterrupt()))
+
+
+def test_printable_keeps_what_a_terminal_shows_as_it_is():
+    assert printable("½‖·‖² → \tλ\n") == "½‖·‖² → \tλ\n"
+    assert printable("\r\x7f\x9b\u2028\ufeff") == "\\r\\x7f\\x9b\\u2028\\ufeff"

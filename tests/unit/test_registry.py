@@ -13,6 +13,7 @@ from nlcore.errors import (
     ContractError,
     DuplicateAlgorithmError,
     OutdatedVersionWarning,
+    PluginError,
     PluginLoadError,
     RegistryError,
     UnknownAlgorithmError,
@@ -194,11 +195,15 @@ def test_an_option_may_be_called_id(shelf, registry_of):
         ("json:Blur", AttributeError, "has no attribute 'Blur'"),
         ("{broken}:Blur", ModuleNotFoundError, "No module named 'nlcore_missing_dependency'"),
         ("{exits}:Blur", SystemExit, "SystemExit"),
+        ("{panics}:Blur", GeneratorExit, "GeneratorExit: boom"),
+        ("{mute}:Blur", Exception, "its text cannot be read"),
     ],
 )
 def test_a_factory_that_cannot_be_found_names_id_and_distribution(shelf, registry_of, factory, cause, message):
     broken, exits = shelf.module("import nlcore_missing_dependency"), shelf.module("raise SystemExit(3)")
-    reference = factory.format(broken=broken, exits=exits)
+    panics = shelf.module("raise GeneratorExit('boom')")
+    mute = shelf.module("class Mute(Exception):\n    def __str__(self): raise SystemExit\nraise Mute")
+    reference = factory.format(broken=broken, exits=exits, panics=panics, mute=mute)
     shelf.add(
         "x",
         f"""
@@ -242,6 +247,72 @@ def test_an_error_of_the_factory_itself_is_not_dressed_up(shelf, registry_of):
     registry.register(AlgorithmSpec(id="local/a-v1", factory=f"{here}:refuse"))
     with pytest.raises(ZeroDivisionError, match=r"from within"):
         registry.make("local/a")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def A(): raise SystemExit(3)",
+        "class A:\n    traits = property(lambda self: exit(3))\n    def __call__(self): pass",
+    ],
+)
+def test_a_factory_cannot_end_the_program(shelf, registry_of, body):
+    here = shelf.module(body)
+    registry = registry_of()
+    registry.register(AlgorithmSpec(id="local/a-v1", factory=f"{here}:A"))
+    with pytest.raises(PluginError, match=rf"local/a-v1 of this process: '{here}:A' raised SystemExit: 3") as caught:
+        registry.make("local/a")
+    assert isinstance(caught.value.__cause__, SystemExit)
+
+
+def test_a_configuration_cannot_end_the_program(shelf, registry_of):
+    here = shelf.module(
+        """
+        from nlcore.config import AlgorithmConfig
+        class C(AlgorithmConfig):
+            def __init__(self, **options): raise SystemExit(3)
+        class Meta(type):
+            def __getattr__(cls, name): raise SystemExit
+        class Odd(metaclass=Meta): pass
+        """
+    )
+    registry = registry_of()
+    registry.register(AlgorithmSpec(id="local/a-v1", factory="builtins:dict", config=f"{here}:C"))
+    registry.register(AlgorithmSpec(id="local/b-v1", factory="builtins:dict", config=f"{here}:Odd"))
+    with pytest.raises(PluginError, match=r"raised SystemExit: 3"):
+        registry.make("local/a")
+    with pytest.raises(PluginLoadError, match=r"not a subclass of AlgorithmConfig"):
+        registry.make("local/b")
+
+
+def test_a_value_without_an_end_is_no_option(registry):
+    endless: list[object] = []
+    endless.append(endless)
+    deep: list[object] = []
+    for _ in range(10_000):
+        deep = [deep]
+    for value in (endless, deep):
+        with pytest.raises(ConfigError, match=r"option 'sizes' was given .*make takes JSON values only"):
+            registry.make("x/blur", sizes=value)
+
+
+def test_a_version_has_at_most_nine_digits(registry):
+    with pytest.raises(UnknownVersionError):
+        registry.spec("x/blur-v999999999")
+    with pytest.raises(RegistryError, match=r"is not an id"):
+        registry.spec(f"x/blur-v{'9' * 5000}")
+
+
+def test_a_package_that_fails_to_offer_a_class_does_not_stop_a_record_of_another(shelf, registry_of):
+    lazy = shelf.module("def __getattr__(name):\n    raise ImportError(name)")
+    here = shelf.module(
+        "class A:\n    traits = None\n    __slots__ = ()\n    def __call__(self, prediction, target): pass"
+    )
+    __import__(lazy)
+    registry = registry_of()
+    registry.register(AlgorithmSpec(id="local/lazy-v1", factory=f"{lazy}:A"))
+    registry.register(AlgorithmSpec(id="local/a-v1", factory=f"{here}:A"))
+    assert registry.dump(registry.make("local/a"))["id"] == "local/a-v1"
 
 
 class TestRegister:
@@ -305,6 +376,13 @@ def test_a_specification_refuses_a_malformed_reference(reference):
         AlgorithmSpec(id="x/a-v1", factory=reference)
     with pytest.raises(RegistryError, match=r"config .* is not a reference"):
         AlgorithmSpec(id="x/a-v1", factory="a:b", config=reference)
+
+
+@pytest.mark.parametrize("field", ["summary", "reference", "since", "deprecated"])
+@pytest.mark.parametrize("value", [3, b"text", ["text"], object()])
+def test_a_specification_refuses_a_text_that_is_none(field, value):
+    with pytest.raises(RegistryError, match=rf"x/a-v1: {field} is of type {type(value).__name__}. Write a string"):
+        AlgorithmSpec(id="x/a-v1", factory="a:b", **{field: value})
 
 
 def test_a_specification_takes_its_id_apart():

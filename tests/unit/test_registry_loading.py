@@ -20,6 +20,13 @@ def nlcore_algorithms():
     {body}
 """
 
+MUTE = """
+class Mute(Exception):
+    def __str__(self):
+        raise {within}
+raise Mute
+"""
+
 FAULTS = {
     "crash": ("raise RuntimeError('boom')", RuntimeError, "RuntimeError: boom"),
     "exit": ("raise SystemExit(7)", SystemExit, "SystemExit: 7"),
@@ -39,6 +46,79 @@ FAULTS = {
     ),
     "hook crashes": (HOOK.format(body="1 / 0"), ZeroDivisionError, "ZeroDivisionError"),
     "hook exits": (HOOK.format(body="raise SystemExit"), SystemExit, "SystemExit"),
+    "own base exception": ("class Panic(BaseException): pass\nraise Panic('boom')", BaseException, "Panic: boom"),
+    "generator exit": ("raise GeneratorExit('boom')", GeneratorExit, "GeneratorExit: boom"),
+    "group": ("raise BaseExceptionGroup('boom', [SystemExit(1)])", BaseExceptionGroup, "BaseExceptionGroup: boom"),
+    "hook stops": (HOOK.format(body="raise StopIteration"), StopIteration, "StopIteration"),
+    "hook panics": (HOOK.format(body="raise GeneratorExit"), GeneratorExit, "GeneratorExit"),
+    "generator panics": (
+        HOOK.format(body="yield AlgorithmSpec(id='bad/a-v1', factory='a:b'); raise SystemExit(3)"),
+        SystemExit,
+        "SystemExit: 3",
+    ),
+    "mute": (MUTE.format(within="RuntimeError"), Exception, r"Mute \(its text cannot be read\)"),
+    "mute and exits": (MUTE.format(within="SystemExit(7)"), Exception, r"Mute \(its text cannot be read\)"),
+    "hostile class": (
+        "class Meta(type):\n    def __getattribute__(cls, name): raise SystemExit\n"
+        "class Odd(Exception, metaclass=Meta): pass\nraise Odd('boom')",
+        Exception,
+        "BaseException: boom",
+    ),
+    "hostile missing module": (
+        "class Lost(ModuleNotFoundError):\n    @property\n    def name(self): raise SystemExit\nraise Lost('boom')",
+        ModuleNotFoundError,
+        "Lost: boom",
+    ),
+    "hostile syntax error": (
+        "error = SyntaxError('boom')\nerror.filename, error.lineno, error.text = 3, 'x', object()\nraise error",
+        SyntaxError,
+        "SyntaxError: boom",
+    ),
+    "hostile module": (
+        "import sys\nclass Odd:\n    def __dir__(self): raise SystemExit\nsys.modules[__name__] = Odd()",
+        SystemExit,
+        "SystemExit",
+    ),
+    "escapes": (r"raise RuntimeError('\x1b[2J\x00\udc80')", RuntimeError, r"RuntimeError: \\x1b\[2J\\x00\\udc80"),
+    "hostile answer": (
+        HOOK.format(body="return [type('Odd', (), dict(__repr__=lambda self: exit()))()]"),
+        RegistryError,
+        r"a value of type Odd among",
+    ),
+    "summary": (
+        HOOK.format(body="return [AlgorithmSpec(id='bad/a-v1', factory='a:b', summary=3)]"),
+        RegistryError,
+        "bad/a-v1: summary is of type int",
+    ),
+    "deprecated": (
+        HOOK.format(body="return [AlgorithmSpec(id='bad/a-v1', factory='a:b', deprecated=True)]"),
+        RegistryError,
+        "bad/a-v1: deprecated is of type bool",
+    ),
+    "changed afterwards": (
+        HOOK.format(
+            body="spec = AlgorithmSpec(id='bad/a-v1', factory='a:b')\n"
+            "    object.__setattr__(spec, 'summary', None)\n    return [spec]"
+        ),
+        RegistryError,
+        "bad/a-v1: summary is of type NoneType",
+    ),
+    "lies": (
+        HOOK.format(
+            body="namespace = property(lambda self: 'bad')\n"
+            "    return [type('Liar', (AlgorithmSpec,), dict(namespace=namespace))(id='good/b-v1', factory='a:b')]"
+        ),
+        RegistryError,
+        "'good/b-v1', which is outside the plugin's own namespace 'bad'",
+    ),
+    "hostile specification": (
+        HOOK.format(
+            body="summary = property(lambda self: exit(3), lambda self, value: None)\n"
+            "    return [type('Odd', (AlgorithmSpec,), dict(summary=summary))(id='bad/a-v1', factory='a:b')]"
+        ),
+        SystemExit,
+        "SystemExit: 3",
+    ),
     "None": (HOOK.format(body="pass"), RegistryError, "returned None; return a list of AlgorithmSpec"),
     "number": (HOOK.format(body="return 3"), RegistryError, r"returned 3 \(int\); return a list"),
     "text": (HOOK.format(body="return 'x/a-v1'"), RegistryError, r"returned 'x' \(str\) among"),
@@ -98,6 +178,47 @@ def test_an_interrupt_by_the_user_is_his_and_leaves_nothing_behind(shelf, regist
     with pytest.raises(KeyboardInterrupt):
         registry.names()
     assert registry.names("x") == []
+
+
+@pytest.mark.parametrize("kind", ["KeyboardInterrupt", "type('Own', (KeyboardInterrupt,), {})"])
+def test_an_interrupt_in_a_text_is_the_users_too(shelf, registry_of, kind):
+    shelf.add("x", MUTE.format(within=kind))
+    with pytest.raises(KeyboardInterrupt):
+        registry_of().names()
+
+
+def test_a_string_of_a_class_of_its_own_becomes_a_plain_one(shelf, registry_of):
+    body = (
+        "text = type('Text', (str,), dict.fromkeys(['__format__', '__str__', '__len__', 'encode'], exit))\n"
+        "    return [AlgorithmSpec(id=text('x/a-v1'), factory=text('a:b'), summary=text('plain'))]"
+    )
+    shelf.add("x", HOOK.format(body=body))
+    spec = registry_of().spec("x/a")
+    assert {type(value) for value in (spec.id, spec.factory, spec.summary)} == {str}
+    assert (spec.id, spec.summary) == ("x/a-v1", "plain")
+
+
+def test_a_trace_of_a_hostile_error_harms_nobody(shelf, registry_of, capsys):
+    shelf.add("bad", MUTE.format(within="SystemExit"))
+    shelf.good("good")
+    registry = registry_of(NLCORE_TRACE_PLUGINS="1")
+    assert [str(record.state) for record in registry.plugins()] == ["failed", "loaded"]
+    assert "nlcore: plugin bad (nlcore-x-bad 1.0): failed after" in capsys.readouterr().err
+
+
+def test_output_of_a_plugin_goes_to_standard_error(shelf, registry_of, capfd):
+    noise = "import os, sys\nprint('import')\nos.write(1, b'descriptor')\nsys.__stdout__.write('')\n"
+    here = shelf.module(
+        "print('factory module')\nclass A:\n    traits = None\n    def __init__(self): print('constructor')\n"
+        "    def __call__(self, prediction, target): pass"
+    )
+    shelf.add("x", noise + HOOK.format(body=f"print('hook'); yield AlgorithmSpec(id='x/a-v1', factory='{here}:A')"))
+    registry = registry_of()
+    registry.names()
+    registry.make("x/a")
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert all(word in err for word in ("import", "descriptor", "hook", "factory module", "constructor"))
 
 
 @pytest.mark.parametrize("answer", ["return ()", "return iter(())", "yield from ()"])

@@ -91,3 +91,9 @@ def test_bounds_that_are_early_or_late_themselves(bound, version, holds):
 
 def test_a_version_that_is_not_known_meets_everything():
     assert unmet_requirement(["nlcore>=99"], "nlcore", "weird") is None
+
+
+@pytest.mark.parametrize("requirement", [f"nlcore>={'9' * 5000}", f"nlcore=={'9' * 5000}.*", f"nlcore~=1.{'9' * 5000}"])
+def test_a_number_that_no_version_has_is_left_to_the_installer(requirement):
+    assert unmet_requirement([requirement, "nlcore>=2"], "nlcore", "1.0") == "nlcore>=2"
+    assert unmet_requirement(["nlcore>=2"], "nlcore", "9" * 5000) is None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from nlcore.cli.given import add_option_argument, parsed_options
-from nlcore.cli.output import print_json, table
+from nlcore.cli.output import print_json, say, table
 from nlcore.errors import ConfigError
 from nlcore.registry import AlgorithmSpec, default
 
@@ -80,13 +80,13 @@ def _told(todo: Sequence[Case], *, verbose: bool) -> Iterator[Report]:
         report = case.report()
         counts = {status: len(report.named(status)) for status in Status}
         text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        print(f"{'ok    ' if report.ok else 'FAILED'}  {report.algorithm}: {text}")
+        say(f"{'ok    ' if report.ok else 'FAILED'}  {report.algorithm}: {text}")
         shown = [one for one in report.outcomes if verbose or one.status is Status.FAILED]
         if shown:
             rows = [
                 (f"  {one.name}", str(one.status) if verbose else "", _text(one.name, one.message)) for one in shown
             ]
-            print(table(None, rows))
+            say(table(None, rows))
         yield report
 
 
@@ -101,8 +101,8 @@ def _print_verdict(reports: Sequence[Report]) -> None:
     failed = [report for report in reports if not report.ok]
     if not failed:
         count = len(reports)
-        print(f"passed: {count} configuration{'s' * (count != 1)}" if reports else "passed: it registers no algorithm")
+        say(f"passed: {count} configuration{'s' * (count != 1)}" if reports else "passed: it registers no algorithm")
     elif len(reports) == 1:
-        print(f"failed: {', '.join(failed[0].failed)}")
+        say(f"failed: {', '.join(failed[0].failed)}")
     else:
-        print("failed: " + "; ".join(f"{report.algorithm}: {', '.join(report.failed)}" for report in failed))
+        say("failed: " + "; ".join(f"{report.algorithm}: {', '.join(report.failed)}" for report in failed))

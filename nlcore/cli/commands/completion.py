@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from nlcore.cli.output import say
 from nlcore.cli.shells import SHELLS, answer, script
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
@@ -28,13 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the script, or what a word can become."""
     if arguments.words is None:
-        print(script(arguments.shell))
+        say(script(arguments.shell))
         return 0
     from nlcore.cli.candidates import candidates
 
     words = _joined(arguments.words) if arguments.shell == "bash" else arguments.words
     if text := answer(arguments.shell, candidates(words)):
-        print(text)
+        say(text)
     return 0
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nlcore.cli.given import add_option_argument, parsed_options
-from nlcore.cli.output import print_json
+from nlcore.cli.files import new_file
+from nlcore.cli.given import add_option_argument, parsed_options, whole_number
+from nlcore.cli.output import print_json, say
 from nlcore.registry import default
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
@@ -16,12 +17,16 @@ EXAMPLES = (
     ("nlcore diagnose sorting/neuralsort -o temperature=0.1", "with an option"),
 )
 
+_MOST = 1_000_000  # samples; more of them change no figure and take all memory
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument("id", help="namespace/name or namespace/name-vN, as in: nlcore diagnose sorting/neuralsort")
-    parser.add_argument("--batch", type=_count, default=100, metavar="N", help="samples of the example (100)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the example (0)")
+    batch = whole_number(1, _MOST, f"at least one sample is needed, and at most {_MOST} are taken")
+    parser.add_argument("--batch", type=batch, default=100, metavar="N", help="samples of the example (100)")
+    seed = whole_number(-(2**63), 2**64 - 1)
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the example (0)")
     add_option_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument(
@@ -43,18 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     prediction, target = loss.example(arguments.batch, generator=generator, dtype=torch.float32, device="cpu")
     found = diagnose(loss, prediction, target, generator=generator)
     if arguments.plot:
-        found.plot(arguments.plot)
+        with new_file(arguments.plot) as picture:
+            found.plot(picture)
     if arguments.json:
         print_json({"id": spec.id, "options": options, "seed": arguments.seed, **found.as_dict()})
     else:
-        print(f"{spec.id}, on its own example\n\n{found}")
+        say(f"{spec.id}, on its own example\n\n{found}")
         if arguments.plot:
-            print(f"\n{arguments.plot} written")
+            say(f"\n{arguments.plot} written")
     return 0
-
-
-def _count(word: str) -> int:
-    number = int(word)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{word}: at least one sample is needed")
-    return number

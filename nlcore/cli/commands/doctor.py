@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nlcore.cli.diagnosis import Finding, diagnosis
-from nlcore.cli.output import print_json, table
+from nlcore.cli.output import print_json, say, table
 from nlcore.registry import default
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
@@ -33,10 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
             }
         )
     else:
-        print(table(None, [_row(one) for one in findings]))
+        say(table(None, [_row(one) for one in findings]))
         count = len(wrong)
         verdict = f"{count} thing{'s' * (count != 1)} to mend: {', '.join(one.subject for one in wrong)}"
-        print(f"\n{verdict if wrong else 'All is well.'}")
+        say(f"\n{verdict if wrong else 'All is well.'}")
     return 1 if wrong else 0
 
 

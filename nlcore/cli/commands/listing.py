@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from nlcore.cli.output import print_json, table
+from nlcore.cli.output import print_json, say, table
 from nlcore.registry import default
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
@@ -40,10 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     elif arguments.ids:
         for spec in specs:
-            print(spec.id)
+            say(spec.id)
     elif specs:
         rows = [(spec.id, f"(deprecated) {spec.summary}" if spec.deprecated else spec.summary) for spec in specs]
-        print(table(("id", "summary"), rows))
+        say(table(("id", "summary"), rows))
     else:
-        print("No algorithms are installed.")
+        say("No algorithms are installed.")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nlcore.cli.output import print_json
+from nlcore.cli.output import print_json, say
 from nlcore.cli.scaffold import Names, checked_name, write_plugin
 from nlcore.registry import default
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
             }
         )
         return 0
-    print(f"{folder}: the plugin {names.distribution}, with the algorithm {names.name}/smooth_maximum")
-    print(f"\n  pip install -e '{folder}[dev]'\n  nlcore check {names.name}\n  pytest {folder}\n")
-    print(f"Then change {folder / 'src' / names.package / 'smooth_maximum.py'} into your algorithm.")
+    say(f"{folder}: the plugin {names.distribution}, with the algorithm {names.name}/smooth_maximum")
+    say(f"\n  pip install -e '{folder}[dev]'\n  nlcore check {names.name}\n  pytest {folder}\n")
+    say(f"Then change {folder / 'src' / names.package / 'smooth_maximum.py'} into your algorithm.")
     return 0

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from nlcore.cli.output import print_json, table, width
+from nlcore.cli.output import print_json, say, table, width
 from nlcore.registry import PluginRecord, default
 from nlcore.registry.loading import fault_place
 from nlcore.registry.lookup import withheld
@@ -38,11 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
         print_json([_as_json(record) for record in (faulty if arguments.errors else records)])
     elif arguments.errors:
         fine = "Every plugin loads. `nlcore doctor` looks whether their algorithms can be imported, too."
-        print("\n\n".join(_explanation(record) for record in faulty) or fine)
+        say("\n\n".join(_explanation(record) for record in faulty) or fine)
     else:
         _print_table(records)
         if faulty:
-            print(f"\n{len(faulty)} cannot be used; `nlcore plugins --errors` says why.")
+            say(f"\n{len(faulty)} cannot be used; `nlcore plugins --errors` says why.")
     return 1 if arguments.errors and faulty else 0
 
 
@@ -70,7 +70,7 @@ def _print_table(records: Sequence[PluginRecord]) -> None:
         )
         for record in records
     ]
-    print(table(("namespace", "distribution", "version", "state", "algorithms", "ms"), rows))
+    say(table(("namespace", "distribution", "version", "state", "algorithms", "ms"), rows))
 
 
 def _explanation(record: PluginRecord) -> str:

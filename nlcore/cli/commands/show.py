@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from nlcore.cli.files import new_file
 from nlcore.cli.given import add_option_argument, parsed_options
 from nlcore.cli.options import Option, options_of, python_call
-from nlcore.cli.output import print_json, table, width
-from nlcore.errors import ConfigError, NlcoreError
+from nlcore.cli.output import print_json, say, table, width
+from nlcore.errors import ConfigError
 from nlcore.registry import AlgorithmSpec, PluginRecord, default
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot is not None:
         _plot(spec, arguments.plot, arguments.option)
         if not arguments.json:
-            print(f"{arguments.plot} written")
+            say(f"{arguments.plot} written")
         return 0
     if arguments.option:
         raise ConfigError("--option is for what --plot draws: nlcore show ID --plot FILE --option NAME=VALUE.")
@@ -71,16 +72,14 @@ def _plot(spec: AlgorithmSpec, file: Path, given: Sequence[Sequence[str]]) -> No
     check_drawing(format)
     loss = default.registry.make(spec.id, **parsed_options(given))
     title = ", ".join([spec.id, *(word for words in given for word in words)])
-    try:
-        file.write_bytes(draw(sweep(loss), title=title, format=format))
-    except OSError as error:
-        raise NlcoreError(f"cannot write {str(file)!r}: {error.strerror or error}.") from error
+    with new_file(file) as temporary:
+        temporary.write_bytes(draw(sweep(loss), title=title, format=format))
 
 
 def _print_text(spec: AlgorithmSpec, record: PluginRecord, options: Sequence[Option]) -> None:
-    print(spec.id)
+    say(spec.id)
     if spec.summary:
-        print(textwrap.indent(textwrap.fill(spec.summary, width() - 2), "  "))
+        say(textwrap.indent(textwrap.fill(spec.summary, width() - 2), "  "))
     others = [one.id for one in record.specs if one.name == spec.name and one.id != spec.id]
     facts = (
         ("deprecated", spec.deprecated),
@@ -92,12 +91,12 @@ def _print_text(spec: AlgorithmSpec, record: PluginRecord, options: Sequence[Opt
         ("versions", ", ".join(others)),
         ("python", python_call(spec.id, options)),
     )
-    print("\n" + table(None, [(name, text) for name, text in facts if text]))
+    say("\n" + table(None, [(name, text) for name, text in facts if text]))
     if not options:
-        print("\nIt has no options.")
+        say("\nIt has no options.")
         return
     rows = [
         (one.name, one.type, "(required)" if one.required else one.default_text, one.range, one.description)
         for one in options
     ]
-    print("\n" + table(("option", "type", "default", "range", "description"), rows))
+    say("\n" + table(("option", "type", "default", "range", "description"), rows))

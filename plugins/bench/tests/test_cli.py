@@ -45,6 +45,11 @@ def test_help(capsys: pytest.CaptureFixture[str], words: list[str], shown: list[
         (["--workers", "0"], "--workers was given 0"),
         (["--tuning-seeds", "0"], "--tuning-seeds was given 0"),
         (["--seeds", "x"], "invalid int value"),
+        (["--seeds", str(2**70)], "--seeds was given a number of 22 digits; give 1 or more, at most 1000"),
+        (["--tuning-seeds", "1001"], "--tuning-seeds was given 1001"),
+        (["--steps", "9" * 4000], "--steps was given a number of 4000 digits"),
+        (["--workers", str(10**9)], "--workers was given 1000000000"),
+        (["--workers", "9" * 5000], "invalid int value"),
     ],
 )
 def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlcore.errors import ConfigError
 from nlcore_bench.arms import RANKING, TOTALS, Arm
+from nlcore_bench.files import make_folder
 from nlcore_bench.ltr_arms import LTR
 from nlcore_bench.paths_command import add_paths
 
@@ -38,6 +39,8 @@ runs.jsonl (one line per finished run), table.txt, table.md and curves.png.
 """
 
 _QUICK_STEPS = 60
+# Tuning seeds are those below the first reported one, 1000.
+_MOST = {"--seeds": 1000, "--tuning-seeds": 1000, "--steps": 10**9, "--workers": 256}
 _PROBLEMS = ("totals", "blur", "drag", "neuralsort", "network")
 
 
@@ -138,14 +141,19 @@ def _run_defaults(arguments: argparse.Namespace) -> int:
     from nlcore_bench.study import workers
 
     quick = arguments.quick
-    with workers(_positive("--workers", arguments.workers, min(8, _cores()))) as pool:
+    count = _positive("--workers", arguments.workers, min(8, _cores()))
+    steps = _positive("--steps", arguments.steps, _QUICK_STEPS if quick else 500)
+    seeds = _positive("--seeds", arguments.seeds, 1 if quick else 5)
+    tuning = _positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick else 2)
+    folder = make_folder(arguments.out or Path("runs/quick" if quick else "runs"))
+    with workers(count) as pool:
         table = run_defaults(
-            arguments.out or Path("runs/quick" if quick else "runs"),
+            folder,
             pool,
             problems=arguments.problems,
-            steps=_positive("--steps", arguments.steps, _QUICK_STEPS if quick else 500),
-            seeds=_positive("--seeds", arguments.seeds, 1 if quick else 5),
-            tuning=_positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick else 2),
+            steps=steps,
+            seeds=seeds,
+            tuning=tuning,
             quiet=arguments.quiet,
         )
     print(table)
@@ -155,10 +163,8 @@ def _run_defaults(arguments: argparse.Namespace) -> int:
 def _time(arguments: argparse.Namespace) -> int:
     """Time the engine."""
     from nlcore_bench.engine import Bench, run_bench, write_engine_report
-    from nlcore_bench.files import make_folder
 
-    folder = (arguments.out or Path("runs/quick" if arguments.quick else "runs")) / "engine"
-    make_folder(folder)  # before the minutes are spent
+    folder = make_folder((arguments.out or Path("runs/quick" if arguments.quick else "runs")) / "engine")
     try:
         figures = run_bench(Bench.quick() if arguments.quick else Bench(), quiet=arguments.quiet)
     except KeyboardInterrupt:
@@ -175,7 +181,7 @@ def _run_sorting(arguments: argparse.Namespace) -> int:
     """Time sorting operators."""
     from nlcore_bench.sorting_speed import run_sorting
 
-    folder = (arguments.out or Path("runs/quick" if arguments.quick else "runs")) / "sorting"
+    folder = make_folder((arguments.out or Path("runs/quick" if arguments.quick else "runs")) / "sorting")
     print(run_sorting(folder, quick=arguments.quick))
     print(f"Table, picture and numbers: {folder}")
     return 0
@@ -220,8 +226,11 @@ def _positive(option: str, value: int | None, otherwise: int) -> int:
     """Return what was given for `option`, or `otherwise` when nothing was."""
     if value is None:
         return otherwise
-    if value < 1:
-        raise ConfigError(f"{option} was given {value}; give 1 or more.")
+    most = _MOST[option]
+    if not 1 <= value <= most:
+        given = str(value)
+        given = given if len(given) <= 20 else f"a number of {len(given)} digits"
+        raise ConfigError(f"{option} was given {given}; give 1 or more, at most {most}.")
     return value
 
 

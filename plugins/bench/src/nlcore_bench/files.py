@@ -22,16 +22,19 @@ class WriteError(ResultsError, OSError):
     """A file or folder of results cannot be written; what was there before is unchanged."""
 
 
-def make_folder(folder: Path) -> None:
-    """Create a folder with its parents, unless it exists.
+def make_folder(folder: Path) -> Path:
+    """Return a folder that results can be written to, made if it is not there; before hours of work, not after.
 
     Raises:
-        WriteError: The system refuses, or a file has this name.
+        WriteError: It cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise WriteError(f"cannot make the folder {folder}: {error}. Choose another one with --out.") from error
+    return folder
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

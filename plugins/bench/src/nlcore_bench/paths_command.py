@@ -51,8 +51,10 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     folder = (arguments.out or Path("runs/quick" if arguments.quick else "runs")) / "paths"
     if arguments.speed:
+        from nlcore_bench.files import make_folder
         from nlcore_bench.paths_speed import run_paths_speed
 
+        make_folder(folder)
         print(run_paths_speed(folder, quick=arguments.quick))
         print(f"Table and figures: {folder}", flush=True)
         return 0
