@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import NonFiniteError
+from nlcore.protocol import SuppliesHessian
 from nlcore_ranking import ApproxNDCG, LambdaLoss, ListLoss, ListMLE, ListNet, NeuralNDCG, PiRank, RankNet
 
 Draw = Callable[..., tuple[Tensor, Tensor]]
@@ -60,6 +61,21 @@ def test_half_precision_is_float32_rounded_at_the_end(loss: ListLoss, dtype: tor
     found = loss(scores, target)
     assert found.dtype == dtype
     assert torch.equal(found, loss(scores.float(), target if target.ndim == 1 else target.float()).to(dtype))
+
+
+def test_a_large_offset_costs_no_digits(loss: ListLoss, draw: Draw) -> None:
+    scores, target = draw(loss, 4, 6, dtype=torch.float32)
+    scores = (scores * 64).round() / 64  # so that all sums are exact in float32
+    results = []
+    for shift in (0.0, 8192.0):
+        leaf = (scores + shift).requires_grad_()
+        value = loss(leaf, target)
+        found = [value.detach(), *torch.autograd.grad(value.sum(), leaf)]
+        if isinstance(loss, SuppliesHessian):
+            found.append(loss.hessian(leaf.detach(), target))
+        results.append(found)
+    for plain, shifted in zip(*results, strict=True):
+        torch.testing.assert_close(shifted, plain, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("listwise", [LambdaLoss(), ApproxNDCG(), NeuralNDCG(), PiRank(), ListNet()], ids=repr)

@@ -133,16 +133,17 @@ class ListMLE(ListLoss):
             generator: Not used.
         """
         lists = self._lists(prediction, target, mask)
-        p = self._logits(lists).softmax(dim=2)
+        p = self._logits(lists, lists.shifted).softmax(dim=2)
         weights = p.mT @ (p * self._shares(lists).unsqueeze(2))
         return laplacian((weights + weights.mT) / 2).to(prediction.dtype)
 
     def _loss(self, lists: Lists) -> Tensor:
         # The item itself competes, so every row has a finite entry; a padded item competes with itself alone.
-        surprise = self._logits(lists).logsumexp(dim=2) - lists.scores
+        scores = lists.shifted
+        surprise = self._logits(lists, scores).logsumexp(dim=2) - scores
         return (surprise * self._shares(lists)).sum(dim=1)
 
-    def _logits(self, lists: Lists) -> Tensor:
+    def _logits(self, lists: Lists, scores: Tensor) -> Tensor:
         """Return the scores of those that every item competes with, [batch, n, n], far below all scores elsewhere."""
         mine, theirs = lists.relevance.unsqueeze(2), lists.relevance.unsqueeze(1)
         place = torch.arange(lists.scores.shape[1], device=lists.scores.device)
@@ -150,7 +151,7 @@ class ListMLE(ListLoss):
         if self.ties == "index":
             among = (theirs < mine) | ((theirs == mine) & (place >= place.unsqueeze(1)))
         among = (among & lists.valid.unsqueeze(1)) | (place == place.unsqueeze(1))
-        return torch.where(among, lists.scores.unsqueeze(1), torch.finfo(lists.scores.dtype).min / 2)
+        return torch.where(among, scores.unsqueeze(1), torch.finfo(scores.dtype).min / 2)
 
     def _shares(self, lists: Lists) -> Tensor:
         """Return what the term of every item counts, [batch, n]."""

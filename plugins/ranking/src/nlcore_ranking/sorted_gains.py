@@ -133,7 +133,7 @@ class PiRank(ListLoss):
 
         In every round a list longer than a block becomes the first k of each of its blocks, and a shorter one stays.
         """
-        scores, length = lists.scores, lists.valid.sum(dim=1, keepdim=True)
+        scores, length = lists.shifted, lists.valid.sum(dim=1, keepdim=True)
         place = torch.arange(scores.shape[1], device=scores.device)
         while scores.shape[1] > block:
             blocks = -(-scores.shape[1] // block)
