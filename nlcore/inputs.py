@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from nlcore.errors import ContractError, DeviceError, DtypeError, ShapeError
+from nlcore.errors import ContractError, DeviceError, DtypeError, NumericalWarning, ShapeError
 
-__all__ = ["check_inputs", "holds", "read", "working"]
+__all__ = ["check_inputs", "holds", "read", "warn_of_a_column", "working"]
 
 _CURES = {"floating": ".float()", "real": ".float()", "int64": ".long()", "bool": ".bool()"}
 
@@ -94,6 +95,37 @@ def read(number: Tensor) -> bool | float | None:
 def working(tensor: Tensor) -> Tensor:
     """Return a tensor in a precision to compute in: float64 as it is, everything else as float32."""
     return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
+
+
+def warn_of_a_column(name: str, scores: Tensor) -> None:
+    """Warn of scores [batch, 1] with more than one list: nothing depends on the score of an item without another.
+
+    That is what a network with one output makes of a list, an item a row. The shape alone is looked at; Python shows a
+    warning once, by default. Nothing is said under `torch.compile`.
+
+    Args:
+        name: Id of the algorithm; the message begins with it.
+        scores: [batch, n].
+
+    Example:
+        >>> import torch, warnings
+        >>> with warnings.catch_warnings(record=True) as seen:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_a_column("mine/loss", torch.randn(1, 8))
+        ...     warn_of_a_column("mine/loss", torch.randn(8, 1))
+        >>> print(str(seen[0].message)[:68])
+        mine/loss: scores of shape [8, 1] are 8 lists of one item each; loss
+    """
+    if scores.shape[-1] != 1 or scores.shape[0] < 2 or torch.compiler.is_compiling():
+        return
+    batch = scores.shape[0]
+    warnings.warn(
+        f"{name}: scores of shape [{batch}, 1] are {batch} lists of one item each; loss and gradient are 0 whatever "
+        f"they are. One list of {batch} items is [1, {batch}]: call scores.squeeze(-1).unsqueeze(0); for several, "
+        "scores.reshape(lists, items). Give the target the same shape.",
+        NumericalWarning,
+        stacklevel=2,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nlcore.config import Configured
-from nlcore.inputs import working
+from nlcore.inputs import warn_of_a_column, working
 from nlcore.protocol import Traits
 from nlcore_ranking._checks import check_mask, check_relevance, check_scores, check_values
 from nlcore_ranking._lists import Lists
@@ -32,7 +32,8 @@ class ListLoss(Configured, ABC):
     `prediction` holds the scores [batch, n], `target` the relevance [batch, n]: grades ≥ 0, real or whole numbers, the
     more the better. `mask` [batch, n] is True at padded items; what stands there is not looked at, and the loss is that
     of the shorter list. A list that is padding throughout has loss 0 and gradient 0, and the engine does not count it
-    as a sample. Half precision is computed in float32 and rounded at the end.
+    as a sample. Scores [batch, 1] are lists of one item each, which have nothing to be ranked, and are warned of. Half
+    precision is computed in float32 and rounded at the end.
 
     Objects are immutable, hashable, equal by their options, and serve every n.
     """
@@ -114,6 +115,7 @@ class ListLoss(Configured, ABC):
 
     def _padded(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> Lists:
         """Return the lists with their padding blanked, after a check of all values."""
+        warn_of_a_column(self.id, prediction)
         if mask is not None:
             check_mask(self.id, prediction, mask)
         valid = torch.ones_like(prediction, dtype=torch.bool) if mask is None else ~mask

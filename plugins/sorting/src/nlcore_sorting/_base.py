@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nlcore.config import Configured
-from nlcore.inputs import working
+from nlcore.inputs import warn_of_a_column, working
 from nlcore.protocol import Traits
 from nlcore_sorting._checks import check_finite, check_mask, check_ranking, check_scores
 from nlcore_sorting._lists import Lists
@@ -54,6 +54,8 @@ class RankingLoss(Configured, ABC):
     any dimension `dim`, whatever the other dimensions are, and lists of different length through `mask`, True at padded
     items. These come last, ascending and descending alike, and take no part: the real items are treated as a shorter
     list, exactly. What stands at a padded item is never looked at.
+
+    A loss warns of scores [batch, 1], a batch of lists of one item each, which have nothing to be ranked.
 
     Half precision is computed in float32 and rounded at the end. NaN, infinities and scores so large that the
     computation would overflow are refused.
@@ -176,6 +178,7 @@ class RankingLoss(Configured, ABC):
     def _checked(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Lists, Tensor]:
         lists = self._operand(prediction, mask=mask)
         check_ranking(self.id, prediction, target, mask=mask)
+        warn_of_a_column(self.id, prediction)
         return lists, lists.target(target)
 
 
