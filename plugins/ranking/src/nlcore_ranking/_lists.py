@@ -51,8 +51,10 @@ class Lists:
 
     @property
     def shifted(self) -> Tensor:
-        """[batch, n], the scores less the largest of their list, so that a large offset costs a loss no digits."""
-        return self.scores - self.lowered.amax(dim=1, keepdim=True).detach()
+        """[batch, n], the scores less the middle of their range, so that a large offset costs a loss no digits."""
+        scores, lowest = self.scores.detach(), torch.finfo(self.scores.dtype).min / 2
+        high, low = (torch.where(self.valid, s, lowest).amax(dim=1, keepdim=True) for s in (scores, -scores))
+        return self.scores - (high / 2 - low / 2)
 
     def preferred(self) -> Tensor:
         """Return the pairs with an order, bool [batch, n, n]: item i is more relevant than item j."""
