@@ -19,8 +19,8 @@ __all__ = ["check_mask", "check_soundness", "curvature_gap"]
 _TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-1}
 """Largest relative error of a Hessian product against a central difference of the gradient."""
 
-_REPEATED = 1e-3
-"""Relative change of a loss that rounding and another batch size do not explain."""
+_ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-5}
+"""Relative change of a sample's loss that rounding explains, between two evaluations of one batch."""
 
 _MOVING = 0.1
 """Share of samples that have to move for a zero gradient to be suspicious."""
@@ -85,7 +85,7 @@ def check_mask(evaluation: Evaluation) -> None:
 
 
 def curvature_gap(evaluation: Evaluation, flat: Tensor, along: Tensor, factor: float = 1.0) -> Tensor:
-    """Return by how much Hessian products miss a central difference of the gradient, relative, [N].
+    """Return by how much Hessian products miss a central difference of the gradient, relative, [N]; zero in rounding.
 
     Args:
         evaluation: The loss at its target.
@@ -93,14 +93,17 @@ def curvature_gap(evaluation: Evaluation, flat: Tensor, along: Tensor, factor: f
         along: [N, m], the direction.
         factor: Shortens the step of the difference.
     """
-    step = factor * torch.finfo(flat.dtype).eps ** (1 / 3) * _scale(flat)
+    eps, scale = torch.finfo(flat.dtype).eps, _scale(evaluation, flat)
+    step = factor * eps ** (1 / 3) * scale
     up, down = (_gradient(evaluation, flat + s * step * along) for s in (1, -1))
     difference = ((up - down) / (2 * step)).double()
     exact = _product(evaluation, flat, along).double()
     size = torch.maximum(difference.norm(dim=1), exact.norm(dim=1))
-    typical = size[torch.isfinite(size)].median() if bool(torch.isfinite(size).any()) else size.new_zeros(())
-    gap: Tensor = (difference - exact).norm(dim=1)
-    return gap / size.clamp(min=max(1e-3 * float(typical), 1e-300))
+    known = size[torch.isfinite(size)]
+    typical = float(known.median()) if known.numel() else 0.0
+    rounding = 1e3 * eps / float(step) * max(float((up.abs() + down.abs()).nan_to_num(posinf=0.0).mean()), 1.0)
+    gap: Tensor = (difference - exact).norm(dim=1) / size.clamp(min=max(1e-3 * typical, 1e-300))
+    return torch.where(size < rounding, 0.0, gap)
 
 
 def _gradient(evaluation: Evaluation, flat: Tensor, *, graph: bool = False) -> Tensor:
@@ -147,22 +150,25 @@ def _check_repeated(evaluation: Evaluation, flat: Tensor, value: Tensor) -> bool
 
 
 def _check_independent(evaluation: Evaluation, flat: Tensor, value: Tensor) -> None:
-    """Evaluate the first samples alone; a random loss draws other numbers for them."""
-    few = slice(0, 2 if len(value) > 2 else 1)
-    if len(value) == 1 or evaluation.state is not None:
+    """Move every other sample and look whether the losses of the rest stay."""
+    moved = torch.arange(len(flat), device=flat.device) % 2 == 0
+    if len(flat) == 1:
         return
+    other = torch.where(
+        moved.unsqueeze(1), 1.25 * flat + 0.25 * _scale(evaluation, flat) * signs(flat, tuple(flat.shape)), flat
+    )
     try:
         with torch.no_grad():
-            alone = evaluation.take(few).value(flat[few])
-    except Exception:  # a loss that is closed over a whole batch cannot be asked for a part of it
+            beside = evaluation.value(other)
+    except Exception:  # a loss may refuse outputs outside its domain as it likes
         return
-    if not _differs(value[few], alone):
+    if not _differs(value[~moved], beside[~moved]):
         return
     warnings.warn(
-        f"{evaluation.loss.name}: the loss of the first samples is another when they come alone "
-        f"({_example(value, alone)}), as with batch normalisation in training mode or a mean over the batch. Samples "
-        f"have to be independent: the curvature is taken sample by sample. Call .eval() on the modules in it, or "
-        f"normalise over a sample.",
+        f"{evaluation.loss.name}: the loss of a sample changes with the predictions of others "
+        f"({_example(value[~moved], beside[~moved])}), as with batch normalisation in training mode or a mean over the "
+        f"batch. Samples have to be independent: the curvature is taken sample by sample. Call .eval() on the modules "
+        f"in it, or normalise over a sample.",
         NumericalWarning,
         stacklevel=2,
     )
@@ -171,7 +177,7 @@ def _check_independent(evaluation: Evaluation, flat: Tensor, value: Tensor) -> N
 def _check_moved(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> None:
     """Look whether a loss with zero gradients moves in proportion to a small step, as it does not at an optimum."""
     along = signs(flat, tuple(flat.shape))
-    step = torch.finfo(flat.dtype).eps ** 0.25 * _scale(flat)
+    step = torch.finfo(flat.dtype).eps ** 0.25 * _scale(evaluation, flat)
     with torch.no_grad():
         up, down, here, half_up, half_down = (
             evaluation.value(flat + share * step * along).double() for share in (1.0, -1.0, 0.0, 0.5, -0.5)
@@ -197,15 +203,19 @@ def _check_hessian(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> None
     evaluation, flat = _widest(evaluation, flat)
     along = signs(flat, tuple(flat.shape))
     along = along if evaluation.mask is None else along.masked_fill(per_sample(evaluation.mask), 0.0)
-    if not evaluation.loss.declared and not bool(_product(evaluation, flat, along).any()):
-        _warn_of_zero(name, _gradient(evaluation, flat))
-    near = flat + 0.1 * _scale(flat) * along
+    try:
+        product = _product(evaluation, flat, along)
+    except RuntimeError:  # the engine meets the same error and names the remedies
+        return
+    near = flat + 0.1 * _scale(evaluation, flat) * along
     gap = math.inf
     for point, factor in ((flat, 1.0), (near, 1.0), (flat, 0.1), (near, 0.1)):  # a kink spoils a difference
         gaps = curvature_gap(evaluation, point, along, factor)
         gaps = gaps[counts & torch.isfinite(gaps)]
         gap = min(gap, float(gaps.median())) if gaps.numel() else 0.0
         if gap <= _TOLERANCE[flat.dtype]:
+            if not evaluation.loss.declared and not bool(product.any()):
+                _warn_of_zero(name, _gradient(evaluation, flat))
             return
     other = "nlcore.GaussNewton() or " if "split" in evaluation.loss.supplies else ""
     raise UnsupportedCurvatureError(
@@ -235,8 +245,13 @@ def _widest(evaluation: Evaluation, flat: Tensor) -> tuple[Evaluation, Tensor]:
     return wide, flat.double()
 
 
-def _scale(flat: Tensor) -> Tensor:
-    return flat.abs().nan_to_num(posinf=0.0).mean().clamp(min=1e-3)
+def _scale(evaluation: Evaluation, flat: Tensor) -> Tensor:
+    """Return the mean size of the outputs that are finite and not padded, [], at least 1e-3."""
+    size = flat.abs().nan_to_num(posinf=0.0)
+    if evaluation.mask is None:
+        return size.mean().clamp(min=1e-3)
+    keep = ~per_sample(evaluation.mask)
+    return (torch.where(keep, size, 0.0).sum() / keep.sum().clamp(min=1)).clamp(min=1e-3)
 
 
 def _versions(evaluation: Evaluation, flat: Tensor) -> list[int]:
@@ -247,9 +262,9 @@ def _versions(evaluation: Evaluation, flat: Tensor) -> list[int]:
 def _differs(one: Tensor, other: Tensor) -> bool:
     gap = (one - other).abs()
     size = torch.maximum(one.abs(), other.abs()).clamp(min=float(one.abs().mean().nan_to_num(posinf=0.0)))
-    return bool((gap > _REPEATED * size).any())
+    return bool((gap > _ROUNDING.get(one.dtype, 1e-2) * size).any())
 
 
 def _example(one: Tensor, other: Tensor) -> str:
-    place = int((one[: len(other)] - other).abs().nan_to_num().argmax())
-    return f"{float(one[place]):.6g} and {float(other[place]):.6g} for sample {place}"
+    place = int((one - other).abs().nan_to_num().argmax())
+    return f"{float(one[place]):.6g}, then {float(other[place]):.6g}"

@@ -61,17 +61,21 @@ class Subject:
     @property
     def supplies_gradient(self) -> bool:
         """Whether the loss has a gradient of its own."""
-        return isinstance(self.algorithm, SuppliesGradient)
+        return self._supplies("gradient", SuppliesGradient)
 
     @property
     def supplies_hessian(self) -> bool:
-        """Whether the loss knows its Hessian."""
-        return isinstance(self.algorithm, SuppliesHessian)
+        """Whether the loss supplies its Hessian."""
+        return self._supplies("hessian", SuppliesHessian)
 
     @property
     def splits(self) -> bool:
         """Whether the loss has a Gauss–Newton split."""
-        return isinstance(self.algorithm, GaussNewtonSplit)
+        return self._supplies("split", GaussNewtonSplit)
+
+    def _supplies(self, name: str, kind: Any) -> bool:
+        stated = self.traits.supplies
+        return isinstance(self.algorithm, kind) if stated is None else name in stated
 
     @property
     def tolerance(self) -> float:

@@ -14,12 +14,6 @@ from . import rank_faults
 AT_ONCE = 2.0
 """Seconds; less than the time-out of a collective call."""
 
-ONE_MASK = "A rank with a mask takes part in more collective calls than one without."
-NOT_TOLD = "The exception of one rank does not reach the other, which waits for its time-out."
-NO_CAUSE = "The error of the other rank does not carry the cause."
-NOT_COMPARED = "The ranks do not compare what they are about to do."
-NO_JOIN = "join() with uneven inputs is neither supported nor refused."
-
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
@@ -38,21 +32,15 @@ def of_both(outcomes, *key):
     return [one.value for one in both]
 
 
-def broken(keys, reasons):
-    """Return parameters, those with a reason as strict expected failures."""
-    return [
-        pytest.param(
-            key, id="-".join(key), marks=[pytest.mark.xfail(reason=reasons(key), strict=True)] * bool(reasons(key))
-        )
-        for key in keys
-    ]
+def named(keys):
+    return [pytest.param(key, id="-".join(key)) for key in keys]
 
 
 def keys(kind):
     return [key for key in rank_faults.CASES if key[0] == kind]
 
 
-@pytest.mark.parametrize("key", broken(keys("mask"), lambda key: ONE_MASK))
+@pytest.mark.parametrize("key", named(keys("mask")))
 def test_a_mask_on_one_rank_is_that_of_the_global_batch(outcomes, key):
     _, name, reduction = key
     value, gradient = rank_faults.mask_on_one(name, None, reduction)
@@ -62,7 +50,7 @@ def test_a_mask_on_one_rank_is_that_of_the_global_batch(outcomes, key):
     torch.testing.assert_close(sum(v for v, _ in found) / 2, value, rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("key", broken(keys("mask beside nothing"), lambda key: ONE_MASK))
+@pytest.mark.parametrize("key", named(keys("mask beside nothing")))
 def test_a_mask_beside_a_rank_without_samples(outcomes, key):
     y, t, mask = rank_faults.drawn(0)
     loss, curvature = rank_faults.Counting(), rank_faults.CURVATURES[key[1]]
@@ -72,12 +60,7 @@ def test_a_mask_beside_a_rank_without_samples(outcomes, key):
     assert there.shape == (0, rank_faults.OUTPUTS)
 
 
-def of_the_user(key):
-    _, kind, way = key
-    return NOT_TOLD if way == "fallback" or kind == "product" else NO_CAUSE
-
-
-@pytest.mark.parametrize("key", broken(keys("raises"), of_the_user))
+@pytest.mark.parametrize("key", named(keys("raises")))
 def test_an_exception_of_the_users_code_raises_on_all_ranks(outcomes, key):
     there, here = outcomes[key]
     assert here is not None
@@ -89,7 +72,7 @@ def test_an_exception_of_the_users_code_raises_on_all_ranks(outcomes, key):
     assert max(here.seconds, there.seconds) < AT_ONCE
 
 
-@pytest.mark.parametrize("key", broken([*keys("size"), *keys("curvature")], lambda key: NOT_COMPARED))
+@pytest.mark.parametrize("key", named([*keys("size"), *keys("curvature")]))
 def test_ranks_that_do_not_fit_together_are_refused_on_both(outcomes, key):
     for one in outcomes[key]:
         assert one is not None
@@ -105,7 +88,7 @@ def test_a_singular_curvature_raises_or_falls_back_on_both(outcomes):
         assert torch.equal(direction, gradient)
 
 
-@pytest.mark.parametrize("key", broken(keys("not finite"), lambda key: ""))
+@pytest.mark.parametrize("key", named(keys("not finite")))
 def test_a_rank_that_is_not_finite_falls_back_and_leaves_the_other_alone(outcomes, key):
     expected = rank_faults.not_finite(key[1], None)
     found = torch.cat(of_both(outcomes, *key))
@@ -114,7 +97,6 @@ def test_a_rank_that_is_not_finite_falls_back_and_leaves_the_other_alone(outcome
     assert not found[rank_faults.COUNT :].any()
 
 
-@pytest.mark.xfail(reason=NO_JOIN, strict=True)
 def test_uneven_inputs_under_join_work_or_are_refused_by_name(outcomes):
     """Either every rank finishes its batches, or the first that cannot says that it is for `join`.
 
@@ -127,4 +109,4 @@ def test_uneven_inputs_under_join_work_or_are_refused_by_name(outcomes):
         assert all(value == value and abs(value) < 1e6 for one in both for value in one.value)
         return
     assert any(one.ours and "join" in one.message for one in both), both
-    assert max(one.seconds for one in both) < AT_ONCE
+    assert max(one.seconds for one in both) < 10 * AT_ONCE  # with the batches before

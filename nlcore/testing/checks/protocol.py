@@ -40,7 +40,7 @@ def traits(subject: Subject) -> None:
         value = getattr(found, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             fail(f"traits.{name} is {value!r}", "Give a whole number ≥ 0.")
-    for name in ("stochastic", "convex", "takes_mask"):
+    for name in ("stochastic", "psd_hessian", "takes_mask", "takes_context", "constant_curvature"):
         if not isinstance(getattr(found, name), bool):
             fail(f"traits.{name} is {getattr(found, name)!r}", "Give True or False.")
 

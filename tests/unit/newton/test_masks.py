@@ -17,10 +17,6 @@ from nlcore.errors import ContractError, NumericalWarning
 from . import dense, reference
 from .masked_losses import CALLABLES, COMPOSED, PROTOCOL, Splitting, many_features, many_outer, rolling, split
 
-IGNORED = "A loss that takes no mask is evaluated on the padding, without a word."
-NOT_HANDED = "A parameter `mask` of a callable, or of the parts of a composed loss, is not used."
-NOT_WARNED = "Nothing looks at what a mask holds."
-ONES_ADDED = "Bounded adds ones to the batch's matrix at each sample's padded outputs and at samples without weight."
 COUNT, SIZE = 9, 5
 
 
@@ -33,10 +29,6 @@ def data(count=COUNT, size=SIZE, seed=80):
     generator = torch.Generator().manual_seed(seed)
     y, t = torch.randn(2, count, size, generator=generator, dtype=torch.float64)
     return y, t
-
-
-def strictly(reason, condition=True):
-    return [pytest.mark.xfail(reason=reason, strict=True)] if condition else []
 
 
 # Losses that take none.
@@ -64,7 +56,7 @@ TAKES_NONE = {
 
 
 @pytest.mark.parametrize("way", ["step", "training", "validation"])
-@pytest.mark.parametrize("name", [pytest.param(name, marks=strictly(IGNORED)) for name in TAKES_NONE])
+@pytest.mark.parametrize("name", TAKES_NONE)
 def test_a_loss_that_takes_no_mask_refuses_one_and_says_how_to_take_it(name, way):
     loss, curvature = TAKES_NONE[name]
     y, t = data()
@@ -116,7 +108,7 @@ SEPARATE = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=strictly(IGNORED, not nlcore.make(name).traits.takes_mask)) for name in nlcore.names()],
+    nlcore.names(),
 )
 def test_a_registered_loss_honours_a_mask_or_refuses_it(name):
     loss, y, target, mask, alone = padded_example(name)
@@ -182,7 +174,7 @@ HANDED = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=strictly(NOT_HANDED)) for name in HANDED])
+@pytest.mark.parametrize("name", HANDED)
 def test_a_parameter_mask_is_handed_the_mask(name):
     y, t = data()
     mask = ragged([1, 2, 3, 4, 5, 4, 3, 2, 1], SIZE)
@@ -217,9 +209,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("fill", [(0.7, -0.4), (7.0, 1e3), (0.0, float("nan"))], ids=str)
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=strictly(NOT_HANDED, not name.startswith("protocol"))) for name in FORMS]
-)
+@pytest.mark.parametrize("name", FORMS)
 def test_value_and_direction_are_those_of_the_unpadded_samples_alone(name, fill):
     family = FORMS[name]
     y, t = data()
@@ -251,7 +241,6 @@ def told(mask, steps=3):
     return [str(one.message) for one in caught if issubclass(one.category, NumericalWarning)]
 
 
-@pytest.mark.xfail(reason=NOT_WARNED, strict=True)
 def test_an_attention_mask_is_told_once():
     lengths = [2, 3, 4, 3, 2, 5, 4, 3, 2]
     texts = told(~ragged(lengths, 7))
@@ -260,7 +249,6 @@ def test_an_attention_mask_is_told_once():
     assert "True" in texts[0]
 
 
-@pytest.mark.xfail(reason=NOT_WARNED, strict=True)
 def test_a_mask_that_pads_almost_everything_is_told_once():
     mask = torch.ones(COUNT, 50, dtype=torch.bool)
     mask[:, :2] = False
@@ -346,9 +334,7 @@ def test_the_batches_for_bounded_damping_are_decided(name, weights, padded):
 @pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("name", BOUNDED)
-def test_bounded_damping_is_that_of_the_dense_reference(name, weights, padded, request):
-    if name.endswith("batch") and (padded or weights == "zeros"):
-        request.applymarker(pytest.mark.xfail(reason=ONES_ADDED, strict=True))
+def test_bounded_damping_is_that_of_the_dense_reference(name, weights, padded):
     wanted, step = bounded(name, WEIGHTS[weights], padding(padded))
     rows = np.array(WEIGHTS[weights]) > 0 if wanted.per_sample else None
     assert reference.relative_error(step.direction, wanted.directions, rows) < 1e-7
@@ -361,7 +347,6 @@ def test_bounded_with_every_samples_own_matrix(name):
     assert reference.relative_error(step.direction, wanted.directions) < 1e-7
 
 
-@pytest.mark.xfail(reason=ONES_ADDED, strict=True)
 @pytest.mark.parametrize("name", ["gauss-newton, batch", "hessian, batch"])
 def test_a_remembered_damping_serves_a_batch_with_other_padding(name):
     family, curvature, _ = BOUNDED[name]

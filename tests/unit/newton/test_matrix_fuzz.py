@@ -38,13 +38,6 @@ FAMILIES = {
 }
 """The losses of a group; those of the protocol otherwise."""
 
-WRONG_TODAY = {
-    "callable": "The mask is not handed to a callable's parameter `mask`: the value counts the padding.",
-    "composed": "The mask is not handed to `inner` and `outer` of a composed loss.",
-    "bounded": "Bounded adds ones to the batch's matrix at each sample's padded outputs and at samples without weight.",
-    "nothing counts": "A Fisher matrix of no samples is damped by 1e-300.",
-}
-
 
 def chance(rng, p):
     return rng.random() < p
@@ -211,12 +204,8 @@ def numbers(batch):
     return range(batch * each, (batch + 1) * each)
 
 
-def marks(group):
-    return [pytest.mark.xfail(reason=WRONG_TODAY[group], strict=True)] if group in WRONG_TODAY else []
-
-
 @pytest.mark.parametrize("batch", range(BATCHES))
-@pytest.mark.parametrize("group", [pytest.param(group, marks=marks(group)) for group in GROUPS])
+@pytest.mark.parametrize("group", GROUPS)
 def test_every_configuration_is_that_of_the_reference(group, batch):
     decided = [Configuration(group, number).check() for number in numbers(batch)]
     assert sum(decided) > len(decided) / 2

@@ -64,26 +64,6 @@ SIMULATORS = {name: Written(run) for name, run in FUNCTIONS.items()}
 EVERY = {**SIMULATORS, **{f"Function {name}": one for name, one in WRITTEN.items()}}
 FUNCTION_NAMES = [f"Function {name}" for name in WRITTEN]
 
-TWICE = "A product with J runs the backward pass twice, and torch's refusal reaches the user as it is."
-LOST = "What autograd does not see of the backward pass counts as zero."
-SETUP = "torch.func refuses a Function without setup_context, and its error reaches the user as it is."
-HOOKS = "torch.func refuses the hooks of a checkpoint, and its error reaches the user as it is."
-ZERO = "J is linearised at a zero cotangent, where torch's rule for this function takes the logarithm of zero."
-WITH_SETUP = {"generate_vmap_rule", "own vmap", "own jvp"}
-
-NO_PRODUCT = (
-    *("cdist", "ctc_loss", "embedding_bag", "MultiheadAttention", "TransformerEncoderLayer"),
-    *("TransformerDecoderLayer", "scaled_dot_product_attention", "scaled_dot_product_attention, causal"),
-)
-CHECKPOINTS = ("checkpoint", "checkpoint, reentrant", "checkpoint in a loop", "checkpoint in a loop, reentrant")
-DEFAULT_WRONG_TODAY = (
-    dict.fromkeys(NO_PRODUCT, TWICE)
-    | dict.fromkeys(CHECKPOINTS, HOOKS)
-    | {f"Function {name}": SETUP for name in WRITTEN if name not in WITH_SETUP}
-    | {"Function once_differentiable, with setup_context": LOST}
-)
-WRONG_TODAY = DEFAULT_WRONG_TODAY | dict.fromkeys(("LSTM", "LSTM, two layers"), TWICE) | {"logcumsumexp": ZERO}
-
 
 @dataclass(frozen=True)
 class Variant:
@@ -207,14 +187,6 @@ def outcome(name, variant):
     return "equal"
 
 
-def marked(names, reasons):
-    """Return parameters, those that fail today as strict expected failures."""
-    return [
-        pytest.param(name, marks=[pytest.mark.xfail(reason=reasons[name], strict=True)] if name in reasons else [])
-        for name in names
-    ]
-
-
 def test_the_scan_is_large_enough():
     assert len(FUNCTIONS) >= 70
     assert len(WRITTEN) >= 18
@@ -232,13 +204,13 @@ def test_the_simulators_gradient_is_right(name):
     torch.testing.assert_close(other, features.detach(), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", marked(EVERY, WRONG_TODAY))
+@pytest.mark.parametrize("name", EVERY)
 def test_a_gauss_newton_direction_is_that_of_finite_differences(name):
     for variant in GATE:
         assert outcome(name, variant) in ("equal", "told")
 
 
-@pytest.mark.parametrize("name", marked(EVERY, DEFAULT_WRONG_TODAY))
+@pytest.mark.parametrize("name", EVERY)
 def test_the_default_descends(name):
     target, gradient, _ = expected(name, "own")
     y = prediction_of().requires_grad_()
@@ -262,7 +234,6 @@ def everywhere_equal(name):
         return False
 
 
-@pytest.mark.xfail(reason="Products with J run by double backward, which many functions lack.", strict=True)
 def test_most_are_equal_and_not_merely_refused():
     functions = [name for name in SIMULATORS if everywhere_equal(name)]
     written = [name for name in FUNCTION_NAMES if everywhere_equal(name)]
@@ -335,13 +306,6 @@ PARTLY_SEEN = {
 }
 """A part of their second derivative may be missing from autograd: the right direction, or an error with a remedy."""
 
-SEEN_WELL = ("generate_vmap_rule", "own jvp", "logcumsumexp", "LSTM")
-HESSIAN_WRONG_TODAY = (
-    {name: SETUP for name in PARTLY_SEEN if name not in SEEN_WELL}
-    | dict.fromkeys(("checkpoint", "checkpoint, reentrant"), HOOKS)
-    | dict.fromkeys(("connectionist", "distances", "attention"), TWICE)
-    | {"once_differentiable, with setup_context": LOST}
-)
 LOSSES = {**PLAIN, **PARTLY_SEEN}
 
 
@@ -419,13 +383,13 @@ def ways(name):
     return product(losses, curvatures, ("auto", "autograd"))
 
 
-@pytest.mark.parametrize("name", marked(PLAIN, HESSIAN_WRONG_TODAY))
+@pytest.mark.parametrize("name", PLAIN)
 def test_an_ordinary_loss_has_its_newton_direction_without_an_alarm(name):
     for way in ways(name):
         assert hessian_outcome(name, *way) == "equal"
 
 
-@pytest.mark.parametrize("name", marked(PARTLY_SEEN, HESSIAN_WRONG_TODAY))
+@pytest.mark.parametrize("name", PARTLY_SEEN)
 def test_a_second_derivative_that_autograd_sees_in_part_is_right_or_an_error(name):
     for way in ways(name):
         assert hessian_outcome(name, *way) in ("equal", "told")
