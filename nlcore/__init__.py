@@ -94,7 +94,7 @@ def __getattr__(name: str) -> Any:
     elif name in _SUBMODULES:
         return import_module(f"nlcore.{name}")
     elif name == "__version__":
-        from nlcore.registry.distributions import core_version
+        from nlcore.registry.discovery import core_version
 
         value = core_version()
     else:

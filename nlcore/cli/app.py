@@ -76,7 +76,7 @@ def _dispatch(words: Sequence[str], *, ends: bool) -> int:
         say(_overview())
         return _OK
     if first == "--version":
-        from nlcore.registry.distributions import core_version
+        from nlcore.registry.discovery import core_version
 
         say(f"nlcore {core_version()}")
         return _OK
@@ -88,7 +88,7 @@ def _dispatch(words: Sequence[str], *, ends: bool) -> int:
 def _dispatch_to_core(name: str, words: Sequence[str], *, ends: bool) -> int:
     """Run a command of the core, with standard output kept for its answer."""
     from nlcore.cli.parsers import core_command
-    from nlcore.registry.streams import standard_output
+    from nlcore.registry.isolation import standard_output
 
     parser, run = core_command(name)
     try:
@@ -188,7 +188,7 @@ def _hint_at_faults() -> str:
 
 def _trace(error: BaseException) -> bool:
     """Print the traceback if the environment asks for it."""
-    from nlcore.registry.discovery import Settings
+    from nlcore.registry.plugins import Settings
 
     wanted = Settings.of(os.environ).trace
     if wanted:

@@ -14,8 +14,7 @@ from typing import Literal, TypeAlias
 
 from nlcore.errors import PluginError, nearest
 from nlcore.registry import PluginRecord, PluginState, Registry
-from nlcore.registry.discovery import Settings
-from nlcore.registry.distributions import (
+from nlcore.registry.discovery import (
     UNKNOWN_VERSION,
     Installed,
     core_version,
@@ -23,16 +22,17 @@ from nlcore.registry.distributions import (
     installed,
     installed_as,
     normalised,
+    unmet_requirement,
 )
 from nlcore.registry.hooks import GROUP, GROUP_PREFIX
-from nlcore.registry.loading import fault_place, resolve
-from nlcore.registry.lookup import withheld
-from nlcore.registry.requirements import unmet_requirement
+from nlcore.registry.isolation import fault_place, resolve
+from nlcore.registry.messages import withheld
+from nlcore.registry.plugins import Settings
 
 __all__ = ["Finding", "diagnosis"]
 
 Level: TypeAlias = Literal["ok", "note", "wrong"]
-_NEEDED = ("torch", "pluggy", "pydantic")
+_NEEDED = ("torch", "packaging", "pluggy", "pydantic")
 _OLDEST_PYTHON = (3, 11)
 _GROUP_NAME = re.compile(r"^\s*\[([^]\n]+)\]", re.MULTILINE)
 _NEAR = re.compile(r"nlcore(?:[._-]?plugin|$)", re.IGNORECASE)
@@ -184,7 +184,7 @@ def _twice() -> Iterator[Finding]:
     places: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for one in installed():
         if one.key and (one.key == "nlcore" or GROUP_PREFIX in one.entry_points):
-            place = (one.version, one.place)
+            place = (one.version, one.location)
             if place not in places[one.key]:
                 places[one.key].append(place)
     for name, found in places.items():

@@ -13,7 +13,7 @@ from nlcore.cli.commands import COMMANDS
 from nlcore.cli.parsers import CommandParser
 from nlcore.errors import RegistryError, error_text, shorten
 from nlcore.registry import default
-from nlcore.registry.loading import PluginFault, describe, isolated
+from nlcore.registry.isolation import PluginFault, describe, isolated
 
 __all__ = ["PluginCommand", "plugin_commands"]
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from nlcore.errors import printable
-from nlcore.registry.streams import standard_output
+from nlcore.registry.isolation import standard_output
 
 __all__ = ["complain", "finished", "print_json", "say", "table", "usable_streams", "width"]
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from nlcore.cli.commands import COMMANDS
-from nlcore.registry.streams import standard_output
+from nlcore.registry.isolation import standard_output
 
 __all__ = ["CommandParser", "core_command"]
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from nlcore.cli.files import new_folder
 from nlcore.errors import ConfigError
 from nlcore.registry import PluginRecord
-from nlcore.registry.discovery import LOCAL, RESERVED
-from nlcore.registry.distributions import core_version
+from nlcore.registry.discovery import LOCAL, RESERVED, core_version
 from nlcore.registry.spec import is_namespace
 
 __all__ = ["Names", "checked_name", "write_plugin"]

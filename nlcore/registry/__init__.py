@@ -1,9 +1,8 @@
-"""Algorithms by id: the registry, what it holds, and what it says about plugins."""
+"""Algorithms by id: the registry, its entries, and the records of plugins."""
 
 from __future__ import annotations
 
-from nlcore.registry.records import PluginRecord, PluginState
 from nlcore.registry.registry import Registry
-from nlcore.registry.spec import AlgorithmSpec
+from nlcore.registry.spec import AlgorithmSpec, PluginRecord, PluginState
 
 __all__ = ["AlgorithmSpec", "PluginRecord", "PluginState", "Registry"]

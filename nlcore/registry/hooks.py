@@ -1,4 +1,4 @@
-"""What a plugin can be asked for: the hook specifications and the names that belong to them."""
+"""Hooks of a plugin: their specifications, and the calls that ask one plugin for its algorithms and commands."""
 
 from __future__ import annotations
 
@@ -7,28 +7,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
+from nlcore.errors import DuplicateAlgorithmError, RegistryError
+from nlcore.registry.isolation import describe
 from nlcore.registry.spec import AlgorithmSpec
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-__all__ = [
-    "GROUP",
-    "GROUP_PREFIX",
-    "PROJECT",
-    "SPECIFICATIONS",
-    "Subparsers",
-    "hookimpl",
-    "nlcore_algorithms",
-    "nlcore_commands",
-]
+__all__ = ["GROUP", "GROUP_PREFIX", "Hooks", "Subparsers", "hookimpl", "nlcore_algorithms", "nlcore_commands"]
 
-PROJECT = "nlcore"
+_PROJECT = "nlcore"
 GROUP_PREFIX = "nlcore.plugins"
 GROUP = f"{GROUP_PREFIX}.v1"
 
-hookimpl = pluggy.HookimplMarker(PROJECT)
-_hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(_PROJECT)
+_hookspec = pluggy.HookspecMarker(_PROJECT)
 
 
 class Subparsers(Protocol):
@@ -61,7 +54,7 @@ def nlcore_commands(subparsers: Subparsers) -> None:
 
 
 class _Specifications:
-    """The hook specifications alone: pluggy looks at every name of what it is given, once for each plugin."""
+    """The hook specifications alone: pluggy looks at every name of its argument, once for each plugin."""
 
     nlcore_algorithms = staticmethod(nlcore_algorithms)
     nlcore_commands = staticmethod(nlcore_commands)
@@ -70,4 +63,69 @@ class _Specifications:
         return ["nlcore_algorithms", "nlcore_commands"]
 
 
-SPECIFICATIONS: Any = _Specifications()
+_SPECIFICATIONS: Any = _Specifications()
+
+
+class _Manager(pluggy.PluginManager):
+    """A plugin manager that passes over the names that every module and every class has."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
+
+
+class Hooks:
+    """The hooks of one plugin, in a manager of its own, so that no call can reach another plugin.
+
+    Args:
+        namespace: The name of the entry point.
+        plugin: The module or object that the entry point names.
+
+    Raises:
+        RegistryError: It has no hook implementation.
+        pluggy.PluginValidationError: A hook has an unknown name, or parameters that nlcore does not pass.
+    """
+
+    def __init__(self, namespace: str, plugin: object) -> None:
+        self._namespace = namespace
+        self._manager = _Manager(_PROJECT)
+        self._manager.add_hookspecs(_SPECIFICATIONS)
+        self._manager.register(plugin, name=namespace)
+        self._manager.check_pending()
+        if not self._manager.get_hookcallers(plugin):
+            raise RegistryError(
+                f"{getattr(plugin, '__name__', plugin)!r} implements no hook: define nlcore_algorithms and put "
+                "@hookimpl of nlcore.plugin on it"
+            )
+
+    def algorithms(self) -> tuple[AlgorithmSpec, ...]:
+        """Return the algorithms that the plugin registers, checked.
+
+        Raises:
+            RegistryError: The answer is not an iterable of specifications in the plugin's namespace.
+            DuplicateAlgorithmError: Two of them have one id.
+        """
+        caller = self._manager.hook.nlcore_algorithms
+        if not caller.get_hookimpls():
+            return ()
+        answers = caller()
+        answer = answers[0] if answers else None
+        if not isinstance(answer, Iterable):
+            raise RegistryError(f"nlcore_algorithms returned {describe(answer)}; return a list of AlgorithmSpec")
+        specs: dict[str, AlgorithmSpec] = {}
+        for given in answer:
+            if not isinstance(given, AlgorithmSpec):
+                raise RegistryError(f"nlcore_algorithms returned {describe(given)} among its AlgorithmSpecs")
+            spec = AlgorithmSpec.copied(given)
+            if spec.namespace != self._namespace:
+                raise RegistryError(
+                    f"nlcore_algorithms returned the id {spec.id!r}, which is outside the plugin's own namespace "
+                    f"{self._namespace!r}; none of its algorithms is registered"
+                )
+            if spec.id in specs:
+                raise DuplicateAlgorithmError(f"nlcore_algorithms returned the id {spec.id!r} twice")
+            specs[spec.id] = spec
+        return tuple(specs.values())
+
+    def commands(self, subparsers: Subparsers) -> None:
+        """Let the plugin add its commands to the command line."""
+        self._manager.hook.nlcore_commands(subparsers=subparsers)

@@ -1,26 +1,36 @@
-"""The registry: looks algorithms up by id, makes them, records and restores them."""
+"""The registry: algorithms by id, looked up, made, recorded and restored."""
 
 from __future__ import annotations
 
+import importlib
+import re
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, final
 
-from nlcore.errors import ContractError, NumericalWarning, OutdatedVersionWarning
-from nlcore.registry import lookup, options, runs
-from nlcore.registry.distributions import core_version
+from nlcore.errors import (
+    DuplicateAlgorithmError,
+    NumericalWarning,
+    OutdatedVersionWarning,
+    RegistryError,
+)
+from nlcore.registry import messages
+from nlcore.registry.discovery import LOCAL, RESERVED, EntryPointSource, core_version, discover
 from nlcore.registry.hooks import Subparsers
-from nlcore.registry.host import EntryPointSource, PluginHost
-from nlcore.registry.loading import calling, describe, resolve
-from nlcore.registry.records import PluginRecord
-from nlcore.registry.spec import AlgorithmSpec, split_id
-from nlcore.registry.streams import standard_output
+from nlcore.registry.instances import Instances, config_class, json_options
+from nlcore.registry.isolation import describe
+from nlcore.registry.plugins import Plugins
+from nlcore.registry.spec import NAME, VERSION, AlgorithmSpec, PluginRecord, PluginState
 
 if TYPE_CHECKING:
     from nlcore.config import AlgorithmConfig
     from nlcore.protocol import AlgorithmicLoss
 
 __all__ = ["Registry"]
+
+_ASKED = re.compile(rf"({NAME})/({NAME})(?:-v({VERSION}))?")
 
 
 @final
@@ -46,8 +56,12 @@ class Registry:
     def __init__(
         self, *, entry_points: EntryPointSource | None = None, environ: Mapping[str, str] | None = None
     ) -> None:
-        self._host = PluginHost(entry_points, environ)
-        self._origins = runs.Origins()
+        self._entry_points = entry_points
+        self._environ = environ
+        self._lock = threading.RLock()
+        self._plugins: Plugins | None = None
+        self._registered: dict[str, dict[str, AlgorithmSpec]] = {}
+        self._instances = Instances()
 
     def make(self, id: str, /, **options: Any) -> AlgorithmicLoss:
         """Make an algorithm.
@@ -57,20 +71,20 @@ class Registry:
             **options: JSON values. The object keeps each in an attribute of the same name.
 
         Returns:
-            A loss, one number per sample, to be called or handed to `NewtonLoss`.
+            A loss, one number per sample, to be called or passed to `NewtonLoss`.
 
         Raises:
             RegistryError: The id is malformed, or names nothing; the message says what there is.
             PluginError: The plugin is broken, withheld or switched off.
             ConfigError: An option is unknown, of the wrong type or out of range.
         """
-        spec, newest = self._find(id)
+        spec, newest, owner = self._find(id)
         if spec.deprecated:
             warnings.warn(_deprecation(spec), OutdatedVersionWarning, stacklevel=2)
-        elif spec.version < newest.version:
+        elif spec is not newest:
             text = f"{spec.id} is outdated: {newest.id} is there, and its numbers may differ."
             warnings.warn(text, OutdatedVersionWarning, stacklevel=2)
-        return self._build(spec, options)
+        return self._instances.make(spec, options, owner)
 
     def names(self, namespace: str | None = None) -> list[str]:
         """Return the full ids, sorted.
@@ -80,30 +94,42 @@ class Registry:
                 with a `PluginLoadWarning`, once, and never an error unless `NLCORE_STRICT_PLUGINS` is set.
         """
         if namespace is not None:
-            return _sorted_ids(self._host.specs(namespace))
-        self._host.report_faults(stacklevel=2)
-        return _sorted_ids(self._specs())
+            return _sorted_ids(self.plugin(namespace).specs)
+        with self._lock:
+            specs = self._specs()
+            self._discovered().raise_if_strict()
+            self._discovered().warn_of_faults(stacklevel=2)
+        return _sorted_ids(specs)
 
     def spec(self, id: str, /) -> AlgorithmSpec:
-        """Return what a plugin tells about an algorithm; raises as `make` does, but warns of nothing."""
+        """Return the specification of an algorithm; raises as `make` does, but never warns."""
         return self._find(id)[0]
 
     def config(self, id: str, /) -> type[AlgorithmConfig] | None:
         """Return the class of an algorithm's options, `None` when it has none; raises as `make` does."""
-        spec = self._find(id)[0]
-        return options.config_class(spec, self._owner(spec))
+        spec, _, owner = self._find(id)
+        return config_class(spec, owner)
 
     def plugins(self) -> tuple[PluginRecord, ...]:
         """Load all plugins and return one record per namespace and distribution; never raises."""
-        return self._host.records()
+        with self._lock:
+            records = [*self._discovered().all_loaded(), *map(self._own_record, self._registered)]
+        return tuple(sorted(records, key=lambda record: (record.namespace, record.distribution)))
 
     def plugin(self, namespace: str, /) -> PluginRecord:
         """Return the record of the plugin that owns a namespace; raises as `make` does."""
-        return self._host.record(namespace)
+        with self._lock:
+            plugins = self._discovered()
+            plugins.raise_if_strict()
+            if namespace in self._registered:
+                return self._own_record(namespace)
+            return plugins.loaded(namespace, self._registered)
 
     def commands(self) -> Iterator[tuple[PluginRecord, Callable[[Subparsers], None]]]:
         """Yield each plugin that loads with the function that adds its commands to a command line."""
-        return self._host.commands()
+        with self._lock:
+            self._discovered().all_loaded()
+            return self._discovered().commands()
 
     def register(self, spec: AlgorithmSpec, /) -> None:
         """Add an algorithm to this process, for notebooks and scripts.
@@ -118,15 +144,36 @@ class Registry:
         """
         if not isinstance(spec, AlgorithmSpec):
             raise TypeError(f"register takes an AlgorithmSpec, not {describe(spec)}")
-        self._host.register(spec)
+        namespace = spec.namespace
+        with self._lock:
+            known = self._discovered().known
+            claims = [one.origin for one in known if one.namespace == namespace != LOCAL]
+            owner = RESERVED.get(namespace) or ", ".join(claims)
+            if owner and namespace not in self._registered:
+                raise RegistryError(
+                    f"cannot register {spec.id!r}: the namespace {namespace!r} belongs to {owner}. "
+                    f"Use one of your own, for instance '{LOCAL}/{spec.name}-v{spec.version}'."
+                )
+            spec = AlgorithmSpec.copied(spec)
+            there = self._registered.get(namespace, {}).get(spec.id)
+            if there is not None and there != spec:
+                raise DuplicateAlgorithmError(
+                    f"{spec.id!r} is registered already, as {there.factory!r} with other entries. "
+                    f"Give the changed algorithm the id '{namespace}/{spec.name}-v{spec.version + 1}'."
+                )
+            self._registered.setdefault(namespace, {})[spec.id] = spec
 
     def refresh(self) -> None:
         """Look for plugins anew, after an install in the running process.
 
-        What was registered by `register` stays. Modules that are imported already stay as they are: an upgraded plugin
-        needs a new process, as does an editable install, which Python notices only when it starts.
+        Algorithms of `register` stay, and so do modules that are imported already: an upgraded plugin needs a new
+        process, as does an editable install, which Python notices only when it starts.
         """
-        self._host.refresh()
+        with self._lock:
+            importlib.invalidate_caches()
+            # Python 3.11 leaves out the cache of metadata. An instance, since the method is not a class method there.
+            metadata.MetadataPathFinder().invalidate_caches()
+            self._plugins = None
 
     def dump(self, algorithm: object, /) -> dict[str, Any]:
         """Return a record of an algorithm that JSON can hold: `{"id": …, "options": {…}, "versions": {…}}`.
@@ -137,9 +184,9 @@ class Registry:
             RegistryError: No registered algorithm makes such an object.
             ConfigError: An option is not a JSON value.
         """
-        made = self._origins.recall(algorithm)
-        spec = made[0] if made else runs.spec_of(algorithm, self._specs())
-        values = runs.options_of(algorithm, spec, made[1] if made else {}, self._owner(spec))
+        spec, made_with = self._instances.recognise(algorithm, self._specs())
+        _, _, owner = self._find(spec.id)
+        values = json_options(algorithm, spec, made_with, owner)
         return {"id": spec.id, "options": values, "versions": self._versions(spec)}
 
     def restore(self, record: Mapping[str, Any], /) -> AlgorithmicLoss:
@@ -152,59 +199,67 @@ class Registry:
         Raises:
             RegistryError: This is no such record; otherwise as `make`.
         """
-        id, values, versions = runs.parsed(record)
-        spec, _ = self._find(id)
+        id, values, versions = _parsed(record)
+        spec, _, owner = self._find(id)
         here = self._versions(spec)
-        differing = [f"{name} {there} (here {here.get(name, 'none')})" for name, there in versions.items()]
-        differing = [text for text, name in zip(differing, versions, strict=True) if versions[name] != here.get(name)]
-        if differing:
-            text = f"{id} was recorded with {', '.join(differing)}; its numbers may differ."
-            warnings.warn(text, NumericalWarning, stacklevel=2)
+        changed = [name for name, there in versions.items() if there != here.get(name)]
+        if changed:
+            text = ", ".join(f"{name} {versions[name]} (here {here.get(name, 'none')})" for name in changed)
+            warnings.warn(f"{id} was recorded with {text}; its numbers may differ.", NumericalWarning, stacklevel=2)
         if spec.deprecated:
             warnings.warn(_deprecation(spec), OutdatedVersionWarning, stacklevel=2)
-        return self._build(spec, values)
+        return self._instances.make(spec, values, owner)
 
-    def _find(self, id: object) -> tuple[AlgorithmSpec, AlgorithmSpec]:
-        """Return the specification asked for, and the newest of its versions."""
-        parts = split_id(id) if isinstance(id, str) else None
-        if parts is None:
-            raise lookup.malformed(id, [spec.id for spec in self._specs()])
-        namespace, name, version = parts
-        specs = self._host.specs(namespace)
-        family = {spec.version: spec for spec in specs if spec.name == name}
+    def _find(self, id: object) -> tuple[AlgorithmSpec, AlgorithmSpec, str]:
+        """Return the specification of an id, the newest of its versions, and id and origin as messages name it."""
+        match = _ASKED.fullmatch(id) if isinstance(id, str) else None
+        if match is None:
+            raise messages.malformed(id, [spec.id for spec in self._specs()])
+        namespace, name, version = match.groups()
+        record = self.plugin(namespace)
+        family = {spec.version: spec for spec in record.specs if spec.name == name}
         if not family:
-            raise lookup.unknown_algorithm(namespace, name, specs)
+            raise messages.unknown_algorithm(namespace, name, record.specs)
         newest = family[max(family)]
-        if version is not None and version not in family:
-            raise lookup.unknown_version(version, [family[number] for number in sorted(family)])
-        return (newest if version is None else family[version]), newest
+        spec = newest if version is None else family.get(int(version))
+        if spec is None:
+            raise messages.unknown_version(int(version), [family[number] for number in sorted(family)])
+        return spec, newest, f"{spec.id} of {record.origin}"
+
+    def _discovered(self) -> Plugins:
+        """Return the plugins, discovered when they are first needed; the lock is held."""
+        if self._plugins is None:
+            self._plugins = Plugins(discover(self._entry_points), self._environ, self._registered)
+        return self._plugins
+
+    def _own_record(self, namespace: str) -> PluginRecord:
+        specs = tuple(self._registered[namespace].values())
+        return PluginRecord(namespace=namespace, state=PluginState.LOADED, specs=specs)
 
     def _specs(self) -> list[AlgorithmSpec]:
-        return [spec for record in self._host.records() for spec in record.specs]
-
-    def _owner(self, spec: AlgorithmSpec) -> str:
-        return f"{spec.id} of {self._host.record(spec.namespace).origin}"
+        return [spec for record in self.plugins() for spec in record.specs]
 
     def _versions(self, spec: AlgorithmSpec) -> dict[str, str]:
-        record = self._host.record(spec.namespace)
+        record = self.plugin(spec.namespace)
         versions = {"nlcore": core_version()}
         return {**versions, record.distribution: record.version} if record.distribution else versions
 
-    def _build(self, spec: AlgorithmSpec, given: Mapping[str, Any]) -> AlgorithmicLoss:
-        owner = self._owner(spec)
-        with standard_output.reserved():  # once for all that runs code of the plugin
-            values = options.checked(spec, given, owner)
-            factory = resolve(spec.factory, owner)
-            with calling(f"{owner}: {spec.factory!r}"):
-                algorithm: AlgorithmicLoss = factory(**values)
-                complete = callable(algorithm) and hasattr(algorithm, "traits")
-        if not complete:
-            raise ContractError(
-                f"{owner}: {spec.factory!r} returned {describe(algorithm)}, not an AlgorithmicLoss: "
-                "it needs __call__, traits and example."
-            )
-        self._origins.remember(algorithm, spec, values)
-        return algorithm
+
+def _parsed(record: object) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """Return id, options and versions of a record that `dump` wrote.
+
+    Raises:
+        RegistryError: It is not such a record.
+    """
+    if isinstance(record, Mapping):
+        id, options, versions = record.get("id"), record.get("options", {}), record.get("versions", {})
+        match = _ASKED.fullmatch(id) if isinstance(id, str) else None
+        if match and match[3] and isinstance(options, Mapping) and isinstance(versions, Mapping):
+            return str(id), dict(options), dict(versions)
+    raise RegistryError(
+        f"{describe(record)} is not a record of an algorithm. nlcore.dump writes them: "
+        "{'id': 'namespace/name-vN', 'options': {…}, 'versions': {…}}."
+    )
 
 
 def _sorted_ids(specs: Iterable[AlgorithmSpec]) -> list[str]:

@@ -1,16 +1,18 @@
-"""What a plugin tells about one of its algorithms: strings only, so that describing it imports nothing."""
+"""Specifications of algorithms and records of plugins: plain data, so that a listing imports no algorithm."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
 
 from nlcore.errors import RegistryError
 
-__all__ = ["AlgorithmSpec", "is_namespace", "split_id"]
+__all__ = ["NAME", "VERSION", "AlgorithmSpec", "PluginRecord", "PluginState", "is_namespace"]
 
-_NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
-_ID = re.compile(rf"(?P<namespace>{_NAME})/(?P<name>{_NAME})(?:-v(?P<version>[1-9][0-9]{{0,8}}))?")
+NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
+VERSION = r"[1-9][0-9]{0,8}"
+_ID = re.compile(rf"{NAME}/{NAME}-v{VERSION}")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -43,13 +45,13 @@ class AlgorithmSpec:
         for name in _FIELDS:
             value = getattr(self, name)
             if isinstance(value, str) and type(value) is not str:
-                object.__setattr__(self, name, str.__str__(value))  # what a subclass does is its own affair
-        parts = split_id(self.id) if isinstance(self.id, str) else None
-        if parts is None or parts[2] is None:
+                object.__setattr__(self, name, str.__str__(value))  # methods that a subclass overrides are not called
+        if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
             raise RegistryError(
                 f"{self.id!r} is not an id. Write namespace/name-vN in lower snake case, as in 'sorting/neuralsort-v1'."
             )
-        for name, value in (("factory", self.factory), ("config", self.config)):
+        for name in ("factory", "config"):
+            value = getattr(self, name)
             if value is None and name == "config":
                 continue
             if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
@@ -88,12 +90,63 @@ _FIELDS = tuple(field.name for field in fields(AlgorithmSpec))
 
 def is_namespace(text: str) -> bool:
     """Return whether `text` can stand before the slash of an id."""
-    return re.fullmatch(_NAME, text) is not None
+    return re.fullmatch(NAME, text) is not None
 
 
-def split_id(text: str) -> tuple[str, str, int | None] | None:
-    """Return namespace, name and version of an id, the version `None` when left out; `None` for a malformed id."""
-    match = _ID.fullmatch(text)
-    if match is None:
-        return None
-    return match["namespace"], match["name"], int(match["version"]) if match["version"] else None
+class PluginState(StrEnum):
+    """State of a plugin.
+
+    Attributes:
+        DISCOVERED: Installed, not yet needed.
+        LOADED: Imported; its algorithms are registered.
+        FAILED: Its import or its hooks failed.
+        CONFLICT: Withheld, because its namespace belongs to another distribution or is claimed by several.
+        DISABLED: Switched off by `NLCORE_PLUGINS` or `NLCORE_BLOCK_PLUGINS`.
+        INCOMPATIBLE: Written for another plugin interface or another version of nlcore.
+    """
+
+    DISCOVERED = "discovered"
+    LOADED = "loaded"
+    FAILED = "failed"
+    CONFLICT = "conflict"
+    DISABLED = "disabled"
+    INCOMPATIBLE = "incompatible"
+
+    @property
+    def faulty(self) -> bool:
+        """Whether something has to be fixed before the plugin can be used."""
+        return self in {PluginState.FAILED, PluginState.CONFLICT, PluginState.INCOMPATIBLE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginRecord:
+    """One namespace of one distribution.
+
+    Attributes:
+        namespace: The entry-point name, which is the part of an id before the slash.
+        distribution: Its name on the package index; empty where the metadata has none, and for `register`.
+        version: The distribution's version; empty as above.
+        state: Its state.
+        error: The fault and its remedy, or `None`.
+        seconds: Duration of the import and the hooks.
+        specs: Its algorithms, once it is loaded.
+        value: The module that the entry point names.
+        cause: The exception behind `error`, when there is one.
+    """
+
+    namespace: str
+    distribution: str = ""
+    version: str = ""
+    state: PluginState = PluginState.DISCOVERED
+    error: str | None = None
+    seconds: float = 0.0
+    specs: tuple[AlgorithmSpec, ...] = ()
+    value: str = ""
+    cause: BaseException | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def origin(self) -> str:
+        """The distribution with its version, for messages."""
+        if not self.distribution:
+            return "a distribution without a name" if self.value else "this process"
+        return f"{self.distribution} {self.version}".rstrip()

@@ -15,9 +15,8 @@ import nlcore.errors
 import nlcore.testing
 from nlcore.cli.commands import COMMANDS
 from nlcore.cli.extensions import plugin_commands
-from nlcore.registry import hooks
+from nlcore.registry import PluginState, hooks
 from nlcore.registry.discovery import RESERVED
-from nlcore.registry.records import PluginState
 
 
 def text(name: str) -> str:

@@ -13,7 +13,7 @@ from nlcore.cli.options import options_of
 from nlcore.cli.output import table
 from nlcore.config import AlgorithmConfig
 from nlcore.registry import Registry, default
-from nlcore.registry.distributions import core_version
+from nlcore.registry.discovery import core_version
 
 COMMANDS = """
 from nlcore.plugin import hookimpl
@@ -351,7 +351,7 @@ class TestFirstWord:
         good.add("y", f"open({str(good.module(''))!r}, 'x')\nraise RuntimeError('loaded')")
         code, _, err = run(*words)
         assert (code, err) == (0, "")
-        assert default.registry._host._active["y"].record.state == "discovered"
+        assert default.registry._plugins._active["y"].record.state == "discovered"
 
 
 class TestPluginCommands:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nlcore.registry.distributions import (
+from nlcore.registry.discovery import (
     UNKNOWN_VERSION,
     core_version,
     everything,

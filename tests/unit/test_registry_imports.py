@@ -33,7 +33,7 @@ THIRD_PARTY = {
     "lazy": set(),
     "config": {"pydantic", "pydantic_core"},
     "plugin": {"pluggy"},
-    "registry": {"pluggy"},
+    "registry": {"packaging", "pluggy"},
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from nlcore.registry.requirements import unmet_requirement
+from nlcore.registry.discovery import unmet_requirement
 
 VERSIONS = [
     "0", "0.1", "0.1.0", "0.1.1", "0.2", "0.10", "1", "1.0", "1.0.1", "1.2.3.4", "2", "10.0",

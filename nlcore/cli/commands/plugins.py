@@ -9,8 +9,8 @@ from typing import Any
 
 from nlcore.cli.output import print_json, say, table, width
 from nlcore.registry import PluginRecord, default
-from nlcore.registry.loading import fault_place
-from nlcore.registry.lookup import withheld
+from nlcore.registry.isolation import fault_place
+from nlcore.registry.messages import withheld
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
 

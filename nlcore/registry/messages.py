@@ -1,4 +1,4 @@
-"""The errors of a lookup that finds nothing: what was asked, what there is, what to do."""
+"""Messages of failed lookups and of plugins that cannot be used: the request, the choices, the remedy."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from nlcore.errors import (
     shorten,
 )
 from nlcore.registry.discovery import RESERVED
-from nlcore.registry.loading import describe
-from nlcore.registry.records import PluginRecord, PluginState
-from nlcore.registry.spec import AlgorithmSpec
+from nlcore.registry.isolation import describe
+from nlcore.registry.spec import AlgorithmSpec, PluginRecord, PluginState
 
 __all__ = ["malformed", "refusal", "unknown_algorithm", "unknown_version", "withheld"]
 
@@ -42,7 +41,7 @@ def withheld(record: PluginRecord) -> PluginError:
         case _:
             return PluginLoadError(
                 f"{what} failed to load from {record.value!r}: {(record.error or '').rstrip('.')}. "
-                f"Mend or update it; NLCORE_BLOCK_PLUGINS={record.namespace} leaves it out."
+                f"Fix or update it; NLCORE_BLOCK_PLUGINS={record.namespace} leaves it out."
             )
 
 
@@ -50,7 +49,7 @@ def refusal(namespace: str, records: Sequence[PluginRecord], known: Collection[s
     """Return the error for a namespace that no plugin may serve.
 
     Args:
-        namespace: What was asked for.
+        namespace: The namespace that was asked for.
         records: Those of all plugins.
         known: The namespaces that there are.
     """
@@ -78,9 +77,8 @@ def unknown_algorithm(namespace: str, name: str, specs: Sequence[AlgorithmSpec])
     """Return the error for a name that the namespace does not have."""
     names = sorted({spec.name for spec in specs})
     near = [f"{namespace}/{one}" for one in get_close_matches(name, names, n=3, cutoff=0.5)]
-    hint = f" Did you mean {_either(near)}?" if near else ""
     there = shorten([f"{namespace}/{one}" for one in names]) or "none"
-    return UnknownAlgorithmError(f"there is no algorithm '{namespace}/{name}'.{hint} There are: {there}.")
+    return UnknownAlgorithmError(f"there is no algorithm '{namespace}/{name}'.{_question(near)} There are: {there}.")
 
 
 def unknown_version(version: int, family: Sequence[AlgorithmSpec]) -> UnknownVersionError:
@@ -91,10 +89,10 @@ def unknown_version(version: int, family: Sequence[AlgorithmSpec]) -> UnknownVer
 
 
 def malformed(given: object, ids: Collection[str]) -> RegistryError:
-    """Return the error for what is not an id.
+    """Return the error for an argument that is not an id.
 
     Args:
-        given: What was given in place of an id.
+        given: The argument.
         ids: All full ids, to suggest some of them.
     """
     if not isinstance(given, str):
@@ -102,13 +100,11 @@ def malformed(given: object, ids: Collection[str]) -> RegistryError:
     own = [one for one in sorted(ids) if one.partition("/")[0] == given]
     if own:
         return RegistryError(f"{given!r} is a namespace, not an id. It has: {shorten(own)}.")
-    near = _suggestions(given, sorted(ids))
-    hint = f" Did you mean {_either(near)}?" if near else ""
-    return RegistryError(f"{given!r} is not an id.{hint} {_FORM}")
+    return RegistryError(f"{given!r} is not an id.{_question(_suggestions(given, sorted(ids)))} {_FORM}")
 
 
 def _suggestions(given: str, ids: Sequence[str]) -> list[str]:
-    """Return at most three ids: those with exactly that name, else those that look like it."""
+    """Return at most three ids: those with exactly that name, else those with a similar one."""
     text = re.sub(r"[\s-]+", "_", re.sub(r"-v?\d*$", "", given.strip().lower()))
     families = list(dict.fromkeys(one.rpartition("-v")[0] for one in ids))
     exact = [one for one in families if text in {one, one.partition("/")[2]}]
@@ -117,5 +113,5 @@ def _suggestions(given: str, ids: Sequence[str]) -> list[str]:
     return (exact or close)[:3]
 
 
-def _either(items: Sequence[str]) -> str:
-    return " or ".join(repr(item) for item in items)
+def _question(near: Sequence[str]) -> str:
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

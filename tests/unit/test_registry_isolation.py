@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from nlcore.registry.streams import StandardOutput, standard_output
+from nlcore.registry.isolation import StandardOutput, standard_output
 
 
 def test_what_is_written_meanwhile_goes_to_standard_error(capfd):
@@ -77,7 +77,7 @@ def test_a_stream_in_memory_gets_the_answer(monkeypatch):
 
 PROBE = """
 import os, sys
-from nlcore.registry.streams import standard_output
+from nlcore.registry.isolation import standard_output
 with standard_output.reserved():
     print("print")
     os.write(1, b"write")

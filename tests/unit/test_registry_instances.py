@@ -11,7 +11,7 @@ import pytest
 
 from nlcore.errors import ConfigError, NumericalWarning, OutdatedVersionWarning, RegistryError
 from nlcore.registry import AlgorithmSpec
-from nlcore.registry.distributions import core_version
+from nlcore.registry.discovery import core_version
 
 OPTIONS = {"width": 2.5, "sizes": [3, 7, 9]}
 
@@ -126,7 +126,7 @@ class TestFactoryFunctions:
         for _ in range(20):
             registry.make("local/wide")
         gc.collect()
-        assert len(registry._origins._found) == 1
+        assert len(registry._instances._made) == 1
         assert registry.dump(kept)["id"] == "local/narrow-v1"
 
     def test_an_object_that_make_did_not_make_is_refused(self, registry):
@@ -164,7 +164,7 @@ class TestRefusals:
         shelf.good("x", (("a-v1", "Plain", None, None), ("b-v1", "Plain", None, None)))
         registry = registry_of()
         made = registry.make("x/a")  # without a weak reference, as slots have none
-        with pytest.raises(RegistryError, match=r"is the factory of x/a, x/b, and the object does not tell"):
+        with pytest.raises(RegistryError, match=r"is the factory of x/a, x/b, and the object does not say"):
             registry.dump(made)
 
     def test_of_several_versions_of_one_class_the_newest(self, shelf, registry_of):

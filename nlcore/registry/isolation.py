@@ -1,4 +1,4 @@
-"""The standard streams of the process, kept apart from what code of plugins writes and reads."""
+"""Isolation of plugin code: its output, its input and its exceptions, kept apart from those of nlcore."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TextIO, final
+from importlib import import_module
+from typing import Any, TextIO, final
 
-__all__ = ["StandardOutput", "standard_output"]
+from nlcore.errors import PluginError, PluginLoadError, attempted, error_text, printable
+
+__all__ = [
+    "PluginFault",
+    "StandardOutput",
+    "calling",
+    "describe",
+    "fault_place",
+    "isolated",
+    "resolve",
+    "standard_output",
+]
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
@@ -19,9 +32,9 @@ _STDIN, _STDOUT, _STDERR = 0, 1, 2
 class StandardOutput:
     """Standard output, which can be reserved for the answer of nlcore.
 
-    While it is reserved, what is written to `sys.stdout` or to descriptor 1 goes to standard error, and standard input
-    is at its end, so that code of a plugin neither spoils the answer nor waits for input. Then all three streams are
-    what they were before, whatever the code has put in their place.
+    While it is reserved, output to `sys.stdout` or to descriptor 1 goes to standard error, and standard input is at its
+    end, so that code of a plugin neither spoils the answer nor waits for input. Then all three streams are restored,
+    whatever the code has put in their place.
 
     A process has one standard output: a reservation holds for all threads, and for as long as one of them needs it.
     """
@@ -30,12 +43,12 @@ class StandardOutput:
         self._lock = threading.RLock()
         self._depth = 0
         self._diverted = ExitStack()
-        self._stream: TextIO | None = None  # what sys.stdout was
+        self._stream: TextIO | None = None  # the former sys.stdout
         self._output: int | None = None  # a copy of descriptor 1, if the stream writes there
 
     @contextmanager
     def reserved(self) -> Iterator[None]:
-        """Reserve it for a while, after which `sys.stdin`, `sys.stdout` and `sys.stderr` are those of before."""
+        """Reserve it for a while, and restore `sys.stdin`, `sys.stdout` and `sys.stderr` afterwards."""
         self.reserve()
         streams = sys.stdin, sys.stdout, sys.stderr
         try:
@@ -63,7 +76,7 @@ class StandardOutput:
                 self._diverted.close()
 
     def write(self, text: str) -> None:
-        """Write a part of the answer, at once; what the encoding cannot express is written as an escape.
+        """Write a part of the answer, at once; characters outside the encoding are written as escapes.
 
         Raises:
             OSError: It cannot be written: the disk is full, or the reader has gone.
@@ -97,7 +110,7 @@ class StandardOutput:
                     os.dup2(null, _STDOUT)
                 with suppress(OSError):  # standard error may be closed
                     os.dup2(_STDERR, _STDOUT)
-            # What is still in the buffer of the old object was written meanwhile: it follows to standard error.
+            # The buffer of the old object was filled meanwhile: it follows to standard error.
             self._diverted.callback(_flush, streams[1])
         sys.stdin = io.StringIO()
         if _kept_descriptor(_STDIN, self._diverted) is not None:
@@ -105,7 +118,7 @@ class StandardOutput:
                 os.dup2(null, _STDIN)
             sys.stdin = open(_STDIN, closefd=False)
         errors = _descriptor(streams[2])
-        # A stream of its own: code may close, detach or wrap what it finds as sys.stdout.
+        # A stream of its own: code may close, detach or wrap sys.stdout.
         sys.stdout = streams[2] if errors is None else _text_stream(errors, streams[2])
 
 
@@ -171,3 +184,98 @@ def _opened_null() -> Iterator[int]:
 
 
 standard_output = StandardOutput()
+
+
+class PluginFault(Exception):  # noqa: N818
+    """An exception of plugin code, in a form that `except` can take.
+
+    Attributes:
+        cause: The exception itself, of any class but `KeyboardInterrupt`.
+    """
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(type(cause))
+        self.cause = cause
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Run code of a plugin: its output goes to standard error, and an interrupt by the user passes.
+
+    Raises:
+        PluginFault: It has raised anything else.
+    """
+    with standard_output.reserved():
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise PluginFault(error) from error
+
+
+@contextmanager
+def calling(what: str) -> Iterator[None]:
+    """Call code that makes an algorithm: its errors reach the caller, but it cannot end the program.
+
+    Args:
+        what: The id, its origin and the function that is called, for the message.
+
+    Raises:
+        PluginError: It has raised an error that no `except Exception` takes, as `SystemExit`.
+    """
+    with standard_output.reserved():
+        try:
+            yield
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise PluginError(f"{what} raised {error_text(error)}.") from error
+
+
+def resolve(reference: str, owner: str) -> Callable[..., Any]:
+    """Return the object that `"module:attribute"` refers to.
+
+    It is looked up every time, so that a class defined anew in a notebook is the one that is used.
+
+    Args:
+        reference: As in `AlgorithmSpec.factory`.
+        owner: The id and its origin, for the message.
+
+    Raises:
+        PluginLoadError: The module cannot be imported, or lacks the attribute, or the attribute cannot be called.
+    """
+    module, _, attribute = reference.partition(":")
+    try:
+        with isolated():
+            value = getattr(import_module(module), attribute)
+    except PluginFault as fault:
+        error = fault.cause
+        name = attempted(lambda: error.name, None) if isinstance(error, ModuleNotFoundError) else None
+        hint = f" Install {name!r}." if isinstance(name, str) and name != module else ""
+        raise PluginLoadError(f"{owner}: cannot resolve {reference!r}: {error_text(error)}.{hint}") from error
+    if not callable(value):
+        raise PluginLoadError(f"{owner}: {reference!r} is {describe(value)}, which cannot be called.")
+    return value  # type: ignore[no-any-return]
+
+
+def fault_place(cause: BaseException | None) -> str:
+    """Return the file and line of a plugin at which an import failed; empty where only Python's own are known."""
+    return printable(attempted(lambda: _place(cause), ""))
+
+
+def _place(cause: BaseException | None) -> str:
+    if isinstance(cause, SyntaxError) and cause.filename:
+        return f"{cause.filename}, line {cause.lineno}"
+    frames = traceback.extract_tb(cause.__traceback__) if cause is not None else []
+    own = [one for one in frames if not one.filename.startswith("<") and "importlib" not in one.filename]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own and own[-1].filename != __file__ else ""
+
+
+def describe(value: object) -> str:
+    """Return a short text for a value that is not of the expected kind, whatever its `__repr__` does."""
+    if value is None:
+        return "None"
+    kind = printable(attempted(lambda: str.__str__(type(value).__qualname__), "unknown"))
+    text = attempted(lambda: str.__str__(repr(value)), "")
+    return f"{text} ({kind})" if 0 < len(text) <= 60 and text.isprintable() else f"a value of type {kind}"
