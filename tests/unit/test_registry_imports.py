@@ -24,9 +24,13 @@ ALLOWED = {
     "plugin": {"errors", "lazy", "registry"},
     "registry": {"errors", "registry"},
     "protocol": {"errors"},
-    "newton": {"errors", "newton", "protocol"},
+    "capabilities": {"errors", "protocol"},
+    "evaluation": {"capabilities", "errors", "protocol"},
+    "soundness": {"capabilities", "errors", "evaluation", "protocol"},
+    "newton": {"capabilities", "errors", "evaluation", "newton", "protocol", "soundness"},
+    "diagnosis": {"capabilities", "diagnosis", "errors", "evaluation", "newton", "protocol", "soundness"},
     "builtin": {"builtin", "config", "errors", "inputs", "plugin", "protocol"},
-    "testing": {"config", "errors", "newton", "protocol", "testing"},
+    "testing": {"capabilities", "config", "errors", "evaluation", "newton", "protocol", "soundness", "testing"},
 }
 THIRD_PARTY = {
     "errors": set(),
