@@ -23,7 +23,7 @@ from convention import draw_permutation
 from probe import Probe, probe
 
 import nlcore
-from nlcore.cli.options import Option, options_of, python_call
+from nlcore.cli.arguments import Option, options_of, python_call
 from nlcore.errors import NlcoreError
 from nlcore.pictures import draw, sweep
 from nlcore.registry import AlgorithmSpec, Registry

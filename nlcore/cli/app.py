@@ -104,7 +104,7 @@ def _dispatch_to_core(name: str, words: Sequence[str], *, ends: bool) -> int:
 
 
 def _dispatch_to_plugin(name: str, words: Sequence[str]) -> int:
-    from nlcore.cli.extensions import plugin_commands
+    from nlcore.cli.parsers import plugin_commands
 
     commands, faults = ({}, []) if name.startswith("-") else plugin_commands()
     if name not in commands:
@@ -160,7 +160,7 @@ def _unexpected(error: BaseException) -> str:
 
 
 def _overview() -> str:
-    from nlcore.cli.extensions import plugin_commands
+    from nlcore.cli.parsers import plugin_commands
 
     commands, faults = plugin_commands()
     parts = [_USAGE, "Losses with an algorithm inside, and the plugins that bring them."]

@@ -14,7 +14,7 @@ import nlcore
 import nlcore.errors
 import nlcore.testing
 from nlcore.cli.commands import COMMANDS
-from nlcore.cli.extensions import plugin_commands
+from nlcore.cli.parsers import plugin_commands
 from nlcore.registry import PluginState, hooks
 from nlcore.registry.discovery import RESERVED
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 from nlcore.cli import main
-from nlcore.cli.options import options_of
+from nlcore.cli.arguments import options_of
 from nlcore.cli.output import table
 from nlcore.config import AlgorithmConfig
 from nlcore.registry import Registry, default

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from nlcore.cli import main
+from nlcore.cli.arguments import parsed_options
 from nlcore.cli.commands import COMMANDS
-from nlcore.cli.given import parsed_options
 from nlcore.cli.parsers import core_command
 from nlcore.errors import ConfigError
 from nlcore.registry import Registry, default
@@ -261,13 +261,13 @@ class TestNew:
         assert set(tmp_path.iterdir()) == before
 
     def test_nothing_half_written_is_left(self, run, tmp_path, monkeypatch):
-        from nlcore.cli import scaffold
+        from nlcore.cli.commands import new
 
         def stops(*_):
             yield "first.txt", "first"
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(scaffold, "_templates", stops)
+        monkeypatch.setattr(new, "_templates", stops)
         code, _, err = run("new", "mine", "--dir", str(tmp_path / "plugin"))
         assert code == 2
         assert "cannot be written: No space left on device" in err
@@ -363,11 +363,11 @@ class TestDoctor:
         assert ("NLCORE_STRICT_PLUGINS", "note") in found
 
     def test_requirements_of_what_is_installed(self, run, monkeypatch):
-        from nlcore.cli import diagnosis
+        from nlcore.cli.commands import doctor
 
         versions = {"torch": "2.3.1", "pluggy": None, "pydantic": "2.9"}
-        monkeypatch.setattr(diagnosis, "_version", versions.get)
-        monkeypatch.setattr(diagnosis, "_requires", lambda name: ["torch>=2.4", "pluggy>=1.7", "pydantic>=2.7"])
+        monkeypatch.setattr(doctor, "_version", versions.get)
+        monkeypatch.setattr(doctor, "_requires", lambda name: ["torch>=2.4", "pluggy>=1.7", "pydantic>=2.7"])
         code, out, _ = run("doctor", "--json")
         found = self.findings(out)
         assert code == 1
@@ -376,11 +376,11 @@ class TestDoctor:
         assert found["pydantic", "ok"] == "2.9"
 
     def test_what_a_plugin_needs_and_does_not_have(self, run, losses, monkeypatch):
-        from nlcore.cli import diagnosis
+        from nlcore.cli.commands import doctor
 
-        true = diagnosis._requires
+        true = doctor._requires
         needs = {"fine-losses": ["nlcore>=0.1,<1", "no-such-thing>=2", "pydantic>=2"]}
-        monkeypatch.setattr(diagnosis, "_requires", lambda name: needs.get(name) or true(name))
+        monkeypatch.setattr(doctor, "_requires", lambda name: needs.get(name) or true(name))
         code, out, _ = run("doctor", "--json")
         found = self.findings(out)
         assert code == 1
@@ -509,7 +509,9 @@ class TestCompletion:
             "    speed = inner.add_parser('speed', help='how fast')\n"
             "    speed.add_argument('--steps', help='how many')\n"
             "    speed.add_argument('--mode', choices=('slow', 'fast'))\n"
-            "    speed.add_argument('--out', type=Path)",
+            "    speed.add_argument('--out', type=Path)\n"
+            "    speed.add_argument_group('more').add_argument('--fuel')\n"
+            "    speed.add_mutually_exclusive_group().add_argument('--gas', choices=('air', 'water'))",
         )
 
         def words(*typed, shell="fish"):
@@ -547,6 +549,9 @@ class TestCompletion:
             (["tool", "speed", "--s"], ["--steps"]),
             (["tool", "speed", "--mode", ""], ["slow", "fast"]),
             (["tool", "speed", "--out", ""], [":files"]),
+            (["tool", "speed", "--fu"], ["--fuel"]),
+            (["tool", "speed", "--gas", "w"], ["water"]),
+            (["tool", "speed", "--gas", "air", "--ga"], []),
         ],
     )
     def test_what_a_word_can_become(self, completed, typed, found):
@@ -561,6 +566,12 @@ class TestCompletion:
 
     def test_bash_takes_words_apart_at_the_equals_sign(self, completed):
         assert completed("diagnose", "fine/scaled", "--batch", "=", "3", "--se", shell="bash") == ["--seed"]
+
+    def test_no_private_name_of_argparse_is_used(self):
+        sources = [file.read_text("utf-8") for file in Path(main.__code__.co_filename).parent.rglob("*.py")]
+        assert [
+            text for text in sources if re.search(r"argparse\._|\._actions|\._option_string|_choices_actions", text)
+        ] == []
 
     def test_a_broken_plugin_costs_its_own_commands_alone(self, completed, losses):
         losses.add("bad", "raise RuntimeError('boom')")

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from nlcore.cli.given import add_option_argument, parsed_options
+from nlcore.cli.arguments import add_option_argument, parsed_options
 from nlcore.cli.output import print_json, say, table
 from nlcore.errors import ConfigError
 from nlcore.registry import AlgorithmSpec, default

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nlcore.cli.arguments import add_option_argument, parsed_options, whole_number
 from nlcore.cli.files import new_file
-from nlcore.cli.given import add_option_argument, parsed_options, whole_number
 from nlcore.cli.output import print_json, say
 from nlcore.registry import default
 

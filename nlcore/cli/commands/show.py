@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from nlcore.cli.arguments import Option, add_option_argument, options_of, parsed_options, python_call
 from nlcore.cli.files import new_file
-from nlcore.cli.given import add_option_argument, parsed_options
-from nlcore.cli.options import Option, options_of, python_call
 from nlcore.cli.output import print_json, say, table, width
 from nlcore.errors import ConfigError
 from nlcore.registry import AlgorithmSpec, PluginRecord, default
