@@ -133,7 +133,12 @@ class AlgorithmicLoss(Protocol):
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> tuple[Tensor, Any]:
-        """Return a valid `(prediction, target)` of the given batch size, for checks and demonstrations."""
+        """Return a valid `(prediction, target)` of the given batch size, for checks and demonstrations.
+
+        A loss that takes a context may have a method `example_context` with the same parameters, which returns a valid
+        context for the example. It is called right after `example`, with the same generator. Without the method the
+        example is evaluated with `context=None`.
+        """
         ...
 
 

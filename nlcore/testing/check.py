@@ -1,4 +1,4 @@
-"""One check: its name, when it applies, what it builds on, and what it does."""
+"""Definition of a check: its name, when it applies, the checks it builds on, and its function."""
 
 from __future__ import annotations
 
@@ -8,38 +8,65 @@ from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
 import torch
+from torch import Tensor
 
 from nlcore.errors import error_text
 from nlcore.testing.subject import Subject
 
-__all__ = ["BASE", "SOUND", "Check", "CheckFailedError", "Condition", "InconclusiveError", "check", "fail"]
+__all__ = [
+    "BASE",
+    "SOUND",
+    "Check",
+    "CheckFailedError",
+    "Condition",
+    "InconclusiveError",
+    "check",
+    "deterministic",
+    "ensure",
+    "fail",
+    "only_if",
+]
 
 Condition: TypeAlias = Callable[[Subject], str]
 """Returns why a check does not apply to an algorithm, and an empty text when it does."""
 
 BASE = ("protocol.members", "shape.example", "shape.value")
-"""What must hold for a call to mean anything."""
+"""Checks without which the result of a call is meaningless."""
 
 SOUND = (*BASE, "purity.inputs", "purity.settings", "purity.repeatable", "stochastic.reproducible")
-"""What must hold for two calls to be comparable."""
+"""Checks without which two calls cannot be compared."""
 
 
 class CheckFailedError(Exception):
-    """What a check has found wrong."""
+    """A finding: the fault and its remedy."""
 
 
 class InconclusiveError(Exception):
-    """Why a check could not tell."""
+    """The reason why a check has no result."""
 
 
 def fail(what: str, remedy: str) -> NoReturn:
     """End a check with a finding.
 
     Args:
-        what: What happened, with the values.
-        remedy: What to do.
+        what: The fault, with the values.
+        remedy: How to fix it.
     """
     raise CheckFailedError(f"{what.rstrip('.')}. {remedy}")
+
+
+def ensure(holds: bool | Tensor, what: str, remedy: str) -> None:
+    """End a check with a finding unless a condition holds."""
+    if not bool(holds):
+        fail(what, remedy)
+
+
+def only_if(holds: Callable[[Subject], bool], reason: str) -> Condition:
+    """Return the condition that `holds`; `reason` says why the check does not apply otherwise."""
+    return lambda subject: "" if holds(subject) else reason
+
+
+deterministic = only_if(lambda subject: not subject.traits.stochastic, "it is stochastic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +75,9 @@ class Check:
 
     Attributes:
         name: `group.name`.
-        summary: What it asks for, in one line.
+        summary: Its demand, in one line.
         requires: The checks it builds on; where one of them fails this one is not run.
-        condition: Why it does not apply, or nothing.
+        condition: Why it does not apply, or an empty text.
         function: Raises `CheckFailedError`.
     """
 
@@ -66,11 +93,11 @@ class Check:
         return self.name.partition(".")[0]
 
     def run(self, subject: Subject) -> None:
-        """Try an algorithm, and leave torch's settings as they were whatever it does to them.
+        """Try an algorithm, and restore torch's settings afterwards.
 
         Raises:
             CheckFailedError: Something is wrong.
-            InconclusiveError: The check could not tell.
+            InconclusiveError: The check has no result.
         """
         dtype, threads, grad = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()
         try:
@@ -88,7 +115,7 @@ class Check:
 
 
 def _raised(error: BaseException) -> str:
-    """Return what the algorithm raised at an input of its own, and where."""
+    """Return the error that the algorithm raised at an input of its own, and where."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
     text = " ".join(error_text(error).split()).rstrip(".")

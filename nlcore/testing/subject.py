@@ -1,20 +1,29 @@
-"""What the checks work on: an algorithm with its traits, and examples that it makes itself."""
+"""The algorithm under test, with its traits and the examples that it makes itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from nlcore.protocol import GaussNewtonSplit, SuppliesGradient, SuppliesHessian, Traits
+from nlcore.capabilities import read_capabilities
+from nlcore.errors import attempted
+from nlcore.protocol import Traits
 
-__all__ = ["BATCH", "Subject", "clone", "leaves", "pulled_back"]
+__all__ = ["BATCH", "Subject", "TargetInContext", "clone", "context_of", "leaves", "pulled_back", "target_of"]
 
 BATCH = 4
 """Samples in an example, unless a check needs another number."""
+
+
+class TargetInContext(NamedTuple):
+    """The target and the context of a loss that takes one: a share of the batch is a share of both."""
+
+    target: Any
+    context: Any
 
 
 class Subject:
@@ -23,11 +32,12 @@ class Subject:
     Args:
         algorithm: The loss.
         config: The class of its options, if it has any.
-        factory: What makes it; its class when `None`.
+        factory: The callable that makes it; its class when `None`.
         options: The options that it was made with.
-        summary: What a plugin says about it in one line; `None` when it was not made by one.
-        dtypes: In which it is to work; differences are taken in the widest.
-        device: Where the examples are made.
+        name: Its name in messages; that of its class when `None`.
+        summary: The line of its specification; `None` when it was not made from one.
+        dtypes: Those of the examples; differences are taken in the widest.
+        device: That of the examples.
         seed: Of all examples.
     """
 
@@ -46,36 +56,40 @@ class Subject:
     ) -> None:
         self.algorithm = algorithm
         self.config, self.factory = config, factory or type(algorithm)
-        self.options = dict(options or {})
+        self.options, self.summary = dict(options or {}), summary
         self.name = name or type(algorithm).__name__
-        self.summary = summary
         self.dtypes, self.device, self.seed = tuple(dtypes), torch.device(device), seed
         self.widest = max(self.dtypes, key=lambda dtype: -torch.finfo(dtype).eps)
 
     @property
     def traits(self) -> Traits:
-        """The traits; the defaults where they are not what they should be, which a check of its own tells."""
+        """The traits; the defaults where they are not `Traits`, which a check of its own finds."""
         found = getattr(self.algorithm, "traits", None)
         return found if isinstance(found, Traits) else Traits()
 
     @property
+    def _supplies(self) -> frozenset[str]:
+        return attempted(lambda: read_capabilities(self.algorithm).supplies, frozenset[str]())
+
+    @property
     def supplies_gradient(self) -> bool:
         """Whether the loss has a gradient of its own."""
-        return self._supplies("gradient", SuppliesGradient)
+        return "gradient" in self._supplies
 
     @property
     def supplies_hessian(self) -> bool:
         """Whether the loss supplies its Hessian."""
-        return self._supplies("hessian", SuppliesHessian)
+        return "hessian" in self._supplies
 
     @property
     def splits(self) -> bool:
         """Whether the loss has a Gauss–Newton split."""
-        return self._supplies("split", GaussNewtonSplit)
+        return "split" in self._supplies
 
-    def _supplies(self, name: str, kind: Any) -> bool:
-        stated = self.traits.supplies
-        return isinstance(self.algorithm, kind) if stated is None else name in stated
+    @property
+    def methods(self) -> list[str]:
+        """The names of the functions of prediction and target that draw random numbers: the call, and supplied ones."""
+        return ["__call__", *(name for name in ("gradient", "hessian") if name in self._supplies)]
 
     @property
     def tolerance(self) -> float:
@@ -87,26 +101,54 @@ class Subject:
         """Relative error of a sum that was added up in another order."""
         return 1e5 * torch.finfo(self.widest).eps if self.widest == torch.float64 else 1e-3
 
+    def twin(self, algorithm: Any) -> Subject:
+        """Return another algorithm under the same conditions."""
+        return Subject(algorithm, device=self.device, dtypes=self.dtypes, seed=self.seed)
+
     def generator(self, seed: int = 0) -> torch.Generator:
         """Return a new generator for the call."""
         return torch.Generator(self.device).manual_seed(self.seed + 7919 * (seed + 1))
 
+    def example(
+        self, batch: int, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device
+    ) -> tuple[Tensor, Any]:
+        """Return prediction and target as the loss makes them, and the context with the target if it takes one."""
+        made = {"generator": generator, "dtype": dtype, "device": device}
+        prediction, target = self.algorithm.example(batch, **made)
+        if not self.traits.takes_context:
+            return prediction, target
+        context = getattr(self.algorithm, "example_context", None)
+        return prediction, TargetInContext(target, None if context is None else context(batch, **made))
+
     def draw(self, batch: int = BATCH, *, seed: int = 0, dtype: torch.dtype | None = None) -> tuple[Tensor, Any]:
         """Return an example that no other call shares memory with."""
-        found: tuple[Tensor, Any] = self.algorithm.example(
-            batch, generator=self.generator(seed), dtype=dtype or self.widest, device=self.device
-        )
-        return clone(found[0]), clone(found[1])
+        prediction, target = self.example(batch, self.generator(seed), dtype or self.widest, self.device)
+        return clone(prediction), clone(target)
+
+    def draws(self, count: int) -> Iterator[tuple[Tensor, Any]]:
+        """Yield several examples."""
+        return (self.draw(seed=seed) for seed in range(count))
+
+    def call(self, method: str, prediction: Tensor, target: Any, **options: Any) -> Tensor:
+        """Call the loss or one of its methods, with the context of the target."""
+        if method == "outer":
+            outer: Tensor = self.algorithm.outer(prediction, target_of(target), **options)
+            return outer
+        given = (prediction,) if method == "inner" else (prediction, target_of(target))
+        found: Tensor = getattr(self.algorithm, method)(*given, **context_of(target), **options)
+        return found
 
     def value(self, prediction: Tensor, target: Any, *, seed: int = 0, **options: Any) -> Tensor:
         """Return the loss of each sample."""
-        found: Tensor = self.algorithm(prediction, target, generator=self.generator(seed), **options)
-        return found
+        return self.call("__call__", prediction, target, generator=self.generator(seed), **options)
 
-    def supplied(self, method: str, prediction: Tensor, target: Any, *, seed: int = 0) -> Tensor:
-        """Return what `gradient` or `hessian` of the loss returns."""
-        found: Tensor = getattr(self.algorithm, method)(prediction, target, generator=self.generator(seed))
-        return found
+    def supplied(self, method: str, prediction: Tensor, target: Any, *, seed: int = 0, **options: Any) -> Tensor:
+        """Return the result of `gradient` or `hessian` of the loss."""
+        return self.call(method, prediction, target, generator=self.generator(seed), **options)
+
+    def composed(self, prediction: Tensor, target: Any, **options: Any) -> Tensor:
+        """Return `outer(inner(prediction), target)`."""
+        return self.call("outer", self.call("inner", prediction, target, **options), target, **options)
 
     def gradient(self, prediction: Tensor, target: Any, *, seed: int = 0) -> Tensor:
         """Return the gradient that training uses, [batch, *event]: supplied, or the derivative of the value."""
@@ -114,11 +156,11 @@ class Subject:
             return self.supplied("gradient", prediction, target, seed=seed).detach()
         return self.derivative(prediction, target, seed=seed).detach()
 
-    def derivative(self, prediction: Tensor, target: Any, *, seed: int = 0) -> Tensor:
+    def derivative(self, prediction: Tensor, target: Any, *, seed: int = 0, **options: Any) -> Tensor:
         """Return the derivative of the value by autograd, [batch, *event]; zero without a graph."""
         with torch.enable_grad():
             leaf = prediction.detach().clone().requires_grad_()
-            return pulled_back(self.value(leaf, target, seed=seed).sum(), leaf)
+            return pulled_back(self.value(leaf, target, seed=seed, **options).sum(), leaf)
 
     def columns(self, prediction: Tensor, target: Any, directions: Tensor, *, seed: int = 0) -> Tensor:
         """Return each sample's Hessian times each of [r, *event] directions, [r, batch, *event], by autograd."""
@@ -139,8 +181,18 @@ class Subject:
         if self.supplies_hessian:
             yield "hessian", lambda prediction, target: self.supplied("hessian", prediction, target)
         if self.splits:
-            yield "inner", lambda prediction, target: self.algorithm.inner(prediction)
-            yield "outer", lambda prediction, target: self.algorithm.outer(self.algorithm.inner(prediction), target)
+            yield "inner", lambda prediction, target: self.call("inner", prediction, target)
+            yield "outer", self.composed
+
+
+def target_of(target: Any) -> Any:
+    """Return the target without the context."""
+    return target.target if isinstance(target, TargetInContext) else target
+
+
+def context_of(target: Any) -> dict[str, Any]:
+    """Return the keyword `context` for a loss that takes one, else nothing."""
+    return {"context": target.context} if isinstance(target, TargetInContext) else {}
 
 
 def leaves(target: Any) -> list[Tensor]:

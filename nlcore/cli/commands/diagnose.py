@@ -43,17 +43,18 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from nlcore.diagnosis import diagnose
+    from nlcore.testing.subject import Subject, context_of, target_of
 
     generator = torch.Generator().manual_seed(arguments.seed)
-    prediction, target = loss.example(arguments.batch, generator=generator, dtype=torch.float32, device="cpu")
-    found = diagnose(loss, prediction, target, generator=generator)
+    prediction, target = Subject(loss).example(arguments.batch, generator, torch.float32, torch.device("cpu"))
+    diagnosis = diagnose(loss, prediction, target_of(target), **context_of(target), generator=generator)
     if arguments.plot:
         with new_file(arguments.plot) as picture:
-            found.plot(picture)
+            diagnosis.plot(picture)
     if arguments.json:
-        print_json({"id": spec.id, "options": options, "seed": arguments.seed, **found.as_dict()})
+        print_json({"id": spec.id, "options": options, "seed": arguments.seed, **diagnosis.as_dict()})
     else:
-        say(f"{spec.id}, on its own example\n\n{found}")
+        say(f"{spec.id}, on its own example\n\n{diagnosis}")
         if arguments.plot:
             say(f"\n{arguments.plot} written")
     return 0

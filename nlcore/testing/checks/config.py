@@ -1,4 +1,4 @@
-"""The configuration: frozen, described, the same as the constructor, and kept by the object."""
+"""Checks of the configuration: frozen, described, the same as the constructor, and kept by the object."""
 
 from __future__ import annotations
 
@@ -8,32 +8,27 @@ from typing import Any
 
 from nlcore.config import AlgorithmConfig
 from nlcore.errors import ConfigError, shorten
-from nlcore.testing.check import SOUND, check, fail
-from nlcore.testing.checks.comparison import compare
+from nlcore.testing.check import SOUND, check, ensure, fail, only_if
+from nlcore.testing.comparison import compare
 from nlcore.testing.subject import BATCH, Subject
 
-__all__ = ["CHECKS"]
+_CONFIGURED = only_if(lambda subject: subject.config is not None, "no configuration class was given")
+_EMPTY = inspect.Parameter.empty
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def _configured(subject: Subject) -> str:
-    return "" if subject.config is not None else "no configuration class was given"
-
-
-@check("config.described", when=_configured)
+@check("config.described", when=_CONFIGURED)
 def described(subject: Subject) -> None:
     """It is an `AlgorithmConfig`, and every option has a description."""
     config = subject.config
     if config is None or not issubclass(config, AlgorithmConfig):
-        fail(f"{config!r} is no AlgorithmConfig", "Derive it from nlcore.AlgorithmConfig.")
+        fail(f"{config!r} is not an AlgorithmConfig", "Derive it from nlcore.AlgorithmConfig.")
     bare = [name for name, field in config.model_fields.items() if not (field.description or "").strip()]
-    if bare:
-        fail(
-            f"the options {shorten(bare)} have no description",
-            "Write Field(…, description=…): it is the option's page.",
-        )
+    what = f"the options {shorten(bare)} have no description"
+    ensure(not bare, what, "Write Field(…, description=…): it is the option's page.")
 
 
-@check("config.unknown", requires=("config.described",), when=_configured)
+@check("config.unknown", requires=("config.described",), when=_CONFIGURED)
 def unknown(subject: Subject) -> None:
     """An unknown option is refused, with the options that there are."""
     try:
@@ -43,87 +38,70 @@ def unknown(subject: Subject) -> None:
     fail("the option not_an_option=1 was accepted", "Keep extra='forbid' of AlgorithmConfig.")
 
 
-@check("config.frozen", requires=("config.described",), when=_configured)
+@check("config.frozen", requires=("config.described",), when=_CONFIGURED)
 def frozen(subject: Subject) -> None:
     """The options of a configuration cannot be changed."""
     settings = _settings(subject)
     for name, value in _values(settings).items():
-        try:
-            setattr(settings, name, value)
-        except Exception:
-            continue
-        fail(f"the configuration lets its option {name!r} be set", "Keep frozen=True of AlgorithmConfig.")
+        what = f"the configuration lets its option {name!r} be set"
+        ensure(not _can_set(settings, name, value), what, "Keep frozen=True of AlgorithmConfig.")
 
 
-@check("config.constructor", requires=("config.described",), when=_configured)
+@check("config.constructor", requires=("config.described",), when=_CONFIGURED)
 def constructor(subject: Subject) -> None:
     """The constructor takes every option as a keyword, with the default of the configuration."""
     parameters = inspect.signature(subject.factory).parameters
     fields: dict[str, Any] = _class(subject).model_fields
     missing = [name for name in fields if name not in parameters]
-    if missing:
-        fail(f"the constructor does not take {shorten(missing)}", "Give it the same explicit keywords as the Config.")
-    extra = [
-        name
-        for name, one in parameters.items()
-        if name not in fields and one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
-    ]
-    if extra:
-        fail(f"the constructor needs {shorten(extra)}, which are no options", "Add them to the Config, or defaults.")
+    what = f"the constructor does not take {shorten(missing)}"
+    ensure(not missing, what, "Give it the same explicit keywords as the Config.")
+    needed = {name for name, one in parameters.items() if one.default is _EMPTY and one.kind not in _REST}
+    extra = sorted(needed - fields.keys())
+    what = f"the constructor needs {shorten(extra)}, which are not options"
+    ensure(not extra, what, "Add them to the Config, or defaults.")
     for name, field in fields.items():
         mine = parameters[name].default
-        if field.is_required() and mine is inspect.Parameter.empty:
-            continue
-        theirs = inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
-        if mine is inspect.Parameter.empty or not _same(mine, theirs):
-            shown = "no default" if mine is inspect.Parameter.empty else repr(mine)
-            fail(f"the option {name!r} is {shown} in the constructor and {theirs!r} in the Config", "Make them equal.")
+        theirs = _EMPTY if field.is_required() else field.get_default(call_default_factory=True)
+        shown = "no default" if mine is _EMPTY else repr(mine)
+        what = f"the option {name!r} is {shown} in the constructor and {theirs!r} in the Config"
+        ensure(mine is theirs or (mine is not _EMPTY and _same(mine, theirs)), what, "Make them equal.")
 
 
-@check("config.attributes", requires=("config.described",), when=_configured)
+@check("config.attributes", requires=("config.described",), when=_CONFIGURED)
 def attributes(subject: Subject) -> None:
     """The object keeps each option in an attribute of the same name."""
     for name, value in _values(_settings(subject)).items():
-        if not hasattr(subject.algorithm, name):
-            fail(f"the object has no attribute {name!r}", "Keep the option under its name, so that dump can record it.")
+        what = f"the object has no attribute {name!r}"
+        ensure(hasattr(subject.algorithm, name), what, "Keep the option under its name, so that dump can record it.")
         found = getattr(subject.algorithm, name)
-        if not _same(found, value):
-            fail(f"the attribute {name!r} is {found!r}, and the option is {value!r}", "Store the option as it is.")
+        what = f"the attribute {name!r} is {found!r}, and the option is {value!r}"
+        ensure(_same(found, value), what, "Store the option as it is.")
 
 
-@check("config.immutable", requires=("config.attributes",), when=_configured)
+@check("config.immutable", requires=("config.attributes",), when=_CONFIGURED)
 def immutable(subject: Subject) -> None:
     """The options of an object cannot be changed after it was made."""
     for name, value in _values(_settings(subject)).items():
         held = getattr(subject.algorithm, name)
-        if isinstance(held, list | dict | set | bytearray):
-            fail(
-                f"the attribute {name!r} is a {type(held).__name__}, which can be changed from outside",
-                "Annotate the option tuple[…, ...] and store a tuple.",
-            )
-        try:
-            setattr(subject.algorithm, name, value)
-        except Exception:
-            continue
-        fail(
-            f"the attribute {name!r} can be set", "Make the class a @dataclass(frozen=True), or the option a property."
-        )
+        mutable = isinstance(held, list | dict | set | bytearray)
+        what = f"the attribute {name!r} is a {type(held).__name__}, which can be changed from outside"
+        ensure(not mutable, what, "Annotate the option tuple[…, ...] and store a tuple.")
+        remedy = "Make the class a @dataclass(frozen=True), or the option a property."
+        ensure(not _can_set(subject.algorithm, name, value), f"the attribute {name!r} can be set", remedy)
 
 
-@check("config.json", requires=(*SOUND, "config.constructor", "config.attributes"), when=_configured)
+@check("config.json", requires=(*SOUND, "config.constructor", "config.attributes"), when=_CONFIGURED)
 def json_round_trip(subject: Subject) -> None:
     """Options survive JSON, and the algorithm made from them again gives the same values."""
     settings = _settings(subject)
-    written = json.loads(json.dumps(settings.model_dump(mode="json")))
-    again = _class(subject)(**written)
-    if again != settings:
-        fail(f"the options {settings!r} come back from JSON as {again!r}", "Use types that JSON can hold.")
-    twin = Subject(subject.factory(**_values(again)), device=subject.device, dtypes=subject.dtypes, seed=subject.seed)
+    again = _class(subject)(**json.loads(json.dumps(settings.model_dump(mode="json"))))
+    what = f"the options {settings!r} come back from JSON as {again!r}"
+    ensure(again == settings, what, "Use types that JSON can hold.")
+    twin = subject.twin(subject.factory(**_values(again)))
     prediction, target = subject.draw(BATCH)
+    found, wanted = twin.value(prediction, target), subject.value(prediction, target)
     what = "the algorithm that is made from its recorded options gives other values"
-    compare(
-        subject, twin.value(prediction, target), subject.value(prediction, target), what, "Make all of it an option."
-    )
+    compare(subject, found, wanted, what, "Make all of it an option.")
 
 
 def _class(subject: Subject) -> type[AlgorithmConfig]:
@@ -144,11 +122,16 @@ def _values(settings: AlgorithmConfig) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in type(settings).model_fields}
 
 
+def _can_set(held: object, name: str, value: object) -> bool:
+    try:
+        setattr(held, name, value)
+    except Exception:
+        return False
+    return True
+
+
 def _same(one: Any, other: Any) -> bool:
     """Whether two options are equal, a list and a tuple of the same values too; 1 and 1.0 are, True and 1 are not."""
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(_same(a, b) for a, b in zip(one, other, strict=True))
+        return len(one) == len(other) and all(map(_same, one, other))
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
-
-
-CHECKS = (described, unknown, frozen, constructor, attributes, immutable, json_round_trip)

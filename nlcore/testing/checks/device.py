@@ -1,56 +1,49 @@
-"""Devices, tried on `meta`: its tensors compute nothing, are everywhere, and refuse to be mixed with others."""
+"""Checks of devices, on `meta`: its tensors compute nothing, are everywhere, and refuse to be mixed with others."""
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nlcore.testing.check import BASE, InconclusiveError, check, fail
+from nlcore.testing.check import BASE, InconclusiveError, check, ensure, fail, only_if
 from nlcore.testing.subject import BATCH, Subject, leaves
 
-__all__ = ["CHECKS"]
-
 _ELSEWHERE = torch.device("meta")
+_REMEDY = "Make every tensor with device=prediction.device."
 
 
-def _stateless(subject: Subject) -> str:
-    if isinstance(subject.algorithm, nn.Module) and (
-        any(True for _ in subject.algorithm.buffers()) or any(True for _ in subject.algorithm.parameters())
-    ):
-        return "its tensors are on one device; move the module to try another"
-    return ""
+def _stateless(subject: Subject) -> bool:
+    held: Any = subject.algorithm
+    return not isinstance(held, nn.Module) or not any(True for _ in chain(held.buffers(), held.parameters()))
 
 
-@check("device.example", requires=(*BASE, "dtype.example"), when=_stateless)
+_MOVABLE = only_if(_stateless, "its tensors are on one device; move the module to try another")
+
+
+@check("device.example", requires=(*BASE, "dtype.example"), when=_MOVABLE)
 def example(subject: Subject) -> None:
     """`example(device=…)` makes prediction and target on the device that was asked for."""
     prediction, target = _elsewhere(subject)
-    wrong = [one for one in (prediction, *leaves(target)) if one.device != _ELSEWHERE]
-    if wrong:
-        fail(
-            f"example(device='{_ELSEWHERE}') returned a tensor on {wrong[0].device}",
-            "Hand device= on to every function that makes a tensor.",
-        )
+    wrong = [str(one.device) for one in (prediction, *leaves(target)) if one.device != _ELSEWHERE]
+    what = f"example(device='{_ELSEWHERE}') returned a tensor on {', '.join(wrong[:1])}"
+    ensure(not wrong, what, "Pass device= on to every function that makes a tensor.")
 
 
-@check("device.value", requires=("device.example",), when=_stateless)
+@check("device.value", requires=("device.example",), when=_MOVABLE)
 def value(subject: Subject) -> None:
     """A call works on another device than the CPU, and its value is there."""
     prediction, target = _elsewhere(subject)
-    for name in ("__call__", *(one for one in ("gradient", "hessian") if getattr(subject, f"supplies_{one}"))):
-        found = _called(subject, name, prediction, target)
-        if found.device != _ELSEWHERE:
-            fail(f"{name} returned a tensor on {found.device} for a prediction on {_ELSEWHERE}", _REMEDY)
-
-
-_REMEDY = "Make every tensor with device=prediction.device."
+    for name in subject.methods:
+        found = _called(subject, name, prediction, target).device
+        ensure(found == _ELSEWHERE, f"{name} returned a tensor on {found} for a prediction on {_ELSEWHERE}", _REMEDY)
 
 
 def _called(subject: Subject, name: str, prediction: Tensor, target: Any) -> Tensor:
     try:
-        found: Tensor = getattr(subject.algorithm, name)(prediction, target, generator=None)
+        return subject.call(name, prediction, target, generator=None)
     except RuntimeError as error:
         text = " ".join(str(error).split())
         if "device" in text and "cpu" in text:
@@ -58,15 +51,10 @@ def _called(subject: Subject, name: str, prediction: Tensor, target: Any) -> Ten
         raise InconclusiveError(f"{name} needs the values, which a tensor on meta lacks: {text[:120]}") from error
     except Exception as error:
         raise InconclusiveError(f"{name} cannot be tried on meta: {type(error).__name__}") from error
-    return found
 
 
 def _elsewhere(subject: Subject) -> tuple[Tensor, Any]:
     try:
-        prediction, target = subject.algorithm.example(BATCH, generator=None, dtype=subject.widest, device=_ELSEWHERE)
+        return subject.example(BATCH, None, subject.widest, _ELSEWHERE)
     except Exception as error:
         raise InconclusiveError(f"example cannot be tried on meta: {type(error).__name__}") from error
-    return prediction, target
-
-
-CHECKS = (example, value)

@@ -1,14 +1,12 @@
-"""Precision: the dtype that goes in comes out, and is used on the way."""
+"""Checks of precision: the dtype that goes in comes out, and is used on the way."""
 
 from __future__ import annotations
 
 import torch
 
 from nlcore.errors import ContractError, NumericalError
-from nlcore.testing.check import BASE, InconclusiveError, check, fail
+from nlcore.testing.check import BASE, InconclusiveError, check, ensure, only_if
 from nlcore.testing.subject import BATCH, Subject, leaves
-
-__all__ = ["CHECKS"]
 
 
 @check("dtype.example", requires=("shape.example",))
@@ -16,24 +14,21 @@ def example(subject: Subject) -> None:
     """`example` makes the prediction in the dtype that was asked for, and a target that is floating point too."""
     for dtype in subject.dtypes:
         prediction, target = subject.draw(BATCH, dtype=dtype)
-        wrong = [leaf.dtype for leaf in leaves(target) if leaf.is_floating_point() and leaf.dtype != dtype]
-        if prediction.dtype != dtype or wrong:
-            found = prediction.dtype if prediction.dtype != dtype else wrong[0]
-            fail(f"example(dtype={dtype}) returned {found}", "Hand dtype= on to the function that makes the tensors.")
+        found = [prediction.dtype, *(leaf.dtype for leaf in leaves(target) if leaf.is_floating_point())]
+        wrong = [one for one in found if one != dtype]
+        what = f"example(dtype={dtype}) returned {wrong[:1]}"
+        ensure(not wrong, what, "Pass dtype= on to the function that makes the tensors.")
 
 
 @check("dtype.value", requires=(*BASE, "dtype.example"))
 def value(subject: Subject) -> None:
-    """The value, and what is supplied, have the dtype of the prediction."""
+    """The value and the supplied derivatives have the dtype of the prediction."""
     for dtype in subject.dtypes:
         prediction, target = subject.draw(BATCH, dtype=dtype)
         for name, function in subject.functions():
             found = function(prediction, target).dtype
-            if found != dtype:
-                fail(
-                    f"{name} returned {found} for a prediction of {dtype}",
-                    "Make constants with dtype=prediction.dtype, and convert the result back.",
-                )
+            what = f"{name} returned {found} for a prediction of {dtype}"
+            ensure(found == dtype, what, "Make constants with dtype=prediction.dtype, and convert the result back.")
 
 
 @check("dtype.half", requires=(*BASE, "dtype.value"))
@@ -48,26 +43,23 @@ def half(subject: Subject) -> None:
             if "not implemented for" in str(error) or "dtype" in str(error):
                 continue
             raise
-        if found != dtype:
-            fail(f"a prediction of {dtype} gives a value of {found}", "Convert the result back to prediction.dtype.")
+        what = f"a prediction of {dtype} gives a value of {found}"
+        ensure(found == dtype, what, "Convert the result back to prediction.dtype.")
 
 
-def _has_float64(subject: Subject) -> str:
-    return "" if torch.float64 in subject.dtypes else "float64 was not asked for"
-
-
-@check("dtype.precision", requires=(*BASE, "dtype.value"), when=_has_float64)
+@check(
+    "dtype.precision",
+    requires=(*BASE, "dtype.value"),
+    when=only_if(lambda subject: torch.float64 in subject.dtypes, "float64 was not asked for"),
+)
 def precision(subject: Subject) -> None:
     """A float64 prediction is computed in float64, and not in float32 on the way."""
     found = subject.value(*subject.draw(8, dtype=torch.float64)).detach()
     coarse = found[found.isfinite() & (found * 1024 != (found * 1024).round())]
     if not coarse.numel():
         raise InconclusiveError("the values are round numbers")
-    if bool((coarse == coarse.float().double()).all()):
-        fail(
-            f"all values of a float64 prediction are float32 numbers, such as {float(coarse[0])!r}",
-            "Compute in prediction.dtype; take .float() out of the way.",
-        )
-
-
-CHECKS = (example, value, half, precision)
+    ensure(
+        (coarse != coarse.float().double()).any(),
+        f"all values of a float64 prediction are float32 numbers, such as {float(coarse[0])!r}",
+        "Compute in prediction.dtype; take .float() out of the way.",
+    )

@@ -1,4 +1,4 @@
-"""Wrong inputs: refused by name, never computed with in silence."""
+"""Checks of wrong inputs: they are refused by name, and no result is computed from them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from nlcore.errors import NlcoreError
-from nlcore.testing.check import SOUND, check, fail
-from nlcore.testing.checks.comparison import compare
-from nlcore.testing.subject import BATCH, Subject, leaves
-
-__all__ = ["CHECKS"]
+from nlcore.testing.check import SOUND, check, ensure, fail, only_if
+from nlcore.testing.comparison import compare
+from nlcore.testing.subject import BATCH, Subject, TargetInContext, leaves, target_of
 
 _ACCEPTED = (NlcoreError, ValueError, TypeError)
 
@@ -23,25 +21,21 @@ _ACCEPTED = (NlcoreError, ValueError, TypeError)
 def shape(subject: Subject) -> None:
     """A prediction or target of the wrong shape is refused by name, and not broadcast."""
     prediction, target = subject.draw(BATCH)
+    event, tensors = list(prediction.shape[1:]), leaves(target_of(target))
+    first = _mapped(target, lambda t: t[0], everything=True)
+    longer = _mapped(target, lambda t: t[None], everything=True)
     wrong: dict[str, tuple[Tensor, Any]] = {
-        f"a prediction without its batch, {list(prediction.shape[1:])}": (
-            prediction[0],
-            _mapped(target, lambda t: t[0]),
-        ),
-        f"a prediction with one dimension more, {[1, *prediction.shape]}": (
-            prediction[None],
-            _mapped(target, lambda t: t[None]),
-        ),
+        f"a prediction without its batch, {event}": (prediction[0], first),
+        f"a prediction with one dimension more, {[1, BATCH, *event]}": (prediction[None], longer),
     }
-    if leaves(target):
-        for count in (BATCH - 1, 1):
-            picked = _mapped(target, lambda t, count=count: t[:count])
-            wrong[f"a batch of {BATCH} predictions and one of {count} targets"] = (prediction, picked)
-    if any(_narrowed(leaf).shape != leaf.shape for leaf in leaves(target)):
+    for count in (BATCH - 1, 1) if tensors else ():
+        fewer = _mapped(target, lambda t, count=count: t[:count])
+        wrong[f"a batch of {BATCH} predictions and one of {count} targets"] = (prediction, fewer)
+    if any(_narrowed(leaf).shape != leaf.shape for leaf in tensors):
         narrow = _mapped(target, _narrowed)
         wrong["targets whose last dimension is 1, which would be broadcast"] = (prediction, narrow)
-    for what, (y, t) in wrong.items():
-        _expect_refusal(subject, y, t, what, "Compare the shapes and raise nlcore.errors.ShapeError with both.")
+    for what, given in wrong.items():
+        _expect_refusal(subject, *given, what, "Compare the shapes and raise nlcore.errors.ShapeError with both.")
 
 
 def _narrowed(leaf: Tensor) -> Tensor:
@@ -54,27 +48,22 @@ def dtype(subject: Subject) -> None:
     """A prediction of whole numbers is refused by name."""
     prediction, target = subject.draw(BATCH)
     whole = prediction.nan_to_num().round().long()
-    _expect_refusal(
-        subject, whole, target, "an int64 prediction", "Raise nlcore.errors.DtypeError unless it is_floating_point()."
-    )
+    remedy = "Raise nlcore.errors.DtypeError unless it is_floating_point()."
+    _expect_refusal(subject, whole, target, "an int64 prediction", remedy)
 
 
-def _target_is_tensor(subject: Subject) -> str:
-    return "" if leaves(subject.draw(1)[1]) else "the target holds no tensor"
-
-
-@check("errors.device", requires=SOUND, when=_target_is_tensor)
+@check(
+    "errors.device",
+    requires=SOUND,
+    when=only_if(lambda subject: bool(leaves(target_of(subject.draw(1)[1]))), "the target holds no tensor"),
+)
 def device(subject: Subject) -> None:
     """A target on another device is refused by name."""
     prediction, target = subject.draw(BATCH)
     elsewhere = _mapped(target, lambda t: t.to("meta"))
-    _expect_refusal(
-        subject,
-        prediction,
-        elsewhere,
-        f"a prediction on {prediction.device} and a target on meta",
-        "Compare the devices and raise nlcore.errors.DeviceError with both.",
-    )
+    what = f"a prediction on {prediction.device} and a target on meta"
+    remedy = "Compare the devices and raise nlcore.errors.DeviceError with both."
+    _expect_refusal(subject, prediction, elsewhere, what, remedy)
 
 
 @check("errors.nan", requires=(*SOUND, "independence.samples"))
@@ -88,15 +77,11 @@ def nan(subject: Subject) -> None:
     except NlcoreError as error:
         _check_message(error, "a NaN in sample 1")
         return
-    if bool(value[1].isfinite()):
-        fail(
-            f"a sample of NaN has the loss {float(value[1]):.6g}",
-            "Let NaN through, or raise nlcore.errors.NonFiniteError with the samples.",
-        )
+    what = f"a sample of NaN has the loss {float(value[1]):.6g}"
+    ensure(not value[1].isfinite(), what, "Let NaN through, or raise nlcore.errors.NonFiniteError with the samples.")
     rest = [0, *range(2, BATCH)]
-    compare(
-        subject, value[rest], clean[rest], "NaN in sample 1 changes the loss of other samples", "Keep samples apart."
-    )
+    what = "NaN in sample 1 changes the loss of other samples"
+    compare(subject, value[rest], clean[rest], what, "Keep samples apart.")
 
 
 def _expect_refusal(subject: Subject, prediction: Tensor, target: Any, what: str, remedy: str) -> None:
@@ -104,25 +89,22 @@ def _expect_refusal(subject: Subject, prediction: Tensor, target: Any, what: str
         found = subject.value(prediction, target)
     except _ACCEPTED as error:
         _check_message(error, what)
-        return
     except Exception as error:
         text = " ".join(str(error).split())
         fail(f"{what} raised {type(error).__name__} from within ({text[:160]})", remedy)
-    result = f"shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-    fail(f"{what} was accepted and gave {result}", remedy)
+    else:
+        result = f"shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        fail(f"{what} was accepted and gave {result}", remedy)
 
 
 def _check_message(error: Exception, what: str) -> None:
     text = str(error).strip()
-    if len(text.split()) < 3:
-        fail(
-            f"{what} raised {type(error).__name__} with the message {text!r}",
-            "Say what was wrong, with the values, and what to do.",
-        )
+    what = f"{what} raised {type(error).__name__} with the message {text!r}"
+    ensure(len(text.split()) >= 3, what, "Say what was wrong, with the values, and what to do.")
 
 
-def _mapped(target: Any, function: Callable[..., Tensor]) -> Any:
+def _mapped(target: Any, function: Callable[..., Tensor], *, everything: bool = False) -> Any:
+    """Return a target with each tensor changed; the context stays unless `everything` is to change."""
+    if isinstance(target, TargetInContext) and not everything:
+        return target._replace(target=_mapped(target.target, function))
     return pytree.tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, target)
-
-
-CHECKS = (shape, dtype, device, nan)

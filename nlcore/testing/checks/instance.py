@@ -1,4 +1,4 @@
-"""The object: copied, sent to other processes, used from several threads."""
+"""Checks of the object: it can be copied, sent to other processes, and used from several threads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from nlcore.testing.check import SOUND, check, fail
-from nlcore.testing.checks.comparison import compare
+from nlcore.testing.check import SOUND, check, ensure, fail
+from nlcore.testing.comparison import compare
 from nlcore.testing.subject import BATCH, Subject, clone
-
-__all__ = ["CHECKS"]
 
 _THREADS, _ROUNDS = 8, 8
 
@@ -22,13 +20,9 @@ _THREADS, _ROUNDS = 8, 8
 @check("object.pickle", requires=SOUND)
 def pickled(subject: Subject) -> None:
     """It can be pickled, and the copy gives the same values."""
-    _compare_copy(
-        subject,
-        # What is read here is what was written in the same line.
-        lambda algorithm: pickle.loads(pickle.dumps(algorithm)),
-        "pickled",
-        "Workers and DDP need it: keep no lambdas, open files or local classes in the object.",
-    )
+    # The bytes that are read were written in the same line.
+    remedy = "Workers and DDP need it: keep no lambdas, open files or local classes in the object."
+    _compare_copy(subject, lambda algorithm: pickle.loads(pickle.dumps(algorithm)), "pickled", remedy)
 
 
 @check("object.copy", requires=SOUND)
@@ -41,12 +35,11 @@ def copied(subject: Subject) -> None:
 def shown(subject: Subject) -> None:
     """`repr` names the class and the options, and no address in memory."""
     text = repr(subject.algorithm)
-    if f"{type(subject.algorithm).__name__} object at 0x" in text:
-        fail(f"repr is {text!r}", "Make the class a dataclass, or define __repr__ with the options.")
-    fields: dict[str, Any] = getattr(subject.config, "model_fields", {})
-    missing = [name for name in fields if f"{name}=" not in text]
-    if missing:
-        fail(f"repr is {text!r} and leaves out {', '.join(missing)}", "Show every option, as a dataclass does.")
+    named = f"{type(subject.algorithm).__name__} object at 0x" not in text
+    ensure(named, f"repr is {text!r}", "Make the class a dataclass, or define __repr__ with the options.")
+    missing = [name for name in getattr(subject.config, "model_fields", {}) if f"{name}=" not in text]
+    what = f"repr is {text!r} and leaves out {', '.join(missing)}"
+    ensure(not missing, what, "Show every option, as a dataclass does.")
 
 
 @check("object.equality", requires=("object.copy",))
@@ -58,27 +51,26 @@ def equality(subject: Subject) -> None:
     except TypeError as error:
         fail(f"it cannot be hashed: {error}", "Make the class a @dataclass(frozen=True), with options that are tuples.")
     subject.value(*subject.draw(BATCH))
-    if hash(algorithm) != before:
-        fail("its hash changes with a call", "Hash the options alone.")
-    defined: Any = type(algorithm).__eq__
-    if defined is not object.__eq__:
-        twin = copy.deepcopy(algorithm)
-        if not (twin == algorithm and hash(twin) == before):
-            fail("a copy is not equal to it, or has another hash", "Compare and hash the options alone.")
+    ensure(hash(algorithm) == before, "its hash changes with a call", "Hash the options alone.")
+    twin, defined = copy.deepcopy(algorithm), any("__eq__" in vars(one) for one in type(algorithm).__mro__[:-1])
+    equal = not defined or (twin == algorithm and hash(twin) == before)
+    ensure(equal, "a copy is not equal to it, or has another hash", "Compare and hash the options alone.")
 
 
 @check("object.threads", requires=SOUND)
 def threads(subject: Subject) -> None:
-    """Calls from several threads at once give what they give one after the other."""
-    examples = [subject.draw(BATCH, seed=seed) for seed in range(_THREADS)]
+    """Calls from several threads at once give the values of calls one after the other."""
+    examples = list(subject.draws(_THREADS))
     wanted = [subject.value(*example).detach() for example in examples]
+
+    def values(example: tuple[Tensor, Any]) -> list[Tensor]:
+        return [subject.value(*example).detach() for _ in range(_ROUNDS)]
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        found: list[list[Tensor]] = list(
-            pool.map(lambda example: [subject.value(*example).detach() for _ in range(_ROUNDS)], examples)
-        )
-    for values, right in zip(found, wanted, strict=True):
-        for one in values:
-            what = "calls from several threads at once give other values"
+        found = list(pool.map(values, examples))
+    what = "calls from several threads at once give other values"
+    for several, right in zip(found, wanted, strict=True):
+        for one in several:
             compare(subject, one, right, what, "Keep nothing in the object while a call runs.")
 
 
@@ -87,12 +79,7 @@ def _compare_copy(subject: Subject, duplicate: Callable[[Any], Any], verb: str, 
         twin = duplicate(subject.algorithm)
     except Exception as error:
         fail(f"it cannot be {verb}: {type(error).__name__}: {error}", remedy)
-    if type(twin) is not type(subject.algorithm):
-        fail(f"it comes back as a {type(twin).__name__}", remedy)
+    ensure(type(twin) is type(subject.algorithm), f"it comes back as a {type(twin).__name__}", remedy)
     prediction, target = subject.draw(BATCH)
     wanted = clone(subject.value(prediction, target))
-    found = Subject(twin, device=subject.device, dtypes=subject.dtypes, seed=subject.seed).value(prediction, target)
-    compare(subject, found, wanted, f"a {verb} copy gives other values", remedy)
-
-
-CHECKS = (pickled, copied, shown, equality, threads)
+    compare(subject, subject.twin(twin).value(prediction, target), wanted, f"a {verb} copy gives other values", remedy)

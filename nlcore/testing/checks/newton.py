@@ -1,4 +1,4 @@
-"""The Newton step through the engine: finite, downhill, and the gradient for a large damping."""
+"""Checks of the Newton step: finite, downhill, and the gradient for a large damping."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ from nlcore.newton import (
     newton_step,
 )
 from nlcore.newton.damping import Damping
-from nlcore.testing.check import SOUND, check, fail
-from nlcore.testing.checks.comparison import compare
-from nlcore.testing.subject import BATCH, Subject
-
-__all__ = ["CHECKS"]
+from nlcore.testing.check import SOUND, check, ensure, fail, only_if
+from nlcore.testing.comparison import compare
+from nlcore.testing.subject import BATCH, Subject, context_of, target_of
 
 _BEFORE = (
     *SOUND,
@@ -44,8 +42,7 @@ _BEFORE = (
 _LARGEST = 256
 
 
-def _trainable(subject: Subject) -> str:
-    return "" if subject.traits.order >= 1 or subject.supplies_gradient else "it has no gradient"
+_TRAINABLE = only_if(lambda subject: subject.traits.order >= 1 or subject.supplies_gradient, "it has no gradient")
 
 
 def _curvatures(subject: Subject) -> Iterator[tuple[str, Callable[[Damping], Curvature]]]:
@@ -63,41 +60,46 @@ def _step(subject: Subject, curvature: Curvature, *, seed: int = 0) -> NewtonSte
     prediction, target = subject.draw(BATCH, seed=seed)
     try:
         return newton_step(
-            subject.algorithm, prediction, target, curvature, generator=subject.generator(), process_group=False
+            subject.algorithm,
+            prediction,
+            target_of(target),
+            curvature,
+            **context_of(target),
+            generator=subject.generator(),
+            process_group=False,
         )
     except NlcoreError as error:
         fail(f"{curvature} raised {type(error).__name__}: {error}", "Look at value and derivatives at the example.")
 
 
-@check("newton.finite", requires=_BEFORE, when=_trainable)
+@check("newton.finite", requires=_BEFORE, when=_TRAINABLE)
 def finite(subject: Subject) -> None:
     """Every curvature gives a finite direction, for tiny and for huge damping."""
     for name, make in _curvatures(subject):
         for rho in (1e-6, 1.0, 1e6):
-            step = _step(subject, make(Relative(rho)))
-            if not bool(step.direction.isfinite().all()):
-                fail(f"{name}(Relative({rho:g})) gives a direction that is not finite", "Look at its derivatives.")
+            finite = _step(subject, make(Relative(rho))).direction.isfinite().all()
+            what = f"{name}(Relative({rho:g})) gives a direction that is not finite"
+            ensure(finite, what, "Look at its derivatives.")
 
 
-@check("newton.descent", requires=("newton.finite",), when=_trainable)
+@check("newton.descent", requires=("newton.finite",), when=_TRAINABLE)
 def descent(subject: Subject) -> None:
     """Every curvature gives a direction along which the loss of each sample falls."""
     for name, make in _curvatures(subject):
         for seed in range(2):
             step = _step(subject, make(Relative(0.1)), seed=seed)
             g, d = (one.reshape(BATCH, -1).double() for one in (step.gradient, step.direction))
-            slope, length = (g * d).sum(1), g.norm(dim=1) * d.norm(dim=1)
-            wrong = slope < -1e-9 * length
-            if bool(wrong.any()):
-                sample = int(wrong.nonzero()[0])
-                cosine = float(slope[sample] / length[sample])
-                fail(
-                    f"the direction of {name} climbs for sample {sample}: cosine {cosine:.3g} with the gradient",
-                    "Look at traits.psd_hessian and at a supplied curvature.",
-                )
+            cosine = (g * d).sum(1) / (g.norm(dim=1) * d.norm(dim=1)).clamp(min=1e-300)
+            sample = int(cosine.argmin())
+            ensure(
+                cosine[sample] >= -1e-9,
+                f"the direction of {name} climbs for sample {sample}: cosine {float(cosine[sample]):.3g} with the "
+                "gradient",
+                "Look at traits.psd_hessian and at a supplied curvature.",
+            )
 
 
-@check("newton.limit", requires=("newton.finite",), when=_trainable)
+@check("newton.limit", requires=("newton.finite",), when=_TRAINABLE)
 def limit(subject: Subject) -> None:
     """For a large damping λ, λ times the direction is the gradient."""
     for name, make in _curvatures(subject):
@@ -114,24 +116,21 @@ def limit(subject: Subject) -> None:
         )
 
 
-@check("newton.training", requires=("newton.finite",), when=_trainable)
+@check("newton.training", requires=("newton.finite",), when=_TRAINABLE)
 def training(subject: Subject) -> None:
-    """`NewtonLoss` reports the mean loss, and its backward pass hands the mean direction to a network."""
+    """`NewtonLoss` reports the mean loss, and its backward pass gives the mean direction to a network."""
     prediction, target = subject.draw(BATCH)
     weight: Tensor = torch.ones((), dtype=prediction.dtype, device=prediction.device, requires_grad=True)
     criterion = NewtonLoss(subject.algorithm, generator=subject.generator(), process_group=False)
     output = prediction * weight
     output.retain_grad()
-    loss = criterion(output, target)
+    loss = criterion(output, target_of(target), **context_of(target))
     loss.backward()
     wanted = subject.value(prediction, target).mean()
     compare(subject, loss.reshape(1), wanted.reshape(1), "NewtonLoss reports another value", "Return the loss itself.")
-    if output.grad is None or weight.grad is None or not bool(output.grad.isfinite().all()):
+    received = output.grad
+    if received is None or weight.grad is None or not bool(received.isfinite().all()):
         fail("no finite gradient reached the network", "Look at the derivatives of the loss.")
-    step = criterion.last_step
-    if step is not None:
-        what = "the network receives something else than the mean direction"
-        compare(subject, output.grad * BATCH, step.direction, what, "Look at the derivatives.", tolerance=1e-6)
-
-
-CHECKS = (finite, descent, limit, training)
+    if criterion.last_step is not None:
+        what, direction = "the network receives a gradient other than the mean direction", criterion.last_step.direction
+        compare(subject, received * BATCH, direction, what, "Look at the derivatives.", tolerance=1e-6)

@@ -1,4 +1,4 @@
-"""Whether the object is an algorithmic loss at all."""
+"""Checks of the protocol: the object has the members of an algorithmic loss."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import inspect
 from typing import Any, get_args, get_type_hints
 
 from nlcore.protocol import AlgorithmicLoss, Traits
-from nlcore.testing.check import check, fail
+from nlcore.testing.check import check, ensure, fail
 from nlcore.testing.subject import Subject
-
-__all__ = ["CHECKS"]
 
 
 @check("protocol.members")
 def members(subject: Subject) -> None:
     """It has `traits`, `__call__(prediction, target, *, generator=None)` and `example`."""
-    algorithm = subject.algorithm
+    algorithm, traits = subject.algorithm, subject.traits
     if isinstance(algorithm, type) or not callable(algorithm):
         fail(f"{algorithm!r} is not an object that can be called", "Give an instance of the loss, not its class.")
     missing = [name for name in ("traits", "example") if not hasattr(algorithm, name)]
-    if missing or not isinstance(algorithm, AlgorithmicLoss):
-        fail(f"it lacks {' and '.join(missing)}", "Give it the members of nlcore.AlgorithmicLoss.")
-    _check_keywords(algorithm.__call__, "__call__", ["generator", *(["mask"] if subject.traits.takes_mask else [])])
-    _check_keywords(algorithm.example, "example", ["generator", "dtype", "device"])
+    complete = not missing and isinstance(algorithm, AlgorithmicLoss)
+    ensure(complete, f"it lacks {' and '.join(missing)}", "Give it the members of nlcore.AlgorithmicLoss.")
+    masked = [*(["mask"] if traits.takes_mask else []), *(["context"] if traits.takes_context else [])]
+    making = ["generator", "dtype", "device"]
+    for name, keywords in {"__call__": ["generator", *masked], "example": making, "example_context": making}.items():
+        if getattr(algorithm, name, None) is not None:
+            lacking = [f"{one}=" for one in _lacking(getattr(algorithm, name), keywords)]
+            ensure(not lacking, f"{name} does not take {', '.join(lacking)}", "Add the keyword as the protocol has it.")
 
 
 @check("protocol.traits", requires=("protocol.members",))
@@ -31,29 +33,21 @@ def traits(subject: Subject) -> None:
     found = subject.algorithm.traits
     if not isinstance(found, Traits):
         fail(f"traits is {found!r}", "Return an nlcore.Traits, whose fields all have defaults.")
-    if subject.algorithm.traits != found:
-        fail(f"traits changes between two looks, from {found}", "Return the same traits for the life of the object.")
+    what = f"traits changes between two looks, from {found}"
+    ensure(subject.algorithm.traits == found, what, "Return the same traits for the life of the object.")
     choices = get_args(get_type_hints(Traits)["transforms"])
-    if found.transforms not in choices:
-        fail(f"traits.transforms is {found.transforms!r}", f"Choose one of {', '.join(map(repr, choices))}.")
+    remedy = f"Choose one of {', '.join(map(repr, choices))}."
+    ensure(found.transforms in choices, f"traits.transforms is {found.transforms!r}", remedy)
     for name in ("event_ndim", "order"):
         value = getattr(found, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            fail(f"traits.{name} is {value!r}", "Give a whole number ≥ 0.")
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        ensure(whole, f"traits.{name} is {value!r}", "Give a whole number ≥ 0.")
     for name in ("stochastic", "psd_hessian", "takes_mask", "takes_context", "constant_curvature"):
-        if not isinstance(getattr(found, name), bool):
-            fail(f"traits.{name} is {getattr(found, name)!r}", "Give True or False.")
+        value = getattr(found, name)
+        ensure(isinstance(value, bool), f"traits.{name} is {value!r}", "Give True or False.")
 
 
-def _check_keywords(function: Any, name: str, keywords: list[str]) -> None:
+def _lacking(function: Any, keywords: list[str]) -> list[str]:
     parameters = inspect.signature(function).parameters
-    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
-        return
-    missing = [keyword for keyword in keywords if keyword not in parameters]
-    if missing:
-        fail(
-            f"{name} does not take {', '.join(f'{one}=' for one in missing)}", "Add the keyword as the protocol has it."
-        )
-
-
-CHECKS = (members, traits)
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    return [] if takes_all else [keyword for keyword in keywords if keyword not in parameters]

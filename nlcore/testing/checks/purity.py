@@ -1,4 +1,4 @@
-"""Purity: a call changes nothing but what it returns."""
+"""Checks of purity: a call has no effect but its result."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlcore.testing.check import BASE, check, fail
-from nlcore.testing.checks.comparison import compare
+from nlcore.testing.check import BASE, check, deterministic, ensure, fail
+from nlcore.testing.comparison import compare
 from nlcore.testing.subject import BATCH, Subject, clone, leaves
-
-__all__ = ["CHECKS", "changed_sources", "random_states"]
 
 
 @check("purity.inputs", requires=BASE)
@@ -22,14 +20,14 @@ def inputs(subject: Subject) -> None:
     """Prediction and target are the same after a call as before."""
     for name, function in subject.functions():
         prediction, target = subject.draw(BATCH)
-        before = [clone(one) for one in (prediction, *leaves(target))]
-        versions = [one._version for one in (prediction, *leaves(target))]
+        given = [prediction, *leaves(target)]
+        before = [(clone(one), one._version) for one in given]
         with torch.no_grad():
             function(prediction, target)
-        for index, (one, old, version) in enumerate(zip((prediction, *leaves(target)), before, versions, strict=True)):
-            if one._version != version or not torch.equal(torch.nan_to_num(one), torch.nan_to_num(old)):
-                which = "target" if index else "prediction"
-                fail(f"{name} changes the {which} in place", f"Work on {which}.clone(), or out of place.")
+        for index, (one, (old, version)) in enumerate(zip(given, before, strict=True)):
+            which = "target" if index else "prediction"
+            same = one._version == version and torch.equal(torch.nan_to_num(one), torch.nan_to_num(old))
+            ensure(same, f"{name} changes the {which} in place", f"Work on {which}.clone(), or out of place.")
 
 
 @check("purity.settings", requires=BASE)
@@ -38,9 +36,8 @@ def settings(subject: Subject) -> None:
     for name, function in subject.functions():
         before = _settings()
         function(*subject.draw(BATCH))
-        changed = [key for key, value in _settings().items() if value != before[key]]
-        if changed:
-            fail(f"{name} changes the global setting {', '.join(changed)}", "Use a context manager that restores it.")
+        changed = ", ".join(key for key, value in _settings().items() if value != before[key])
+        ensure(not changed, f"{name} changes the global setting {changed}", "Use a context manager that restores it.")
 
 
 @check("purity.global_random", requires=BASE)
@@ -50,46 +47,45 @@ def global_random(subject: Subject) -> None:
         prediction, target = subject.draw(BATCH)
         before = random_states()
         function(prediction, target)
-        if changed := changed_sources(before):
-            fail(
-                f"{name} draws from the global random numbers of {', '.join(changed)}",
-                "Draw with generator=generator alone, or the run of a user is not reproducible.",
-            )
+        changed = changed_sources(before)
+        ensure(
+            not changed,
+            f"{name} draws from the global random numbers of {', '.join(changed)}",
+            "Draw with generator=generator alone, or the run of a user is not reproducible.",
+        )
 
 
 @check("purity.gradients", requires=(*BASE, "purity.inputs", "purity.settings"))
 def gradients(subject: Subject) -> None:
-    """A call neither accumulates gradients nor changes what requires them."""
+    """A call neither accumulates gradients nor changes requires_grad."""
     prediction, target = subject.draw(BATCH)
     leaf = prediction.requires_grad_()
     subject.value(leaf, target)
     if leaf.grad is not None:
         fail("the call left a gradient in prediction.grad", "Use torch.autograd.grad in place of backward().")
-    wrong = [one for one in leaves(target) if one.requires_grad or one.grad is not None]
-    if wrong or not leaf.requires_grad or not leaf.is_leaf:
-        fail("the call changed requires_grad or grad of its inputs", "Work on prediction.detach() or on a copy.")
+    untouched = not any(one.requires_grad or one.grad is not None for one in leaves(target))
+    ensure(
+        untouched and leaf.requires_grad and leaf.is_leaf,
+        "the call changed requires_grad or grad of its inputs",
+        "Work on prediction.detach() or on a copy.",
+    )
 
 
-def _deterministic(subject: Subject) -> str:
-    return "it is stochastic; stochastic.reproducible asks the like" if subject.traits.stochastic else ""
-
-
-@check("purity.repeatable", requires=(*BASE, "purity.inputs", "purity.settings"), when=_deterministic)
+@check("purity.repeatable", requires=(*BASE, "purity.inputs", "purity.settings"), when=deterministic)
 def repeatable(subject: Subject) -> None:
     """The same call twice, with others between, gives the same result."""
     prediction, target = subject.draw(BATCH)
     for name, function in subject.functions():
         first = clone(function(prediction, target))
         function(*subject.draw(BATCH + 1, seed=1))
-        again = [function(prediction, target) for _ in range(2)]
-        for one in again:
+        for _ in range(2):
             compare(
                 subject,
-                one,
+                again := function(prediction, target),
                 first,
                 f"{name} gives another result when it is called again with the same inputs",
                 "Keep no state between calls; a random loss sets traits.stochastic and draws from generator.",
-                tolerance=0.0 if one.device.type == "cpu" else None,
+                tolerance=0.0 if again.device.type == "cpu" else None,
             )
 
 
@@ -120,6 +116,3 @@ def _settings() -> dict[str, object]:
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
         "anomaly detection": torch.is_anomaly_enabled(),
     }
-
-
-CHECKS = (inputs, settings, global_random, gradients, repeatable)

@@ -1,4 +1,4 @@
-"""Shapes: of the example, of the value, of what is supplied, for every batch size."""
+"""Checks of shapes: of the example, of the value and of the supplied derivatives, for every batch size."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlcore.testing.check import BASE, SOUND, check, fail
-from nlcore.testing.checks.comparison import compare
-from nlcore.testing.subject import BATCH, Subject, leaves
-
-__all__ = ["CHECKS"]
+from nlcore.testing.check import BASE, SOUND, check, ensure, fail, only_if
+from nlcore.testing.comparison import compare
+from nlcore.testing.subject import BATCH, Subject, context_of, leaves
 
 _SIZES = (1, 2, 5)
 
@@ -22,24 +20,22 @@ def example(subject: Subject) -> None:
     """`example(batch_size)` returns a prediction [batch, *event] and a target with the batch in front."""
     dimensions = 1 + subject.traits.event_ndim
     for size in _SIZES:
-        found: Any = subject.algorithm.example(
-            size, generator=subject.generator(), dtype=subject.widest, device=subject.device
-        )
+        made = {"generator": subject.generator(), "dtype": subject.widest, "device": subject.device}
+        found: Any = subject.algorithm.example(size, **made)
         if not isinstance(found, tuple | list) or len(found) != 2 or not isinstance(found[0], Tensor):
             fail(f"example({size}) returned {_described(found)}", "Return a tuple (prediction, target).")
-        prediction, target = found
-        if prediction.ndim != dimensions or prediction.shape[0] != size:
-            fail(
-                f"example({size}) returned a prediction of shape {list(prediction.shape)}, and traits.event_ndim is "
-                f"{subject.traits.event_ndim}",
-                "Return [batch_size, *event], and set event_ndim to the number of dimensions of one sample.",
-            )
-        for leaf in leaves(target):
-            if leaf.ndim == 0 or leaf.shape[0] != size:
-                fail(
-                    f"example({size}) returned a target with a tensor of shape {list(leaf.shape)}",
-                    "Put the batch in front of every tensor of the target.",
-                )
+        shape = list(found[0].shape)
+        ensure(
+            len(shape) == dimensions and shape[0] == size,
+            f"example({size}) returned a prediction of shape {shape}, and traits.event_ndim is "
+            f"{subject.traits.event_ndim}",
+            "Return [batch_size, *event], and set event_ndim to the number of dimensions of one sample.",
+        )
+        context = context_of(subject.draw(size)[1])
+        for name, one in {"example": found[1], "example_context": context}.items():
+            shapes = [list(leaf.shape) for leaf in leaves(one) if leaf.ndim == 0 or leaf.shape[0] != size]
+            what = f"{name}({size}) returned a tensor of shape {shapes[:1]} that is not the prediction"
+            ensure(not shapes, what, "Put the batch in front of every tensor of target and context.")
 
 
 @check("shape.value", requires=("shape.example",))
@@ -49,13 +45,13 @@ def value(subject: Subject) -> None:
         prediction, target = subject.draw(size)
         found = [subject.value(prediction, target)]
         if not subject.traits.stochastic:
-            found.append(subject.algorithm(*subject.draw(size)))
+            found.append(subject.call("__call__", *subject.draw(size)))
         for one in found:
-            if not isinstance(one, Tensor) or one.shape != (size,):
-                fail(
-                    f"for a prediction of shape {list(prediction.shape)} the loss returned {_described(one)}",
-                    f"Return shape [{size}]: sum over the event, and leave out the reduction over the batch.",
-                )
+            ensure(
+                isinstance(one, Tensor) and one.shape == (size,),
+                f"for a prediction of shape {list(prediction.shape)} the loss returned {_described(one)}",
+                f"Return shape [{size}]: sum over the event, and leave out the reduction over the batch.",
+            )
 
 
 @check("shape.empty_batch", requires=(*BASE, "purity.inputs", "purity.settings"))
@@ -64,17 +60,17 @@ def empty_batch(subject: Subject) -> None:
     prediction, target = subject.draw(0)
     leaf = prediction.requires_grad_()
     found = subject.value(leaf, target)
-    if not isinstance(found, Tensor) or found.shape != (0,):
-        fail(f"for an empty batch the loss returned {_described(found)}", "Return shape [0].")
+    right = isinstance(found, Tensor) and found.shape == (0,)
+    ensure(right, f"for an empty batch the loss returned {_described(found)}", "Return shape [0].")
     if found.requires_grad:
         torch.autograd.grad(found.sum(), leaf, allow_unused=True)
 
 
-def _supplies(subject: Subject) -> str:
-    return "" if subject.supplies_gradient or subject.supplies_hessian or subject.splits else "it supplies nothing"
+def _supplies(subject: Subject) -> bool:
+    return subject.supplies_gradient or subject.supplies_hessian or subject.splits
 
 
-@check("shape.supplied", requires=BASE, when=_supplies)
+@check("shape.supplied", requires=BASE, when=only_if(_supplies, "it supplies nothing"))
 def supplied(subject: Subject) -> None:
     """`gradient` is [batch, *event], `hessian` [batch, m, m], `inner` and `outer` have the batch in front."""
     for size in _SIZES:
@@ -83,23 +79,20 @@ def supplied(subject: Subject) -> None:
         expected = {"the call": (size,), "gradient": tuple(prediction.shape), "hessian": (size, m, m), "outer": (size,)}
         for name, function in subject.functions():
             found = function(prediction, target)
-            shape = expected.get(name)
-            right = isinstance(found, Tensor) and (
-                found.shape[:1] == (size,) if shape is None else found.shape == shape
+            shape = tuple(found.shape) if isinstance(found, Tensor) else ()
+            wanted = expected.get(name, (size, *shape[1:]))  # inner may return any features
+            ensure(
+                isinstance(found, Tensor) and shape == wanted,
+                f"for a prediction of shape {list(prediction.shape)} {name} returned {_described(found)}",
+                f"Return shape {list(wanted)}.",
             )
-            if not right:
-                wanted = f"[{size}, …]" if shape is None else list(shape)
-                fail(
-                    f"for a prediction of shape {list(prediction.shape)} {name} returned {_described(found)}",
-                    f"Return shape {wanted}.",
-                )
 
 
-def _has_event(subject: Subject) -> str:
-    return "" if subject.traits.event_ndim else "an event without dimensions has one layout"
-
-
-@check("shape.strides", requires=SOUND, when=_has_event)
+@check(
+    "shape.strides",
+    requires=SOUND,
+    when=only_if(lambda subject: subject.traits.event_ndim > 0, "an event without dimensions has one layout"),
+)
 def strides(subject: Subject) -> None:
     """A prediction that is not contiguous gives the same value as its copy."""
     prediction, target = subject.draw(BATCH)
@@ -109,19 +102,11 @@ def strides(subject: Subject) -> None:
         found = subject.value(turned, target)
     except RuntimeError as error:
         fail(f"a prediction that is not contiguous raised: {error}", "Use reshape in place of view.")
-    compare(
-        subject,
-        found,
-        subject.value(prediction, target),
-        "a prediction that is not contiguous has another value than its contiguous copy",
-        "Use reshape, and read no memory by hand.",
-    )
+    what = "a prediction that is not contiguous has another value than its contiguous copy"
+    compare(subject, found, subject.value(prediction, target), what, "Use reshape, and read no memory by hand.")
 
 
 def _described(found: object) -> str:
     if isinstance(found, Tensor):
         return f"shape {list(found.shape)}"
     return "None" if found is None else f"a {type(found).__name__}"
-
-
-CHECKS = (example, value, empty_batch, supplied, strides)

@@ -1,4 +1,4 @@
-"""The transforms that `traits.transforms` promises."""
+"""Checks of the transforms that `traits.transforms` promises."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 
 from nlcore.testing.check import check, fail
-from nlcore.testing.checks.comparison import compare
-from nlcore.testing.checks.quotients import directions
+from nlcore.testing.comparison import compare, directions
 from nlcore.testing.subject import BATCH, Subject, pulled_back
-
-__all__ = ["CHECKS"]
 
 _BEFORE = ("gradient.graph", "gradient.supplied", "hessian.differences", "independence.samples")
 _REMEDY = "Give the Function setup_context and generate_vmap_rule, or set Traits(transforms='autograd')."
@@ -49,14 +46,13 @@ def func(subject: Subject) -> None:
 
 
 def _rows(subject: Subject, gradient: Any, prediction: Tensor) -> Tensor | None:
-    """Return what the engine asks of a loss of order 2: the pull-back of the gradient, mapped over directions."""
+    """Return the curvature that the engine takes of a loss of order 2: the pull-back of the gradient, mapped."""
     if subject.traits.order < 2 or subject.supplies_hessian:
         return None
     vjp: Any = torch.func.vjp
     slope, pull = vjp(gradient, prediction)
     vectors = directions(prediction)
-    wide = vectors.unsqueeze(1).expand(len(vectors), *slope.shape)
-    rows: Tensor = torch.func.vmap(lambda v: pull(v)[0])(wide)
+    rows: Tensor = torch.func.vmap(lambda v: pull(v)[0])(vectors.unsqueeze(1).expand(len(vectors), *slope.shape))
     return rows
 
 
@@ -81,6 +77,3 @@ def autograd(subject: Subject) -> None:
             "Save tensors with ctx.save_for_backward, and change none of them in backward.",
         )
     compare(subject, again, first, "a second backward over one graph differs from the first", "Keep backward pure.")
-
-
-CHECKS = (func, autograd)

@@ -12,12 +12,14 @@ from pydantic import ConfigDict, Field
 from nlcore import AlgorithmConfig, Traits
 
 from .sound import (
+    InContext,
     Large,
     Masked,
     Noisy,
     OldSine,
     Sound,
     Split,
+    SplitInContext,
     Supplied,
     Wave,
     refuse_wrong,
@@ -531,6 +533,51 @@ class HessianOfPadding(Masked):
 
 class NoMaskKeyword(Sound):
     traits = Traits(takes_mask=True)
+
+
+class NoContextKeyword(Sound):
+    traits = Traits(takes_context=True)
+
+
+class SpreadsContext(InContext):
+    def __call__(self, prediction, target, *, generator=None, context=None):
+        mixed = {"field": context["field"] - context["field"].mean(0)}
+        return super().__call__(prediction, target, context=mixed)
+
+
+class ChangesContext(InContext):
+    def __call__(self, prediction, target, *, generator=None, context=None):
+        context["field"].mul_(0.5)
+        return super().__call__(prediction, target, context=context)
+
+
+class BatchlessContext(InContext):
+    def example_context(self, batch_size, *, generator, dtype, device):
+        return {"field": torch.randn(4, generator=generator, dtype=dtype, device=device)}
+
+
+class SplitWithoutContext(SplitInContext):
+    def inner(self, prediction, *, context=None):
+        return Split.inner(self, prediction)
+
+    def __call__(self, prediction, target, *, generator=None, context=None):
+        refuse_wrong(prediction, target)
+        return super().__call__(prediction * context, target)
+
+
+class PaddingInTheSplit(Split):
+    traits = Traits(takes_mask=True)
+
+    def __call__(self, prediction, target, *, generator=None, mask=None):
+        refuse_wrong(prediction, target)
+        return self.outer(self.inner(prediction, mask=mask), target, mask=mask, leave_out=True)
+
+    def inner(self, prediction, *, mask=None):
+        return prediction + 0.1 * prediction.tanh()
+
+    def outer(self, features, target, *, mask=None, leave_out=False):
+        each = (features - target).square() / 2
+        return (each if mask is None or not leave_out else each.masked_fill(mask, 0.0)).sum(1)
 
 
 class NoExample:

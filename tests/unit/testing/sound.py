@@ -209,6 +209,54 @@ class Masked(Sound):
         return (each if mask is None else each.masked_fill(mask, 0.0)).sum(1)
 
 
+class InContext(Sound):
+    """A field of numbers beside the target is the context; prediction, target, context: [batch, n]."""
+
+    traits = Traits(takes_context=True)
+
+    def __call__(self, prediction, target, *, generator=None, context=None):
+        refuse_wrong(prediction, target)
+        refuse_wrong(prediction, context["field"])
+        return self.formula(prediction + context["field"], target)
+
+    def example_context(self, batch_size, *, generator, dtype, device):
+        return {"field": torch.randn(batch_size, 4, generator=generator, dtype=dtype, device=device)}
+
+
+class SplitInContext(Split):
+    """A split whose inner part takes the context; prediction, target, context: [batch, n]."""
+
+    traits = Traits(takes_context=True)
+
+    def __call__(self, prediction, target, *, generator=None, context=None):
+        refuse_wrong(prediction, target)
+        return self.outer(self.inner(prediction, context=context), target)
+
+    def inner(self, prediction, *, context=None):
+        return super().inner(prediction if context is None else prediction * context)
+
+    def example_context(self, batch_size, *, generator, dtype, device):
+        return torch.rand(batch_size, 4, generator=generator, dtype=dtype, device=device) + 0.5
+
+
+class OptionalContext(SplitInContext):
+    """A context that may be left out, as in its example; prediction, target: [batch, n]."""
+
+    example_context = None
+
+
+class MaskedInContext(Masked):
+    """Padded outputs and a context; prediction, target, mask, context: [batch, n]."""
+
+    traits = Traits(takes_mask=True, takes_context=True)
+
+    def __call__(self, prediction, target, *, generator=None, mask=None, context=None):
+        refuse_wrong(prediction, target)
+        return super().__call__(prediction * context, target, mask=mask)
+
+    example_context = SplitInContext.example_context
+
+
 class Module(nn.Module):
     """A module with a buffer and no options; prediction, target: [batch, 4]."""
 
@@ -329,6 +377,10 @@ SOUND = {
     "split": Split(),
     "refuses_nan_and_half": Refusing(),
     "takes_a_mask": Masked(),
+    "takes_a_context": InContext(),
+    "split_in_a_context": SplitInContext(),
+    "context_left_out": OptionalContext(),
+    "mask_and_context": MaskedInContext(),
     "module_with_buffer": Module(),
     "sample_by_sample": Sample(),
     "linear": Linear(),

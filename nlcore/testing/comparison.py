@@ -1,4 +1,4 @@
-"""Derivatives by central differences, and their comparison with what a loss says they are."""
+"""Comparison of tensors, and of derivatives with central differences; a finding says where they differ most."""
 
 from __future__ import annotations
 
@@ -8,16 +8,58 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nlcore.testing.checks.comparison import difference
+from nlcore.testing.check import fail
 from nlcore.testing.subject import Subject
 
-__all__ = ["along", "directions", "mismatch"]
+__all__ = ["along", "compare", "difference", "directions", "mismatch"]
 
 _MOST = 16
 """Coordinates that are differentiated along; those of larger events are spread evenly."""
 
 _STEPS = {torch.float64: (1e-5, 1e-6, 1e-4), torch.float32: (3e-3, 1e-2, 1e-3)}
 """Step sizes in units of the prediction, tried until one fits: a kink that one of them straddles is no fault."""
+
+
+def difference(found: Tensor, wanted: Tensor, allowed: Tensor | float) -> str:
+    """Return where two tensors differ by more than is allowed, or nothing; NaN equals NaN.
+
+    Args:
+        found: [batch, …].
+        wanted: The same shape.
+        allowed: Largest absolute difference, for all or for each entry.
+    """
+    found, wanted = found.detach().double(), wanted.detach().double()
+    same = (found == wanted) | (found.isnan() & wanted.isnan())
+    gap = torch.where(same, 0.0, (found - wanted).abs())
+    excess = torch.where(gap.isnan(), torch.inf, gap) - allowed
+    if not excess.numel() or float(excess.max()) <= 0:
+        return ""
+    place = tuple(int(i) for i in torch.unravel_index(excess.argmax(), excess.shape))
+    entry = f" at {list(place[1:])}" if len(place) > 1 else ""
+    where = f"sample {place[0]}{entry}" if place else "it"
+    return f"{where}: {float(found[place]):.6g} against {float(wanted[place]):.6g}"
+
+
+def compare(
+    subject: Subject, found: Tensor, wanted: Tensor, what: str, remedy: str, *, tolerance: float | None = None
+) -> None:
+    """End the check with a finding unless two tensors agree to rounding.
+
+    Args:
+        subject: Its precision decides about rounding.
+        found: The tensor under test.
+        wanted: Its correct value.
+        what: The meaning of a difference.
+        remedy: How to remove it.
+        tolerance: Relative to the largest entry of `wanted`, in place of rounding.
+    """
+    if found.shape != wanted.shape:
+        fail(f"{what}: shape {list(found.shape)} against {list(wanted.shape)}", remedy)
+    finite = wanted.detach()[wanted.isfinite()].abs().double()
+    scale = float(finite.max()) if finite.numel() else 0.0
+    gap = difference(found, wanted, (subject.rounding if tolerance is None else tolerance) * max(scale, 1e-300))
+    if gap:
+        fail(f"{what} ({gap})", remedy)
 
 
 def directions(prediction: Tensor) -> Tensor:
@@ -44,7 +86,7 @@ def mismatch(
     """Return where derivatives differ from the differences of `function` at every step size, or nothing.
 
     Args:
-        subject: Its precision tells the step sizes and what is allowed.
+        subject: Its precision decides about step sizes and tolerance.
         function: Of the prediction, batch first.
         prediction: [batch, *event].
         analytic: [r, batch, …], the derivatives of the function along each direction.
