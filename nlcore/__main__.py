@@ -1,4 +1,4 @@
-"""Lets `python -m nlcore` be the command line, where the script `nlcore` is not on the path."""
+"""The command line as `python -m nlcore`, for a script `nlcore` that is not on the path."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class AlgorithmConfig(BaseModel):
     """Base of the options of an algorithm: frozen, JSON values only, unknown names refused.
 
     Give every field a description; it becomes the documentation of the option. Values are read as if they came from a
-    JSON file: strictly, so that `"1"` is no number, but a list is taken for a field that is a tuple.
+    JSON file: strictly, so that `"1"` is not a number, but a list is taken for a field that is a tuple.
 
     Raises:
         ConfigError: An option is unknown, of the wrong type or out of range. The message lists the options
@@ -74,9 +74,9 @@ class AlgorithmConfig(BaseModel):
 class Configured:
     """Base of losses whose options are those of a configuration: a frozen dataclass with a field for every option.
 
-    What is constructed directly is checked like what the registry makes, and stored as the configuration reads it. The
-    loss is written, pickled and copied by its options. Options that decide which optional capabilities a loss has may
-    choose a private subclass in `__new__`; it goes by the name of the class that users construct.
+    An object that is constructed directly is checked like one from the registry, and stored as the configuration reads
+    it. The loss is written, pickled and copied by its options. Options that decide which optional capabilities a loss
+    has may choose a private subclass in `__new__`; it goes by the name of the class that users construct.
 
     Attributes:
         config: The configuration, whose field names are those of the dataclass.

@@ -74,7 +74,7 @@ class DuplicateAlgorithmError(RegistryError, ValueError):
 
 
 class PluginError(NlcoreError):
-    """A plugin is at fault, or was told not to load."""
+    """A plugin is at fault, or switched off."""
 
 
 class PluginLoadError(PluginError):
@@ -98,7 +98,7 @@ class ConfigError(NlcoreError, ValueError):
 
 
 class ContractError(NlcoreError):
-    """A loss, or the tensors handed to it, break the protocol."""
+    """A loss, or the tensors given to it, break the protocol."""
 
 
 class ShapeError(ContractError, ValueError):
@@ -129,7 +129,7 @@ class NonFiniteError(NumericalError):
     """NaN or infinity where a number was expected.
 
     Args:
-        message: What happened and what to do.
+        message: The fault and its remedy.
         samples: Indices along the batch of the samples at fault.
     """
 
@@ -142,7 +142,7 @@ class SingularCurvatureError(NumericalError):
     """The damped curvature matrix has no inverse in the precision at hand.
 
     Args:
-        message: What happened and what to do.
+        message: The fault and its remedy.
         samples: Indices along the batch of the samples at fault; empty when one matrix serves all.
     """
 

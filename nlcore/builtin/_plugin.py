@@ -1,4 +1,4 @@
-"""What namespace `core` registers; free of torch."""
+"""The algorithms of namespace `core`; free of torch."""
 
 from collections.abc import Iterable
 

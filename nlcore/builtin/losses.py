@@ -19,9 +19,9 @@ __all__ = ["AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "SquaredError"
 
 @dataclass(frozen=True)
 class _Elementary:
-    """What the built-in losses share: no options, one event dimension, a mask.
+    """Base of the built-in losses: no options, one event dimension, a mask.
 
-    A mask is True at padded outputs. What stands there, in the prediction and in the target, is never looked at: loss,
+    A mask is True at padded outputs. Values there, in the prediction and in the target, are never read: loss,
     gradient and Hessian are those of the shorter sample, with zeros at the padded outputs. Half precision is computed
     in float32 and rounded at the end.
     """

@@ -1,4 +1,4 @@
-"""The command line: what is installed, what it can do, what is wrong with it."""
+"""The command line: lists, describes, checks and starts plugins and their algorithms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the first word, runs that command, and turns every error into one line and an exit code."""
+"""The entry of the command line: the first word chooses a command, and every error is one line and an exit code."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _dispatch_to_core(name: str, words: Sequence[str], *, ends: bool) -> int:
     try:
         return run(arguments)
     finally:
-        if not ends:  # else what a plugin writes until the process has ended follows no answer either
+        if not ends:  # else output of a plugin until the end of the process would follow the answer
             standard_output.release()
 
 
@@ -141,7 +141,7 @@ def _run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
 
 def _exit_code(code: object) -> int:
-    """Return what a command has returned, or given to `sys.exit`, as an exit code; a text is an error."""
+    """Return the result of a command, or the argument of its `sys.exit`, as an exit code; a text is an error."""
     if code is None:
         return _OK
     if isinstance(code, int):
@@ -151,7 +151,7 @@ def _exit_code(code: object) -> int:
 
 
 def _unexpected(error: BaseException) -> str:
-    """Return one line about an error that no part of nlcore has raised on purpose, with its place."""
+    """Return one line about an error that nlcore has not raised on purpose, with file and line."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}."
     frames = attempted(lambda: traceback.extract_tb(error.__traceback__), None)

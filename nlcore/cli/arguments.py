@@ -46,7 +46,7 @@ def add_option_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def parsed_options(given: Iterable[Iterable[str]]) -> dict[str, Any]:
-    """Return options by name; what is neither a JSON value nor a number such as .5 is a string.
+    """Return options by name; a value that is neither JSON nor a number such as .5 is a string.
 
     Args:
         given: Lists of texts such as `temperature=0.5`, `objective=entries` and `sizes=[3, 5]`.
@@ -72,7 +72,7 @@ def whole_number(low: int, high: int, needed: str = "") -> Callable[[str], int]:
     Args:
         low: The smallest.
         high: The largest.
-        needed: What is needed, in words, for the error.
+        needed: The demand in words, for the error.
     """
     needed = needed or f"a whole number from {low} to {high} is needed"
 
@@ -109,7 +109,7 @@ class Option:
         required: Whether it has no default.
         default: A JSON value, `None` for a required option as well.
         range: Bounds as text, or empty.
-        description: What it means.
+        description: Its meaning.
     """
 
     name: str

@@ -20,7 +20,8 @@ _KEPT = 40  # characters of a name in that of its temporary neighbour
 def new_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, whose file takes its place when all is written.
 
-    What is there stays as it is until then, and for good if something fails. A device or a pipe is written to directly.
+    The present file stays as it is until then, and for good if something fails. A device or a pipe is
+    written to directly.
 
     Raises:
         ConfigError: The file cannot be written there; before anything is done, as far as that can be seen.

@@ -1,4 +1,4 @@
-"""The answer of a command: plain text that lines up and fits the terminal, or JSON; and what goes wrong with it."""
+"""The answer of a command: plain text in columns that fits the terminal, or JSON; and its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST_COMPLAINT = 4000
 
 
 def say(text: str = "") -> None:
-    """Print a part of the answer; what could steer a terminal is written as an escape."""
+    """Print a part of the answer; terminal controls are written as escapes."""
     standard_output.write(f"{printable(text)}\n")
 
 
@@ -95,7 +95,7 @@ def finished(code: int) -> int:
 
 
 def _settled(stream: TextIO | None) -> OSError | None:
-    """Flush a stream for the last time; what it cannot write goes nowhere, so that Python is silent at its end."""
+    """Flush a stream for the last time; the rest is dropped, so that Python is silent at its end."""
     if stream is None:
         return None
     try:
@@ -117,7 +117,7 @@ def _print_error(text: str) -> None:
 
 @contextmanager
 def _escaping(stream: TextIO) -> Iterator[None]:
-    """Let a stream write what its encoding cannot express as an escape."""
+    """Let a stream write characters outside its encoding as escapes."""
     errors = getattr(stream, "errors", None)
     if not isinstance(stream, io.TextIOWrapper) or errors is None:
         yield

@@ -24,7 +24,7 @@ class CommandParser(argparse.ArgumentParser):
     """A parser that prints its help as an answer, and keeps its arguments, which argparse has under private names.
 
     Attributes:
-        arguments: In the order in which they were added, `--help` among them.
+        arguments: In the order of their addition, `--help` among them.
         commands: The parsers of its commands, by name, if it has any.
         helps: One line about each command.
     """

@@ -86,13 +86,13 @@ class Installed:
 
     @cached_property
     def key(self) -> str:
-        """The normalised name; empty when it has none."""
+        """The normalised name; empty without a name."""
         key = normalised(self.name)
         return "" if key in _NAMELESS else key
 
     @property
     def name(self) -> str:
-        """The name as the distribution writes it; empty when the metadata has none."""
+        """The name as the distribution writes it; empty when it is not in the metadata."""
         return self._fields[0]
 
     @property
@@ -133,7 +133,7 @@ class Candidate:
 
     Attributes:
         entry_point: Its name is the namespace, its value the module with the hooks.
-        distribution: Name as the distribution writes it; empty when the metadata has none.
+        distribution: Name as the distribution writes it; empty when it is not in the metadata.
         version: Its version; empty as above.
         fault: Why the metadata could not be read, or empty.
         mismatch: Why it does not fit this version of nlcore, or empty.

@@ -103,7 +103,7 @@ class Instances:
 
 
 def config_class(spec: AlgorithmSpec, owner: str) -> type[AlgorithmConfig] | None:
-    """Return the class of an algorithm's options, or `None` when it has none.
+    """Return the class of an algorithm's options, or `None` for an algorithm without options.
 
     Raises:
         PluginLoadError: The reference leads nowhere, or not to an `AlgorithmConfig`.

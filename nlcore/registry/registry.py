@@ -74,7 +74,7 @@ class Registry:
             A loss, one number per sample, to be called or passed to `NewtonLoss`.
 
         Raises:
-            RegistryError: The id is malformed, or names nothing; the message says what there is.
+            RegistryError: The id is malformed or unknown; the message lists the ids in question.
             PluginError: The plugin is broken, withheld or switched off.
             ConfigError: An option is unknown, of the wrong type or out of range.
         """
@@ -106,7 +106,7 @@ class Registry:
         return self._find(id)[0]
 
     def config(self, id: str, /) -> type[AlgorithmConfig] | None:
-        """Return the class of an algorithm's options, `None` when it has none; raises as `make` does."""
+        """Return the class of an algorithm's options, `None` for one without options; raises as `make` does."""
         spec, _, owner = self._find(id)
         return config_class(spec, owner)
 
@@ -193,11 +193,11 @@ class Registry:
         """Make an algorithm again from what `dump` wrote.
 
         Warns with `NumericalWarning` when the distributions have other versions than those that are recorded, and with
-        `OutdatedVersionWarning` when the algorithm is deprecated. That a newer vN exists is no reason: the record asks
-        for this one.
+        `OutdatedVersionWarning` when the algorithm is deprecated. A newer vN is not mentioned: the
+        record asks for this one.
 
         Raises:
-            RegistryError: This is no such record; otherwise as `make`.
+            RegistryError: The record is of another form; otherwise as `make`.
         """
         id, values, versions = _parsed(record)
         spec, _, owner = self._find(id)

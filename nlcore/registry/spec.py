@@ -124,7 +124,7 @@ class PluginRecord:
 
     Attributes:
         namespace: The entry-point name, which is the part of an id before the slash.
-        distribution: Its name on the package index; empty where the metadata has none, and for `register`.
+        distribution: Its name on the package index; empty where it is not in the metadata, and for `register`.
         version: The distribution's version; empty as above.
         state: Its state.
         error: The fault and its remedy, or `None`.

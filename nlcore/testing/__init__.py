@@ -1,4 +1,4 @@
-"""The conformance kit: tells whether a loss keeps the contract, and what to do where it does not."""
+"""The conformance kit: checks that a loss keeps the contract, with a remedy for each fault."""
 
 from nlcore.testing.kit import BoundCheck, algorithm_checks, check_algorithm
 from nlcore.testing.plugins import Case, cases, check_plugin

@@ -17,7 +17,7 @@ _MOST = 16
 """Coordinates that are differentiated along; those of larger events are spread evenly."""
 
 _STEPS = {torch.float64: (1e-5, 1e-6, 1e-4), torch.float32: (3e-3, 1e-2, 1e-3)}
-"""Step sizes in units of the prediction, tried until one fits: a kink that one of them straddles is no fault."""
+"""Step sizes in units of the prediction, tried until one fits: one of them may straddle a kink."""
 
 
 def difference(found: Tensor, wanted: Tensor, allowed: Tensor | float) -> str:

@@ -1,4 +1,4 @@
-"""Runs the checks on an algorithm."""
+"""The kit: all checks of one algorithm, each run once and after those it builds on."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Kit:
         except CheckFailedError as finding:
             return Outcome(check.name, Status.FAILED, str(finding))
         except InconclusiveError as cause:
-            return Outcome(check.name, Status.SKIPPED, f"could not tell: {cause}")
+            return Outcome(check.name, Status.SKIPPED, f"no result: {cause}")
         return Outcome(check.name, Status.PASSED)
 
 
@@ -66,8 +66,8 @@ class BoundCheck:
 
     Attributes:
         name: `group.name`.
-        summary: What it asks for.
-        algorithm: What is checked.
+        summary: Its demand.
+        algorithm: The loss under test.
     """
 
     def __init__(self, check: Check, kit: Kit) -> None:
@@ -87,7 +87,7 @@ class BoundCheck:
             How it ended, unless it failed: passed, skipped, or blocked.
 
         Raises:
-            ConformanceError: What was found, and what to do.
+            ConformanceError: The fault and its remedy.
         """
         outcome = self._kit.outcome(self.name)
         if outcome.status is Status.FAILED:
@@ -131,10 +131,10 @@ def check_algorithm(
         expected_failures: Checks that are known to fail, each with the reason. They are strict: one that passes is a
             failure.
         config: The class of its options; without it those checks are left out.
-        factory: What takes the options, if it is not the class of the algorithm.
+        factory: The callable that takes the options, if it is not the class of the algorithm.
         options: The options that the algorithm was made with, where they are not the defaults.
-        dtypes: In which it is to work; derivatives are checked in the widest, float64 if you can.
-        device: Where the examples are made.
+        dtypes: Those it is to work in; derivatives are checked in the widest, best in float64.
+        device: That of the examples.
         seed: Of the examples.
         raise_on_failure: Whether to raise; else look at `report.failed`.
 
@@ -142,8 +142,8 @@ def check_algorithm(
         The outcome of every check.
 
     Raises:
-        ConformanceError: A check failed. The message names each, with the values and what to do.
-        ConfigError: `expected_failures` names no check, or gives no reason.
+        ConformanceError: A check failed. The message names each, with the values and the remedy.
+        ConfigError: `expected_failures` has an unknown check, or gives no reason.
 
     Example:
         >>> from nlcore.builtin.losses import SquaredError
@@ -160,5 +160,5 @@ def check_algorithm(
 
 
 def inapplicable(check: Check, subject: Subject) -> str:
-    """Return why a check does not apply, as far as the traits can tell, or an empty text."""
-    return attempted(lambda: check.condition(subject), "")  # what is wrong shows when the check runs
+    """Return why a check does not apply, as far as that follows from the traits, or an empty text."""
+    return attempted(lambda: check.condition(subject), "")  # a fault shows when the check runs

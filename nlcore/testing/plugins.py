@@ -1,4 +1,4 @@
-"""Checks every algorithm of a plugin, from what it registers and without a registry."""
+"""Checks of a whole plugin: each of its algorithms, from its specifications and without a registry."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Case:
     """One configuration of an algorithm.
 
     Attributes:
-        specification: What the plugin registers.
+        specification: As the plugin registers it.
         options: Those that differ from the defaults.
     """
 
@@ -140,13 +140,13 @@ def check_plugin(
 
     Raises:
         ConformanceError: A check failed.
-        ConfigError: The plugin registers nothing, or an id is none of it.
+        ConfigError: The plugin registers nothing, or does not have an id.
     """
     specifications = list(_specifications(plugin))
     ids = [one.id for one in specifications]
     for given in (*expected_failures, *options):
         if given not in ids:
-            raise ConfigError(f"{given!r} is no algorithm of the plugin, which has {', '.join(ids)}.")
+            raise ConfigError(f"{given!r} is not an algorithm of the plugin, which has {', '.join(ids)}.")
     reports = []
     for one in specifications:
         announced = expected_failures.get(one.id, NOTHING)

@@ -1,4 +1,4 @@
-"""The checks as parametrised tests; pytest is imported when they are asked for."""
+"""The checks as parametrised tests; pytest is imported when they are made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parametrize_with_checks(algorithms: Iterable[Any], *, expected_failures: Exp
     """Return a pytest decorator that runs every check on every algorithm, each as a test of its own.
 
     Args:
-        algorithms: Instances, or `nlcore.testing.Case`s, which know the options too.
+        algorithms: Instances, or `nlcore.testing.Case`s, which hold the options too.
         expected_failures: For each check that is known to fail the reason; or a function that returns them for an
             algorithm. They become strict xfails: one that passes is a failure.
 
@@ -28,7 +28,7 @@ def parametrize_with_checks(algorithms: Iterable[Any], *, expected_failures: Exp
         A decorator for a test with the one argument `check`.
 
     Raises:
-        ConfigError: `expected_failures` names no check, or gives no reason.
+        ConfigError: `expected_failures` has an unknown check, or gives no reason.
 
     Example:
         >>> from nlcore.builtin.losses import SquaredError
@@ -52,7 +52,7 @@ def parametrize_with_checks(algorithms: Iterable[Any], *, expected_failures: Exp
 
 
 class _Test:
-    """A check that tells pytest when it was not run."""
+    """A check that is a skipped test when it was not run."""
 
     def __init__(self, check: BoundCheck) -> None:
         self._check = check

@@ -1,4 +1,4 @@
-"""What came of a run of the checks, and how it is told."""
+"""Reports: the outcomes of the checks of an algorithm and of a plugin."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Status(StrEnum):
     """How one check ended.
 
     Attributes:
-        PASSED: The algorithm does what the check asks.
+        PASSED: The algorithm meets the demand of the check.
         FAILED: It does not, or it passes although a failure was announced.
         EXPECTED: It fails, as was announced with a reason.
         BLOCKED: Not run, since a check that it builds on fails.
-        SKIPPED: It does not apply to this algorithm, or could not tell.
+        SKIPPED: It does not apply to this algorithm, or has no result.
     """
 
     PASSED = "passed"
@@ -37,7 +37,7 @@ class Outcome:
     Attributes:
         name: `group.name` of the check.
         status: How it ended.
-        message: What was found and what to do, or why it was not run; empty when it passed.
+        message: The fault and its remedy, or why it was not run; empty when it passed.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Report:
     """The outcomes of all checks of one algorithm.
 
     Attributes:
-        algorithm: How messages name it.
+        algorithm: Its name in messages.
         outcomes: One for each check, in the order of the catalogue.
     """
 
@@ -79,7 +79,7 @@ class Report:
                 the announcement is out of date.
 
         Raises:
-            ConfigError: A name is none of a check, or a reason is empty.
+            ConfigError: There is no check of a name, or a reason is empty.
         """
         known_names(expected, [one.name for one in self.outcomes])
         return Report(self.algorithm, tuple(_announced(one, expected) for one in self.outcomes))
@@ -88,7 +88,7 @@ class Report:
         """Raise unless all is well.
 
         Raises:
-            ConformanceError: With each failing check and what was found.
+            ConformanceError: With each failing check and the fault.
         """
         if self.ok:
             return
@@ -133,7 +133,7 @@ class PluginReport:
 
 
 def known_names(expected: Mapping[str, str], names: list[str]) -> None:
-    """Refuse announcements that are of no check or give no reason.
+    """Refuse announcements for unknown checks, or without a reason.
 
     Raises:
         ConfigError: With the nearest name.

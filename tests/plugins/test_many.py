@@ -123,7 +123,7 @@ def test_the_command_line_stands_it(crowd):
     assert len([line for line in listed.stdout.splitlines() if line.startswith("p")]) == PLUGINS - BROKEN
     told = command("doctor", sites=(crowd,))
     assert told.returncode == 1
-    assert f"{BROKEN} things to mend" in told.stdout
+    assert f"{BROKEN} things to fix" in told.stdout
     assert "needs 'nlcore>=0.1,<1'" in " ".join(told.stdout.split())
     assert command("--help", sites=(crowd,)).returncode == 0
 

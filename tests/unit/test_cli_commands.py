@@ -290,7 +290,7 @@ class TestNew:
             ("3d_losses", "Try 'd_losses'."),
             ("nlcore_blur", "Try 'blur'."),
             ("nlcore-blur", "Try 'blur'."),
-            ("__", "'__' is no name for a plugin. Write it"),
+            ("__", "'__' is not a name for a plugin. Write it"),
             ("../up", "Try 'up'."),
             ("sorting", "the namespace 'sorting' belongs to nlcore-sorting. Try 'my_sorting'."),
             ("core", "belongs to nlcore."),
@@ -343,13 +343,13 @@ class TestDoctor:
         assert "claimed by fine-losses 1.0, impostor 1.0" in found["plugin fine", "wrong"]
         code, out, _ = run("doctor")
         assert code == 1
-        assert "5 things to mend: plugin bad, plugin fine, plugin fine, plugin future, plugin picky" in out
+        assert "5 things to fix: plugin bad, plugin fine, plugin fine, plugin future, plugin picky" in out
 
     def test_names_in_the_environment_that_match_nothing(self, run, losses):
         code, out, _ = run("doctor", "--json", NLCORE_PLUGINS="fine, mxied", NLCORE_BLOCK_PLUGINS="mixed-losses nobody")
         texts = [(one["level"], one["subject"], one["text"]) for one in json.loads(out)["findings"]]
         assert code == 1
-        nothing = "which is no namespace and no distribution of a plugin"
+        nothing = "which is neither a namespace nor a distribution of a plugin"
         assert ("wrong", "NLCORE_PLUGINS", f"names 'mxied', {nothing} (did you mean 'mixed'?)") in texts
         assert ("wrong", "NLCORE_BLOCK_PLUGINS", f"names 'nobody', {nothing}") in texts
         assert ("note", "NLCORE_PLUGINS", "names 'fine'") in texts
@@ -494,7 +494,7 @@ class TestDoctor:
         done = subprocess.run([sys.executable, "-c", start, str(tmp_path)], capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert "torch was imported while the plugins were listed" in " ".join(done.stdout.split())
-        assert done.stdout.endswith("1 thing to mend: plugin heavy\n")
+        assert done.stdout.endswith("1 thing to fix: plugin heavy\n")
 
 
 class TestCompletion:

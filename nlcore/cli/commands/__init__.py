@@ -24,10 +24,10 @@ class CoreCommand:
 COMMANDS: Mapping[str, CoreCommand] = {
     "list": CoreCommand("nlcore.cli.commands.listing", "list the algorithms that are installed"),
     "show": CoreCommand("nlcore.cli.commands.show", "describe one algorithm and its options"),
-    "plugins": CoreCommand("nlcore.cli.commands.plugins", "list the plugins, and what is wrong with them"),
+    "plugins": CoreCommand("nlcore.cli.commands.plugins", "list the plugins, their states and their faults"),
     "check": CoreCommand("nlcore.cli.commands.check", "check that an algorithm keeps the contract"),
     "new": CoreCommand("nlcore.cli.commands.new", "start a plugin of your own"),
-    "doctor": CoreCommand("nlcore.cli.commands.doctor", "look for what is wrong with the installation"),
+    "doctor": CoreCommand("nlcore.cli.commands.doctor", "look for faults of the installation"),
     "completion": CoreCommand("nlcore.cli.commands.completion", "print a script that completes in your shell"),
-    "diagnose": CoreCommand("nlcore.cli.commands.diagnose", "say what curvature will do for an algorithm"),
+    "diagnose": CoreCommand("nlcore.cli.commands.diagnose", "say whether curvature will help an algorithm"),
 }

@@ -20,7 +20,7 @@ EXAMPLES = (
     ("nlcore check sorting/neuralsort", "one algorithm with its defaults"),
     ("nlcore check sorting/neuralsort -o objective=entries", "with an option"),
     ("nlcore check sorting", "all algorithms of a plugin, each choice of an option"),
-    ("nlcore check sorting/softsort --verbose", "what each check asks for, and how it ends"),
+    ("nlcore check sorting/softsort --verbose", "the demand and the result of each check"),
 )
 
 
@@ -33,12 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also with each further value of an option that is a choice among some; a namespace implies it",
     )
-    parser.add_argument("--verbose", "-v", action="store_true", help="list every check and what it asks for")
+    parser.add_argument("--verbose", "-v", action="store_true", help="list every check with its demand")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what the checks found; return 1 when one failed."""
+    """Print the findings of the checks; return 1 when one failed."""
     specs, options = _wanted(arguments)
     from nlcore.testing import cases
 
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         reports = [case.report() for case in todo]
         print_json([report.as_json() for report in reports])
     else:
-        reports = list(_told(todo, verbose=arguments.verbose))
+        reports = list(_printed(todo, verbose=arguments.verbose))
         _print_verdict(reports)
     return 0 if all(report.ok for report in reports) else 1
 
@@ -72,7 +72,7 @@ def _wanted(arguments: argparse.Namespace) -> tuple[list[AlgorithmSpec], dict[st
     return [default.registry.spec(name) for name in default.registry.names(arguments.target)], options
 
 
-def _told(todo: Sequence[Case], *, verbose: bool) -> Iterator[Report]:
+def _printed(todo: Sequence[Case], *, verbose: bool) -> Iterator[Report]:
     """Print each report as soon as it is there."""
     from nlcore.testing import Status
 
@@ -91,7 +91,7 @@ def _told(todo: Sequence[Case], *, verbose: bool) -> Iterator[Report]:
 
 
 def _text(name: str, message: str) -> str:
-    """Return what was found, or what the check asks for."""
+    """Return the finding, or the demand of the check."""
     from nlcore.testing.checks import CATALOGUE
 
     return message or next((one.summary for one in CATALOGUE if one.name == name), "It can be made.")

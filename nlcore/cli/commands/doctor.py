@@ -50,9 +50,9 @@ class Finding:
     """One line of the doctor's report.
 
     Attributes:
-        level: `"ok"`, `"note"` for what may be meant, `"wrong"` for what has to be mended.
-        subject: What was looked at.
-        text: What it is, and what to do where that is not right.
+        level: `"ok"`, `"note"` for a setting that may be meant, `"wrong"` for a fault to be fixed.
+        subject: The name of a distribution, a plugin, an algorithm or a variable.
+        text: Its state, and the remedy where that is not right.
     """
 
     level: Level
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         say(table(None, [_row(one) for one in findings]))
         count = len(wrong)
-        verdict = f"{count} thing{'s' * (count != 1)} to mend: {', '.join(one.subject for one in wrong)}"
+        verdict = f"{count} thing{'s' * (count != 1)} to fix: {', '.join(one.subject for one in wrong)}"
         say(f"\n{verdict if wrong else 'All is well.'}")
     return 1 if wrong else 0
 
@@ -89,7 +89,7 @@ def _row(finding: Finding) -> tuple[str, str, str]:
 
 
 def diagnosis(registry: Registry) -> list[Finding]:
-    """Return what there is to say about this installation; imports every algorithm, and with them torch."""
+    """Return the findings about this installation; imports every algorithm, and with them torch."""
     light = "torch" not in sys.modules
     records = registry.plugins()
     return [
@@ -132,7 +132,7 @@ def _needed(name: str, requires: Sequence[str], owner: str) -> Finding:
 
 def _plugin(record: PluginRecord) -> Finding:
     needs = _core_requirement(record)
-    core = f"needs {needs!r}" if needs else "says of no nlcore that it needs it"
+    core = f"needs {needs!r}" if needs else "has no requirement on nlcore"
     subject = f"plugin {record.namespace}"
     if record.state.faulty:
         return Finding("wrong", subject, str(withheld(record)))
@@ -187,7 +187,7 @@ def _algorithms(registry: Registry, records: Sequence[PluginRecord]) -> Iterator
 
 
 def _requirements(records: Sequence[PluginRecord]) -> Iterator[Finding]:
-    """Yield what plugins need besides the core and do not have."""
+    """Yield requirements of plugins, beside the core, that are not met."""
     for name in sorted({normalised(record.distribution) for record in records if record.distribution} - {"nlcore"}):
         requires = _requires(name)
         for needed in dict.fromkeys(_name_in(one) for one in requires):
@@ -206,7 +206,9 @@ def _settings(records: Sequence[PluginRecord]) -> Iterator[Finding]:
             if word in names:
                 yield Finding("note", variable, f"names {word!r}")
             else:
-                text = f"names {word!r}, which is no namespace and no distribution of a plugin{nearest(word, names)}"
+                text = (
+                    f"names {word!r}, which is neither a namespace nor a distribution of a plugin{nearest(word, names)}"
+                )
                 yield Finding("wrong", variable, text)
     if settings.allowed is not None and not settings.allowed:
         yield Finding("note", "NLCORE_PLUGINS", "is set and empty: no plugin but the core loads")
@@ -231,7 +233,7 @@ def _twice() -> Iterator[Finding]:
 
 
 def _left_over() -> Iterator[Finding]:
-    """Yield what an interrupted run of pip has left of nlcore and its plugins."""
+    """Yield remains of nlcore and its plugins after an interrupted run of pip."""
     for one in everything():
         if one.left_over and (one.key == "nlcore" or GROUP_PREFIX in one.entry_points):
             yield Finding("note", one.key or "?", f"pip has left {one.folder} behind, which is not used: delete it")
@@ -258,7 +260,7 @@ def _requires(distribution: str) -> list[str]:
 
 
 def _unconditional(one: Installed) -> list[str]:
-    """Return requirements without an environment marker: what a marker asks for is the installer's affair."""
+    """Return requirements without an environment marker: those with one are left to the installer."""
     return [requirement for requirement in one.requires if ";" not in requirement]
 
 

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a new plugin is called in each place.
+    """The names of a new plugin.
 
     Attributes:
         name: The namespace.
@@ -68,16 +68,16 @@ class Names:
 
     @property
     def package(self) -> str:
-        """What Python imports."""
+        """The module that Python imports."""
         return f"nlcore_{self.name}"
 
     @property
     def distribution(self) -> str:
-        """What pip installs."""
+        """The project that pip installs."""
         return f"nlcore-{self.name.replace('_', '-')}"
 
     def values(self) -> dict[str, str]:
-        """Return what stands for each token of the templates."""
+        """Return the value of each token of the templates."""
         version = core_version().partition("+")[0]
         return {
             "name": self.name,
@@ -91,7 +91,7 @@ def checked_name(name: str, records: Sequence[PluginRecord]) -> str:
     """Return the name of a new plugin.
 
     Args:
-        name: What the user gave.
+        name: The argument of the command.
         records: The plugins that are installed.
 
     Raises:
@@ -102,7 +102,7 @@ def checked_name(name: str, records: Sequence[PluginRecord]) -> str:
         words = words.removeprefix("nlcore").lstrip("0123456789_")
         hint = f" Try {words!r}." if is_namespace(words) else ""
         raise ConfigError(
-            f"{name!r} is no name for a plugin.{hint} Write it in lower snake case and without nlcore, which is put "
+            f"{name!r} is not a name for a plugin.{hint} Write it in lower snake case and without nlcore, which is put "
             "before it, as in 'my_losses'."
         )
     owner = RESERVED.get(name) or ("nlcore.register" if name == LOCAL else "")

@@ -1,4 +1,4 @@
-"""`nlcore plugins`: what is installed, in which state, and what is wrong with it."""
+"""`nlcore plugins`: the installed plugins, their states and their faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["EXAMPLES", "add_arguments", "run"]
 
 EXAMPLES = (
     ("nlcore plugins", "all plugins and how long each took to load"),
-    ("nlcore plugins --errors", "what is wrong, where, and what to do"),
+    ("nlcore plugins --errors", "each fault, where it is, and its remedy"),
 )
 
 
@@ -74,7 +74,7 @@ def _print_table(records: Sequence[PluginRecord]) -> None:
 
 
 def _explanation(record: PluginRecord) -> str:
-    """Return what is wrong with a plugin, where, and what to do."""
+    """Return the fault of a plugin, where it is, and its remedy."""
     lines = [f"{record.namespace}  {record.origin}  {record.state}"]
     lines += textwrap.wrap(str(withheld(record)), width() - 4, break_on_hyphens=False, break_long_words=False)
     if record.cause is not None:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what is known about an algorithm, without importing it; with `--plot` import and draw it."""
+    """Print the entry of an algorithm, without importing it; with `--plot` import and draw it."""
     registry = default.registry
     spec = registry.spec(arguments.id)
     if arguments.plot is not None:

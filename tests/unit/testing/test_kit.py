@@ -153,7 +153,7 @@ class TestCheckPlugin:
     def test_what_is_no_plugin_is_refused(self):
         with pytest.raises(ConfigError, match="has no function nlcore_algorithms"):
             check_plugin(types.ModuleType("empty"))
-        with pytest.raises(ConfigError, match="'wave/wane' is no algorithm of the plugin, which has wave/wave-v1"):
+        with pytest.raises(ConfigError, match="'wave/wane' is not an algorithm of the plugin, which has wave/wave-v1"):
             check_plugin([SPEC], expected_failures={"wave/wane": {}})
 
 
