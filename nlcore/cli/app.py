@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import traceback
 import warnings
@@ -13,6 +12,7 @@ from typing import Any
 
 from nlcore.cli.commands import COMMANDS
 from nlcore.cli.output import complain, finished, say, table, usable_streams
+from nlcore.cli.parsers import core_command, plugin_commands
 from nlcore.errors import (
     ConfigError,
     NlcoreError,
@@ -23,12 +23,15 @@ from nlcore.errors import (
     nearest,
     printable,
 )
+from nlcore.registry import default
+from nlcore.registry.discovery import core_version
+from nlcore.registry.isolation import standard_output
+from nlcore.registry.plugins import Settings
 
 __all__ = ["main"]
 
 _OK, _FAILED, _WRONG_USE, _INTERRUPTED = 0, 1, 2, 130
 _LARGEST_CODE = 255
-_HINT = "NLCORE_TRACE_PLUGINS=1 prints the traceback."
 _USAGE = "usage: nlcore [--help] [--version] COMMAND …"
 
 
@@ -56,17 +59,14 @@ def _outcome(words: Sequence[str], *, ends: bool) -> int:
     try:
         return _dispatch(words, ends=ends)
     except NlcoreError as error:
-        complain(f"nlcore: error: {error_text(error, with_class=False)}")
-        _trace(error)
+        _report(error_text(error, with_class=False), error, hint=False)
         return _WRONG_USE if isinstance(error, RegistryError | ConfigError) else _FAILED
     except BrokenPipeError:  # the reader has gone, as `head` does
         return _FAILED
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BaseException as error:
-        complain(f"nlcore: error: {_unexpected(error)}")
-        if not _trace(error) and not isinstance(error, OSError):
-            complain(_HINT)
+        _report(_unexpected(error), error, hint=not isinstance(error, OSError))
         return _FAILED
 
 
@@ -76,8 +76,6 @@ def _dispatch(words: Sequence[str], *, ends: bool) -> int:
         say(_overview())
         return _OK
     if first == "--version":
-        from nlcore.registry.discovery import core_version
-
         say(f"nlcore {core_version()}")
         return _OK
     if first in COMMANDS:
@@ -87,9 +85,6 @@ def _dispatch(words: Sequence[str], *, ends: bool) -> int:
 
 def _dispatch_to_core(name: str, words: Sequence[str], *, ends: bool) -> int:
     """Run a command of the core, with standard output kept for its answer."""
-    from nlcore.cli.parsers import core_command
-    from nlcore.registry.isolation import standard_output
-
     parser, run = core_command(name)
     try:
         arguments = parser.parse_args(words)
@@ -104,26 +99,21 @@ def _dispatch_to_core(name: str, words: Sequence[str], *, ends: bool) -> int:
 
 
 def _dispatch_to_plugin(name: str, words: Sequence[str]) -> int:
-    from nlcore.cli.parsers import plugin_commands
-
     commands, faults = ({}, []) if name.startswith("-") else plugin_commands()
     if name not in commands:
         for fault in faults:
             complain(f"nlcore: warning: {fault}")
         what = "option" if name.startswith("-") else "command"
         near = nearest(name, [*COMMANDS, *commands, "--help", "--version"])
-        text = f"there is no {what} {name!r}{near}; `nlcore --help` lists them. {_hint_at_faults()}"
-        complain(f"nlcore: error: {text}")
+        hint = _hint_at_faults()
+        complain(f"nlcore: error: there is no {what} {name!r}{near}; `nlcore --help` lists them. {hint}")
         return _WRONG_USE
-    command = commands[name]
     try:
-        return _run(command.parser, words)
+        return _run(commands[name].parser, words)
     except (NlcoreError, BrokenPipeError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        complain(f"nlcore: error: the command {name!r} of {command.origin} failed: {error_text(error)}")
-        if not _trace(error):
-            complain(_HINT)
+        _report(f"the command {name!r} of {commands[name].origin} failed: {error_text(error)}", error, hint=True)
         return _FAILED
 
 
@@ -160,18 +150,14 @@ def _unexpected(error: BaseException) -> str:
 
 
 def _overview() -> str:
-    from nlcore.cli.parsers import plugin_commands
-
     commands, faults = plugin_commands()
     parts = [_USAGE, "Losses with an algorithm inside, and the plugins that bring them."]
     parts.append("commands:\n" + _indented([(name, command.help) for name, command in COMMANDS.items()]))
     if added := [(one.name, f"{one.help}  [{one.origin}]") for one in commands.values() if one.help]:
         parts.append("commands of plugins:\n" + _indented(added))
     parts.append("`nlcore COMMAND --help` explains one of them.")
-    for fault in faults:
+    for fault in filter(None, [*faults, _hint_at_faults()]):
         complain(f"nlcore: warning: {fault}")
-    if hint := _hint_at_faults():
-        complain(f"nlcore: warning: {hint}")
     return "\n\n".join(parts)
 
 
@@ -180,22 +166,19 @@ def _indented(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _hint_at_faults() -> str:
-    from nlcore.registry import default
-
     faulty = [record.namespace for record in default.registry.plugins() if record.state.faulty]
     return f"Not every plugin works ({', '.join(faulty)}); `nlcore plugins --errors` says why." if faulty else ""
 
 
-def _trace(error: BaseException) -> bool:
-    """Print the traceback if the environment asks for it."""
-    from nlcore.registry.plugins import Settings
-
-    wanted = Settings.of(os.environ).trace
-    if wanted:
-        text = attempted(lambda: "".join(traceback.format_exception(error)), error_text(error))
+def _report(text: str, error: BaseException, *, hint: bool) -> None:
+    """Print one line about an error, and its traceback if the environment asks for it, else a hint at that."""
+    complain(f"nlcore: error: {text}")
+    if Settings.of().trace:
+        trace = attempted(lambda: "".join(traceback.format_exception(error)), error_text(error))
         with suppress(OSError, ValueError):
-            print(printable(text), file=sys.stderr)
-    return wanted
+            print(printable(trace), file=sys.stderr)
+    elif hint:
+        complain("NLCORE_TRACE_PLUGINS=1 prints the traceback.")
 
 
 @contextmanager

@@ -96,6 +96,8 @@ def core_command(name: str) -> tuple[CommandParser, Callable[[argparse.Namespace
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
+    if COMMANDS[name].json:
+        parser.add_argument("--json", action="store_true", help="print JSON")
     return parser, module.run
 
 

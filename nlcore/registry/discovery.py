@@ -222,9 +222,8 @@ def installed_as(name: str) -> Installed | None:
 def installed_candidates() -> Iterator[Candidate]:
     """Yield the entry points of installed distributions in the groups of nlcore.
 
-    `importlib.metadata.entry_points()` parses the entry points of everything installed and fails as a whole when
-    those of one distribution, however unrelated, are malformed. Here a search for the group's name comes first, and
-    what cannot be read concerns its own distribution only. Of several copies of a distribution one counts.
+    `importlib.metadata.entry_points()` fails as a whole when those of one distribution, however unrelated, are
+    malformed. Here a fault concerns its own distribution only. Of several copies of a distribution one counts.
     """
     distributions, core = list(installed()), core_version()
     keys = {one.key for one in distributions if GROUP_PREFIX in one.entry_points}
@@ -276,8 +275,7 @@ def normalised(name: str) -> str:
 def unmet_requirement(requires: Iterable[str], name: str, version: str) -> str | None:
     """Return the first requirement on `name` that `version` does not meet.
 
-    A requirement with an environment marker, with an address, or that is malformed is left to the installer, which
-    has seen it before.
+    A requirement with an environment marker, with an address, or that is malformed is left to the installer.
 
     Args:
         requires: Requirements as `Requires-Dist` has them.

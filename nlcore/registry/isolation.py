@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TextIO, final
 
 from nlcore.errors import PluginError, PluginLoadError, attempted, error_text, printable
@@ -268,8 +269,9 @@ def _place(cause: BaseException | None) -> str:
     if isinstance(cause, SyntaxError) and cause.filename:
         return f"{cause.filename}, line {cause.lineno}"
     frames = traceback.extract_tb(cause.__traceback__) if cause is not None else []
-    own = [one for one in frames if not one.filename.startswith("<") and "importlib" not in one.filename]
-    return f"{own[-1].filename}, line {own[-1].lineno}" if own and own[-1].filename != __file__ else ""
+    foreign = ("<", str(Path(__file__).parent))
+    own = [one for one in frames if not one.filename.startswith(foreign) and "importlib" not in one.filename]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""
 
 
 def describe(value: object) -> str:

@@ -15,10 +15,12 @@ class CoreCommand:
     Attributes:
         module: Has `add_arguments(parser) -> None` and `run(arguments) -> int`, which returns the exit code.
         help: One line for the overview.
+        json: Whether it has the option `--json`.
     """
 
     module: str
     help: str
+    json: bool = True
 
 
 COMMANDS: Mapping[str, CoreCommand] = {
@@ -28,6 +30,8 @@ COMMANDS: Mapping[str, CoreCommand] = {
     "check": CoreCommand("nlcore.cli.commands.check", "check that an algorithm keeps the contract"),
     "new": CoreCommand("nlcore.cli.commands.new", "start a plugin of your own"),
     "doctor": CoreCommand("nlcore.cli.commands.doctor", "look for faults of the installation"),
-    "completion": CoreCommand("nlcore.cli.commands.completion", "print a script that completes in your shell"),
+    "completion": CoreCommand(
+        "nlcore.cli.commands.completion", "print a script that completes in your shell", json=False
+    ),
     "diagnose": CoreCommand("nlcore.cli.commands.diagnose", "say whether curvature will help an algorithm"),
 }

@@ -34,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also with each further value of an option that is a choice among some; a namespace implies it",
     )
     parser.add_argument("--verbose", "-v", action="store_true", help="list every check with its demand")
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

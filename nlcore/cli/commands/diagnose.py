@@ -28,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     seed = whole_number(-(2**63), 2**64 - 1)
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the example (0)")
     add_option_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="draw spectrum, amplification and gradients into a file"
     )

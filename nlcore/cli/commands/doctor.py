@@ -9,12 +9,12 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from nlcore.cli.output import print_json, say, table
-from nlcore.errors import PluginError, nearest
+from nlcore.errors import PluginError, attempted, nearest
 from nlcore.registry import PluginRecord, PluginState, Registry, default
 from nlcore.registry.discovery import (
     UNKNOWN_VERSION,
@@ -61,8 +61,7 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the arguments."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    """Define no argument but `--json`, which every command has."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,22 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
     findings = diagnosis(default.registry)
     wrong = [one for one in findings if one.level == "wrong"]
     if arguments.json:
-        print_json(
-            {
-                "ok": not wrong,
-                "findings": [{"level": one.level, "subject": one.subject, "text": one.text} for one in findings],
-            }
-        )
+        print_json({"ok": not wrong, "findings": [asdict(one) for one in findings]})
     else:
-        say(table(None, [_row(one) for one in findings]))
+        rows = [(one.level, one.subject, one.text) for one in findings]
+        say(table(None, [("WRONG", *row[1:]) if row[0] == "wrong" else row for row in rows]))
         count = len(wrong)
         verdict = f"{count} thing{'s' * (count != 1)} to fix: {', '.join(one.subject for one in wrong)}"
         say(f"\n{verdict if wrong else 'All is well.'}")
     return 1 if wrong else 0
-
-
-def _row(finding: Finding) -> tuple[str, str, str]:
-    return (finding.level.upper() if finding.level == "wrong" else finding.level, finding.subject, finding.text)
 
 
 def diagnosis(registry: Registry) -> list[Finding]:
@@ -111,7 +102,7 @@ def _versions() -> Iterator[Finding]:
     old = sys.version_info < _OLDEST_PYTHON
     yield Finding("wrong" if old else "ok", "python", f"{python}: 3.11 or newer is needed" if old else python)
     core = core_version()
-    where = Path(__file__).parents[1]
+    where = Path(__file__).parents[2]
     if core == UNKNOWN_VERSION:
         yield Finding("note", "nlcore", f"no version is known at {where}: install it with pip install -e")
     else:
@@ -131,8 +122,7 @@ def _needed(name: str, requires: Sequence[str], owner: str) -> Finding:
 
 
 def _plugin(record: PluginRecord) -> Finding:
-    needs = _core_requirement(record)
-    core = f"needs {needs!r}" if needs else "has no requirement on nlcore"
+    needs = next((one for one in _requires(record.distribution) if _name_in(one) == "nlcore"), "")
     subject = f"plugin {record.namespace}"
     if record.state.faulty:
         return Finding("wrong", subject, str(withheld(record)))
@@ -143,8 +133,8 @@ def _plugin(record: PluginRecord) -> Finding:
     if normalised(record.distribution) == "nlcore" or not record.distribution:
         return Finding("ok", subject, text)
     if needs:
-        return Finding("ok", subject, f"{text}, {core}")
-    return Finding("note", subject, f"{text}; it {core}: its author should pin nlcore>=0.1,<1")
+        return Finding("ok", subject, f"{text}, needs {needs!r}")
+    return Finding("note", subject, f"{text}; it has no requirement on nlcore: its author should pin nlcore>=0.1,<1")
 
 
 def _heavy(records: Sequence[PluginRecord]) -> Iterator[Finding]:
@@ -203,13 +193,10 @@ def _settings(records: Sequence[PluginRecord]) -> Iterator[Finding]:
     names |= {normalised(record.distribution) for record in records if record.distribution}
     for variable, words in (("NLCORE_PLUGINS", settings.allowed), ("NLCORE_BLOCK_PLUGINS", settings.blocked)):
         for word in sorted(words or ()):
-            if word in names:
-                yield Finding("note", variable, f"names {word!r}")
-            else:
-                text = (
-                    f"names {word!r}, which is neither a namespace nor a distribution of a plugin{nearest(word, names)}"
-                )
-                yield Finding("wrong", variable, text)
+            text = f"names {word!r}"
+            if word not in names:
+                text += f", which is neither a namespace nor a distribution of a plugin{nearest(word, names)}"
+            yield Finding("note" if word in names else "wrong", variable, text)
     if settings.allowed is not None and not settings.allowed:
         yield Finding("note", "NLCORE_PLUGINS", "is set and empty: no plugin but the core loads")
     if settings.strict:
@@ -249,11 +236,6 @@ def _folder() -> Iterator[Finding]:
         yield Finding("note", "folder", f"{here} cannot be written to: give commands another one to write to")
 
 
-def _core_requirement(record: PluginRecord) -> str:
-    found = [one for one in _requires(record.distribution) if _name_in(one) == "nlcore"]
-    return found[0] if found else ""
-
-
 def _requires(distribution: str) -> list[str]:
     one = installed_as(distribution)
     return [] if one is None else _unconditional(one)
@@ -270,5 +252,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _name_in(requirement: str) -> str:
-    match = re.match(r"\s*([A-Za-z0-9][\w.-]*)", requirement)
-    return normalised(match[1]) if match else ""
+    """Return the normalised name in a requirement; empty for a malformed one."""
+    from packaging.requirements import Requirement
+
+    return normalised(attempted(lambda: Requirement(requirement).name, ""))

@@ -20,7 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument("namespace", nargs="?", help="only those of one namespace, as in: nlcore list sorting")
     parser.add_argument("--ids", action="store_true", help="print the ids alone, one a line")
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -32,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument("name", help="the namespace: the part of an id before the slash, in lower snake case")
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where to write it; nlcore-NAME when left out")
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

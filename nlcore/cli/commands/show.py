@@ -26,7 +26,6 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument("id", help="namespace/name or namespace/name-vN, as in: nlcore show sorting/neuralsort")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--plot",
         metavar="FILE",
