@@ -140,14 +140,15 @@ class Problem:
         backend: Backend = "auto",
         ranks: Ranks | None = None,
         raising: bool = True,
+        hold: bool = False,
     ) -> Problem:
-        """Validate what a step is given.
+        """Validate what a step is given; with `hold`, a mask marks outputs held fixed, and the loss does not see it.
 
         Raises:
             ContractError: Wrong shape, dtype or device; a mask or context that the loss does not take; a weight that
                 is negative or not finite, if failures raise.
         """
-        evaluation = Evaluation.of(loss, prediction, target, mask=mask, context=context, generator=generator)
+        evaluation = Evaluation.of(loss, prediction, target, mask=mask, context=context, generator=generator, hold=hold)
         if math.prod(prediction.shape[1:]) == 0:
             raise ShapeError(f"{loss.name}: a prediction of shape {list(prediction.shape)} has no outputs.")
         flat = per_sample(prediction.detach())

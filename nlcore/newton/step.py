@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nlcore.capabilities import Capabilities, read_capabilities
-from nlcore.errors import ConfigError
+from nlcore.errors import ConfigError, NumericalWarning
 from nlcore.evaluation import finite_rows, per_sample
 from nlcore.newton.auto import Auto
 from nlcore.newton.damping import DampingState, choose_damping
@@ -150,8 +151,10 @@ def newton_step(
         target: Handed to the loss.
         curvature: `Hessian(...)`, `GaussNewton(...)`, `EmpiricalFisher(...)`; `None` is `Auto()`.
         weight: [batch], how much each sample counts in the mean curvature; an integer weight equals repetition.
-        mask: [batch, *event] bool, for a loss that takes one. **True = padded, the opposite of an attention mask**:
-            padded outputs take no part in value, gradient, trace or mean.
+        mask: [batch, *event] bool. **True = padded, the opposite of an attention mask**: padded outputs take no part
+            in value, gradient, trace or mean. With a loss that takes no mask it warns, and they are held fixed: the
+            step is that of the other outputs, with these as they are, and they count in the value. `NewtonLoss`
+            refuses such a loss.
         context: What the loss needs of every sample beside the prediction, a nested structure of tensors, batch
             first; for a loss that takes it.
         on_failure: `"raise"` an error that names the samples, or `"fallback"` to the plain gradient for those whose
@@ -173,7 +176,8 @@ def newton_step(
         NumericalError: Another rank failed.
 
     Warns:
-        NumericalWarning: The loss is not what a Newton loss needs: a cut graph, samples that mix, random values.
+        NumericalWarning: The loss is not what a Newton loss needs: a cut graph, samples that mix, random values; it
+            takes no mask and is given one.
 
     Example:
         >>> import torch, nlcore
@@ -191,7 +195,15 @@ def newton_step(
     chosen = resolve_curvature(curvature, known, size)
     device = prediction.device if isinstance(prediction, Tensor) else torch.device("cpu")
     ranks = resolve_group(process_group, known.name, device)
-    given: dict[str, Any] = {"weight": weight, "mask": mask, "context": context}
+    hold = mask is not None and "mask" not in known.accepts
+    if hold:
+        warnings.warn(
+            f"{known.name} takes no mask: padded outputs are held fixed, and count in its value as they are. Give it a "
+            f"parameter `mask`, True = padded.",
+            NumericalWarning,
+            stacklevel=2,
+        )
+    given: dict[str, Any] = {"weight": weight, "mask": mask, "context": context, "hold": hold}
     given |= {"generator": generator, "backend": backend, "raising": on_failure == "raise"}
     return take_step(known, prediction, target, chosen, memory=Memory(), ranks=ranks, **given)[0]
 
