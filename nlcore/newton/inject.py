@@ -161,7 +161,7 @@ def _directions(fisher: EmpiricalFisher, gradient: Tensor, dtype: torch.dtype, r
     usable = finite_rows(gradient)
     samples = Samples.of(usable.double(), None, ranks)
     evaluation = Evaluation(_OPAQUE, gradient.shape, None)
-    problem = Problem(_OPAQUE, evaluation, gradient, samples, gradient.new_ones(()), raising=False)
+    problem = Problem(_OPAQUE, evaluation, gradient, samples, raising=False)
     kept = torch.where(usable.unsqueeze(-1), gradient, 0.0)
     derivatives = Derivatives(gradient.new_zeros(len(gradient)), kept.to(dtype), usable)
     matrix = fisher.matrix(derivatives, problem)

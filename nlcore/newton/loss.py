@@ -221,12 +221,12 @@ class NewtonLoss(nn.Module):
         """Return the loss; over ranks times their number, since gradients are averaged over them."""
         samples = problem.samples
         if self.reduction != "mean":
-            if problem.weighted:
+            if problem.unit is not None:
                 value = (samples.weight * problem.unit * value).to(value.dtype)
             if self.reduction == "none":
                 return value
             return value.sum() if samples.ranks is None else value.sum() * samples.ranks.count
-        if not problem.weighted and samples.ranks is None:
+        if problem.unit is None:
             return value.sum() / max(1, value.shape[0])
         count = samples.total(samples.weight.sum())
         shares = samples.weight / torch.where(count == 0, 1.0, count)

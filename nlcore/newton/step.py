@@ -256,6 +256,7 @@ def _step(
         gradient, usable = derivatives.gradient, derivatives.usable
         if not problem.raising:
             gradient = torch.where(usable.unsqueeze(-1), gradient, 0.0)
+            derivatives = replace(derivatives, gradient=gradient)
             problem = replace(problem, samples=problem.samples.where(usable))
         elif not bool(usable.all()):
             raise_nonfinite(problem, usable)
@@ -270,7 +271,7 @@ def _step(
             )
         if not memory.masked and problem.evaluation.mask is not None:
             check_mask(problem.evaluation)
-        matrix = curvature.matrix(replace(derivatives, gradient=gradient), problem)
+        matrix = curvature.matrix(derivatives, problem)
         damped = choose_damping(curvature.damping, matrix, memory.damping)
         solution = solve(matrix, damped, gradient.double(), curvature, wait=problem.raising)
         solution = limit(solution, damped, curvature, matrix.samples)

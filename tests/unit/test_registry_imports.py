@@ -24,7 +24,11 @@ ALLOWED = {
     "plugin": {"errors", "lazy", "registry"},
     "registry": {"errors", "registry"},
     "protocol": {"errors"},
-    "newton": {"errors", "newton", "protocol"},
+    "capabilities": {"errors", "protocol"},
+    "evaluation": {"capabilities", "errors"},
+    "soundness": {"errors", "evaluation"},
+    "newton": {"capabilities", "errors", "evaluation", "newton", "protocol", "soundness"},
+    "diagnosis": {"capabilities", "diagnosis", "errors", "evaluation", "newton", "soundness"},
     "builtin": {"builtin", "config", "errors", "inputs", "plugin", "protocol"},
     "testing": {"config", "errors", "newton", "protocol", "testing"},
 }
