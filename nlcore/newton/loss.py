@@ -17,9 +17,10 @@ from nlcore.newton.auto import Auto
 from nlcore.newton.damping import DampingState
 from nlcore.newton.matrix import Curvature
 from nlcore.newton.options import check_choice
+from nlcore.newton.outcome import Memory, NewtonStep
 from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
-from nlcore.newton.step import Memory, NewtonStep, OnFailure, resolve_curvature, take_step
+from nlcore.newton.step import OnFailure, resolve_curvature, take_step
 
 __all__ = ["NewtonLoss"]
 
