@@ -13,7 +13,8 @@ from nlcore.builtin.losses import AbsoluteError, SquaredError
 from nlcore.cli import main
 from nlcore.diagnosis.picture import _spectrum as spectrum_panel
 from nlcore.errors import ConfigError
-from nlcore.pictures import draw, sweep
+from nlcore.plotting import draw, sweep
+from nlcore.plotting.figure import new_figure
 
 HEADS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
@@ -142,13 +143,9 @@ def test_an_option_changes_what_is_drawn(tmp_path, capsys):
 
 def test_a_flat_spectrum_is_drawn_over_a_decade_with_plain_ticks():
     pytest.importorskip("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     generator = torch.Generator().manual_seed(0)
     found = nlcore.diagnose(SquaredError(), *torch.randn(2, 20, 5, generator=generator))
-    figure = Figure()
-    FigureCanvasAgg(figure).draw()
+    figure = new_figure(6, 4)
     axes = figure.subplots()
     spectrum_panel(axes, replace(found, spectrum=(0.052, 0.055, 0.058), flat_directions=0))
     figure.canvas.draw()
@@ -168,3 +165,13 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConfigError, match=r"nlcore\[plot\]"):
         draw(sweep(SquaredError(), points=3))
+
+
+def test_the_old_module_still_gives_the_names_and_says_where_they_are_now():
+    from nlcore import pictures, plotting
+
+    for name in plotting.__all__:
+        with pytest.warns(DeprecationWarning, match=f"import nlcore.plotting.{name}"):
+            assert getattr(pictures, name) is getattr(plotting, name)
+    with pytest.raises(AttributeError, match="no attribute 'paint'"):
+        pictures.paint  # noqa: B018

@@ -1,8 +1,7 @@
-"""Draws a sweep: relaxation and loss above, gradient and Newton directions below. Needs matplotlib."""
+"""The figure of a sweep: relaxation and loss above, gradient and Newton directions below. Needs matplotlib."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -10,12 +9,11 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError, nearest
-from nlcore.pictures.sweep import Sweep
+from nlcore.plotting.figure import COLOURS, check_matplotlib, new_figure, render
+from nlcore.plotting.sweep import Sweep
 
 __all__ = ["check_drawing", "draw"]
 
-# Okabe and Ito's palette: told apart with any colour vision.
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MOST_LINES = 6
 _FORMATS = ("png", "svg", "pdf")
 
@@ -23,20 +21,15 @@ Panel: TypeAlias = Callable[[Any, Sweep], None]
 
 
 def check_drawing(format: str) -> None:
-    """Raise what `draw` would raise, before anything is computed.
+    """Raise the errors of `draw` before anything is computed.
 
     Raises:
-        ConfigError: Not a format of a picture, or matplotlib is not installed.
+        ConfigError: The format is unknown, or matplotlib is not installed.
     """
     if format not in _FORMATS:
         choices = ", ".join(map(repr, _FORMATS))
         raise ConfigError(f"a picture has no format {format!r}{nearest(format, _FORMATS)}; choose one of {choices}.")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"A picture needs matplotlib, which cannot be imported ({error}). Run: pip install 'nlcore[plot]'."
-        ) from error
+    check_matplotlib()
 
 
 def draw(found: Sweep, *, title: str = "", format: str = "png", dark: bool = False) -> bytes:
@@ -52,27 +45,20 @@ def draw(found: Sweep, *, title: str = "", format: str = "png", dark: bool = Fal
         ConfigError: The format is none of these, or matplotlib is not installed.
     """
     check_drawing(format)
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib import rc_context
 
-    with mpl.rc_context(_style(dark)):
+    with rc_context(_style(dark)):
         panels = [panel for panel, there in ((_matrix, found.matrix), (_lines, found.lines)) if there is not None]
-        figure = Figure(figsize=(9.6, 5.4 if panels else 2.9), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(9.6, 5.4 if panels else 2.9)
         if panels:
-            parts: Any = figure.subfigures(2, 1)
-            above, below = parts
+            above, below = figure.subfigures(2, 1)
             _draw_row(above, found, [*panels, _value])
             _draw_fields(below, found, [])
         else:
             _draw_fields(figure, found, [_value])
         if title:
             figure.suptitle(title, fontsize=12)
-        buffer = io.BytesIO()
-        metadata: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-        figure.savefig(buffer, format=format, metadata=metadata[format])
-    return buffer.getvalue()
+        return render(figure, format)
 
 
 def _style(dark: bool) -> Any:
@@ -110,7 +96,7 @@ def _draw_fields(part: Any, found: Sweep, before: list[Panel]) -> None:
     for axis, panel in zip(axes, before, strict=False):
         panel(axis, found)
     for axis, field in zip(axes[len(before) :], found.fields, strict=True):
-        for colour, output in zip(_COLOURS, shown, strict=False):
+        for colour, output in zip(COLOURS, shown, strict=False):
             label = found.label(output) + (" (moving)" if output == found.moving else "")
             width = 2.2 if output == found.moving else 1.3
             axis.plot(
@@ -151,7 +137,7 @@ def _lines(axis: Any, found: Sweep) -> None:
     lines = found.lines if found.lines is not None else torch.zeros(len(found.places), 0)
     one_each = lines.shape[1] == found.fields[0].vectors.shape[1]
     places = _shown(found) if one_each else list(range(min(_MOST_LINES, lines.shape[1])))
-    for colour, place in zip(_COLOURS, places, strict=False):
+    for colour, place in zip(COLOURS, places, strict=False):
         width = 2.2 if one_each and place == found.moving else 1.3
         axis.plot(found.places.tolist(), lines[:, place].tolist(), color=colour, linewidth=width)
     if found.exact is not None:
