@@ -82,16 +82,27 @@ def test_an_interrupted_study_says_how_to_go_on(
     assert "goes on from there" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["engine"], ["sorting"], ["paths", "--speed"], ["totals"], ["defaults"]])
+@pytest.mark.parametrize("words", [["engine"], ["totals"], ["defaults"]])
 def test_a_folder_that_cannot_be_made_is_named_before_any_time_is_spent(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     def spend(*_: object, **__: object) -> None:
         raise AssertionError("time was spent")
 
-    for name in ("engine.run_bench", "sorting_speed.measure", "paths_speed._timed", "study.run_cell"):
+    for name in ("engine.run_bench", "study.run_cell"):
         monkeypatch.setattr(f"nlcore_bench.{name}", spend)
     (tmp_path / "taken").write_text("")
     assert main(["bench", *words, "--quick", "--out", str(tmp_path / "taken")]) == 1
     assert "cannot make the folder" in capsys.readouterr().err
     assert (tmp_path / "taken").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "suite"),
+    [(["sorting"], "sorting"), (["sorting", "--quick", "--out", "x"], "sorting"), (["paths", "--speed"], "paths")],
+)
+def test_timings_beside_other_libraries_are_elsewhere(
+    capsys: pytest.CaptureFixture[str], words: list[str], suite: str
+) -> None:
+    assert main(["bench", *words]) == 2
+    assert f"python -m benchmarks {suite}" in capsys.readouterr().err

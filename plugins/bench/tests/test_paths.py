@@ -16,7 +16,6 @@ from nlcore.cli import main
 from nlcore.errors import ConfigError
 from nlcore_bench import warcraft
 from nlcore_bench.paths_arms import PATHS, REFERENCE
-from nlcore_bench.paths_peers import array_heap_path, heap_path
 from nlcore_bench.paths_picture import draw_paths
 from nlcore_bench.tasks import Paths
 from nlcore_bench.tasks import paths as paths_task
@@ -171,28 +170,6 @@ def test_the_archive_is_checked_by_the_command(tmp_path: Path, monkeypatch, caps
     monkeypatch.setattr(warcraft, "_MD5", "7e94476d62556cc8501e3df5b8d6470d")
     assert main(["bench", "paths", "--check", str(path)]) == 0
     assert "whole" in capsys.readouterr().out
-
-
-def test_the_comparison_of_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    from nlcore_bench import paths_speed
-
-    monkeypatch.setattr(paths_speed, "_SOLVED", 20)
-    monkeypatch.setattr(paths_speed, "_BATCH", 5)
-    assert main(["bench", "paths", "--speed", "--quick", "--out", str(tmp_path)]) == 0
-    rows = json.loads((tmp_path / "paths/speed.json").read_text())
-    ours = [row for row in rows if row["contender"].startswith("nlcore")]
-    assert len({row["group"] for row in ours}) == 5
-    assert all(row["peak"] > 0 for row in ours)
-    assert next(row["faster"] for row in ours) > 1
-    assert "× the fastest other" in capsys.readouterr().out
-
-
-def test_the_heap_finds_what_the_solver_finds() -> None:
-    costs = torch.rand(20, 7, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
-    for stop in (True, False):
-        found = torch.tensor([heap_path(one, stop=stop) for one in costs.numpy()], dtype=torch.float64)
-        assert torch.equal(found, shortest_path(costs))
-    assert np.array_equal([array_heap_path(one) for one in costs.numpy()], shortest_path(costs))
 
 
 class TestWarcraft:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nlcore.errors import ConfigError
 from nlcore_bench.arms import RANKING, TOTALS, Arm
 from nlcore_bench.ltr_arms import LTR
-from nlcore_bench.paths_command import add_paths
+from nlcore_bench.paths_command import add_paths, moved_error
 
 if TYPE_CHECKING:
     from nlcore_bench.study import Study, Workers
@@ -77,12 +77,10 @@ def add_bench(subparsers: Any) -> None:
     engine.add_argument("--quick", action="store_true", help="few sizes, few rounds: does it work at all?")
     engine.add_argument("--quiet", action="store_true", help="no progress bar")
     engine.set_defaults(run=_time)
-    operators = _parser(commands, "sorting", "time sorting operators beside those of other installed libraries")
-    operators.add_argument(
-        "--out", type=Path, metavar="DIR", help="results go to DIR/sorting (default: runs, or runs/quick)"
-    )
-    operators.add_argument("--quick", action="store_true", help="two sizes, two rounds: does it work at all?")
-    operators.set_defaults(run=_run_sorting)
+    moved = commands.add_parser("sorting", add_help=False)  # not listed; goes in 0.3
+    moved.add_argument("--out")
+    moved.add_argument("--quick", action="store_true")
+    moved.set_defaults(run=_moved)
 
 
 def _parser(subparsers: Any, name: str, summary: str) -> argparse.ArgumentParser:
@@ -171,14 +169,8 @@ def _time(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run_sorting(arguments: argparse.Namespace) -> int:
-    """Time sorting operators."""
-    from nlcore_bench.sorting_speed import run_sorting
-
-    folder = (arguments.out or Path("runs/quick" if arguments.quick else "runs")) / "sorting"
-    print(run_sorting(folder, quick=arguments.quick))
-    print(f"Table, picture and numbers: {folder}")
-    return 0
+def _moved(_: argparse.Namespace) -> int:
+    raise moved_error("nlcore bench sorting", "sorting")
 
 
 def _one(study: Study, folder: Path, pool: Workers, quiet: bool) -> None:

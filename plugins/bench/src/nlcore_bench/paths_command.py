@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nlcore.errors import ConfigError
 from nlcore_bench.paths_arms import PATHS
 
-__all__ = ["add_paths"]
+__all__ = ["add_paths", "moved_error"]
 
 _STEPS, _QUICK = 240, 20
 
@@ -37,8 +38,16 @@ def add_paths(
         metavar="FILE",
         help="tell whether FILE is the whole archive of the Warcraft maps, by its size and MD5 sum, and end",
     )
-    parser.add_argument("--speed", action="store_true", help="time solvers and losses beside other installed libraries")
+    parser.add_argument("--speed", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=_run)
+
+
+def moved_error(command: str, suite: str) -> ConfigError:
+    """Return the error of a command whose timings are no longer in this distribution; goes in 0.3."""
+    return ConfigError(
+        f"{command} has moved: run `python -m benchmarks {suite}` in a clone of the repository, after "
+        "`pip install -r benchmarks/requirements.txt`."
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -51,11 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     folder = (arguments.out or Path("runs/quick" if arguments.quick else "runs")) / "paths"
     if arguments.speed:
-        from nlcore_bench.paths_speed import run_paths_speed
-
-        print(run_paths_speed(folder, quick=arguments.quick))
-        print(f"Table and figures: {folder}", flush=True)
-        return 0
+        raise moved_error("nlcore bench paths --speed", "paths")
     return _study(arguments, folder)
 
 

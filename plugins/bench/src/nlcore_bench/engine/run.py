@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from tqdm import tqdm
 
-from nlcore_bench.engine.clock import Timing, interleaved
 from nlcore_bench.engine.contestants import LOSSES, Step, loss_part, solvers
 from nlcore_bench.records import installed
+from nlcore_bench.timer import Timing, interleaved
 from nlcore_bench.train import one_thread
 
 __all__ = ["Bench", "Figures", "Job", "run_bench"]

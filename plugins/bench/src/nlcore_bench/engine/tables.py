@@ -5,30 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nlcore_bench.engine.clock import Timing
 from nlcore_bench.engine.run import Figures
+from nlcore_bench.tables import Table
+from nlcore_bench.timer import Timing
 
-__all__ = ["Table", "Target", "tables", "targets"]
+__all__ = ["Target", "tables", "targets"]
 
-_ARMS = ("Fisher", "Gauss–Newton", "Hessian", "bare Fisher", "bare Hessian")
+_METHODS = ("Fisher", "Gauss–Newton", "Hessian", "bare Fisher", "bare Hessian")
 _BY_HAND = "n double backwards"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its heading.
-
-    Attributes:
-        title: One line.
-        head: Names of the columns.
-        rows: Cells, as many as there are columns.
-        notes: What one must know to read it.
-    """
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -116,12 +100,18 @@ def _loss_part(figures: Figures) -> Table:
     rows = []
     for (label, n), timings in figures.of("loss"):
         share = f"{_over(timings, 'Hessian', _BY_HAND):.2f}"
-        rows.append((label, n, _milliseconds(timings["plain"]), *_ratios(timings, (*_ARMS, _BY_HAND)), share))
+        rows.append((label, n, _milliseconds(timings["plain"]), *_ratios(timings, (*_METHODS, _BY_HAND)), share))
     return Table(
-        "The loss part: forward and backward with respect to the prediction, batch 100",
-        ("loss", "n", "plain, ms", *(f"{arm} ×" for arm in (*_ARMS, _BY_HAND)), "Hessian / n double backwards"),
-        tuple(rows),
-        (
+        title="The loss part: forward and backward with respect to the prediction, batch 100",
+        head=(
+            "loss",
+            "n",
+            "plain, ms",
+            *(f"{name} ×" for name in (*_METHODS, _BY_HAND)),
+            "Hessian / n double backwards",
+        ),
+        rows=tuple(rows),
+        notes=(
             "× is the processor time over that of plain training in the same round: median (quartiles).",
             "The Hessians of the row-wise NeuralSort and SoftSort and of the prefix sum are in closed form, the others "
             "by automatic differentiation, that of the network compiled where numba is installed, with the eigenvalues "
@@ -136,14 +126,15 @@ def _loss_part(figures: Figures) -> Table:
 
 def _steps(figures: Figures) -> Table:
     rows = [
-        (network, label, n, _milliseconds(timings["plain"]), *_ratios(timings, _ARMS))
+        (network, label, n, _milliseconds(timings["plain"]), *_ratios(timings, _METHODS))
         for (network, label, n), timings in figures.of("step")
     ]
     return Table(
-        "A whole training step: network, loss, backward, Adam; batch of 100 lists",
-        ("network", "loss", "n", "plain, ms", *(f"{arm} ×" for arm in _ARMS)),
-        tuple(rows),
-        (
+        title="A whole training step: network, loss, backward, Adam; batch of 100 lists",
+        head=("network", "loss", "n", "plain, ms", *(f"{name} ×" for name in _METHODS)),
+        rows=tuple(rows),
+        words=2,
+        notes=(
             "The MLP has the layers 256-64-32-1 on pictures of 8×32 pixels, as in `nlcore bench ranking`; the CNN "
             "those of the paper's ranking network (5×5 convolutions to 32 and 64 channels, 64 hidden units) on the "
             "same pictures of four digits scaled to 16×64, since no larger ones ship with scikit-learn.",
@@ -161,10 +152,11 @@ def _solvers(figures: Figures) -> Table:
         ]
         rows.append((count, size, _milliseconds(timings["plain"]), *cells))
     return Table(
-        "Which solver at which size: the loss part of a cheap composed loss, ms",
-        ("N", "m", "plain", *names),
-        tuple(rows),
-        (
+        title="Which solver at which size: the loss part of a cheap composed loss, ms",
+        head=("N", "m", "plain", *names),
+        rows=tuple(rows),
+        words=0,
+        notes=(
             "* marks the faster of dense and kernel, and of dense and conjugate gradients; – would take too long here.",
             "Gauss–Newton by conjugate gradients solves N right-hand sides with N-fold products, so its time grows as "
             "N²; forming the matrix takes m products and m³.",

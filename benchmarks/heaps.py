@@ -1,4 +1,4 @@
-"""How other libraries do what `nlcore-shortest-paths` does; each is imported when it is asked for."""
+"""Shortest paths in Python, in AlgoVision and in PyEPO; the libraries are imported on first use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def heap_path(costs: Any, *, stop: bool = True) -> list[list[float]]:
     """Return the mask of the shortest path of one map by Dijkstra's algorithm with Python's heap.
 
     Args:
-        costs: H rows of W costs: lists, or an array, of which single numbers are slower to read.
+        costs: H rows of W costs: lists, or an array, whose single numbers are slower to read.
         stop: Whether to stop at the goal, or to settle all cells.
     """
     height, width = len(costs), len(costs[0])
@@ -59,7 +59,7 @@ def array_heap_path(costs: Any) -> Any:
     """Return the mask of the shortest path of one map, in the manner of the code of the black-box paper.
 
     Costs, distances and mask are arrays that are read row first, the neighbours come from a generator, all cells are
-    settled, one that lies in the heap twice is looked at twice, and the ways of equal cost are counted.
+    settled, a cell that is in the heap twice is visited twice, and the paths of equal cost are counted.
 
     Args:
         costs: [H, W], an array.
@@ -135,7 +135,7 @@ def algovision_path(loop: Literal["for", "while"], rounds: int) -> Callable[[Ten
 
 
 def pyepo_model(size: int, *, lists: bool) -> Any:
-    """Return an optimisation model of PyEPO for square maps, which is solved by a heap in Python.
+    """Return an optimisation model of PyEPO for square maps, solved by a heap in Python.
 
     Args:
         size: Height and width of the maps.

@@ -1,8 +1,8 @@
-"""The contenders of the comparison of sorting operators: nlcore's and those of other libraries that are installed."""
+"""Sorting operators of nlcore beside those of diffsort, difftopk, softtorch, torchsort and torchpsort."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
@@ -13,13 +13,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import nlcore
+from benchmarks.measure import Case, Operator, Suite
 
-__all__ = ["GROUPS", "Contender", "Group", "Operator", "contenders"]
+__all__ = ["GROUPS", "Contender", "Group", "contenders", "suite"]
 
 _K = 5
-_CAUCHY: dict[str, Any] = {"distribution": "cauchy", "steepness": 10.0}
+_SIZES = (5, 10, 16, 32, 64, 128, 256, 1024)
+_QUICK_SIZES = (5, 16)
+_INTRO = """\
+torch {torch}, one thread, float32, normal scores; medians of interleaved rounds in processor time. Memory is what
+autograd keeps between the passes. The last column is the forward and backward time of the fastest other library divided
+by that of nlcore. From n = 256 on, 8 lists (by the odd–even network 2) are sorted at once instead of 100, so that
+overhead weighs more on each. Where rows of torch alone stand beside them, the rows of nlcore are with numba.
 
-Operator = Callable[[Tensor], Tensor]
+Not all of them compute the very same thing. softtorch's NeuralSort smooths |·|; its transport iterates in float64, list
+by list, and differentiates implicitly; its network sorts list by list. nlcore's loss, beside diffsort's matrix with
+binary cross-entropy in float32, is that of float64 probabilities, and checks its target.
+"""
+_CAUCHY: dict[str, Any] = {"distribution": "cauchy", "steepness": 10.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +39,7 @@ class Contender:
 
     Attributes:
         library: Its name.
-        make: Returns the operator for lists of n items; raises ImportError where the library is missing.
+        make: Returns the operator for lists of n items; raises ImportError if the library is not installed.
         largest: The largest n that is timed; beyond it a forward and a backward pass take minutes.
     """
 
@@ -43,13 +54,29 @@ class Group:
 
     Attributes:
         title: What they compute.
-        members: nlcore's first, as it runs with numba, where that is installed; then, there, in torch alone.
+        members: nlcore's first, with numba if it is installed; then, if it is, in torch alone; then the others.
         few: Number of lists from n = 256 on.
     """
 
     title: str
     members: tuple[Contender, ...]
     few: int = 8
+
+
+def suite(*, quick: bool = False) -> Suite:
+    """Return all groups at all sizes.
+
+    Args:
+        quick: Two sizes.
+    """
+    return Suite("Sorting operators, side by side", "n × lists", _INTRO, _cases(_QUICK_SIZES if quick else _SIZES))
+
+
+def _cases(sizes: tuple[int, ...]) -> Iterator[Case]:
+    for group in GROUPS:
+        for n in sizes:
+            scores = torch.randn(100 if n <= 128 else group.few, n, generator=torch.Generator().manual_seed(n))
+            yield Case(group.title, contenders(group, n), scores)
 
 
 def contenders(group: Group, n: int) -> dict[str, Operator]:
@@ -71,11 +98,11 @@ def _own(
     """Return nlcore's operator, and the same in torch alone up to n = `alone`.
 
     Args:
-        method: Of the loss; `__call__` is the loss itself.
-        name: Its id.
-        alone: See above; 0 where numba does not serve.
-        part: Which of several results counts; None where there is one.
-        options: Of the loss.
+        method: Method of the loss; `__call__` is the loss itself.
+        name: Id of the loss.
+        alone: Largest n in torch alone; 0 for an operator without compiled code.
+        part: Index of the result that counts; `None` for an operator with one result.
+        options: Options of the loss.
     """
 
     def make(n: int) -> Operator:
@@ -88,10 +115,10 @@ def _own(
         return operator if part is None else lambda scores: operator(scores)[part]
 
     def in_torch(n: int) -> Operator:
-        import_module("numba")  # without it there is nothing to compare
+        import_module("numba")  # without it both rows would be the same
         torch_alone, operator = import_module("nlcore_sorting._served").torch_alone, make(n)
 
-        def run(scores: Tensor) -> Tensor:
+        def run(scores: Tensor) -> Any:
             with torch_alone():
                 return operator(scores)
 
@@ -116,8 +143,8 @@ def _loss(network: str) -> Group:
         net = import_module("diffsort").DiffSortNet(network, n, steepness=10.0, distribution="cauchy")
 
         def loss(scores: Tensor) -> Tensor:
-            matrix = _second(net(scores)).mT.clamp(0, 1)  # which rounding may leave
-            entries = F.binary_cross_entropy(matrix, _target(scores.shape)[1], reduction="none")
+            matrix = _second(net(scores)).mT.clamp(0, 1)  # rounding may leave this range
+            entries: Tensor = F.binary_cross_entropy(matrix, _target(scores.shape)[1], reduction="none")
             return entries.mean(dim=(-2, -1))
 
         return loss
@@ -133,8 +160,8 @@ def _loss(network: str) -> Group:
 def _target(shape: torch.Size) -> tuple[Tensor, Tensor]:
     """Return the ranks of random values, [batch, n], and their permutation matrices."""
     values = torch.randn(shape, generator=torch.Generator().manual_seed(shape[-1]))
-    places = values.argsort(dim=-1).argsort(dim=-1)
-    return places, torch.zeros(*shape, shape[-1]).scatter(-2, places.unsqueeze(-2), 1.0)
+    ranks = values.argsort(dim=-1).argsort(dim=-1)
+    return ranks, torch.zeros(*shape, shape[-1]).scatter(-2, ranks.unsqueeze(-2), 1.0)
 
 
 def _topk(network: str) -> Group:
@@ -171,7 +198,7 @@ def _projection(operation: str, regularization: str) -> Group:
 
     def softtorch(n: int) -> Operator:
         operator = getattr(import_module("softtorch"), operation)
-        softness = 1 / (n - 1) if operation == "sort" else n - 1.0  # its places lie between 0 and 1
+        softness = 1 / (n - 1) if operation == "sort" else n - 1.0  # its ranks lie between 0 and 1
         options: dict[str, Any] = {"method": "fast_soft_sort", "mode": "c0", "standardize": False, "descending": False}
         if operation == "rank":
             return lambda scores: operator(scores, dim=-1, softness=softness, **options)
@@ -210,7 +237,7 @@ def _transport() -> Group:
         argsort = import_module("softtorch").argsort
         limits = {"sinkhorn_max_iter": iterations, "sinkhorn_tol": 0.0}
         options: dict[str, Any] = {"method": "ot", "mode": "smooth", "standardize": False, "ot_kwargs": limits}
-        return lambda scores: argsort(scores, softness=2 / (n - 1), **options)  # its places lie between 0 and 1
+        return lambda scores: argsort(scores, softness=2 / (n - 1), **options)  # its ranks lie between 0 and 1
 
     own = _own("permutation", "sorting/optimal_transport", alone=0, regularization_strength=1.0, iterations=iterations)
     return Group(f"optimal transport, {iterations} iterations, matrix", (*own, Contender("softtorch", softtorch, 64)))
