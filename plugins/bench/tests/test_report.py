@@ -16,7 +16,7 @@ from matplotlib import image
 from nlcore_bench import Study, workers, write_report
 from nlcore_bench.picture import band
 from nlcore_bench.records import Cell, Run
-from nlcore_bench.report import text
+from nlcore_bench.report import table
 from nlcore_bench.summary import Sample, first_step, summarise
 from nlcore_bench.tasks import Metric
 
@@ -87,7 +87,7 @@ def test_seed_by_seed_values_stand_in_the_rows(finished: tuple[Study, Mapping[Ce
 def test_without_the_baseline_there_is_no_difference(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
     study, runs, _ = finished
     alone = replace(study, arms=("fisher",))
-    assert "minus plain" not in text(alone, summarise(alone, runs))
+    assert "minus plain" not in table(alone, summarise(alone, runs)).text()
 
 
 def test_the_picture_is_an_image_of_a_readable_size(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:

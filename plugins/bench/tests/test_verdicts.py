@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nlcore_bench import Study, workers
-from nlcore_bench.report import markdown, text
+from nlcore_bench.report import table
 from nlcore_bench.summary import Sample, summarise
 from nlcore_bench.verdicts import interval, verdict, verdicts
 
@@ -61,11 +61,11 @@ def test_lines_say_what_the_differences_are(study: Study, tmp_path: Path) -> Non
     assert overall[0] == (
         "gradient clipping over all 1: +4.0 at equal steps, helps 1, hurts 0; +3.0 at equal time, helps 1, hurts 0."
     )
-    for page in (markdown(timed, rows), " ".join(text(timed, rows).split())):
+    for page in (table(timed, rows).markdown(), " ".join(table(timed, rows).text().split())):
         assert "empirical Fisher hurts" in page
         assert "equal time: minus plain" in page
-    assert "hurts" not in markdown(study, rows)
-    assert "equal time" in markdown(timed, rows)
+    assert "hurts" not in table(study, rows).markdown()
+    assert "equal time" in table(timed, rows).markdown()
 
 
 def test_methods_count_once_each_over_all(study: Study, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from nlcore.plotting.figure import BLACK, BLUE, GREEN, ORANGE, new_figure, render
 from nlcore_bench.files import write_whole
 from nlcore_bench.records import Cell, Run
 from nlcore_bench.study import Study, Workers
 from nlcore_bench.summary import Row, Sample, summarise
+from nlcore_bench.tables import Table
 from nlcore_bench.tasks.default import PROBLEMS, Default
 
 __all__ = ["Verdict", "run_defaults", "verdict"]
@@ -110,21 +112,17 @@ def run_defaults(
         study = Study(task=Default(problem=problem, steps=steps), seeds=seeds, tuning=tuning)
         runs = study.run(folder / study.task.name, pool, quiet=quiet)
         verdicts.append(verdict(study, runs))
-    table = _table(verdicts, seeds, steps)
+    table = _table(verdicts, seeds, steps).markdown()
     write_whole(folder / "defaults.md", table)
     write_whole(folder / "defaults.json", json.dumps([_record(v) for v in verdicts], indent=1) + "\n")
     write_whole(folder / "defaults.png", _picture(verdicts))
     return table
 
 
-def _table(verdicts: Sequence[Verdict], seeds: int, steps: int) -> str:
-    head = (
-        "| problem | plain | best control | default | every digit supervised | best of the grid | default − plain "
-        "| default − best control | default − best of grid |"
-    )
-    lines = [head, "|---|" + "---:|" * 8]
-    for v in verdicts:
-        cells = [
+def _table(verdicts: Sequence[Verdict], seeds: int, steps: int) -> Table:
+    differences = (f"difference to {other}" for other in ("plain", "best control", "best of the grid"))
+    rows = [
+        (
             v.title,
             _mean(v, v.plain),
             f"{_mean(v, v.control)} ({v.control.arm.label})",
@@ -132,10 +130,22 @@ def _table(verdicts: Sequence[Verdict], seeds: int, steps: int) -> str:
             "–" if v.reference is None else _mean(v, v.reference),
             f"{_mean(v, v.grid)} ({v.grid.arm.label})",
             *(_signed(v.over(row)) for row in (v.plain, v.control, v.grid)),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    notes = [f"- {seeds} seeds, {steps} steps of Adam with a cosine schedule.", *(f"- {note}" for note in _NOTES)]
-    return "\n".join([*lines, "", *notes, ""])
+        )
+        for v in verdicts
+    ]
+    return Table(
+        head=(
+            "problem",
+            "plain",
+            "best control",
+            "default",
+            "every digit supervised",
+            "best of the grid",
+            *differences,
+        ),
+        rows=tuple(rows),
+        notes=(f"{seeds} seeds, {steps} steps of Adam with a cosine schedule.", *_NOTES),
+    )
 
 
 def _mean(v: Verdict, row: Row) -> str:
@@ -160,19 +170,13 @@ def _record(v: Verdict) -> dict[str, Any]:
 
 
 def _picture(verdicts: Sequence[Verdict]) -> bytes:
-    import io
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 0.6 + 0.9 * len(verdicts)), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 0.6 + 0.9 * len(verdicts), dpi=130)
     axis = figure.subplots()
     marks = (
-        ("plain", "o", "#000000"),
-        ("control", "s", "#E69F00"),
-        ("default", "D", "#0072B2"),
-        ("grid", "^", "#009E73"),
+        ("plain", "o", BLACK),
+        ("control", "s", ORANGE),
+        ("default", "D", BLUE),
+        ("grid", "^", GREEN),
     )
     words = {"plain": "plain", "control": "best control", "default": "default", "grid": "best of the grid"}
     for place, v in enumerate(reversed(verdicts)):
@@ -186,6 +190,4 @@ def _picture(verdicts: Sequence[Verdict]) -> bytes:
     axis.set_xlabel("held-out accuracy (%); small marks are seeds, large ones their mean")
     axis.grid(axis="x", alpha=0.25)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=4, fontsize=9, frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return render(figure)

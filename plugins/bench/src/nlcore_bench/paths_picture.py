@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nlcore.plotting.figure import BLACK, BLUE, GREY, ORANGE, new_figure, render
 from nlcore_bench.study import Study
 from nlcore_bench.summary import Row
 from nlcore_bench.tasks.paths import Paths
@@ -17,12 +17,12 @@ from nlcore_bench.tasks.paths import Paths
 __all__ = ["draw_overview", "draw_paths"]
 
 _MAPS = 5
-_TRUE, _PREDICTED = "#0072B2", "#E69F00"  # told apart with any colour vision
+_TRUE, _PREDICTED = BLUE, ORANGE
 
 _MARKS = {
-    "plain": ("o", "#000000", 0.22),
-    "Fisher": ("s", "#E69F00", 0.0),
-    "Hessian": ("D", "#0072B2", -0.22),
+    "plain": ("o", BLACK, 0.22),
+    "Fisher": ("s", ORANGE, 0.0),
+    "Hessian": ("D", BLUE, -0.22),
 }
 
 
@@ -34,9 +34,6 @@ def draw_paths(task: Paths, model: nn.Module, title: str) -> bytes:
         model: The network that predicts costs.
         title: One line above.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     from nlcore_shortest_paths import path_cost, shortest_path
 
     maps = task.maps("test")
@@ -45,8 +42,7 @@ def draw_paths(task: Paths, model: nn.Module, title: str) -> bytes:
         predicted = model(images)
     paths = shortest_path(predicted)
     ratio = (path_cost(costs, paths) / path_cost(costs, labels)).tolist()
-    figure = Figure(figsize=(2.3 * len(images), 7.6), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.3 * len(images), 7.6, dpi=130)
     axes = figure.subplots(3, len(images), squeeze=False)
     for column, place in enumerate(range(len(images))):
         picture, true, guess = axes[:, column]
@@ -63,9 +59,7 @@ def draw_paths(task: Paths, model: nn.Module, title: str) -> bytes:
     for axis, words in zip(axes[:, 0], ("what the network sees", "hidden costs", "predicted costs"), strict=True):
         axis.set_ylabel(words, fontsize=10)
     figure.suptitle(f"{title}\n○ shortest path by the hidden costs, × by the predicted ones", fontsize=11)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return render(figure)
 
 
 def draw_overview(study: Study, rows: Sequence[Row]) -> bytes:
@@ -75,22 +69,18 @@ def draw_overview(study: Study, rows: Sequence[Row]) -> bytes:
         study: What was run.
         rows: Its arms; one without a group is the reference, a vertical line.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     metric = study.task.metrics[0]
     groups = list(dict.fromkeys(row.arm.group for row in rows if row.arm.group))
-    figure = Figure(figsize=(12, 1.6 + 0.36 * len(groups)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 1.6 + 0.36 * len(groups), dpi=110)
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, words in ((left, "equal steps"), (right, "equal time")):
         for row in rows:
             runs = row.runs if axis is left or not row.timed_runs else row.timed_runs
             values = [run.final[metric.name] for run in runs]
             if not row.arm.group:
-                axis.axvline(fmean(values), color="#777777", linestyle="--", label=row.arm.label)
+                axis.axvline(fmean(values), color=GREY, linestyle="--", label=row.arm.label)
                 continue
-            mark, colour, offset = _MARKS.get(row.arm.label, ("o", "#000000", 0.0))
+            mark, colour, offset = _MARKS.get(row.arm.label, ("o", BLACK, 0.0))
             height = len(groups) - 1 - groups.index(row.arm.group) + offset
             axis.plot(values, [height] * len(values), mark, color=colour, alpha=0.3, markersize=3.5)
             axis.plot([fmean(values)], [height], mark, color=colour, markersize=7, label=row.arm.label)
@@ -102,9 +92,7 @@ def draw_overview(study: Study, rows: Sequence[Row]) -> bytes:
     known = dict(zip(*reversed(left.get_legend_handles_labels()), strict=True))
     figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     figure.suptitle(f"{study.task.title}\nsmall marks are seeds, large ones their mean", fontsize=11)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return render(figure)
 
 
 def _mark(axis: Any, path: Tensor, size: float, **style: Any) -> None:

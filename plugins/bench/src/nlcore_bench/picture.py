@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+from nlcore.plotting.figure import BLACK, COLOURS, GREY, new_figure, render
 from nlcore_bench.study import Study
 from nlcore_bench.summary import Row
 
 __all__ = ["band", "draw_curves"]
 
-# Okabe and Ito's palette: told apart with any colour vision, and in grey.
-_COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
+_COLOURS = (BLACK, *COLOURS)
 _WIDE = 3  # panels in one row; where there are more, four to a row
 
 
@@ -27,15 +26,11 @@ def draw_curves(study: Study, rows: Sequence[Row], *, against: Literal["steps", 
         rows: Its arms.
         against: Whether steps or processor time lie on the other axis; a mark there is a run for equal time.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     groups = list(dict.fromkeys(row.arm.group for row in rows if row.arm.group)) or [""]
     columns = len(groups) if len(groups) <= _WIDE else 4
     lines = -(-len(groups) // columns)
     size = (1.5 + 6.0 * columns, 4.8) if lines == 1 else (4.2 * columns, 1.0 + 2.9 * lines)
-    figure = Figure(figsize=size, dpi=130 if lines == 1 else 90, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size, dpi=130 if lines == 1 else 90)
     axes = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
     for axis in axes[len(groups) :]:
         axis.set_axis_off()
@@ -45,7 +40,7 @@ def draw_curves(study: Study, rows: Sequence[Row], *, against: Literal["steps", 
             _draw(axis, study, row, colour, against)
         for row in rows if group else []:
             if not row.arm.group:
-                _draw(axis, study, row, "#777777", against)
+                _draw(axis, study, row, GREY, against)
         axis.set_title(group, fontsize=11)
         axis.set_xlabel("training steps" if against == "steps" else "processor time of the training (s)")
         axis.set_xlim(0, study.task.steps if against == "steps" else None)
@@ -58,9 +53,7 @@ def draw_curves(study: Study, rows: Sequence[Row], *, against: Literal["steps", 
     damped = any(row.damping is not None for row in rows)
     tuned = "rates and dampings" if damped else "learning rates"
     figure.suptitle(f"{study.task.title}\n{seeds}, {tuned} tuned alike on validation data", fontsize=12)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return render(figure)
 
 
 def band(row: Row, metric: str) -> tuple[list[int], list[float], list[float]]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import fill
 
 from nlcore_bench.files import write_whole
 from nlcore_bench.picture import draw_curves
 from nlcore_bench.records import Cell, Run
 from nlcore_bench.study import Study
 from nlcore_bench.summary import Row, Sample, summarise
+from nlcore_bench.tables import Table
 from nlcore_bench.verdicts import verdicts
 
-__all__ = ["markdown", "text", "write_report"]
-
-
-_WIDTH = 110  # of the notes under a table of plain text
+__all__ = ["table", "write_report"]
 
 
 def write_report(study: Study, runs: Mapping[Cell, Run], folder: Path) -> str:
@@ -25,37 +22,20 @@ def write_report(study: Study, runs: Mapping[Cell, Run], folder: Path) -> str:
     A study with runs for equal time leaves `curves_time.png` as well.
     """
     rows = summarise(study, runs)
-    table = text(study, rows)
-    write_whole(folder / "table.txt", table)
-    write_whole(folder / "table.md", markdown(study, rows))
+    found = table(study, rows)
+    write_whole(folder / "table.txt", found.text())
+    write_whole(folder / "table.md", found.markdown())
     write_whole(folder / "curves.png", draw_curves(study, rows))
     if study.timed:
         write_whole(folder / "curves_time.png", draw_curves(study, rows, against="seconds"))
-    return table
+    return found.text()
 
 
-def text(study: Study, rows: Sequence[Row]) -> str:
-    """Return the table for a terminal, with what one must know to read it."""
-    cells = _cells(study, rows)
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in cells]
-    rule = "-" * max(map(len, lines))
-    notes = [fill(note, _WIDTH, initial_indent="- ", subsequent_indent="  ") for note in _notes(study, rows)]
-    said = [fill(line, _WIDTH, initial_indent="- ", subsequent_indent="  ") for line in _verdicts(study, rows)]
-    return "\n".join([study.task.title, "", lines[0], rule, *lines[1:], "", *said, *notes, ""])
-
-
-def markdown(study: Study, rows: Sequence[Row]) -> str:
-    """Return the same table in Markdown."""
+def table(study: Study, rows: Sequence[Row]) -> Table:
+    """Return the table of a study, with what a reader needs to know to judge it."""
     head, *body = _cells(study, rows)
-    lines = [_line(head), "|---|" + "---:|" * (len(head) - 1), *map(_line, body)]
-    notes = [f"- {note}" for note in _notes(study, rows)]
-    said = [f"- {line}" for line in _verdicts(study, rows)]
-    return "\n".join([f"**{study.task.title}**", "", *lines, "", *said, *([""] if said else []), *notes, ""])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    notes = (*_verdicts(study, rows), *_notes(study, rows))
+    return Table(head=tuple(head), rows=tuple(map(tuple, body)), title=study.task.title, notes=notes)
 
 
 def _cells(study: Study, rows: Sequence[Row]) -> list[list[str]]:
@@ -76,13 +56,13 @@ def _cells(study: Study, rows: Sequence[Row]) -> list[list[str]]:
         *(["damping"] if damped else []),
         "s/run",
     ]
-    table = [head]
+    cells = [head]
     for row in rows:
         difference, late = (
             "" if samples is None else _mean(samples[first.name], error=True) for samples in (row.difference, row.timed)
         )
         damping = "" if row.damping is None else f"{row.damping:g}" + ("*" if row.damping_edge else "")
-        table.append(
+        cells.append(
             [
                 row.arm.title,
                 _mean(row.held_out[first.name]),
@@ -96,7 +76,7 @@ def _cells(study: Study, rows: Sequence[Row]) -> list[list[str]]:
                 f"{row.seconds.mean:.2f}",
             ]
         )
-    return table
+    return cells
 
 
 def _mean(sample: Sample, *, error: bool = False) -> str:
