@@ -59,7 +59,7 @@ demo: $(STAMP)  ## train both digit tasks, print the tables, draw the pictures (
 	$(BIN)/nlcore bench demo --out runs/demo
 
 demo-paths: $(STAMP)  ## learn costs of maps from shortest paths alone, draw them (2 minutes on 2 cores)
-	$(BIN)/nlcore bench paths --arms perturbed_fenchel_young --seeds 1 --tuning-seeds 1 --out runs/demo
+	$(BIN)/nlcore bench paths --methods perturbed_fenchel_young --seeds 1 --tuning-seeds 1 --out runs/demo
 
 test: $(STAMP)  ## run every test
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.heaps import algovision_path, array_heap_path, heap_path, pyepo_model
 from benchmarks.measure import Case, Operator, Suite
-from nlcore_bench.terrain import COSTS
+from nlcore_bench.data.terrain import COSTS
 from nlcore_shortest_paths import BellmanFord, BlackBox, PerturbedFenchelYoung, available_backends, shortest_path
 from nlcore_shortest_paths.solvers import solve_grid
 

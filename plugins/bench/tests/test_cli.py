@@ -25,7 +25,10 @@ def test_registering_imports_neither_torch_nor_matplotlib() -> None:
     ("words", "shown"),
     [
         (["bench", "--help"], ["totals", "ranking", "demo", "examples:"]),
-        (["bench", "totals", "--help"], ["--seeds", "--steps", "--out", "--arms", "clipping", "supervised", "--quick"]),
+        (
+            ["bench", "totals", "--help"],
+            ["--seeds", "--steps", "--out", "--methods", "clipping", "supervised", "--quick"],
+        ),
         (["bench", "ranking", "--help"], ["neuralsort_fisher", "network_hessian"]),
         (["bench", "engine", "--help"], ["--out", "--quick", "--quiet"]),
     ],
@@ -39,7 +42,7 @@ def test_help(capsys: pytest.CaptureFixture[str], words: list[str], shown: list[
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--arms", "fischer"], "did you mean 'fisher'?"),
+        (["--methods", "fischer"], "did you mean 'fisher'?"),
         (["--seeds", "0"], "--seeds was given 0"),
         (["--steps", "-1"], "--steps was given -1"),
         (["--workers", "0"], "--workers was given 0"),
@@ -56,7 +59,7 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: li
 def test_a_study_by_command_and_a_second_one_that_does_not_fit(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    words = ["bench", "totals", "--quick", "--steps", "3", "--arms", "plain", "fisher", "--workers", "1", "--out"]
+    words = ["bench", "totals", "--quick", "--steps", "3", "--methods", "plain", "fisher", "--workers", "1", "--out"]
     assert main([*words, str(tmp_path)]) == 0
     shown = capsys.readouterr()
     assert "empirical Fisher" in shown.out
@@ -106,3 +109,16 @@ def test_timings_beside_other_libraries_are_elsewhere(
 ) -> None:
     assert main(["bench", *words]) == 2
     assert f"python -m benchmarks {suite}" in capsys.readouterr().err
+
+
+def test_the_old_name_of_methods_still_works_and_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["bench", "totals", "--quick", "--steps", "2", "--workers", "1", "--quiet", "--out"]
+    assert main([*words, str(tmp_path / "old"), "--arms", "plain"]) == 0
+    shown = capsys.readouterr()
+    assert "--arms is deprecated and goes in 0.3; use --methods." in shown.err
+    assert main([*words, str(tmp_path / "new"), "--methods", "plain"]) == 0
+    assert capsys.readouterr().err == ""
+    folders = [tmp_path / name / "totals" for name in ("old", "new")]
+    cells = [[json.loads(line)["method"] for line in (one / "runs.jsonl").read_text().splitlines()] for one in folders]
+    assert cells[0] == cells[1]
+    assert set(cells[0]) == {"plain"}

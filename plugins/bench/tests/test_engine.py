@@ -103,7 +103,7 @@ def figures() -> Figures:
         names = ["plain", "Fisher", "Hessian", "Gauss–Newton", "bare Fisher", "bare Hessian", "n double backwards"]
         if job[0] == "solver":
             names = list(solvers(int(job[1]), int(job[2])))
-        timings[job] = {name: even(float(place)) for place, name in enumerate(names, start=1)}
+        timings[job] = {name: even(float(position)) for position, name in enumerate(names, start=1)}
     return Figures(timings, {"threads": "1"})
 
 

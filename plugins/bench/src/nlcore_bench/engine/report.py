@@ -1,4 +1,4 @@
-"""The files that a bench of the engine leaves in its folder: text, Markdown, JSON and a picture."""
+"""The report of a bench of the engine: text, Markdown, JSON and a picture."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from nlcore.plotting.figure import BLACK, BLUE, GREEN, GREY, ORANGE, new_figure, render
 from nlcore_bench.engine.run import Figures
@@ -46,20 +48,20 @@ def _json(figures: Figures) -> str:
 
 
 def _picture(figures: Figures) -> bytes:
-    """Return a PNG: the loss part over n, a panel a loss, and the overhead on the whole step."""
+    """Return a PNG: the loss part against n, one panel per loss, and the whole step."""
     losses = list(dict.fromkeys(job[0] for job, _ in figures.of("loss")))
     columns = max(1, -(-(len(losses) + 1) // 2))
     figure = new_figure(4.2 * columns, 7.6, dpi=110)
-    places = list(figure.subplots(2, columns, squeeze=False).flat)
-    panels, last = places[: len(losses)], places[len(losses)]
-    for unused in places[len(losses) + 1 :]:
+    axes = list(figure.subplots(2, columns, squeeze=False).flat)
+    panels, last = axes[: len(losses)], axes[len(losses)]
+    for unused in axes[len(losses) + 1 :]:
         unused.set_axis_off()
     for axis, label in zip(panels, losses, strict=True):
         lines = [(int(job[1]), timings) for job, timings in figures.of("loss") if job[0] == label]
-        for arm, colour in _COLOURS.items():
-            points = [(n, timings[arm].ratio) for n, timings in lines if arm in timings]
+        for method, colour in _COLOURS.items():
+            points = [(n, timings[method].ratio) for n, timings in lines if method in timings]
             if points:
-                _draw(axis, points, arm, colour)
+                _draw(axis, points, method, colour)
         axis.set(title=label, xlabel="n", xscale="log", yscale="log")
         axis.set_xticks([n for n, _ in lines], [str(n) for n, _ in lines], minor=False)
         axis.set_xticks([], minor=True)
@@ -74,20 +76,28 @@ def _picture(figures: Figures) -> bytes:
 
 
 def _draw(axis: Any, points: Sequence[tuple[int, tuple[float, float, float]]], label: str, colour: str) -> None:
-    places = [n for n, _ in points]
-    low, middle, high = zip(*(ratio for _, ratio in points), strict=True)
-    gaps = [[m - a for m, a in zip(middle, low, strict=True)], [b - m for b, m in zip(high, middle, strict=True)]]
-    axis.errorbar(places, middle, yerr=gaps, color=colour, label=label, marker="o", markersize=4, linewidth=1.4)
+    sizes = [n for n, _ in points]
+    low, middle, high = np.array([ratio for _, ratio in points]).T
+    axis.errorbar(
+        sizes,
+        middle,
+        yerr=(middle - low, high - middle),
+        color=colour,
+        label=label,
+        marker="o",
+        markersize=4,
+        linewidth=1.4,
+    )
 
 
 def _draw_steps(axis: Any, figures: Figures) -> None:
     lines = list(figures.of("step"))
-    for place, (_, timings) in enumerate(lines):
-        for arm in ("Fisher", "Gauss–Newton", "Hessian"):
-            if arm in timings:
-                low, middle, high = timings[arm].ratio
-                axis.plot([low, high], [place, place], color=_COLOURS[arm], linewidth=1.2)
-                axis.plot([middle], [place], "o", color=_COLOURS[arm], markersize=5)
+    for height, (_, timings) in enumerate(lines):
+        for method in ("Fisher", "Gauss–Newton", "Hessian"):
+            if method in timings:
+                low, middle, high = timings[method].ratio
+                axis.plot([low, high], [height, height], color=_COLOURS[method], linewidth=1.2)
+                axis.plot([middle], [height], "o", color=_COLOURS[method], markersize=5)
     axis.axvline(1, color=GREY, linewidth=0.8)
     axis.set_yticks(range(len(lines)), [f"{job[0]}, {job[1]}, {job[2]}" for job, _ in lines], fontsize=7)
     axis.invert_yaxis()

@@ -1,4 +1,4 @@
-"""The figures as rows of text, and what they were meant to be."""
+"""The tables of the bench of the engine, and its targets."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _BY_HAND = "n double backwards"
 
 @dataclass(frozen=True)
 class Target:
-    """A figure that was asked for.
+    """A limit for a figure, and the figure.
 
     Attributes:
-        what: What was measured.
-        limit: The largest value that is good enough.
-        found: What was found: the worst over the lines it speaks of.
-        where: The line of that.
-        floor: What the fewest operations take on that line, where it was measured.
+        what: Name of the figure.
+        limit: The largest value that meets the target.
+        found: The worst value over the lines of the target.
+        where: The line with that value.
+        floor: The value for the fewest operations on that line; `None` if it was not measured.
     """
 
     what: str
@@ -35,11 +35,11 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether it is good enough."""
+        """Whether the limit is kept."""
         return self.found <= self.limit
 
     def sentence(self) -> str:
-        """Return it in words."""
+        """Return the target in words."""
         verdict = "met" if self.met else "MISSED"
         floor = (
             "" if self.met or self.floor is None else f"; bare, without checks, repair and float64, {self.floor:.2f}"
@@ -53,7 +53,7 @@ def tables(figures: Figures) -> list[Table]:
 
 
 def targets(figures: Figures) -> list[Target]:
-    """Return what was asked for, as far as the lines it speaks of were run."""
+    """Return the targets whose lines were timed."""
     loss = [((label, n), timings) for (label, n), timings in figures.of("loss")]
     step = [((network, label, n), timings) for (network, label, n), timings in figures.of("step")]
     closed = ("NeuralSort", "SoftSort")
@@ -74,26 +74,26 @@ def targets(figures: Figures) -> list[Target]:
 Line = tuple[tuple[str, ...], dict[str, Timing]]
 
 
-def _of(labels: Sequence[str], lines: Sequence[Line], place: int) -> list[Line]:
-    return [line for line in lines if line[0][place] in labels]
+def _of(labels: Sequence[str], lines: Sequence[Line], position: int) -> list[Line]:
+    return [line for line in lines if line[0][position] in labels]
 
 
-def _worst(what: str, limit: float, arm: str, lines: Sequence[Line], base: str = "plain") -> Target | None:
-    """Return the line on which `arm` is the slowest beside `base`."""
+def _worst(what: str, limit: float, method: str, lines: Sequence[Line], base: str = "plain") -> Target | None:
+    """Return the target at the line on which `method` is slowest relative to `base`."""
     if not lines:
         return None
 
     def ratio(line: Line) -> float:
-        return _over(line[1], arm, base)
+        return _over(line[1], method, base)
 
     worst = max(lines, key=ratio)
-    bare = f"bare {arm}"
+    bare = f"bare {method}"
     floor = _over(worst[1], bare, base) if bare in worst[1] else None
     return Target(what, limit, ratio(worst), ", ".join(worst[0][:-1]) + f", n = {worst[0][-1]}", floor)
 
 
-def _over(timings: dict[str, Timing], arm: str, base: str) -> float:
-    return timings[arm].ratio[1] / timings[base].ratio[1]
+def _over(timings: dict[str, Timing], method: str, base: str) -> float:
+    return timings[method].ratio[1] / timings[base].ratio[1]
 
 
 def _loss_part(figures: Figures) -> Table:
@@ -183,5 +183,5 @@ def _milliseconds(timing: Timing) -> str:
 
 
 def _short(number: float) -> str:
-    """Return three digits of a number, no fewer than two behind the point below ten."""
+    """Return a number with three digits, or with two decimals below ten."""
     return f"{number:.2f}" if number < 10 else f"{number:.1f}" if number < 100 else f"{number:.0f}"

@@ -1,10 +1,10 @@
-"""The arms of `nlcore bench ltr`: five losses, each plain, with the Fisher and with the library's own choice."""
+"""The methods of `nlcore bench ltr`: five losses, each plain, with the Fisher matrix and with the library's default."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from nlcore_bench.arms import Arm, Curvature
+from nlcore_bench.methods.base import Curvature, Method
 
 __all__ = ["LTR"]
 
@@ -21,8 +21,8 @@ _CURVATURES: tuple[tuple[str, str, Curvature | None], ...] = (
     ("default", "default (Hessian)", Curvature(kind="auto")),
 )
 
-LTR: tuple[Arm, ...] = tuple(
-    Arm(
+LTR: tuple[Method, ...] = tuple(
+    Method(
         name=f"{loss}_{kind}",
         label=label,
         group=group,

@@ -1,4 +1,4 @@
-"""Handwritten digits in three disjoint parts, and what the tasks build from them."""
+"""Handwritten digits in three disjoint parts, and the pictures and numbers that are built from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Part:
     """Some of the scans.
 
     Attributes:
-        index: int64 [k], their places in the full data set, ascending.
+        index: int64 [k], positions in the full data set, ascending.
         images: float32 [k, 64], pixels from 0 to 1, row by row.
         labels: int64 [k], the digits.
     """
@@ -38,7 +38,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Digits:
-    """The data set in three disjoint parts: learn on the first, choose on the second, report the third."""
+    """The data set in three disjoint parts for training, tuning and reporting."""
 
     train: Part
     validation: Part
@@ -68,14 +68,14 @@ def digits() -> Digits:
         chosen["test"] += order[validation : validation + test]
         chosen["train"] += order[validation + test :]
     parts = {}
-    for name, places in chosen.items():
-        index = torch.tensor(sorted(places))
+    for name, positions in chosen.items():
+        index = torch.tensor(sorted(positions))
         parts[name] = Part(index, images[index], labels[index])
     return Digits(**parts)
 
 
 def draw(part: Part, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Return random places in `part`, with replacement, int64 of the given shape."""
+    """Return random positions in `part`, with replacement, int64 of the given shape."""
     return torch.randint(len(part), shape, generator=generator)
 
 

@@ -1,17 +1,22 @@
-"""The numbers of a table, computed from the runs of a folder and nothing else."""
+"""The numbers of a table, computed from the recorded runs alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 
-from nlcore_bench.arms import Arm, Candidate
-from nlcore_bench.records import Cell, Run
+import numpy as np
+from scipy.stats import sem, t
+
+from nlcore_bench.methods.base import Candidate, Method
+from nlcore_bench.runs import Cell, Run
 from nlcore_bench.study import Study
 from nlcore_bench.tasks.base import Metric
 
 __all__ = ["Row", "Sample", "first_step", "summarise"]
+
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -26,43 +31,60 @@ class Sample:
 
     @property
     def mean(self) -> float:
-        """Their mean."""
+        """The mean."""
         return fmean(self.values)
 
     @property
     def spread(self) -> float | None:
-        """Their standard deviation (n − 1 in the denominator); `None` for a single one."""
-        return stdev(self.values) if len(self.values) > 1 else None
+        """The standard deviation (n − 1 in the denominator); `None` for a single number."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
 
     @property
     def error(self) -> float | None:
-        """The standard error of their mean; `None` for a single one."""
-        return None if self.spread is None else float(self.spread / len(self.values) ** 0.5)
+        """The standard error of the mean; `None` for a single number."""
+        return float(sem(self.values)) if len(self.values) > 1 else None
+
+    @property
+    def signed(self) -> str:
+        """The mean with its sign, ± the standard error, to one digit."""
+        return f"{self.mean:+.1f}" + ("" if self.error is None else f" ± {self.error:.1f}")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Student's 95 % interval of the mean.
+
+        Raises:
+            ValueError: There is a single number.
+        """
+        if self.error is None:
+            raise ValueError("one difference has no interval")
+        low, high = self.mean + self.error * np.array(t.interval(_CONFIDENCE, len(self.values) - 1))
+        return float(low), float(high)
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the table says about one arm.
+    """The figures of one method.
 
     Attributes:
-        arm: The arm.
-        rate: Its chosen learning rate.
-        damping: Its chosen relative damping; `None` where none was to be chosen.
-        edge: Whether that rate is the smallest or largest that was tried, so that a better one may lie beyond.
-        damping_edge: The same of the damping.
+        method: The method.
+        learning_rate: The chosen learning rate.
+        damping: The chosen relative damping; `None` if there was no choice.
+        edge: Whether that learning rate is the smallest or largest that was tried, so that a better one may lie beyond.
+        damping_edge: The same for the damping.
         runs: The reported runs, in the order of the seeds.
         held_out: Metric to values on test data.
         train: Metric to values on training data.
         difference: Metric to values minus those of the baseline at the same seed; `None` for a baseline.
         reached: Metric to the step at which each seed reached the metric's threshold, `None` where it did not.
-        timed: What `difference` says, after as much processor time as the baseline took; `None` without such runs.
-        timed_runs: These runs.
-        seconds: Processor time of the training.
-        failures: Why runs stopped early.
+        timed: The same difference for the runs of equal time; `None` without such runs.
+        timed_runs: The runs of equal time.
+        seconds: Processor time of the training, per run.
+        failures: Reasons of runs that stopped early.
     """
 
-    arm: Arm
-    rate: float
+    method: Method
+    learning_rate: float
     damping: float | None
     edge: bool
     damping_edge: bool
@@ -77,7 +99,7 @@ class Row:
     failures: tuple[str, ...]
 
     def steps_to(self, metric: Metric) -> str:
-        """Return the median step over the seeds that reached the threshold, and how many did if not all."""
+        """Return the median step at which the seeds reached the threshold, and their number if not all did."""
         reached = [step for step in self.reached[metric.name] if step is not None]
         if not reached:
             return "–"
@@ -86,7 +108,7 @@ class Row:
 
 
 def first_step(run: Run, metric: Metric) -> int | None:
-    """Return the first evaluated step at which `run` stood at the threshold of `metric` or above it."""
+    """Return the first evaluated step at which `run` was at or above the threshold of `metric`."""
     for step, value in zip(run.steps, run.curves.get(metric.name, ()), strict=False):
         if value >= metric.threshold:
             return step
@@ -94,41 +116,41 @@ def first_step(run: Run, metric: Metric) -> int | None:
 
 
 def summarise(study: Study, runs: Mapping[Cell, Run]) -> list[Row]:
-    """Return one row per arm of `study`, in its order.
+    """Return one row per method of `study`, in its order.
 
     Args:
-        study: Says which arms and seeds belong into the table.
-        runs: All runs of the folder, at least those of the study.
+        study: The methods and seeds of the table.
+        runs: Runs of the folder, at least those of the study.
     """
     best = study.best(runs)
-    reported = _by_arm(study.report_cells(best), runs)
-    timed = _by_arm(study.timed_cells(best, runs), runs)
-    return [_row(study, arm, best[arm.name], reported, timed) for arm in study.chosen]
+    reported = _by_method(study.report_cells(best), runs)
+    timed = _by_method(study.timed_cells(best, runs), runs)
+    return [_row(study, method, best[method.name], reported, timed) for method in study.chosen]
 
 
-def _by_arm(cells: Sequence[Cell], runs: Mapping[Cell, Run]) -> dict[str, tuple[Run, ...]]:
+def _by_method(cells: Sequence[Cell], runs: Mapping[Cell, Run]) -> dict[str, tuple[Run, ...]]:
     found: dict[str, tuple[Run, ...]] = {}
     for cell in cells:
-        found[cell.arm] = (*found.get(cell.arm, ()), runs[cell])
+        found[cell.method] = (*found.get(cell.method, ()), runs[cell])
     return found
 
 
 def _row(
     study: Study,
-    arm: Arm,
+    method: Method,
     chosen: Candidate,
     reported: Mapping[str, tuple[Run, ...]],
     timed: Mapping[str, tuple[Run, ...]],
 ) -> Row:
     metrics = study.task.metrics
     names = [metric.name for metric in metrics]
-    runs, baseline, short = reported[arm.name], reported.get(arm.baseline or "", ()), timed.get(arm.name, ())
-    tried = arm.candidates(study.task.rates)
+    runs, baseline, short = reported[method.name], reported.get(method.baseline or "", ()), timed.get(method.name, ())
+    tried = method.candidates(study.task.learning_rates)
     return Row(
-        arm=arm,
-        rate=chosen.rate,
+        method=method,
+        learning_rate=chosen.learning_rate,
         damping=chosen.damping,
-        edge=_at_edge(chosen.rate, {one.rate for one in tried}),
+        edge=_at_edge(chosen.learning_rate, {one.learning_rate for one in tried}),
         damping_edge=_at_edge(chosen.damping, {one.damping for one in tried}),
         runs=runs,
         held_out={name: Sample(tuple(run.final[name] for run in runs)) for name in names},
@@ -143,13 +165,13 @@ def _row(
 
 
 def _at_edge(chosen: float | None, tried: Set[float | None]) -> bool:
-    """Return whether a better value may lie beyond those that were tried."""
+    """Return whether the chosen value is the smallest or largest of several."""
     known = [value for value in tried if value is not None]
     return len(known) > 1 and chosen in (min(known), max(known))
 
 
 def _difference(names: Sequence[str], runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Sample] | None:
-    """Subtract run by run: both lists are in the order of the seeds."""
+    """Return the differences run by run; both lists are in the order of the seeds."""
     if not baseline:
         return None
     return {

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError
-from nlcore_bench.data import PartName
-from nlcore_bench.terrain import Maps
+from nlcore_bench.data.digits import PartName
+from nlcore_bench.data.terrain import Maps
 from nlcore_shortest_paths import shortest_path
 
 __all__ = ["VARIABLE", "check_archive", "read_warcraft", "warcraft_folder"]
@@ -31,7 +31,7 @@ _PREFIXES: dict[PartName, str] = {"train": "train", "validation": "val", "test":
 
 
 def warcraft_folder(given: str | None) -> str | None:
-    """Return the folder that was given, or the one that the environment names."""
+    """Return the given folder, or else that of the environment variable."""
     return given or os.environ.get(VARIABLE) or None
 
 
@@ -103,10 +103,10 @@ def _load(path: Path, kind: type[np.generic], ndim: int) -> np.ndarray:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file. {_WHERE}")
     try:
-        # Mapped, not read: a size in the header that is not that of the file allocates nothing.
+        # Mapped, not read: a wrong size in the header then allocates nothing.
         array = np.lib.format.open_memmap(path, mode="r")
         size = path.stat().st_size
-    except Exception as error:  # a damaged header raises whatever its parser meets
+    except Exception as error:  # the parser of a damaged header can raise anything
         raise ConfigError(f"{path}: no NumPy file, or one that is cut off ({error}). {_WHERE}") from error
     if not np.issubdtype(array.dtype, kind) or array.ndim != ndim:
         expected = f"{kind.__name__} in {ndim} dimensions"

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nlcore_bench.data import PartName
+from nlcore_bench.data.digits import PartName
 
 __all__ = ["COSTS", "KINDS", "Maps", "terrain", "terrain_part"]
 
 KINDS = ("grass", "earth", "forest", "water", "stone")
 COSTS = (0.8, 1.2, 5.3, 7.7, 9.2)
-"""What a cell of each kind costs, as in the Warcraft maps of Vlastelica et al., ICLR 2020."""
+"""Cost of a cell of each kind, as in the Warcraft maps of Vlastelica et al., ICLR 2020."""
 
 _PIXELS = 8  # along the side of a cell
 _COLOURS = ((96, 142, 62), (146, 112, 72), (44, 88, 44), (52, 92, 140), (122, 122, 128))
@@ -25,7 +25,7 @@ _SIZES: dict[PartName, int] = {"train": 2000, "validation": 500, "test": 500}
 
 @dataclass(frozen=True)
 class Maps:
-    """Pictures with what is hidden in them.
+    """Pictures of maps with their hidden costs and paths.
 
     Attributes:
         images: uint8 [N, 8·H, 8·W, 3].
@@ -44,13 +44,13 @@ class Maps:
 def terrain(count: int, *, size: int = 12, seed: int = 0) -> Maps:
     """Return random maps of smooth regions.
 
-    Each kind of ground has a smooth random height, and a cell is of the kind that lies highest. The picture of a cell
-    has the colour and the texture of its kind, with its own light, and fades into its neighbours at the borders.
+    Each kind of ground has a smooth random height, and a cell is of the highest kind. The picture of a cell has the
+    colour and the texture of its kind, a random brightness, and fades into its neighbours at the borders.
 
     Args:
         count: N.
         size: Cells along the side of a map.
-        seed: The same seed gives the same maps.
+        seed: Seed of the random numbers.
     """
     import nlcore_shortest_paths
 

@@ -1,4 +1,4 @@
-"""The folder of a study: its settings, and one line for every finished run."""
+"""The folder of a study: its settings, and one line per finished run."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from nlcore_bench.settings import as_json, check_settings, write_settings
 
 __all__ = ["Cell", "ResultsError", "Run", "Store", "installed"]
 
-_FORMAT = 1
+_FORMAT = 2
+_OLD_NAMES = {"arm": "method", "rate": "learning_rate"}  # fields of format 1
 
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One run to be done; the types are those that a stored cell must have.
+    """The settings of one run; the types are those of a stored cell.
 
     Attributes:
-        phase: `"tune"` runs are judged on validation data, `"report"` runs on test data, and so are `"timed"` runs,
-            which are as long as the baseline's in time rather than in steps.
-        arm: Name of the arm.
-        rate: Learning rate.
+        phase: `"tune"` runs are evaluated on validation data, `"report"` and `"timed"` runs on test data; the latter
+            last as long as the baseline in time instead of steps.
+        method: Name of the method.
+        learning_rate: Learning rate.
         seed: Seed of weights and data order.
-        damping: Relative damping, where the arm has several to choose from.
+        damping: Relative damping, where the method has several to choose from.
         length: Steps of a timed run; `None` for those of the task.
     """
 
     phase: Literal["tune", "report", "timed"]
-    arm: Text
-    rate: Annotated[Number, Field(gt=0)]
+    method: Text
+    learning_rate: Annotated[Number, Field(gt=0)]
     seed: Count
     damping: Amount | None = None
     length: Annotated[Count, Field(gt=0)] | None = None
@@ -52,10 +53,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: what was done, and the fields of `nlcore_bench.train.Outcome`.
-
-    The types are those that a stored run must have.
-    """
+    """One finished run: its cell, and the fields of `nlcore_bench.train.Outcome`; the types are those of a record."""
 
     cell: Cell
     final: Mapping[Text, Number]
@@ -70,10 +68,10 @@ class Run:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def line(self) -> str:
-        """Return the run as one line of JSON, without its end.
+        """Return the run as one line of JSON, without the line end.
 
         Raises:
-            ValueError: `parse` would not accept the line, as for a NaN.
+            ValueError: `parse` would refuse the line, as for a NaN.
         """
         body = asdict(self)
         cell = {name: value for name, value in body.pop("cell").items() if value is not None}
@@ -83,7 +81,7 @@ class Run:
 
     @staticmethod
     def parse(line: str | bytes) -> Run:
-        """Return the run in a line.
+        """Return the run in a line, of this format or of format 1.
 
         Raises:
             ValueError: The line is not a record of a run; the message names the first wrong field.
@@ -91,6 +89,9 @@ class Run:
         body = parse(line)
         if not isinstance(body, dict) or "cell" in body:
             raise ValueError("not a JSON object with the fields of a run")
+        for old, new in _OLD_NAMES.items():
+            if old in body and new not in body:
+                body[new] = body.pop(old)
         cell = validate(_CELL, {name: body.pop(name) for name in _CELL_FIELDS & body.keys()})
         run = validate(_RUN, {**body, "cell": cell})
         if any(late <= early for early, late in zip(run.steps, run.steps[1:], strict=False)):
@@ -119,13 +120,12 @@ class Store:
     Args:
         folder: Created if it does not exist.
         settings: All that changes a number, as JSON values.
-        environment: What the numbers were made with; written beside the settings, never compared.
+        environment: Versions and machine of the runs; written beside the settings, never compared.
         metrics: Names of the metrics that every run has; any if empty.
 
     Raises:
         ResultsError: The folder holds the runs of other settings, two results of one run, or a line that is not a
-            record of a run. A last line that was cut off by a kill is not a fault: it is dropped and its run is
-            repeated.
+            record of a run. A last line that was cut off by a kill is no error: it is dropped and its run is repeated.
     """
 
     def __init__(
@@ -144,8 +144,8 @@ class Store:
             check_settings(self._settings_path, mine)
         elif self._runs_path.exists():
             raise ResultsError(
-                f"{folder} holds runs.jsonl without settings.json, so nobody can say what was run. Choose another "
-                "folder with --out, or remove this one."
+                f"{folder} holds runs.jsonl without settings.json, so its settings are unknown. Choose another folder "
+                "with --out, or remove this one."
             )
         else:
             make_folder(folder)
@@ -160,7 +160,7 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Allow `add` here and in no other process; the lock ends with this process, however it ends.
+        """Allow `add` in this process and in no other; the lock ends with the process, however it ends.
 
         Raises:
             ResultsError: Another run is writing to the folder, or the system refuses to write.
@@ -184,7 +184,7 @@ class Store:
             raise ResultsError(
                 f"{self.folder} is being written by another run. Wait for its end, or choose another folder with --out."
             )
-        # What another run has added since this store was opened is not to be repeated.
+        # Another run may have added to the file since this store was opened.
         lines = _whole_lines(self._runs_path)
         self._runs = self._read(lines)
         file = stack.enter_context(self._runs_path.open("ab", buffering=0))
@@ -192,7 +192,7 @@ class Store:
         return file
 
     def add(self, run: Run) -> None:
-        """Append a finished run, inside `writing()`; the line is on the disk when this returns.
+        """Append a finished run, inside `writing()`; the line is on the disk when the call returns.
 
         Raises:
             ResultsError: The run has a value that cannot be stored, or the system refuses to write, as when the disk
@@ -247,7 +247,7 @@ class Store:
 
 
 def _whole_lines(path: Path) -> bytes:
-    """Return a file up to its last line end: what follows was cut off by a kill."""
+    """Return a file up to its last line end; the rest was cut off by a kill."""
     try:
         data = path.read_bytes() if path.exists() else b""
     except OSError as error:
@@ -256,7 +256,7 @@ def _whole_lines(path: Path) -> bytes:
 
 
 def installed(distribution: str) -> str:
-    """Return the version of a distribution, or `not installed`, as when it is run from a source tree."""
+    """Return the version of a distribution, or `not installed`."""
     try:
         return str(version(distribution))  # None where its metadata are damaged
     except PackageNotFoundError:

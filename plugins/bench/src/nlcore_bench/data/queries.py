@@ -13,8 +13,8 @@ from sklearn.datasets import load_diabetes, load_digits
 from torch import Tensor
 
 from nlcore.errors import ConfigError
-from nlcore_bench import letor
-from nlcore_bench.data import PartName
+from nlcore_bench.data import letor
+from nlcore_bench.data.digits import PartName
 
 __all__ = ["Queries", "digest", "files", "table"]
 
@@ -46,18 +46,18 @@ class Queries:
 
     @property
     def rankable(self) -> bool:
-        """Whether some list has items of different relevance, so that one order of it is better than another."""
+        """Whether some list has items of different relevance, so that one order is better than another."""
         changes = self.relevance.diff() != 0
         changes[self.starts[1:-1] - 1] = False  # from the last item of a list to the first of the next
         return bool(changes.any())
 
     def rows(self, chosen: Tensor, longest: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Return the rows of some lists, int64 [lists, n], −1 at padded places.
+        """Return the rows of some lists, int64 [lists, n], −1 at padded positions.
 
         Args:
-            chosen: int64, which lists.
-            longest: Of a longer list that many random items are taken, in their order; `None` for all.
-            generator: Source of these random numbers.
+            chosen: int64, indices of the lists.
+            longest: Number of random items that are taken of a longer list, in their order; `None` for all.
+            generator: Source of the random numbers.
         """
         found = []
         for start, stop in zip(self.starts[chosen].tolist(), self.starts[chosen + 1].tolist(), strict=True):
@@ -74,7 +74,7 @@ def table(name: str, *, items: int, groups: int) -> dict[PartName, Queries]:
     Every row belongs to one of training, validation and test (60 / 20 / 20 %), and a group holds different rows of one
     part. The target becomes five grades: quintiles of the training rows for `"diabetes"` (442 patients, 10 columns, the
     progression of the disease after a year), half the digit for `"digits"` (1797 scans of 64 pixels). Columns are
-    standardised with the mean and the deviation of the training rows. All of it is the same every time.
+    standardised with the mean and the deviation of the training rows. The result is always the same.
 
     Args:
         name: `"diabetes"` or `"digits"`.
@@ -131,7 +131,7 @@ def files(train: str, validation: str | None, test: str | None) -> dict[PartName
 
 @cache
 def digest(path: str) -> str:
-    """Return the SHA-256 of a file, which identifies the data of a study whatever they are called.
+    """Return the SHA-256 of a file, which identifies the data of a study whatever their name.
 
     Raises:
         ConfigError: The file cannot be read.
