@@ -29,7 +29,12 @@ def add_folder_options(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def add_study_options(
-    parser: argparse.ArgumentParser, methods: Sequence[Method] | None, *, steps: int = 500, tuning: int = 2
+    parser: argparse.ArgumentParser,
+    methods: Sequence[Method] | None,
+    *,
+    steps: int = 500,
+    seeds: int = 3,
+    tuning: int = 2,
 ) -> None:
     """Add the options of a study.
 
@@ -37,10 +42,11 @@ def add_study_options(
         parser: The parser of a command.
         methods: The methods of the study; `None` for a study that always runs all of them.
         steps: Default number of steps.
+        seeds: Default number of reported seeds.
         tuning: Default number of tuning seeds.
     """
     add_folder_options(parser, "TASK")
-    parser.add_argument("--seeds", type=int, metavar="N", help="number of reported seeds (default: 3)")
+    parser.add_argument("--seeds", type=int, metavar="N", help=f"number of reported seeds (default: {seeds})")
     parser.add_argument(
         "--tuning-seeds", type=int, metavar="N", help=f"seeds for tuning the learning rate (default: {tuning})"
     )

@@ -49,7 +49,7 @@ def add_bench(subparsers: Any) -> None:
     _add_ltr(commands)
     _add_paths(commands)
     defaults = _new(commands, "defaults", "compare the library's default with controls and a grid on five problems")
-    add_study_options(defaults, None)
+    add_study_options(defaults, None, seeds=5)
     defaults.add_argument("--problems", nargs="+", choices=_PROBLEMS, default=[], metavar="NAME", help="some of them")
     defaults.set_defaults(run=run_defaults)
     demo = _new(commands, "demo", "run totals and ranking with the settings of `make demo`")
