@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import Measured, Suite
-from nlcore.plotting.figure import BLACK, BLUE, GREEN, ORANGE, PINK, SKY, VERMILION, new_figure, render
+from nlcore.plotting.figure import BLACK, BLUE, GREEN, ORANGE, PINK, SKY, VERMILION, new_figure, panels, render
 from nlcore_bench.files import write_whole
 from nlcore_bench.tables import Table
 
@@ -67,10 +67,8 @@ def _picture(suite: Suite, rows: Sequence[Measured]) -> bytes:
     """Return a PNG: time per list or map against n, one panel for each group."""
     groups = list(dict.fromkeys(row.group for row in rows))
     columns = 3
-    lines = -(-len(groups) // columns)
-    figure = new_figure(4.2 * columns, 3.3 * lines)
-    axes = figure.subplots(lines, columns, squeeze=False).flatten()
-    for axis, group in zip(axes, groups, strict=False):
+    figure = new_figure(4.2 * columns, 3.3 * -(-len(groups) // columns))
+    for axis, group in zip(panels(figure, len(groups), columns), groups, strict=True):
         members = [row for row in rows if row.group == group]
         for library in dict.fromkeys(row.library for row in members):
             own = [row for row in members if row.library == library]
@@ -80,8 +78,6 @@ def _picture(suite: Suite, rows: Sequence[Measured]) -> bytes:
         axis.set_title(group, fontsize=10)
         axis.grid(alpha=0.25, which="both")
         axis.legend(fontsize=8)
-    for axis in axes[len(groups) :]:
-        axis.set_axis_off()
     figure.supxlabel(suite.size.partition(" ×")[0])
     figure.supylabel("forward + backward, µs each")
     return render(figure)

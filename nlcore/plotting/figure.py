@@ -7,7 +7,21 @@ from typing import Any
 
 from nlcore.errors import ConfigError
 
-__all__ = ["BLACK", "BLUE", "COLOURS", "GREEN", "GREY", "ORANGE", "check_matplotlib", "new_figure", "render"]
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "COLOURS",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PINK",
+    "SKY",
+    "VERMILION",
+    "check_matplotlib",
+    "new_figure",
+    "panels",
+    "render",
+]
 
 # Okabe and Ito's palette, which is readable with any colour vision.
 BLACK, GREY = "#000000", "#777777"
@@ -55,6 +69,21 @@ def new_figure(width: float, height: float, *, dpi: int = 120) -> Any:
     figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def panels(figure: Any, count: int, columns: int, **options: Any) -> list[Any]:
+    """Return `count` axes in rows of `columns`; the rest of the last row stays empty.
+
+    Args:
+        figure: As `new_figure` makes it.
+        count: Number of axes.
+        columns: Axes in a row.
+        options: Options of `figure.subplots`.
+    """
+    axes = figure.subplots(-(-count // columns), columns, squeeze=False, **options).ravel()
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return list(axes[:count])
 
 
 def render(figure: Any, format: str = "png") -> bytes:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
 
 from nlcore.errors import ConfigError, nearest
 from nlcore.plotting.figure import COLOURS, check_matplotlib, new_figure, render
@@ -119,18 +118,13 @@ def _shown(found: Sweep) -> list[int]:
 
 def _matrix(axis: Any, found: Sweep) -> None:
     title, columns, rows = found.matrix_title
-    image = axis.imshow(
-        _matrix_of(found).tolist(), cmap="viridis", vmin=0, vmax=max(1.0, float(_matrix_of(found).max()))
-    )
+    matrix = found.matrix if found.matrix is not None else torch.zeros(1, 1)
+    image = axis.imshow(matrix.tolist(), cmap="viridis", vmin=0, vmax=max(1.0, float(matrix.max())))
     axis.figure.colorbar(image, ax=axis, shrink=0.85)
     axis.set(title=title, xlabel=columns, ylabel=rows)
-    if max(_matrix_of(found).shape) <= 12:
-        axis.set_xticks(range(_matrix_of(found).shape[1]))
-        axis.set_yticks(range(_matrix_of(found).shape[0]))
-
-
-def _matrix_of(found: Sweep) -> Tensor:
-    return found.matrix if found.matrix is not None else torch.zeros(1, 1)
+    if max(matrix.shape) <= 12:
+        axis.set_xticks(range(matrix.shape[1]))
+        axis.set_yticks(range(matrix.shape[0]))
 
 
 def _lines(axis: Any, found: Sweep) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nlcore.plotting.figure import BLACK, COLOURS, GREY, new_figure, render
+from nlcore.plotting.figure import BLACK, COLOURS, GREY, new_figure, panels, render
 from nlcore_bench.statistics import Row
 from nlcore_bench.study import Study
 
@@ -33,10 +33,8 @@ def draw_curves(study: Study, rows: Sequence[Row], *, against: Literal["steps", 
     lines = -(-len(groups) // columns)
     size = (1.5 + 6.0 * columns, 4.8) if lines == 1 else (4.2 * columns, 1.0 + 2.9 * lines)
     figure = new_figure(*size, dpi=130 if lines == 1 else 90)
-    axes = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
-    for axis in axes[len(groups) :]:
-        axis.set_axis_off()
-    for axis, group in zip(axes[: len(groups)], groups, strict=True):
+    axes = panels(figure, len(groups), columns, sharey=True)
+    for axis, group in zip(axes, groups, strict=True):
         members = [row for row in rows if row.method.group == group]
         for row, colour in zip(members, _COLOURS * (1 + len(members) // len(_COLOURS)), strict=False):
             _draw(axis, study, row, colour, against)

@@ -7,14 +7,14 @@ import os
 import platform
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from tqdm import tqdm
@@ -189,12 +189,8 @@ def run_cell(task: Task, cell: Cell) -> Run:
     return Run.of(cell, asdict(outcome))
 
 
-class Workers(Protocol):
-    """A function that runs cells and yields each run when it is finished, in any order."""
-
-    def __call__(self, task: Task, cells: Sequence[Cell]) -> Iterable[Run]:
-        """Yield one run per cell."""
-        ...
+Workers: TypeAlias = Callable[[Task, Sequence[Cell]], Iterable[Run]]
+"""A function that runs cells and yields each run when it is finished, in any order."""
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from nlcore_bench.cli.options import cores, moved_error, positive, results_folde
 
 if TYPE_CHECKING:
     from nlcore_bench.study import Study, Workers
+    from nlcore_bench.tasks import Ltr, Paths
 
 __all__ = ["run_defaults", "run_engine", "run_moved", "run_paths", "run_studies"]
 
@@ -26,7 +27,7 @@ def run_studies(arguments: argparse.Namespace) -> int:
     from nlcore_bench.study import workers
 
     out = results_folder(arguments)
-    studies = [_STUDIES[name](arguments) for name in arguments.tasks]
+    studies = [_study(name, arguments) for name in arguments.tasks]
     count = positive("--workers", arguments.workers, cores())
     try:
         with workers(count) as pool:
@@ -107,55 +108,42 @@ def _run_one(study: Study, folder: Path, pool: Workers, quiet: bool) -> None:
     print(f"Tables, pictures and runs: {folder}\n", flush=True)
 
 
-def _study(
-    task: Any, arguments: argparse.Namespace, *, quick_steps: int = _QUICK_STEPS, tuning: int = 2, timed: bool = False
-) -> Study:
+def _study(name: str, arguments: argparse.Namespace) -> Study:
     """Return the study of a task with the options of the command line."""
     from nlcore_bench.study import Study
+    from nlcore_bench.tasks import Ranking, Totals
 
-    quick = arguments.quick
+    tasks: dict[str, Callable[[argparse.Namespace], Any]] = {
+        "totals": lambda _: Totals(),
+        "ranking": lambda _: Ranking(),
+        "ltr": _ltr,
+        "paths": _paths,
+    }
+    task = tasks[name](arguments)
+    quick, maps = arguments.quick, name == "paths"
+    quick_steps = 20 if maps else _QUICK_STEPS
     return Study(
         task=replace(task, steps=positive("--steps", arguments.steps, quick_steps if quick else task.steps)),
         methods=tuple(arguments.methods),
         seeds=positive("--seeds", arguments.seeds, 1 if quick else 3),
-        tuning=positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick else tuning),
-        timed=timed,
+        tuning=positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick or maps else 2),
+        timed=maps,
     )
 
 
-def _totals(arguments: argparse.Namespace) -> Study:
-    from nlcore_bench.tasks import Totals
-
-    return _study(Totals(), arguments)
-
-
-def _ranking(arguments: argparse.Namespace) -> Study:
-    from nlcore_bench.tasks import Ranking
-
-    return _study(Ranking(), arguments)
-
-
-def _ltr(arguments: argparse.Namespace) -> Study:
+def _ltr(arguments: argparse.Namespace) -> Ltr:
     from nlcore_bench.tasks import Ltr
 
     if arguments.data is None and (arguments.validation or arguments.test):
         raise ConfigError("--validation and --test go with --data, the training queries.")
-    return _study(Ltr(arguments.table, arguments.data, arguments.validation, arguments.test), arguments)
+    return Ltr(arguments.table, arguments.data, arguments.validation, arguments.test)
 
 
-def _paths(arguments: argparse.Namespace) -> Study:
+def _paths(arguments: argparse.Namespace) -> Paths:
     from nlcore_bench.data.warcraft import warcraft_folder
     from nlcore_bench.tasks import Paths
 
     task = Paths(folder=warcraft_folder(arguments.warcraft))
     if task.folder is not None:
         task.maps("train")  # a wrong file is named before a folder is made
-    return _study(task, arguments, quick_steps=20, tuning=1, timed=True)
-
-
-_STUDIES: dict[str, Callable[[argparse.Namespace], Study]] = {
-    "totals": _totals,
-    "ranking": _ranking,
-    "ltr": _ltr,
-    "paths": _paths,
-}
+    return task

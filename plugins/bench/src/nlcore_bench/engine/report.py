@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nlcore.plotting.figure import BLACK, BLUE, GREEN, GREY, ORANGE, new_figure, render
+from nlcore.plotting.figure import BLACK, BLUE, GREEN, GREY, ORANGE, new_figure, panels, render
 from nlcore_bench.engine.run import Figures
 from nlcore_bench.engine.tables import tables, targets
 from nlcore_bench.files import make_folder, write_whole
@@ -52,11 +52,8 @@ def _picture(figures: Figures) -> bytes:
     losses = list(dict.fromkeys(job[0] for job, _ in figures.of("loss")))
     columns = max(1, -(-(len(losses) + 1) // 2))
     figure = new_figure(4.2 * columns, 7.6, dpi=110)
-    axes = list(figure.subplots(2, columns, squeeze=False).flat)
-    panels, last = axes[: len(losses)], axes[len(losses)]
-    for unused in axes[len(losses) + 1 :]:
-        unused.set_axis_off()
-    for axis, label in zip(panels, losses, strict=True):
+    *axes, last = panels(figure, len(losses) + 1, columns)
+    for axis, label in zip(axes, losses, strict=True):
         lines = [(int(job[1]), timings) for job, timings in figures.of("loss") if job[0] == label]
         for method, colour in _COLOURS.items():
             points = [(n, timings[method].ratio) for n, timings in lines if method in timings]
@@ -67,7 +64,7 @@ def _picture(figures: Figures) -> bytes:
         axis.set_xticks([], minor=True)
         axis.axhline(1, color=GREY, linewidth=0.8)
         axis.grid(alpha=0.25)
-    for axis in panels[:1]:
+    for axis in axes[:1]:
         axis.set_ylabel("time of the loss part / plain")
         axis.legend(fontsize=8)
     _draw_steps(last, figures)

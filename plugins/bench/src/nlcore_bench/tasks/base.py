@@ -51,58 +51,46 @@ class Task(Protocol):
     @property
     def name(self) -> str:
         """Name of the command and of the folder of results."""
-        ...
 
     @property
     def title(self) -> str:
         """One line above tables and pictures."""
-        ...
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader needs to know to judge the numbers."""
-        ...
 
     @property
     def methods(self) -> tuple[Method, ...]:
         """All methods, in the order of the table."""
-        ...
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics; the first one chooses the learning rate."""
-        ...
 
     @property
     def learning_rates(self) -> tuple[float, ...]:
         """The learning rates that every method is tuned over."""
-        ...
 
     @property
     def steps(self) -> int:
         """Length of one training run."""
-        ...
 
     @property
     def every(self) -> int:
         """Steps between two evaluations of a reported run."""
-        ...
 
     def settings(self) -> dict[str, Any]:
         """Return everything that changes a number, except the methods, as JSON values."""
-        ...
 
     def model(self) -> nn.Module:
         """Return a new network; its weights come from torch's global generator."""
-        ...
 
     def batches(self, seed: int) -> Iterator[Batch]:
         """Yield `steps` batches of training data, the same for every method at the same seed."""
-        ...
 
     def evaluate(self, model: nn.Module, part: PartName) -> dict[str, float]:
         """Return every metric on one part of the data, in %."""
-        ...
 
 
 def mlp(widths: tuple[int, ...]) -> nn.Sequential:
