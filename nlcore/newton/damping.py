@@ -9,7 +9,7 @@ from typing import ClassVar, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from nlcore.errors import ConfigError
+from nlcore.errors import ConfigError, UnsupportedCurvatureError
 from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, Scope
 from nlcore.newton.options import check_choice, check_positive, concise, is_number
 from nlcore.newton.problem import Samples
@@ -158,7 +158,10 @@ def choose_damping(damping: Damping, matrix: CurvatureMatrix, state: DampingStat
         strength = torch.full_like(matrix.mean_curvature, damping)
         return Damped(strength if matrix.unit is None else strength / matrix.unit)
     if not isinstance(matrix, DenseMatrix) or matrix.own is None:
-        raise TypeError("Bounded damping needs the samples' own matrices.")
+        raise UnsupportedCurvatureError(
+            "Bounded damping needs the samples' own matrices, which this curvature does not form. Use "
+            "nlcore.Relative(0.1)."
+        )
     if state is None or state.age == 0:
         rho = bounded_rho(damping, matrix.mean, matrix.own, matrix.mean_curvature, matrix.samples)
         own = torch.isinf(rho)
