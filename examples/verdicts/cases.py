@@ -101,7 +101,7 @@ class Case:
         task: `"digits"` reads m numbers, `"order"` sorts m of them, `"classes"` recognises single digits.
         items: m.
         target: Function from the true numbers [batch, m] to the target.
-        mended: The loss that the verdict "mend the loss first" asks for.
+        mended: The loss that the verdict "fix the loss first" asks for.
     """
 
     name: str

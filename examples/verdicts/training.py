@@ -63,7 +63,7 @@ def methods(case: Case, found: Any) -> dict[str, list[Method]]:
         "plain": [Method("plain", case.loss)],
         "clipped": [Method(f"clipped at {limit:g} of its first gradient", case.loss, clip=limit) for limit in LIMITS],
     }
-    if found.verdict == "mend the loss first":
+    if found.verdict == "fix the loss first":
         listed["advised"] = [Method("the mended loss", case.mended)]
         warned = "nlcore.EmpiricalFisher(damping=nlcore.Relative(1.0))"
     for index, one in enumerate(advised):
@@ -105,7 +105,7 @@ def outcome(verdict: str, runs: dict[str, dict[str, Any]]) -> str:
 
     if verdict == "undecided":
         return "no claim"
-    if verdict in {"gain", "mend the loss first"}:
+    if verdict in {"gain", "fix the loss first"}:
         held = gains("advised", control)
     elif verdict == "per sample only":
         if not gains("advised", scores["not advised"]):

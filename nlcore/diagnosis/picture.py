@@ -22,7 +22,7 @@ def draw(diagnosis: Diagnosis, path: Path) -> None:
     """Draw three panels: spectrum, amplification against damping with its limit, norms of the gradients.
 
     Raises:
-        ConfigError: matplotlib is missing or does not know the ending of the name, or the file cannot be written.
+        ConfigError: matplotlib is missing or does not support the ending of the name, or the file cannot be written.
     """
     figure, format = new_figure(10.5, 3.1, dpi=110), path.suffix[1:].lower()
     if format not in figure.canvas.get_supported_filetypes():

@@ -81,7 +81,7 @@ class Bounded:
         limit: The largest amplification allowed, 1 < limit.
         quantile: The share of the samples for which it must hold.
         per_sample_rho: ρ of the samples' own matrices, relative to the mean curvature of the batch.
-        refresh: After how many steps of a `NewtonLoss` ρ is looked up anew; a single `newton_step` always does. A
+        refresh: After how many steps of a `NewtonLoss` ρ is chosen again; a single `newton_step` always does so. A
             network that moves fast outruns an old ρ: with 25 a simulator's training was seen to collapse.
 
     Raises:
@@ -121,7 +121,7 @@ class DampingState:
     Attributes:
         rho: [], the ρ in use.
         own: [] bool, whether each sample's own matrix is used.
-        age: Steps since ρ was looked up.
+        age: Steps since ρ was chosen.
     """
 
     rho: Tensor

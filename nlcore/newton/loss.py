@@ -41,7 +41,7 @@ class NewtonLoss(nn.Module):
 
     Args:
         loss: An `AlgorithmicLoss`, or any callable `(prediction, target) -> [batch]`; one with a parameter `mask` or
-            `context` is handed those.
+            `context` receives them.
         curvature: `Hessian(...)`, `GaussNewton(...)` or `EmpiricalFisher(...)`; `None` is `Auto()`, which picks by
             what the loss can supply.
         reduction: `"mean"` over the batch, weighted where weights are given; `"sum"`; or `"none"`.

@@ -119,7 +119,7 @@ class Problem:
         prediction: [N, m], detached, float32 or float64.
         samples: Which samples and outputs count.
         unit: [], the largest weight as it was given, by which the weights were divided; `None` for samples that all
-            count alike.
+            count the same.
         backend: How derivatives are taken.
         raising: Whether a failure raises, which waits for the device, and does not fall back.
     """

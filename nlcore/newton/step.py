@@ -49,7 +49,7 @@ def newton_step(
     Args:
         loss: An `AlgorithmicLoss`, or a callable `(prediction, target) -> [batch]`.
         prediction: [batch, *event]; it is not changed and gets no graph.
-        target: Handed to the loss.
+        target: Passed to the loss.
         curvature: `Hessian(...)`, `GaussNewton(...)`, `EmpiricalFisher(...)`; `None` is `Auto()`.
         weight: [batch], how much each sample counts in the mean curvature; an integer weight equals repetition.
         mask: [batch, *event] bool. **True = padded, the opposite of an attention mask**: padded outputs take no part
@@ -124,7 +124,7 @@ def take_step(
     Args:
         loss: The loss.
         prediction: [batch, *event].
-        target: Handed to the loss.
+        target: Passed to the loss.
         curvature: One that the loss can supply.
         memory: What the last step left.
         ranks: The processes that share the batch.
