@@ -146,7 +146,8 @@ def _round(evidence: Evidence) -> Advice | None:
             f"a few samples decide every step: what bounds or evens out their lengths helps, a matrix does not."
         )
         return Advice("only a scale", reason, (_CLIPPED, _per_sample(evidence.name)))
-    reason = f"{alike}, and Adam is invariant to the scale of the gradient. The learning rate matters more than any curvature."
+    adam = "and Adam is invariant to the scale of the gradient. The learning rate matters more than any curvature."
+    reason = f"{alike}, {adam}"
     return Advice("nothing to gain", reason, (_PLAIN, _CLIPPED))
 
 
