@@ -4,12 +4,12 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PLUGINS := sorting ranking shortest_paths sequences bench
 STAMP  := $(VENV)/.installed
-SOURCES := nlcore $(PLUGINS:%=plugins/%/src)
+SOURCES := nlcore $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)
 # One thread a process: the tensors are small, and test and study workers share the cores.
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help results demo demo-paths test test-numba fuzz plugins-alone check lint types format wheels docs docs-test clean
+.PHONY: help benchmarks results demo demo-paths test test-numba fuzz plugins-alone check lint types format wheels docs docs-test clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -42,11 +42,25 @@ $(NUMBA_STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.to
 	  -e "plugins/sorting[numba]" -e plugins/ranking -e "plugins/shortest_paths[numba]" -e plugins/sequences
 	touch $@
 
+PEERS_VENV  ?= .venv-peers
+PEERS_BIN   := $(PEERS_VENV)/bin
+PEERS_STAMP := $(PEERS_VENV)/.installed
+
+# Peers that are compiled need torch to be there, hence no isolation; one that cannot be installed is left out.
+$(PEERS_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt $(wildcard plugins/*/pyproject.toml)
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools wheel
+	$(PEERS_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . $(PLUGINS:%=-e plugins/%)
+	@grep -vE '^(#|$$)' benchmarks/requirements.txt | while read -r peer; do \
+	  $(PEERS_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation "$$peer" \
+	    || echo "$$peer cannot be installed here and is left out." >&2; done
+	touch $@
+
 demo: $(STAMP)  ## train both digit tasks, print the tables, draw the pictures (4 minutes on 2 cores)
 	$(BIN)/nlcore bench demo --out runs/demo
 
 demo-paths: $(STAMP)  ## learn costs of maps from shortest paths alone, draw them (2 minutes on 2 cores)
-	$(BIN)/nlcore bench paths --arms perturbed_fenchel_young --seeds 1 --tuning-seeds 1 --out runs/demo
+	$(BIN)/nlcore bench paths --methods perturbed_fenchel_young --seeds 1 --tuning-seeds 1 --out runs/demo
 
 test: $(STAMP)  ## run every test
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
@@ -89,6 +103,10 @@ results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so
 	  mv paths/curves_time.png paths_time.png && mv paths/paths.png paths_maps.png && rm paths/table.*
 	$(BIN)/nlcore bench defaults --out docs/results
 
+benchmarks: $(PEERS_STAMP)  ## time nlcore beside other libraries, in an environment with them (half an hour on one core)
+	$(PEERS_BIN)/python -m benchmarks sorting
+	$(PEERS_BIN)/python -m benchmarks paths
+
 wheels: $(STAMP)  ## build a wheel of the core and of every plugin into dist/
 	for project in . $(PLUGINS:%=plugins/%); do $(BIN)/python -m build --outdir dist $$project || exit 1; done
 
@@ -102,4 +120,4 @@ docs-test: docs  ## look at the site in headless Chromium: errors, links, search
 	NLCORE_DOCS_SITE=site $(DOCS_BIN)/python -m pytest tests/docs -p no:cacheprovider $(PYTEST_ARGS)
 
 clean:  ## remove what the other commands made
-	rm -rf $(VENV) $(DOCS_VENV) dist build runs site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DOCS_VENV) $(PEERS_VENV) dist build runs site .pytest_cache .mypy_cache .ruff_cache

@@ -25,7 +25,7 @@ from probe import Probe, probe
 import nlcore
 from nlcore.cli.arguments import Option, options_of, python_call
 from nlcore.errors import NlcoreError
-from nlcore.pictures import draw, sweep
+from nlcore.plotting import draw, sweep
 from nlcore.registry import AlgorithmSpec, Registry
 from nlcore.registry.default import registry as installed
 

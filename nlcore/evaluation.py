@@ -50,14 +50,18 @@ class Evaluation:
         mask: Tensor | None = None,
         context: Any = None,
         generator: torch.Generator | None = None,
+        hold: bool = False,
     ) -> Evaluation:
         """Validate what a loss is given.
+
+        With `hold`, a mask is not for the loss: it marks outputs that are held fixed.
 
         Raises:
             ContractError: Wrong shape, dtype or device; a mask or context that the loss does not take.
         """
         check_inputs(loss, prediction, target, context)
-        _check_mask(loss, prediction, mask)
+        _check_mask(loss, prediction, mask, hold=hold)
+        mask = None if hold else mask
         if prediction.dtype in _HALF:
             target, context = _widened(target), _widened(context)
         if loss.traits.stochastic and generator is None:
@@ -236,10 +240,10 @@ def _check_leaf(loss: Capabilities, prediction: Tensor, what: str, leaf: Tensor)
         )
 
 
-def _check_mask(loss: Capabilities, prediction: Tensor, mask: Tensor | None) -> None:
+def _check_mask(loss: Capabilities, prediction: Tensor, mask: Tensor | None, *, hold: bool) -> None:
     if mask is None:
         return
-    if "mask" not in loss.accepts:
+    if "mask" not in loss.accepts and not hold:
         raise ContractError(
             f"{loss.name} takes no mask, so the padding would count. Give it a parameter `mask` (bool, of the "
             f"prediction's shape, True = padded) and, for an AlgorithmicLoss, Traits(takes_mask=True); the inner or "

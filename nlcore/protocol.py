@@ -153,7 +153,7 @@ class SuppliesGradient(Protocol):
 
 @runtime_checkable
 class SuppliesHessian(Protocol):
-    """A loss that knows its second derivative in closed form, or an estimate of it."""
+    """A loss with a second derivative in closed form, or an estimate of it."""
 
     def hessian(self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the Hessian of each sample's loss, [batch, m, m] with m the product of the event's sizes."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from nlcore.errors import InPlaceError, NumericalWarning, UnsupportedCurvatureError
 from nlcore.evaluation import Evaluation, per_sample, signs, transformed
 
-__all__ = ["check_mask", "check_soundness", "curvature_gap"]
+__all__ = ["check_first_use", "check_mask", "check_soundness", "curvature_gap"]
 
 _TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-1}
 """Largest relative error of a Hessian product against a central difference of the gradient."""
@@ -24,6 +25,33 @@ _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 _MOVING = 0.1
 """Share of samples that have to move for a zero gradient to be suspicious."""
+
+
+class _Seen(Protocol):
+    """What was checked before."""
+
+    @property
+    def sound(self) -> bool: ...
+
+    @property
+    def masked(self) -> bool: ...
+
+
+def check_first_use(
+    evaluation: Evaluation,
+    flat: Tensor,
+    value: Tensor,
+    gradient: Tensor,
+    weight: Tensor,
+    *,
+    hessian: bool,
+    memory: _Seen,
+) -> None:
+    """Run the checks that were not run before: of the loss once, and of the first mask."""
+    if not memory.sound:
+        check_soundness(evaluation, flat, value, gradient, counts=weight > 0, hessian=hessian)
+    if not memory.masked:
+        check_mask(evaluation)
 
 
 def check_soundness(

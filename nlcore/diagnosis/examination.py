@@ -164,7 +164,7 @@ def _precision(view: View, notes: list[str]) -> tuple[Precision | None, float]:
     spread = widest_spread(gradients, view.flat, WRONG_ALLOWED)
     if spread is not None:
         notes.append(
-            f"At outputs {spread:g} times as wide, float32 gradients are wrong: mend the loss if training goes there."
+            f"At outputs {spread:g} times as wide, float32 gradients are wrong: fix the loss if training goes there."
         )
     return found, spread or math.inf
 

@@ -1,4 +1,4 @@
-"""A small picture of a diagnosis."""
+"""The figure of a diagnosis."""
 
 from __future__ import annotations
 
@@ -10,32 +10,22 @@ from typing import TYPE_CHECKING, Any
 from nlcore.diagnosis.figures import RHOS
 from nlcore.errors import ConfigError
 from nlcore.newton.damping import Bounded
+from nlcore.plotting.figure import BLUE, GREY, ORANGE, new_figure, render
 
 if TYPE_CHECKING:
     from nlcore.diagnosis.report import Diagnosis
 
 __all__ = ["draw"]
 
-_BLUE, _ORANGE, _GREY = "#3465a4", "#c4661f", "#777777"
-
 
 def draw(diagnosis: Diagnosis, path: Path) -> None:
     """Draw three panels: spectrum, amplification against damping with its limit, norms of the gradients.
 
     Raises:
-        ConfigError: matplotlib is missing or does not know the ending of the name, or the file cannot be written.
+        ConfigError: matplotlib is missing or does not support the ending of the name, or the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            f"A picture of a diagnosis needs matplotlib, which cannot be imported ({error}). "
-            f'Install it: pip install "nlcore[plot]".'
-        ) from error
-    figure = Figure(figsize=(10.5, 3.1), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    if path.suffix[1:].lower() not in canvas.get_supported_filetypes():
+    figure, format = new_figure(10.5, 3.1, dpi=110), path.suffix[1:].lower()
+    if format not in figure.canvas.get_supported_filetypes():
         raise ConfigError(f"{path.name!r}: a picture needs an ending such as .png, .svg or .pdf.")
     spectrum, dispersion, gradients = figure.subplots(1, 3)
     _spectrum(spectrum, diagnosis)
@@ -43,14 +33,14 @@ def draw(diagnosis: Diagnosis, path: Path) -> None:
     _gradients(gradients, diagnosis)
     figure.suptitle(f"{diagnosis.loss}: {diagnosis.verdict}", fontsize=11)
     try:
-        figure.savefig(path, dpi=110)
+        path.write_bytes(render(figure, format))
     except OSError as error:
         raise ConfigError(f"The picture cannot be written: {error}.") from error
 
 
 def _spectrum(axes: Any, diagnosis: Diagnosis) -> None:
     curved = diagnosis.spectrum[diagnosis.flat_directions :]
-    axes.semilogy(range(1, len(curved) + 1), curved[::-1], "o-", color=_BLUE, markersize=3, linewidth=1)
+    axes.semilogy(range(1, len(curved) + 1), curved[::-1], "o-", color=BLUE, markersize=3, linewidth=1)
     axes.set_title(f"{diagnosis.curvature}, condition {diagnosis.condition:.3g}", fontsize=9)
     axes.set_xlabel("direction")
     axes.set_ylabel("curvature")
@@ -73,12 +63,12 @@ def _dispersion(axes: Any, diagnosis: Diagnosis) -> None:
     axes.set_title("what one matrix for the batch amplifies", fontsize=9)
     axes.set_xlabel("damping ρ")
     if not diagnosis.amplification:
-        axes.text(0.5, 0.5, "no second derivative", ha="center", transform=axes.transAxes, color=_GREY)
+        axes.text(0.5, 0.5, "no second derivative", ha="center", transform=axes.transAxes, color=GREY)
         return
-    axes.loglog(RHOS, diagnosis.amplification, "o-", color=_BLUE, label="at the prediction")
+    axes.loglog(RHOS, diagnosis.amplification, "o-", color=BLUE, label="at the prediction")
     if diagnosis.amplification_further:
-        axes.loglog(RHOS, diagnosis.amplification_further, "s--", color=_ORANGE, label="further on")
-    axes.axhline(Bounded().limit, color=_GREY, linewidth=1, linestyle=":", label="limit")
+        axes.loglog(RHOS, diagnosis.amplification_further, "s--", color=ORANGE, label="further on")
+    axes.axhline(Bounded().limit, color=GREY, linewidth=1, linestyle=":", label="limit")
     axes.set_ylabel("amplification")
     _plain_decades(axes, [*diagnosis.amplification, *diagnosis.amplification_further, Bounded().limit])
     axes.legend(fontsize=7, frameon=False)
@@ -86,7 +76,7 @@ def _dispersion(axes: Any, diagnosis: Diagnosis) -> None:
 
 def _gradients(axes: Any, diagnosis: Diagnosis) -> None:
     norms = [math.log10(norm) for norm in diagnosis.gradient_norms if norm > 0 and math.isfinite(norm)]
-    axes.hist(norms, bins=24, color=_BLUE)
+    axes.hist(norms, bins=24, color=BLUE)
     axes.set_title(f"gradients, largest to median {diagnosis.gradient_ratio:.3g}", fontsize=9)
     axes.set_xlabel("log10 of a sample's gradient norm")
     axes.set_ylabel("samples")

@@ -30,8 +30,9 @@ class Diagnosis:
 
     Attributes:
         verdict: `"gain"`; `"per sample only"`, where one matrix for the batch would diverge; `"only a scale"`, where
-            bounding the gradients' lengths does it; `"nothing to gain"`; `"undecided"`, where training has to tell;
-            `"mend the loss first"`, where float32 gradients are wrong; `"opaque"`, without a second derivative.
+            bounding the gradients' lengths suffices; `"nothing to gain"`; `"undecided"`, where only a training run
+            decides; `"fix the loss first"`, where float32 gradients are wrong, the graph is cut or samples mix;
+            `"opaque"`, without a second derivative.
         reason: Why, in words.
         use: Expressions to train with, the first one first; several where no figure decides between them.
         loss: Name of the loss.
@@ -59,7 +60,7 @@ class Diagnosis:
         float32_exploding: Share with one a hundred times too long in float32 alone.
         float32_spread: How many times wider the outputs may become before float32 goes wrong; infinity where thirty
             times did no harm.
-        notes: What else a reader should know of how the figures came about.
+        notes: Further remarks on how the figures were obtained.
         spectrum: The eigenvalues of the mean curvature, ascending.
         gradient_norms: Of the samples.
     """
@@ -156,8 +157,8 @@ def diagnose(
     """Say before any training what curvature will do for a loss.
 
     The verdict follows from the condition of the mean curvature, from how far its direction turns from the gradient,
-    from how much the samples' own curvature differs, and from float32 against float64. Curvature that is alike at the
-    start may not stay so: a simulator with drag has the same Jacobian for all samples while nothing moves. The figures
+    from how much the samples' own curvature differs, and from float32 against float64. Curvature that is the same for
+    all samples at the start may not stay so: a simulator with drag has one Jacobian while nothing moves. The figures
     are therefore taken twice, at the prediction and further on: at outputs that each sample reaches by steps of its
     own, without a network, until a tenth of its loss is left.
 
@@ -169,7 +170,7 @@ def diagnose(
         loss: An `AlgorithmicLoss`, or a callable `(prediction, target) -> [batch]`.
         prediction: [batch, *event]: of the untrained network, or numbers of the size that it will give. Fifty samples
             and more give steady figures.
-        target: Handed to the loss; floating-point tensors are also cast to float32 and float64.
+        target: Passed to the loss; floating-point tensors are also cast to float32 and float64.
         weight: [batch], how much each sample counts.
         mask: [batch, *event] bool, for a loss that takes one. **True = padded, the opposite of an attention mask.**
         context: What the loss needs of every sample beside the prediction; for a loss that takes it.

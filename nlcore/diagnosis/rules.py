@@ -17,7 +17,7 @@ Verdict: TypeAlias = Literal[
     "only a scale",
     "nothing to gain",
     "undecided",
-    "mend the loss first",
+    "fix the loss first",
     "opaque",
 ]
 
@@ -74,8 +74,8 @@ def judge(evidence: Evidence) -> Advice:
 
     | the loss …                                                                  | verdict               |
     |-----------------------------------------------------------------------------|-----------------------|
-    | is not finite, or has a wrong float32 gradient, for more than 1 % of samples | `mend the loss first` |
-    | has a cut graph, mixes samples, differs between two calls                   | `mend the loss first` |
+    | is not finite, or has a wrong float32 gradient, for more than 1 % of samples | `fix the loss first` |
+    | has a cut graph, mixes samples, differs between two calls                   | `fix the loss first` |
     | shows no second derivative that could be trusted                            | `opaque`              |
     | has a round mean curvature: condition < 2 or cosine > 0.97, and …           |                       |
     | … round matrices do not hold for single samples, all convex                 | `undecided`           |
@@ -93,13 +93,11 @@ def judge(evidence: Evidence) -> Advice:
 
 def _mend(evidence: Evidence) -> Advice | None:
     if evidence.unsound:
-        return Advice(
-            "mend the loss first", evidence.unsound, ("the loss with that put right, then diagnose it again",)
-        )
+        return Advice("fix the loss first", evidence.unsound, ("the loss with that put right, then diagnose it again",))
     precision, remedy = evidence.precision, "the same loss written with logarithms, then diagnose it again"
     if evidence.broken > WRONG_ALLOWED:
         reason = f"The loss or its gradient is not finite for {_share(evidence.broken)} of the samples, in float64."
-        return Advice("mend the loss first", reason, (remedy,))
+        return Advice("fix the loss first", reason, (remedy,))
     if precision is None or precision.wrong <= WRONG_ALLOWED:
         return None
     reason = (
@@ -108,7 +106,7 @@ def _mend(evidence: Evidence) -> Advice | None:
         f"hundred times too long for {_share(precision.exploding)} of them, where float64 gives other numbers. One "
         f"such step can ruin a run, and no curvature mends it. Clipping or a Fisher only softens the blow."
     )
-    return Advice("mend the loss first", reason, (remedy,))
+    return Advice("fix the loss first", reason, (remedy,))
 
 
 def _opaque(evidence: Evidence) -> Advice | None:
@@ -137,7 +135,7 @@ def _round(evidence: Evidence) -> Advice | None:
         reason = (
             f"The mean curvature is round (condition {here.condition:.3g}), so one matrix for the batch is only a "
             f"scale. The samples' own matrices are not (median condition {here.own_condition:.3g}): steps with "
-            f"those turn by a cosine of {here.own_cosine:.2f}. Whether that helps, only a short run can tell."
+            f"those turn by a cosine of {here.own_cosine:.2f}. Only a short run decides whether that helps."
         )
         return Advice("undecided", reason, (_per_sample(evidence.name), _PLAIN))
     alike = f"The mean curvature is round (condition {here.condition:.3g}) and its direction is the gradient (cosine "
@@ -148,7 +146,8 @@ def _round(evidence: Evidence) -> Advice | None:
             f"a few samples decide every step: what bounds or evens out their lengths helps, a matrix does not."
         )
         return Advice("only a scale", reason, (_CLIPPED, _per_sample(evidence.name)))
-    reason = f"{alike}, and Adam removes lengths. The learning rate matters more than any curvature."
+    adam = "and Adam is invariant to the scale of the gradient. The learning rate matters more than any curvature."
+    reason = f"{alike}, {adam}"
     return Advice("nothing to gain", reason, (_PLAIN, _CLIPPED))
 
 
@@ -174,8 +173,8 @@ def _ill(evidence: Evidence) -> Advice | None:
     if here.alike and further.alike:
         reason += (
             " It is the same for all samples, as of a fixed linear algorithm. There the Fisher gained more still on "
-            "running totals with clean targets, and far less on a double integrator: nothing measured here tells the "
-            "two apart, so try both. Noisy targets want more damping."
+            "running totals with clean targets, and far less on a double integrator: nothing measured here separates "
+            "the two, so try both. Noisy targets want more damping."
         )
         use = (*use, "nlcore.EmpiricalFisher(damping=nlcore.Relative(0.1))")
     return Advice("gain", reason, use)

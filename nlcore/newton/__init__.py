@@ -14,7 +14,8 @@ from nlcore.newton.hessian import Hessian
 from nlcore.newton.inject import InjectFisher, inject_fisher
 from nlcore.newton.loss import NewtonLoss
 from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, GramMatrix, ProductMatrix
-from nlcore.newton.step import NewtonStep, newton_step
+from nlcore.newton.outcome import NewtonStep
+from nlcore.newton.step import newton_step
 
 __all__ = [
     "Auto",

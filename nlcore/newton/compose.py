@@ -136,9 +136,9 @@ def compose(
         inner: `[batch, *event] -> [batch, *features]`: your simulator, filter or relaxed algorithm; differentiable,
             samples independent. What it needs of every sample beside the prediction (an initial state, a length) is a
             second positional parameter without a default: the context, given as `criterion(…, context=…)`. With a
-            parameter `mask` it is handed the mask, True = padded.
+            parameter `mask` it receives the mask, True = padded.
         outer: `"squared_error"` for ½‖features − target‖², or a function `(features, target) -> [batch]` that is
-            convex in the features. With a parameter `mask` it is handed the mask as well.
+            convex in the features. With a parameter `mask` it receives the mask as well.
         traits: Defaults to `Traits()`: one event dimension, two derivatives. Mask and context are read off the
             functions.
         example: `(batch_size, *, generator, dtype, device) -> (prediction, target)`, for the conformance checks.

@@ -9,7 +9,7 @@ from typing import ClassVar, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from nlcore.errors import ConfigError
+from nlcore.errors import ConfigError, UnsupportedCurvatureError
 from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, Scope
 from nlcore.newton.options import check_choice, check_positive, concise, is_number
 from nlcore.newton.problem import Samples
@@ -81,7 +81,7 @@ class Bounded:
         limit: The largest amplification allowed, 1 < limit.
         quantile: The share of the samples for which it must hold.
         per_sample_rho: ρ of the samples' own matrices, relative to the mean curvature of the batch.
-        refresh: After how many steps of a `NewtonLoss` ρ is looked up anew; a single `newton_step` always does. A
+        refresh: After how many steps of a `NewtonLoss` ρ is chosen again; a single `newton_step` always does so. A
             network that moves fast outruns an old ρ: with 25 a simulator's training was seen to collapse.
 
     Raises:
@@ -121,7 +121,7 @@ class DampingState:
     Attributes:
         rho: [], the ρ in use.
         own: [] bool, whether each sample's own matrix is used.
-        age: Steps since ρ was looked up.
+        age: Steps since ρ was chosen.
     """
 
     rho: Tensor
@@ -158,7 +158,10 @@ def choose_damping(damping: Damping, matrix: CurvatureMatrix, state: DampingStat
         strength = torch.full_like(matrix.mean_curvature, damping)
         return Damped(strength if matrix.unit is None else strength / matrix.unit)
     if not isinstance(matrix, DenseMatrix) or matrix.own is None:
-        raise TypeError("Bounded damping needs the samples' own matrices.")
+        raise UnsupportedCurvatureError(
+            "Bounded damping needs the samples' own matrices, which this curvature does not form. Use "
+            "nlcore.Relative(0.1)."
+        )
     if state is None or state.age == 0:
         rho = bounded_rho(damping, matrix.mean, matrix.own, matrix.mean_curvature, matrix.samples)
         own = torch.isinf(rho)

@@ -322,10 +322,11 @@ def _pulled(output: Tensor, source: Tensor, directions: Tensor) -> Tensor:
         return source.new_zeros(directions.shape[0], *source.shape)
     if directions.shape[0] > 1:
         try:
-            return _grad(output, source, directions, retain_graph=True, is_grads_batched=True)
+            return torch.func.vmap(lambda one: _grad(output, source, one, retain_graph=True))(directions)
         except Exception:  # whatever a hand-written backward raises on a batch of directions
             pass
-    return torch.stack([_grad(output, source, direction, retain_graph=True) for direction in directions])
+    pulled = [_grad(output, source, direction, retain_graph=True) for direction in directions]
+    return pulled[0].unsqueeze(0) if len(pulled) == 1 else torch.stack(pulled)
 
 
 _WHAT = {

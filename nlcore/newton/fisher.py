@@ -86,7 +86,7 @@ class EmpiricalFisher(Curvature):
         diagonal = samples.total(root.square().sum(0)) if mean is None else mean.diagonal()
         known: dict[str, Any] = {
             "samples": samples,
-            "finite": torch.ones_like(samples.weight, dtype=torch.bool),
+            "finite": None,
             "size": size,
             "mean_curvature": diagonal.sum() / (size if samples.outputs is None else samples.outputs),
             "largest": diagonal.amax(),

@@ -25,7 +25,7 @@ class GaussNewton(SecondOrder):
 
     Args:
         damping: λ as a number, `Relative(ρ)`, or `Bounded()`.
-        aggregate: `"batch"` takes one matrix for all samples, right where the Jacobian is alike for all;
+        aggregate: `"batch"` takes one matrix for all samples, right where the Jacobian is the same for all;
             `"sample"` each sample's own.
         max_ratio: With each sample's own matrix, the longest step in units of the batch's median step.
         normalize: Whether the directions of a batch are scaled to a root mean square of one; see `Hessian`.

@@ -42,7 +42,7 @@ def inject_fisher(
         prediction: [batch, *event].
         damping: λ as a number, or `Relative(ρ)`.
         reduction: How the loss behind it reduces over the batch: the incoming gradient of a mean is 1/N of the
-            samples' gradients, and the Fisher matrix must be told.
+            samples' gradients, which the Fisher matrix has to take into account.
         loss_scale: The factor that multiplies the loss before `backward`: a loss weight, one over the number of
             accumulation steps, or `GradScaler.get_scale()`. The Fisher matrix is of the unscaled loss; the
             direction keeps the factor, so that unscaling and weighting stay right.
@@ -161,7 +161,7 @@ def _directions(fisher: EmpiricalFisher, gradient: Tensor, dtype: torch.dtype, r
     usable = finite_rows(gradient)
     samples = Samples.of(usable.double(), None, ranks)
     evaluation = Evaluation(_OPAQUE, gradient.shape, None)
-    problem = Problem(_OPAQUE, evaluation, gradient, samples, gradient.new_ones(()), raising=False)
+    problem = Problem(_OPAQUE, evaluation, gradient, samples, raising=False)
     kept = torch.where(usable.unsqueeze(-1), gradient, 0.0)
     derivatives = Derivatives(gradient.new_zeros(len(gradient)), kept.to(dtype), usable)
     matrix = fisher.matrix(derivatives, problem)

@@ -17,9 +17,10 @@ from nlcore.newton.auto import Auto
 from nlcore.newton.damping import DampingState
 from nlcore.newton.matrix import Curvature
 from nlcore.newton.options import check_choice
+from nlcore.newton.outcome import Memory, NewtonStep
 from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
-from nlcore.newton.step import Memory, NewtonStep, OnFailure, resolve_curvature, take_step
+from nlcore.newton.step import OnFailure, resolve_curvature, take_step
 
 __all__ = ["NewtonLoss"]
 
@@ -40,7 +41,7 @@ class NewtonLoss(nn.Module):
 
     Args:
         loss: An `AlgorithmicLoss`, or any callable `(prediction, target) -> [batch]`; one with a parameter `mask` or
-            `context` is handed those.
+            `context` receives them.
         curvature: `Hessian(...)`, `GaussNewton(...)` or `EmpiricalFisher(...)`; `None` is `Auto()`, which picks by
             what the loss can supply.
         reduction: `"mean"` over the batch, weighted where weights are given; `"sum"`; or `"none"`.
@@ -221,12 +222,12 @@ class NewtonLoss(nn.Module):
         """Return the loss; over ranks times their number, since gradients are averaged over them."""
         samples = problem.samples
         if self.reduction != "mean":
-            if problem.weighted:
+            if problem.unit is not None:
                 value = (samples.weight * problem.unit * value).to(value.dtype)
             if self.reduction == "none":
                 return value
             return value.sum() if samples.ranks is None else value.sum() * samples.ranks.count
-        if not problem.weighted and samples.ranks is None:
+        if problem.unit is None:
             return value.sum() / max(1, value.shape[0])
         count = samples.total(samples.weight.sum())
         shares = samples.weight / torch.where(count == 0, 1.0, count)

@@ -140,7 +140,7 @@ class CurvatureMatrix(ABC):
 
     Attributes:
         samples: Those it was formed from; weight zero where a sample's curvature is not finite.
-        finite: [N] bool, where it is.
+        finite: [N] bool, where it is; `None` where it always is.
         size: m.
         mean_curvature: [], |tr C|/m over the outputs that count.
         largest: [], the scale of its entries: the largest absolute entry where it is formed.
@@ -151,7 +151,7 @@ class CurvatureMatrix(ABC):
     """
 
     samples: Samples
-    finite: Tensor
+    finite: Tensor | None
     size: int
     mean_curvature: Tensor
     largest: Tensor
@@ -267,15 +267,15 @@ def cleared(blocks: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
 
 
 def _mean_from_rows(jacobian: Tensor, outer: Tensor, samples: Samples) -> tuple[Tensor, Samples, Tensor]:
-    """Return the mean of JᵀHJ from J [N, F, m] and H [N, F, F]."""
-    jacobian = torch.where(samples.counted.unsqueeze(1), jacobian.double(), 0.0)
-    outer = torch.where((samples.weight > 0)[:, None, None], outer.double(), 0.0)
+    """Return the mean of JᵀHJ from J [N, F, m] and H [N, F, F], multiplied in their own precision."""
+    jacobian = torch.where(samples.counted.unsqueeze(1), jacobian, 0.0)
+    outer = torch.where((samples.weight > 0)[:, None, None], outer, 0.0)
     finite = finite_rows(jacobian.flatten(1)) & finite_rows(outer.flatten(1))
     rows, outer = (torch.where(finite[:, None, None], one, 0.0) for one in (jacobian, outer))
     samples = samples.where(finite)
-    bent = samples.weight[:, None, None] * (outer @ rows)
-    scale = samples.scale
-    mean = samples.total(rows.flatten(0, 1).mT @ bent.flatten(0, 1)) * scale * scale.unsqueeze(-1)
+    bent = samples.weight[:, None, None].to(rows.dtype) * (outer @ rows)
+    summed = (rows.flatten(0, 1).mT @ bent.flatten(0, 1)).double()
+    mean = samples.total(summed) * samples.scale * samples.scale.unsqueeze(-1)
     return (mean + mean.mT) / 2, samples, finite
 
 
@@ -290,7 +290,7 @@ def form_products(derivatives: Derivatives, problem: Problem, curvature: Curvatu
         )
     return ProductMatrix(
         samples,
-        torch.ones_like(samples.weight, dtype=torch.bool),
+        None,
         size,
         mean_curvature,
         mean_curvature,

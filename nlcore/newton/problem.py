@@ -51,6 +51,13 @@ class Samples:
         outputs = None if keep is None else (held > 0).sum().clamp(min=1)
         return cls(weight, keep, ranks, counted, torch.where(held > 0, held, torch.inf).rsqrt(), outputs)
 
+    @classmethod
+    def alike(cls, count: int, device: torch.device) -> Samples:
+        """Return samples that all count, and count the same."""
+        weight = torch.ones(count, dtype=torch.float64, device=device)
+        scale = torch.full((1,), max(1, count) ** -0.5, dtype=torch.float64, device=device)
+        return cls(weight, None, None, torch.ones(count, 1, dtype=torch.bool, device=device), scale, None)
+
     def where(self, counts: Tensor) -> Samples:
         """Return the samples with weight zero where `counts` [N] is False."""
         return Samples.of(torch.where(counts, self.weight, 0.0), self.keep, self.ranks)
@@ -111,8 +118,8 @@ class Problem:
         evaluation: The loss with target, mask, context and random numbers.
         prediction: [N, m], detached, float32 or float64.
         samples: Which samples and outputs count.
-        unit: [], the largest weight as it was given, by which the weights were divided.
-        weighted: Whether weights or padding were given.
+        unit: [], the largest weight as it was given, by which the weights were divided; `None` for samples that all
+            count the same.
         backend: How derivatives are taken.
         raising: Whether a failure raises, which waits for the device, and does not fall back.
     """
@@ -121,8 +128,7 @@ class Problem:
     evaluation: Evaluation
     prediction: Tensor
     samples: Samples
-    unit: Tensor
-    weighted: bool = False
+    unit: Tensor | None = None
     backend: Backend = "auto"
     raising: bool = True
 
@@ -140,21 +146,21 @@ class Problem:
         backend: Backend = "auto",
         ranks: Ranks | None = None,
         raising: bool = True,
+        hold: bool = False,
     ) -> Problem:
-        """Validate what a step is given.
+        """Validate what a step is given; with `hold`, a mask marks outputs held fixed, and the loss does not see it.
 
         Raises:
             ContractError: Wrong shape, dtype or device; a mask or context that the loss does not take; a weight that
                 is negative or not finite, if failures raise.
         """
-        evaluation = Evaluation.of(loss, prediction, target, mask=mask, context=context, generator=generator)
+        evaluation = Evaluation.of(loss, prediction, target, mask=mask, context=context, generator=generator, hold=hold)
         if math.prod(prediction.shape[1:]) == 0:
             raise ShapeError(f"{loss.name}: a prediction of shape {list(prediction.shape)} has no outputs.")
         flat = per_sample(prediction.detach())
         flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
         samples, unit = _samples(loss, prediction, weight, mask, ranks, raising=raising)
-        weighted = weight is not None or mask is not None
-        return cls(loss, evaluation, flat, samples, unit, weighted, backend, raising)
+        return cls(loss, evaluation, flat, samples, unit, backend, raising)
 
     def at(self, prediction: Tensor) -> Problem:
         """Return the problem at another prediction, [N, m]."""
@@ -179,9 +185,11 @@ def _samples(
     ranks: Ranks | None,
     *,
     raising: bool,
-) -> tuple[Samples, Tensor]:
+) -> tuple[Samples, Tensor | None]:
     """Return which samples and outputs count, with weights of at most one, and what the weights were divided by."""
     count, device = prediction.shape[0], prediction.device
+    if weight is None and mask is None and ranks is None:
+        return Samples.alike(count, device), None
     if weight is None:
         given = torch.ones(count, dtype=torch.float64, device=device)
     elif isinstance(weight, Tensor) and weight.shape == prediction.shape[:1]:
@@ -198,11 +206,9 @@ def _samples(
             keep = torch.ones(count, math.prod(prediction.shape[1:]), dtype=torch.bool, device=device)
     if keep is not None:
         given = torch.where(keep.any(-1), given, 0.0)
-    unit = torch.ones((), dtype=torch.float64, device=device)
-    if weight is not None or ranks is not None:
-        largest = given.amax() if count else unit * 0
-        largest = largest if ranks is None else ranks.largest(largest)
-        unit = torch.where((largest > 0) & (largest < torch.inf), largest, 1.0)
+    largest = given.amax() if count else given.sum()
+    largest = largest if ranks is None else ranks.largest(largest)
+    unit = torch.where((largest > 0) & (largest < torch.inf), largest, 1.0)
     return Samples.of(given / unit, keep, ranks), unit
 
 

@@ -102,9 +102,9 @@ class Ranks:
         """
         if not self._header(_FINE, "setting", zlib.crc32(setting.encode())):
             return
-        told = self._end(setting)
+        settings = self._end(setting)
         raise ContractError(
-            f"{self.name}: the ranks take different steps: {'; '.join(f'rank {r}: {s}' for r, s in told)}. The "
+            f"{self.name}: the ranks take different steps: {'; '.join(f'rank {r}: {s}' for r, s in settings)}. The "
             f"curvature is that of the global batch, so loss, curvature and number of outputs have to be the same."
         )
 
@@ -133,9 +133,9 @@ class Ranks:
         """
         if not self._header(_FINE, what, size):
             return
-        told = "; ".join(f"rank {rank}: {text}" for rank, text in self._end(f"{what} of {size} numbers"))
+        texts = "; ".join(f"rank {rank}: {text}" for rank, text in self._end(f"{what} of {size} numbers"))
         raise ContractError(
-            f"{self.name}: the ranks are out of step ({told}). Every rank has to take the same steps, with the same "
+            f"{self.name}: the ranks are out of step ({texts}). Every rank has to take the same steps, with the same "
             f"loss, curvature, on_failure and number of outputs; otherwise give process_group=False."
         )
 

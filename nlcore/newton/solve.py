@@ -53,25 +53,25 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
     Returns:
         The directions, zero at padded outputs; a sample whose curvature is not finite has the code `nonfinite`.
     """
-    scaled = gradient if matrix.unit is None else gradient / matrix.unit
-    if isinstance(matrix, ProductMatrix):
-        solution = _solve_products(matrix, damped.strength, scaled, wait=wait)
-    elif isinstance(matrix, GramMatrix):
-        solution = _solve_gram(matrix, damped.strength, scaled, wait=wait)
+    if isinstance(matrix, GramMatrix):
+        solution = _solve_gram(matrix, damped.strength, gradient, wait=wait)
+    elif isinstance(matrix, ProductMatrix):
+        solution = _solve_products(matrix, damped.strength, gradient, wait=wait)
     elif isinstance(matrix, DenseMatrix):
         chosen = _chosen(matrix, damped, curvature, wait=wait)
         solution = solve_dense(
             chosen,
             damped.strength,
-            scaled,
+            gradient if matrix.unit is None else gradient / matrix.unit,
             solver=curvature.solver,
             allow_indefinite=not matrix.definite,
             precision=matrix.rounding,
         )
     else:
         raise TypeError(f"{type(matrix).__name__} has no solver.")
-    codes = torch.where(matrix.finite, solution.codes, Result.nonfinite.value)
-    keep, direction = matrix.samples.keep, solution.direction
+    codes, direction, keep = solution.codes, solution.direction, matrix.samples.keep
+    if matrix.finite is not None:
+        codes = torch.where(matrix.finite, codes, Result.nonfinite.value)
     return replace(solution, direction=direction if keep is None else torch.where(keep, direction, 0.0), codes=codes)
 
 
@@ -141,16 +141,15 @@ def _regular(matrix: DenseMatrix, *, own: bool) -> Tensor:
 
 def _solve_gram(matrix: GramMatrix, strength: Tensor, gradient: Tensor, *, wait: bool) -> Solution:
     """Solve by the rows of R; where those are the weighted gradients, without a cancellation."""
+    unit = torch.ones_like(strength) if matrix.unit is None else matrix.unit
     if matrix.weight is None:
-        return solve_kernel(matrix.root, strength, gradient)
-    solution = solve_kernel(matrix.root, strength)
-    unit = 1.0 if matrix.unit is None else matrix.unit.sqrt()
-    counts = matrix.weight > 0
+        return solve_kernel(matrix.root, strength, gradient / unit)
+    solution, counts = solve_kernel(matrix.root, strength), matrix.weight > 0
+    direction = solution.direction[matrix.own_rows] / (matrix.weight * unit.sqrt())
     if not (wait and bool(counts.all())):
-        others = (gradient - (gradient @ matrix.root.mT) @ solution.direction) / strength
-    else:
-        others = gradient
-    direction = torch.where(counts, solution.direction[matrix.own_rows] / (matrix.weight * unit), others)
+        scaled = gradient / unit
+        others = (scaled - (scaled @ matrix.root.mT) @ solution.direction) / strength
+        direction = torch.where(counts, direction, others)
     return Solution(direction, solution.codes[matrix.own_rows], solution.condition)
 
 

@@ -3,129 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from nlcore.capabilities import Capabilities, read_capabilities
-from nlcore.errors import ConfigError
-from nlcore.evaluation import finite_rows, per_sample
+from nlcore.errors import ConfigError, NumericalWarning
+from nlcore.evaluation import finite_rows
 from nlcore.newton.auto import Auto
-from nlcore.newton.damping import DampingState, choose_damping
+from nlcore.newton.damping import choose_damping
 from nlcore.newton.derivatives import differentiate
 from nlcore.newton.failures import Result, raise_nonfinite, raise_unsolved
 from nlcore.newton.matrix import Curvature
 from nlcore.newton.options import check_choice
+from nlcore.newton.outcome import Memory, NewtonStep, StepDetail
 from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
 from nlcore.newton.solve import limit, solve
-from nlcore.soundness import check_mask, check_soundness
+from nlcore.soundness import check_first_use
 
-__all__ = ["Memory", "NewtonStep", "OnFailure", "StepDetail", "newton_step", "resolve_curvature", "take_step"]
+__all__ = ["OnFailure", "newton_step", "resolve_curvature", "take_step"]
 
 OnFailure: TypeAlias = Literal["raise", "fallback"]
-
-
-@dataclass(frozen=True, slots=True)
-class StepDetail:
-    """The damping of a step and what is known of its matrix, for statistics.
-
-    Attributes:
-        strength: [], λ, in the units of the loss's curvature.
-        mean_curvature: [], |tr C|/m.
-        condition: [] or [N], an estimate of the condition number of C + λI; NaN where there is none.
-        residual: [N], the relative residual of an iterative solve; `None` for a direct one.
-        negative: [], the share of negative eigenvalues before repair, where known.
-        per_sample: [] bool, whether `Bounded` chose each sample's own matrix.
-    """
-
-    strength: Tensor
-    mean_curvature: Tensor
-    condition: Tensor
-    residual: Tensor | None = None
-    negative: Tensor | None = None
-    per_sample: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a step leaves for the next one of the same training.
-
-    Attributes:
-        damping: The state of a `Bounded` damping.
-        sound: Whether the loss passed its first-use checks.
-        masked: Whether a mask was looked at.
-        pushes: Whether products with the Jacobian were found right; `None` before they were needed.
-    """
-
-    damping: DampingState | None = None
-    sound: bool = False
-    masked: bool = False
-    pushes: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NewtonStep:
-    """A Newton step in the space of outputs.
-
-    Attributes:
-        value: [N], the original loss of each sample.
-        gradient: [N, *event], its gradient.
-        direction: [N, *event], (C + λI)⁻¹ gradient: what replaces the gradient.
-        target: [N, *event], z* = prediction − direction.
-        codes: [N] int8, a `Result` for each sample.
-        curvature: The curvature that was used.
-        detail: The damping and condition behind it.
-        memory: What the next step of the same training starts from.
-    """
-
-    value: Tensor
-    gradient: Tensor
-    direction: Tensor
-    target: Tensor
-    codes: Tensor
-    curvature: Curvature
-    detail: StepDetail | None
-    memory: Memory = Memory()
-
-    @property
-    def result(self) -> Result:
-        """The worst outcome over the batch; reading it waits for the device."""
-        return Result(int(self.codes.max())) if self.codes.numel() else Result.ok
-
-    def samples(self, result: Result) -> tuple[int, ...]:
-        """Return the indices of the samples that ended with `result`; waits for the device."""
-        return tuple(int(i) for i in (self.codes == result).nonzero().flatten())
-
-    @property
-    def stats(self) -> dict[str, float | str]:
-        """A flat dict for a logger; computed, and waiting for the device, when read.
-
-        `curvature` (class), `damping` (λ), `mean_curvature` (|tr C|/m), `condition` (estimate for C + λI),
-        `per_sample` (whether `Bounded` chose each sample's own matrix), `residual` (of an iterative solve), `negative`
-        (share of negative eigenvalues before repair, where known), `cosine` (mean cosine between direction and
-        gradient), `step` (root mean square of the direction), and the number of samples `indefinite`, `singular`,
-        `nonfinite`.
-        """
-        stats: dict[str, float | str] = {"curvature": type(self.curvature).__name__}
-        if self.detail is not None:
-            stats["damping"] = float(self.detail.strength.max())
-            stats["mean_curvature"] = float(self.detail.mean_curvature)
-            for name in ("condition", "per_sample", "residual", "negative"):
-                number = getattr(self.detail, name)
-                if number is not None and number.numel():
-                    stats[name] = float(number.max())
-        if self.direction.numel():
-            gradient, direction = per_sample(self.gradient).double(), per_sample(self.direction).double()
-            moving = (gradient.norm(dim=1) > 0) & (direction.norm(dim=1) > 0)
-            cosine = torch.nn.functional.cosine_similarity(_unit(gradient), _unit(direction), dim=1)
-            stats["cosine"] = float(cosine[moving].mean()) if bool(moving.any()) else 1.0
-            stats["step"] = float(direction.square().mean().sqrt())
-        for result in (Result.indefinite, Result.singular, Result.nonfinite):
-            stats[result.name] = int((self.codes == result).sum())
-        return stats
 
 
 def newton_step(
@@ -147,11 +49,13 @@ def newton_step(
     Args:
         loss: An `AlgorithmicLoss`, or a callable `(prediction, target) -> [batch]`.
         prediction: [batch, *event]; it is not changed and gets no graph.
-        target: Handed to the loss.
+        target: Passed to the loss.
         curvature: `Hessian(...)`, `GaussNewton(...)`, `EmpiricalFisher(...)`; `None` is `Auto()`.
         weight: [batch], how much each sample counts in the mean curvature; an integer weight equals repetition.
-        mask: [batch, *event] bool, for a loss that takes one. **True = padded, the opposite of an attention mask**:
-            padded outputs take no part in value, gradient, trace or mean.
+        mask: [batch, *event] bool. **True = padded, the opposite of an attention mask**: padded outputs take no part
+            in value, gradient, trace or mean. With a loss that takes no mask it warns, and they are held fixed: the
+            step is that of the other outputs, with these as they are, and they count in the value. `NewtonLoss`
+            refuses such a loss.
         context: What the loss needs of every sample beside the prediction, a nested structure of tensors, batch
             first; for a loss that takes it.
         on_failure: `"raise"` an error that names the samples, or `"fallback"` to the plain gradient for those whose
@@ -173,7 +77,8 @@ def newton_step(
         NumericalError: Another rank failed.
 
     Warns:
-        NumericalWarning: The loss is not what a Newton loss needs: a cut graph, samples that mix, random values.
+        NumericalWarning: The loss is not what a Newton loss needs: a cut graph, samples that mix, random values; it
+            takes no mask and is given one.
 
     Example:
         >>> import torch, nlcore
@@ -191,7 +96,15 @@ def newton_step(
     chosen = resolve_curvature(curvature, known, size)
     device = prediction.device if isinstance(prediction, Tensor) else torch.device("cpu")
     ranks = resolve_group(process_group, known.name, device)
-    given: dict[str, Any] = {"weight": weight, "mask": mask, "context": context}
+    hold = mask is not None and "mask" not in known.accepts
+    if hold:
+        warnings.warn(
+            f"{known.name} takes no mask: padded outputs are held fixed, and count in its value as they are. Give it a "
+            f"parameter `mask`, True = padded.",
+            NumericalWarning,
+            stacklevel=2,
+        )
+    given: dict[str, Any] = {"weight": weight, "mask": mask, "context": context, "hold": hold}
     given |= {"generator": generator, "backend": backend, "raising": on_failure == "raise"}
     return take_step(known, prediction, target, chosen, memory=Memory(), ranks=ranks, **given)[0]
 
@@ -211,7 +124,7 @@ def take_step(
     Args:
         loss: The loss.
         prediction: [batch, *event].
-        target: Handed to the loss.
+        target: Passed to the loss.
         curvature: One that the loss can supply.
         memory: What the last step left.
         ranks: The processes that share the batch.
@@ -244,21 +157,15 @@ def _step(
         gradient, usable = derivatives.gradient, derivatives.usable
         if not problem.raising:
             gradient = torch.where(usable.unsqueeze(-1), gradient, 0.0)
+            derivatives = replace(derivatives, gradient=gradient)
             problem = replace(problem, samples=problem.samples.where(usable))
         elif not bool(usable.all()):
             raise_nonfinite(problem, usable)
-        if not memory.sound:
-            check_soundness(
-                problem.evaluation,
-                problem.prediction,
-                derivatives.value,
-                derivatives.gradient,
-                counts=problem.samples.weight > 0,
-                hessian=curvature.kind == "hessian" and derivatives.supplied is None,
-            )
-        if not memory.masked and problem.evaluation.mask is not None:
-            check_mask(problem.evaluation)
-        matrix = curvature.matrix(replace(derivatives, gradient=gradient), problem)
+        if not (memory.sound and memory.masked):
+            hessian = curvature.kind == "hessian" and derivatives.supplied is None
+            known = derivatives.value, derivatives.gradient, problem.samples.weight
+            check_first_use(problem.evaluation, problem.prediction, *known, hessian=hessian, memory=memory)
+        matrix = curvature.matrix(derivatives, problem)
         damped = choose_damping(curvature.damping, matrix, memory.damping)
         solution = solve(matrix, damped, gradient.double(), curvature, wait=problem.raising)
         solution = limit(solution, damped, curvature, matrix.samples)
@@ -266,20 +173,17 @@ def _step(
     direction = solution.direction.to(gradient.dtype)
     sound = usable & (finite_rows(direction) | (solution.codes > Result.indefinite.value))
     codes = torch.where(sound, solution.codes, Result.nonfinite.value).to(torch.int8)
-    strength, mean_curvature = damped.strength, matrix.mean_curvature
-    if matrix.unit is not None:
-        strength, mean_curvature = strength * matrix.unit, mean_curvature * matrix.unit
-    detail = StepDetail(strength, mean_curvature, solution.condition, solution.residual, matrix.negative, damped.own)
+    unit = 1.0 if matrix.unit is None else matrix.unit
+    strength, mean_curvature = damped.strength * unit, matrix.mean_curvature * unit
     if not problem.raising:
         direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
     elif codes.numel() and int(codes.max()) > Result.indefinite.value:
-        raise_unsolved(problem, codes, detail.strength, detail.condition)
-    shape, memory = (
-        problem.evaluation.shape,
-        Memory(damped.state, True, memory.masked or problem.evaluation.mask is not None, derivatives.pushes),
-    )
-    gradient, direction, prediction = (one.reshape(shape) for one in (gradient, direction, problem.prediction))
-    step = NewtonStep(derivatives.value, gradient, direction, prediction - direction, codes, curvature, detail, memory)
+        raise_unsolved(problem, codes, strength, solution.condition)
+    memory = Memory(damped.state, True, memory.masked or problem.evaluation.mask is not None, derivatives.pushes)
+    detail = StepDetail(strength, mean_curvature, solution.condition, solution.residual, matrix.negative, damped.own)
+    shape, target = problem.evaluation.shape, problem.prediction - direction
+    gradient, direction, target = gradient.reshape(shape), direction.reshape(shape), target.reshape(shape)
+    step = NewtonStep(derivatives.value, gradient, direction, target, codes, curvature, detail, memory)
     return step, whole
 
 
@@ -312,8 +216,3 @@ def _empty(problem: Problem, curvature: Curvature) -> NewtonStep:
     nothing = problem.prediction.reshape(problem.evaluation.shape)
     codes = torch.zeros(0, dtype=torch.int8, device=nothing.device)
     return NewtonStep(nothing.new_zeros(0), nothing, nothing, nothing, codes, curvature, None)
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    """Bring every vector to a largest entry of one, so that its norm neither underflows nor overflows."""
-    return vectors / vectors.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(vectors.dtype).tiny)

@@ -101,3 +101,11 @@ def test_the_command_lists_what_the_wheels_register(python, tmp_path):
     for name in ("core/squared_error-v1", "sorting/neuralsort-v1", "sequences/prefix_sum-v1"):
         assert name in out
     assert "conflict" not in run(python, str(command), "plugins", cwd=tmp_path)
+
+
+def test_no_wheel_holds_the_timings_beside_other_libraries(wheels: list[Path]) -> None:
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            files = archive.namelist()
+        assert files
+        assert [name for name in files if "benchmarks" in name or "peers" in name] == []

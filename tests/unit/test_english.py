@@ -59,7 +59,7 @@ STILL_TO_DO = (
     "nlcore/evaluation.py",
     "nlcore/inputs.py",
     "nlcore/newton",
-    "nlcore/pictures",
+    "nlcore/plotting",
     "nlcore/protocol.py",
     "nlcore/soundness.py",
     "plugins",

@@ -25,12 +25,13 @@ ALLOWED = {
     "registry": {"errors", "registry"},
     "protocol": {"errors"},
     "capabilities": {"errors", "protocol"},
-    "evaluation": {"capabilities", "errors", "protocol"},
-    "soundness": {"capabilities", "errors", "evaluation", "protocol"},
+    "evaluation": {"capabilities", "errors"},
+    "soundness": {"errors", "evaluation"},
     "newton": {"capabilities", "errors", "evaluation", "newton", "protocol", "soundness"},
-    "diagnosis": {"capabilities", "diagnosis", "errors", "evaluation", "newton", "protocol", "soundness"},
+    "plotting": {"capabilities", "errors", "newton", "plotting", "protocol"},
+    "diagnosis": {"capabilities", "diagnosis", "errors", "evaluation", "newton", "plotting", "soundness"},
     "builtin": {"builtin", "config", "errors", "inputs", "plugin", "protocol"},
-    "testing": {"capabilities", "config", "errors", "evaluation", "newton", "protocol", "soundness", "testing"},
+    "testing": {"capabilities", "config", "errors", "newton", "protocol", "testing"},
 }
 THIRD_PARTY = {
     "errors": set(),

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _plot(spec: AlgorithmSpec, file: Path, given: Sequence[Sequence[str]]) -> None:
-    from nlcore.pictures import check_drawing, draw, sweep
+    from nlcore.plotting import check_drawing, draw, sweep
 
     format = file.suffix.lstrip(".").lower()
     check_drawing(format)

@@ -6,11 +6,11 @@ import pytest
 
 from nlcore_bench import Study, Totals
 
-ARMS = ("plain", "clipping", "fisher", "supervised")
+METHODS = ("plain", "clipping", "fisher", "supervised")
 
 
 @pytest.fixture
 def study() -> Study:
-    """Four arms, two rates, two tuning seeds, two reported seeds: 24 runs of 6 steps."""
-    task = Totals(length=3, batch=8, steps=6, every=4, hidden=(8,), rates=(1e-3, 1e-2))
-    return Study(task=task, arms=ARMS, tuning=2, seeds=2)
+    """Four methods, two learning rates, two tuning seeds, two reported seeds: 24 runs of 6 steps."""
+    task = Totals(length=3, batch=8, steps=6, every=4, hidden=(8,), learning_rates=(1e-3, 1e-2))
+    return Study(task=task, methods=METHODS, tuning=2, seeds=2)

@@ -25,7 +25,10 @@ def test_registering_imports_neither_torch_nor_matplotlib() -> None:
     ("words", "shown"),
     [
         (["bench", "--help"], ["totals", "ranking", "demo", "examples:"]),
-        (["bench", "totals", "--help"], ["--seeds", "--steps", "--out", "--arms", "clipping", "supervised", "--quick"]),
+        (
+            ["bench", "totals", "--help"],
+            ["--seeds", "--steps", "--out", "--methods", "clipping", "supervised", "--quick"],
+        ),
         (["bench", "ranking", "--help"], ["neuralsort_fisher", "network_hessian"]),
         (["bench", "engine", "--help"], ["--out", "--quick", "--quiet"]),
     ],
@@ -39,7 +42,7 @@ def test_help(capsys: pytest.CaptureFixture[str], words: list[str], shown: list[
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--arms", "fischer"], "did you mean 'fisher'?"),
+        (["--methods", "fischer"], "did you mean 'fisher'?"),
         (["--seeds", "0"], "--seeds was given 0"),
         (["--steps", "-1"], "--steps was given -1"),
         (["--workers", "0"], "--workers was given 0"),
@@ -61,7 +64,7 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: li
 def test_a_study_by_command_and_a_second_one_that_does_not_fit(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    words = ["bench", "totals", "--quick", "--steps", "3", "--arms", "plain", "fisher", "--workers", "1", "--out"]
+    words = ["bench", "totals", "--quick", "--steps", "3", "--methods", "plain", "fisher", "--workers", "1", "--out"]
     assert main([*words, str(tmp_path)]) == 0
     shown = capsys.readouterr()
     assert "empirical Fisher" in shown.out
@@ -87,16 +90,40 @@ def test_an_interrupted_study_says_how_to_go_on(
     assert "goes on from there" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["engine"], ["sorting"], ["paths", "--speed"], ["totals"], ["defaults"]])
+@pytest.mark.parametrize("words", [["engine"], ["totals"], ["defaults"]])
 def test_a_folder_that_cannot_be_made_is_named_before_any_time_is_spent(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     def spend(*_: object, **__: object) -> None:
         raise AssertionError("time was spent")
 
-    for name in ("engine.run_bench", "sorting_speed.measure", "paths_speed._timed", "study.run_cell"):
+    for name in ("engine.run_bench", "study.run_cell"):
         monkeypatch.setattr(f"nlcore_bench.{name}", spend)
     (tmp_path / "taken").write_text("")
     assert main(["bench", *words, "--quick", "--out", str(tmp_path / "taken")]) == 1
     assert "cannot make the folder" in capsys.readouterr().err
     assert (tmp_path / "taken").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "suite"),
+    [(["sorting"], "sorting"), (["sorting", "--quick", "--out", "x"], "sorting"), (["paths", "--speed"], "paths")],
+)
+def test_timings_beside_other_libraries_are_elsewhere(
+    capsys: pytest.CaptureFixture[str], words: list[str], suite: str
+) -> None:
+    assert main(["bench", *words]) == 2
+    assert f"python -m benchmarks {suite}" in capsys.readouterr().err
+
+
+def test_the_old_name_of_methods_still_works_and_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["bench", "totals", "--quick", "--steps", "2", "--workers", "1", "--quiet", "--out"]
+    assert main([*words, str(tmp_path / "old"), "--arms", "plain"]) == 0
+    shown = capsys.readouterr()
+    assert "--arms is deprecated and goes in 0.3; use --methods." in shown.err
+    assert main([*words, str(tmp_path / "new"), "--methods", "plain"]) == 0
+    assert capsys.readouterr().err == ""
+    folders = [tmp_path / name / "totals" for name in ("old", "new")]
+    cells = [[json.loads(line)["method"] for line in (one / "runs.jsonl").read_text().splitlines()] for one in folders]
+    assert cells[0] == cells[1]
+    assert set(cells[0]) == {"plain"}

@@ -8,15 +8,15 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from nlcore_bench.data import PartName, digits, draw, numbers, side_by_side
+from nlcore_bench.data.digits import PartName, digits, draw, numbers, side_by_side
 
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 
 
 def test_parts_are_disjoint_and_together_everything() -> None:
-    places = [set(digits().part(name).index.tolist()) for name in PARTS]
-    assert all(not (one & other) for one, other in combinations(places, 2))
-    assert set.union(*places) == set(range(1797))
+    positions = [set(digits().part(name).index.tolist()) for name in PARTS]
+    assert all(not (one & other) for one, other in combinations(positions, 2))
+    assert set.union(*positions) == set(range(1797))
 
 
 def test_no_scan_of_one_part_looks_like_one_of_another() -> None:

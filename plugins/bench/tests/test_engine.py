@@ -12,10 +12,11 @@ from matplotlib import image
 
 from nlcore import EmpiricalFisher, Hessian, NewtonLoss
 from nlcore.cli import main
-from nlcore_bench.engine import Bench, Figures, clock, write_engine_report
-from nlcore_bench.engine.clock import Timing, interleaved
+from nlcore_bench import timer
+from nlcore_bench.engine import Bench, Figures, write_engine_report
 from nlcore_bench.engine.contestants import LOSSES, Step, loss_part, solvers
 from nlcore_bench.engine.tables import tables, targets
+from nlcore_bench.timer import Timing, interleaved
 
 EACH_LOSS = pytest.mark.parametrize("entry", LOSSES, ids=lambda entry: entry.label)
 
@@ -33,7 +34,7 @@ def test_contestants_take_turns_and_ratios_are_taken_round_by_round(monkeypatch:
         rounds = next(now)
         return 0.25 * rounds if order[-1] == "a" else 0.5 * (rounds - 1)
 
-    monkeypatch.setattr(clock, "_timed", timed)
+    monkeypatch.setattr(timer, "_timed", timed)
     found = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, seconds=0.0)
     assert order == ["a", "b"] + 3 * ["a", "b"]
     assert found["a"].ratio == (1.0, 1.0, 1.0)
@@ -102,7 +103,7 @@ def figures() -> Figures:
         names = ["plain", "Fisher", "Hessian", "Gauss–Newton", "bare Fisher", "bare Hessian", "n double backwards"]
         if job[0] == "solver":
             names = list(solvers(int(job[1]), int(job[2])))
-        timings[job] = {name: even(float(place)) for place, name in enumerate(names, start=1)}
+        timings[job] = {name: even(float(position)) for position, name in enumerate(names, start=1)}
     return Figures(timings, {"threads": "1"})
 
 

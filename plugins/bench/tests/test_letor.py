@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nlcore_bench.letor import LetorError, load
+from nlcore_bench.data.letor import LetorError, load
 
 GOOD = "2 qid:10 1:0.03 3:1e-3 # a page 1:2\n"
 
@@ -30,7 +30,7 @@ def slow(text: str, width: int) -> tuple[list[list[float]], list[float], list[in
                 index, _, value = word.partition(":")
                 features[int(index) - 1] = float(value)
             rows.append((int(words[1].removeprefix("qid:")), float(words[0]), features))
-    first = {query: place for place, (query, _, _) in reversed(list(enumerate(rows)))}
+    first = {query: position for position, (query, _, _) in reversed(list(enumerate(rows)))}
     rows.sort(key=lambda row: first[row[0]])
     return [row[2] for row in rows], [row[1] for row in rows], [row[0] for row in rows]
 
@@ -212,3 +212,12 @@ def test_a_file_of_many_rows_takes_little_time(tmp_path: Path) -> None:
     data = load(path)
     assert data.features.shape == (5000, 100)
     assert time.process_time() - start < 2  # word by word it takes longer
+
+
+def test_the_old_module_still_gives_the_names_and_says_where_they_are_now() -> None:
+    from nlcore_bench import letor as old
+
+    with pytest.warns(DeprecationWarning, match=r"import nlcore_bench\.data\.letor\.load"):
+        assert old.load is load
+    with pytest.raises(AttributeError, match="no attribute 'save'"):
+        _ = old.save

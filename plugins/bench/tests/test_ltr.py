@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from nlcore.cli import main
 from nlcore.errors import ConfigError
 from nlcore_bench import Ltr
-from nlcore_bench.data import PartName
-from nlcore_bench.queries import Queries, files, table
+from nlcore_bench.data.digits import PartName
+from nlcore_bench.data.queries import Queries, files, table
 from nlcore_bench.train import train
 
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")
@@ -143,10 +143,10 @@ def test_batches_of_ragged_lists_carry_a_mask_and_take_every_list_in_turn(tmp_pa
     assert next(iter(Ltr(groups=20, steps=1).batches(0))).mask is None
 
 
-@pytest.mark.parametrize("arm", Ltr.arms, ids=lambda arm: arm.name)
-def test_every_arm_learns_from_ragged_lists(tmp_path: Path, arm: object) -> None:
+@pytest.mark.parametrize("method", Ltr.methods, ids=lambda method: method.name)
+def test_every_method_learns_from_ragged_lists(tmp_path: Path, method: object) -> None:
     task = Ltr(data=str(ragged_file(tmp_path / "train.txt", 60)), batch=12, steps=40, hidden=(16,))
-    outcome = train(task, arm, rate=1e-2, seed=0, part="test", curves=False)  # type: ignore[arg-type]
+    outcome = train(task, method, learning_rate=1e-2, seed=0, part="test", curves=False)  # type: ignore[arg-type]
     assert outcome.failure is None
     assert outcome.final["pairs"] > 80
 
@@ -170,7 +170,7 @@ def test_the_command_ranks_a_table_and_files(capsys: pytest.CaptureFixture[str],
         "--workers",
         "1",
         "--quiet",
-        "--arms",
+        "--methods",
         "listnet_plain",
         "listnet_default",
     ]
@@ -188,7 +188,7 @@ def test_the_command_ranks_a_table_and_files(capsys: pytest.CaptureFixture[str],
     [
         (["--test", "x.txt"], "go with --data"),
         (["--table", "wine"], "invalid choice: 'wine'"),
-        (["--arms", "listnet"], "did you mean 'listnet_plain'"),
+        (["--methods", "listnet"], "did you mean 'listnet_plain'"),
     ],
 )
 def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str) -> None:

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 import nlcore
 from nlcore.cli import main
 from nlcore.errors import ConfigError
-from nlcore_bench import warcraft
-from nlcore_bench.paths_arms import PATHS, REFERENCE
-from nlcore_bench.paths_peers import array_heap_path, heap_path
+from nlcore_bench.data import warcraft
+from nlcore_bench.data.terrain import COSTS, Maps, terrain
+from nlcore_bench.methods.paths import PATHS, REFERENCE
 from nlcore_bench.paths_picture import draw_paths
 from nlcore_bench.tasks import Paths
 from nlcore_bench.tasks import paths as paths_task
-from nlcore_bench.terrain import COSTS, Maps, terrain
 from nlcore_bench.train import train, trained
 from nlcore_shortest_paths import path_cost, shortest_path
 
@@ -95,46 +94,46 @@ def test_every_map_comes_once_an_epoch(few: Maps) -> None:
         assert torch.equal(batch.targets["paths"], shortest_path(batch.targets["costs"]))
 
 
-@pytest.mark.parametrize("arm", PATHS, ids=lambda arm: arm.name)
-def test_every_arm_trains(few: Maps, arm) -> None:
-    arm = arm.damped(arm.candidates((1e-3,))[0].damping)
-    outcome = train(Paths(batch=4, steps=2), arm, rate=1e-3, seed=0, part="validation", curves=False)
+@pytest.mark.parametrize("method", PATHS, ids=lambda method: method.name)
+def test_every_method_trains(few: Maps, method) -> None:
+    method = method.damped(method.candidates((1e-3,))[0].damping)
+    outcome = train(Paths(batch=4, steps=2), method, learning_rate=1e-3, seed=0, part="validation", curves=False)
     assert outcome.failure is None
 
 
 def test_a_network_trained_again_is_the_same(few: Maps) -> None:
     task = Paths(batch=4, steps=3)
-    arm = next(arm for arm in PATHS if arm.name == "perturbed_fenchel_young")
-    outcome = train(task, arm, rate=1e-2, seed=7, part="test", curves=False)
-    model = trained(task, arm, rate=1e-2, seed=7)
+    method = next(method for method in PATHS if method.name == "perturbed_fenchel_young")
+    outcome = train(task, method, learning_rate=1e-2, seed=7, part="test", curves=False)
+    model = trained(task, method, learning_rate=1e-2, seed=7)
     assert task.evaluate(model, "test") == outcome.final
     assert draw_paths(task, model, "title").startswith(b"\x89PNG")
 
 
 def test_every_method_is_there_with_the_curvatures_it_has() -> None:
     algorithms = set(nlcore.names("shortest_paths"))
-    assert {arm.loss for arm in PATHS} - {"core/squared_error-v1"} == algorithms
-    plain = [arm for arm in PATHS if arm.curvature is None and arm.name != REFERENCE]
-    names = {arm.name for arm in PATHS}
-    for arm in plain:
-        assert f"{arm.name}_fisher" in names
-        loss = nlcore.make(arm.loss, **arm.options)
-        if isinstance(loss, nlcore.protocol.SuppliesHessian) and arm.options.get("num_samples") != 1:
-            assert f"{arm.name}_hessian" in names
+    assert {method.loss for method in PATHS} - {"core/squared_error-v1"} == algorithms
+    plain = [method for method in PATHS if method.curvature is None and method.name != REFERENCE]
+    names = {method.name for method in PATHS}
+    for method in plain:
+        assert f"{method.name}_fisher" in names
+        loss = nlcore.make(method.loss, **method.options)
+        if isinstance(loss, nlcore.protocol.SuppliesHessian) and method.options.get("num_samples") != 1:
+            assert f"{method.name}_hessian" in names
 
 
-def test_every_arm_has_nine_candidates_in_one_range() -> None:
-    arms = {arm.name: arm for arm in PATHS}
-    for arm in PATHS:
-        assert len(set(arm.candidates(()))) == 9
-        if arm.baseline is not None:
-            plain = arms[arm.baseline].rates
-            assert set(arm.rates) <= set(plain)
-            assert arms[arm.baseline].settings()["loss"] == arm.loss
+def test_every_method_has_nine_candidates_in_one_range() -> None:
+    methods = {method.name: method for method in PATHS}
+    for method in PATHS:
+        assert len(set(method.candidates(()))) == 9
+        if method.baseline is not None:
+            plain = methods[method.baseline].learning_rates
+            assert set(method.learning_rates) <= set(plain)
+            assert methods[method.baseline].settings()["loss"] == method.loss
 
 
 def test_the_reference_is_the_squared_error_of_the_costs() -> None:
-    reference = next(arm for arm in PATHS if arm.name == REFERENCE)
+    reference = next(method for method in PATHS if method.name == REFERENCE)
     prediction, target = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     expected = ((prediction - target) ** 2).sum() / 2 / 3
     torch.testing.assert_close(reference.criterion()(prediction, target), expected)
@@ -152,11 +151,11 @@ def test_the_least_cost_keeps_all_walks_finite() -> None:
 
 
 def test_the_command_writes_table_and_pictures(few: Maps, tmp_path: Path, capsys) -> None:
-    arms = ["blackbox", "blackbox_fisher", REFERENCE]
+    methods = ["blackbox", "blackbox_fisher", REFERENCE]
     words = ["bench", "paths", "--quick", "--steps", "2", "--seeds", "2", "--workers", "1", "--quiet"]
-    assert main([*words, "--out", str(tmp_path), "--arms", *arms]) == 0
+    assert main([*words, "--out", str(tmp_path), "--methods", *methods]) == 0
     told = capsys.readouterr().out
-    assert "equal time: minus plain" in told
+    assert "equal time: difference to plain" in told
     assert "black box: Fisher " in told
     for name in ("paths.png", "overview.png", "curves.png", "curves_time.png"):
         assert (tmp_path / "paths" / name).read_bytes().startswith(b"\x89PNG")
@@ -171,28 +170,6 @@ def test_the_archive_is_checked_by_the_command(tmp_path: Path, monkeypatch, caps
     monkeypatch.setattr(warcraft, "_MD5", "7e94476d62556cc8501e3df5b8d6470d")
     assert main(["bench", "paths", "--check", str(path)]) == 0
     assert "whole" in capsys.readouterr().out
-
-
-def test_the_comparison_of_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    from nlcore_bench import paths_speed
-
-    monkeypatch.setattr(paths_speed, "_SOLVED", 20)
-    monkeypatch.setattr(paths_speed, "_BATCH", 5)
-    assert main(["bench", "paths", "--speed", "--quick", "--out", str(tmp_path)]) == 0
-    rows = json.loads((tmp_path / "paths/speed.json").read_text())
-    ours = [row for row in rows if row["contender"].startswith("nlcore")]
-    assert len({row["group"] for row in ours}) == 5
-    assert all(row["peak"] > 0 for row in ours)
-    assert next(row["faster"] for row in ours) > 1
-    assert "× the fastest other" in capsys.readouterr().out
-
-
-def test_the_heap_finds_what_the_solver_finds() -> None:
-    costs = torch.rand(20, 7, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
-    for stop in (True, False):
-        found = torch.tensor([heap_path(one, stop=stop) for one in costs.numpy()], dtype=torch.float64)
-        assert torch.equal(found, shortest_path(costs))
-    assert np.array_equal([array_heap_path(one) for one in costs.numpy()], shortest_path(costs))
 
 
 class TestWarcraft:

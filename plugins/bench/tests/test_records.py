@@ -14,12 +14,12 @@ import pytest
 
 from nlcore.errors import NlcoreError
 from nlcore_bench.files import write_whole
-from nlcore_bench.records import Cell, ResultsError, Run, Store
+from nlcore_bench.runs import Cell, ResultsError, Run, Store
 
 SETTINGS: dict[str, Any] = {
     "steps": 6,
-    "rates": (0.1, 0.2),
-    "arms": {"plain": {"clip": None}, "fisher": {"damping": 0.1}},
+    "learning_rates": (0.1, 0.2),
+    "methods": {"plain": {"clip": None}, "fisher": {"damping": 0.1}},
 }
 
 
@@ -93,9 +93,12 @@ def test_a_broken_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path) -
     ("changed", "words"),
     [
         ({"steps": 7}, ["steps is 6 there and 7 here"]),
-        ({"rates": (0.1, 0.3)}, ["rates is [0.1, 0.2] there and [0.1, 0.3] here"]),
-        ({"arms": {**SETTINGS["arms"], "fisher": {"damping": 1.0}}}, ["arms.fisher.damping is 0.1 there and 1.0 here"]),
-        ({"arms": {"plain": {"clip": None}}}, ["arms.fisher.damping is 0.1 there and absent here"]),
+        ({"learning_rates": (0.1, 0.3)}, ["learning_rates is [0.1, 0.2] there and [0.1, 0.3] here"]),
+        (
+            {"methods": {**SETTINGS["methods"], "fisher": {"damping": 1.0}}},
+            ["methods.fisher.damping is 0.1 there and 1.0 here"],
+        ),
+        ({"methods": {"plain": {"clip": None}}}, ["methods.fisher.damping is 0.1 there and absent here"]),
         ({"batch": 4}, ["batch is absent there and 4 here"]),
         ({"steps": 7, "a": 1, "b": 2, "c": 3}, ["1 more"]),
     ],
@@ -192,8 +195,8 @@ NO_OBJECTS = ["abc", 1, None, [["accuracy", 1.0]]]
     ("field", "value"),
     [
         *(("phase", value) for value in ["evil", "", 1, None, ["tune"]]),
-        *(("arm", value) for value in [*NO_TEXTS, None]),
-        *(("rate", value) for value in [*NO_NUMBERS, 0, -0.1]),
+        *(("method", value) for value in [*NO_TEXTS, None]),
+        *(("learning_rate", value) for value in [*NO_NUMBERS, 0, -0.1]),
         *(("seed", value) for value in NO_COUNTS),
         *(("damping", value) for value in [*NO_NUMBERS, -1.0] if value is not None),
         *(("length", value) for value in [*NO_COUNTS, 0] if value is not None),
@@ -256,8 +259,8 @@ def test_a_line_that_is_repeated_is_read_once_and_a_contradiction_is_named(tmp_p
 
 
 def test_whole_numbers_are_numbers(tmp_path: Path) -> None:
-    line = json.dumps({**VALUES, "final": {"accuracy": 50}, "rate": 1})
-    assert opened(tmp_path, line).runs[replace(run(0).cell, rate=1.0)].final == {"accuracy": 50.0}
+    line = json.dumps({**VALUES, "final": {"accuracy": 50}, "learning_rate": 1})
+    assert opened(tmp_path, line).runs[replace(run(0).cell, learning_rate=1.0)].final == {"accuracy": 50.0}
 
 
 def test_a_kill_at_any_byte_of_a_write_costs_that_run_alone(tmp_path: Path) -> None:
@@ -277,7 +280,7 @@ def test_a_kill_at_any_byte_of_a_write_costs_that_run_alone(tmp_path: Path) -> N
 CHILD = """
 import sys
 from pathlib import Path
-from nlcore_bench.records import Cell, ResultsError, Run, Store
+from nlcore_bench.runs import Cell, ResultsError, Run, Store
 store = Store(Path(sys.argv[1]), {"a": 1})
 with store.writing():
     for seed in range(int(sys.argv[2])):
@@ -356,6 +359,29 @@ def test_a_folder_that_cannot_be_locked_is_named(tmp_path: Path, monkeypatch: py
         raise OSError(37, "No locks available")
 
     store = Store(tmp_path, SETTINGS)
-    monkeypatch.setattr("nlcore_bench.records.lock", refuse)
+    monkeypatch.setattr("nlcore_bench.runs.lock", refuse)
     with pytest.raises(ResultsError, match=r"runs\.jsonl for writing: .*No locks available"), store.writing():
         pass
+
+
+def test_records_of_format_1_open_and_are_gone_on_with(tmp_path: Path) -> None:
+    old_settings = {"format": 1, "steps": 6, "rates": [0.1, 0.2], "arms": SETTINGS["methods"]}
+    (tmp_path / "settings.json").write_text(json.dumps({"settings": old_settings, "environment": {}}))
+    line = run(1).line()
+    old = line.replace('"method"', '"arm"').replace('"learning_rate"', '"rate"')
+    assert old != line
+    (tmp_path / "runs.jsonl").write_text(old + "\n")
+    store = Store(tmp_path, SETTINGS)
+    assert store.runs == {run(1).cell: run(1)}
+    with store.writing():
+        store.add(run(2))
+    assert (tmp_path / "runs.jsonl").read_text().splitlines() == [old, run(2).line()]
+    assert set(Store(tmp_path, SETTINGS).runs) == {run(1).cell, run(2).cell}
+    with pytest.raises(ResultsError, match=r"learning_rates is \[0\.1, 0\.2\] there and \[0\.3\] here"):
+        Store(tmp_path, {**SETTINGS, "learning_rates": [0.3]})
+
+
+def test_a_line_with_the_old_and_the_new_name_of_a_field_is_refused() -> None:
+    line = json.dumps({**json.loads(run(0).line()), "arm": "plain"})
+    with pytest.raises(ValueError, match="there is no field arm"):
+        Run.parse(line)

@@ -15,9 +15,9 @@ from matplotlib import image
 
 from nlcore_bench import Study, workers, write_report
 from nlcore_bench.picture import band
-from nlcore_bench.records import Cell, Run
-from nlcore_bench.report import text
-from nlcore_bench.summary import Sample, first_step, summarise
+from nlcore_bench.report import table
+from nlcore_bench.runs import Cell, Run
+from nlcore_bench.statistics import Sample, first_step, summarise
 from nlcore_bench.tasks import Metric
 
 
@@ -35,23 +35,26 @@ def recomputed(folder: Path) -> dict[str, list[str]]:
     lines = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
     for line in lines:
         if line["phase"] == "tune":
-            tuned[line["arm"]][line["rate"]].append(line["final"]["accuracy"])
-    best = {arm: max(rates, key=lambda rate: (mean(rates[rate]), -rate)) for arm, rates in tuned.items()}
+            tuned[line["method"]][line["learning_rate"]].append(line["final"]["accuracy"])
+    best = {
+        method: max(learning_rates, key=lambda learning_rate: (mean(learning_rates[learning_rate]), -learning_rate))
+        for method, learning_rates in tuned.items()
+    }
     reported = defaultdict(list)
     for line in sorted(lines, key=lambda line: line["seed"]):
-        if line["phase"] == "report" and line["rate"] == best[line["arm"]]:
-            reported[line["arm"]].append(line)
+        if line["phase"] == "report" and line["learning_rate"] == best[line["method"]]:
+            reported[line["method"]].append(line)
     plain = [line["final"]["accuracy"] for line in reported["plain"]]
     table = {}
-    for arm, group in reported.items():
+    for method, group in reported.items():
         final = [line["final"]["accuracy"] for line in group]
         train = [line["train"]["accuracy"] for line in group]
         gain = [mine - other for mine, other in zip(final, plain, strict=True)]
-        table[arm] = [
+        table[method] = [
             f"{mean(final):.1f} ± {stdev(final):.1f}",
             f"{mean(train):.1f} ± {stdev(train):.1f}",
-            "" if arm == "plain" else f"{mean(gain):+.1f} ± {stdev(gain) / len(gain) ** 0.5:.1f}",
-            f"{best[arm]:g}",
+            "" if method == "plain" else f"{mean(gain):+.1f} ± {stdev(gain) / len(gain) ** 0.5:.1f}",
+            f"{best[method]:g}",
             f"{mean(line['cpu_seconds'] for line in group):.2f}",
         ]
     return table
@@ -62,11 +65,11 @@ def test_the_table_is_what_the_file_gives(finished: tuple[Study, Mapping[Cell, R
     expected = recomputed(folder)
     rows = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("| ")][1:]
     assert len(rows) == len(study.chosen) == len(expected)
-    for arm, row in zip(study.chosen, rows, strict=True):
+    for method, row in zip(study.chosen, rows, strict=True):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
-        label, held_out, train, gain, _, rate, seconds = cells
-        assert label == arm.title
-        assert [held_out, train, gain, rate.rstrip("*"), seconds] == expected[arm.name]
+        label, held_out, train, gain, _, learning_rate, seconds = cells
+        assert label == method.title
+        assert [held_out, train, gain, learning_rate.rstrip("*"), seconds] == expected[method.name]
         line = next(one for one in (folder / "table.txt").read_text().splitlines() if one.startswith(label))
         assert [cell for cell in re.split(r"\s{2,}", line.strip()) if cell] == [cell for cell in cells if cell]
 
@@ -77,17 +80,17 @@ def test_seed_by_seed_values_stand_in_the_rows(finished: tuple[Study, Mapping[Ce
     assert plain.difference is None
     for row in others:
         assert row.difference is not None
-        for place, seed in enumerate((1000, 1001)):
-            mine = runs[Cell("report", row.arm.name, row.rate, seed)].final["accuracy"]
-            base = runs[Cell("report", "plain", plain.rate, seed)].final["accuracy"]
-            assert row.held_out["accuracy"].values[place] == mine
-            assert row.difference["accuracy"].values[place] == mine - base
+        for position, seed in enumerate((1000, 1001)):
+            mine = runs[Cell("report", row.method.name, row.learning_rate, seed)].final["accuracy"]
+            base = runs[Cell("report", "plain", plain.learning_rate, seed)].final["accuracy"]
+            assert row.held_out["accuracy"].values[position] == mine
+            assert row.difference["accuracy"].values[position] == mine - base
 
 
 def test_without_the_baseline_there_is_no_difference(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
     study, runs, _ = finished
-    alone = replace(study, arms=("fisher",))
-    assert "minus plain" not in text(alone, summarise(alone, runs))
+    alone = replace(study, methods=("fisher",))
+    assert "difference to plain" not in table(alone, summarise(alone, runs)).text()
 
 
 def test_the_picture_is_an_image_of_a_readable_size(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
@@ -103,10 +106,10 @@ def test_the_band_is_mean_and_deviation_of_the_curves(finished: tuple[Study, Map
     for row in summarise(study, runs):
         steps, means, spreads = band(row, "accuracy")
         assert steps == [4, 6]
-        for place in range(2):
-            column = [run.curves["accuracy"][place] for run in row.runs]
-            assert means[place] == pytest.approx(mean(column))
-            assert spreads[place] == pytest.approx(stdev(column))
+        for position in range(2):
+            column = [run.curves["accuracy"][position] for run in row.runs]
+            assert means[position] == pytest.approx(mean(column))
+            assert spreads[position] == pytest.approx(stdev(column))
 
 
 def test_nothing_but_the_promised_files_is_left(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
@@ -116,8 +119,8 @@ def test_nothing_but_the_promised_files_is_left(finished: tuple[Study, Mapping[C
 
 def test_a_failed_run_is_named_and_drawn_as_far_as_it_came(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
     study, runs, folder = finished
-    rate = study.best(runs)["fisher"].rate
-    cell = Cell("report", "fisher", rate, 1001)
+    learning_rate = study.best(runs)["fisher"].learning_rate
+    cell = Cell("report", "fisher", learning_rate, 1001)
     broken = {**runs, cell: replace(runs[cell], failure="step 2: NaN", steps=(), curves={})}
     table = write_report(study, broken, folder)
     assert "'empirical Fisher' stopped early and counts as it stood: step 2: NaN" in " ".join(table.split())

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from nlcore_bench.records import ResultsError, Store
+from nlcore_bench.runs import ResultsError, Store
 
-SETTINGS: dict[str, Any] = {"steps": 6, "rates": (0.1, 0.2), "arms": {"plain": {"clip": None}}}
+SETTINGS: dict[str, Any] = {"steps": 6, "learning_rates": (0.1, 0.2), "methods": {"plain": {"clip": None}}}
 NESTED = {"settings": SETTINGS}
 
 
@@ -21,14 +21,14 @@ NESTED = {"settings": SETTINGS}
         ('{"settings": {"steps": 6, "steps": 6}}', "the key 'steps' occurs twice"),
         (json.dumps({**NESTED, "environment": {"torch": 2}}), "environment.torch is 2"),
         (json.dumps({**NESTED, "environment": "torch"}), "environment is 'torch'"),
-        (json.dumps({**NESTED, "arms": {}}), "there is no field arms"),
+        (json.dumps({**NESTED, "methods": {}}), "there is no field methods"),
         ('{"environment": {}}', "the field settings is missing"),
         ("[" * 100_000, "nested too deeply"),
         ('{"settings":' * 950 + "1" + "}" * 950, "holds no settings"),
         ('{"settings": {"format": 1, "steps": NaN}}', "steps is NaN there and 6 here"),
         ('{"settings": {"format": 1, "steps": true}}', "steps is true there and 6 here"),
         ('{"settings": {"format": 1, "steps": 6.0}}', "steps is 6.0 there and 6 here"),
-        ('{"settings": {"format": 1, "arms.plain.clip": null}}', "arms.plain.clip is absent there and null here"),
+        ('{"settings": {"format": 1, "methods.plain.clip": null}}', "methods.plain.clip is absent there and null here"),
         (json.dumps({"settings": {"steps": [9] * 1000}}), r"9, 9…"),
     ],
 )
@@ -42,5 +42,5 @@ def test_damaged_settings_are_named(tmp_path: Path, content: str | bytes, words:
 def test_settings_that_are_not_json_leave_no_folder(tmp_path: Path) -> None:
     for value in (float("nan"), object(), {1, 2}):
         with pytest.raises(ResultsError, match="cannot be stored as JSON"):
-            Store(tmp_path / "new", {"rate": value})
+            Store(tmp_path / "new", {"learning_rate": value})
     assert not (tmp_path / "new").exists()

@@ -13,8 +13,9 @@ import pytest
 
 from nlcore.errors import ConfigError
 from nlcore_bench import Paths, Ranking, ResultsError, Study, Task, Totals, workers
-from nlcore_bench.arms import TOTALS, Candidate
-from nlcore_bench.records import Cell, Run, Store
+from nlcore_bench.methods.base import Candidate
+from nlcore_bench.methods.totals import TOTALS
+from nlcore_bench.runs import Cell, Run, Store
 from nlcore_bench.study import run_cell
 from nlcore_bench.train import train
 
@@ -34,12 +35,12 @@ class Counting:
             yield run_cell(task, cell)
 
 
-def test_every_arm_gets_the_same_runs_and_fresh_seeds(study: Study, tmp_path: Path) -> None:
+def test_every_method_gets_the_same_runs_and_fresh_seeds(study: Study, tmp_path: Path) -> None:
     counting = Counting()
     runs = study.run(tmp_path, counting, quiet=True)
     assert set(runs) == set(counting.done)
-    assert Counter((cell.arm, cell.phase) for cell in runs) == {
-        (arm.name, phase): count for arm in study.chosen for phase, count in (("tune", 4), ("report", 2))
+    assert Counter((cell.method, cell.phase) for cell in runs) == {
+        (method.name, phase): count for method in study.chosen for phase, count in (("tune", 4), ("report", 2))
     }
     seeds = {phase: {cell.seed for cell in runs if cell.phase == phase} for phase in ("tune", "report")}
     assert not seeds["tune"] & seeds["report"]
@@ -79,10 +80,12 @@ def test_a_missing_line_is_run_again_and_nothing_else(study: Study, tmp_path: Pa
 
 
 def test_arms_and_seeds_can_be_added_to_a_folder(study: Study, tmp_path: Path) -> None:
-    Study(task=study.task, arms=("plain",), tuning=2, seeds=1).run(tmp_path, Counting(), quiet=True)
+    Study(task=study.task, methods=("plain",), tuning=2, seeds=1).run(tmp_path, Counting(), quiet=True)
     more = Counting()
     study.run(tmp_path, more, quiet=True)
-    assert Counter((cell.arm, cell.phase) for cell in more.done if cell.arm == "plain") == {("plain", "report"): 1}
+    assert Counter((cell.method, cell.phase) for cell in more.done if cell.method == "plain") == {
+        ("plain", "report"): 1
+    }
 
 
 def test_other_settings_are_refused_before_anything_runs(study: Study, tmp_path: Path) -> None:
@@ -113,14 +116,14 @@ def test_a_record_without_the_metrics_of_the_task_is_named(study: Study, tmp_pat
 def runs_of(
     values: Mapping[tuple[str, float], Sequence[float]], failed: Sequence[tuple[str, float]] = ()
 ) -> Iterator[Run]:
-    for (arm, rate), finals in values.items():
+    for (method, learning_rate), finals in values.items():
         for seed, value in enumerate(finals):
-            failure = "step 3: NaN" if (arm, rate) in failed else None
-            yield Run(Cell("tune", arm, rate, seed), {"accuracy": value}, {}, (), {}, 0.0, 0.0, failure)
+            failure = "step 3: NaN" if (method, learning_rate) in failed else None
+            yield Run(Cell("tune", method, learning_rate, seed), {"accuracy": value}, {}, (), {}, 0.0, 0.0, failure)
 
 
-def test_the_rate_with_the_best_mean_wins(study: Study) -> None:
-    one = Study(task=study.task, arms=("plain", "fisher"), tuning=2, seeds=1)
+def test_the_learning_rate_with_the_best_mean_wins(study: Study) -> None:
+    one = Study(task=study.task, methods=("plain", "fisher"), tuning=2, seeds=1)
     values = {
         ("plain", 1e-3): (40.0, 60.0),
         ("plain", 1e-2): (49.0, 49.0),
@@ -135,38 +138,47 @@ def test_the_rate_with_the_best_mean_wins(study: Study) -> None:
 
 @dataclass(frozen=True)
 class Tuned(Totals):
-    """Totals with an arm that has rates and dampings of its own."""
+    """Totals with a method that has learning rates and dampings of its own."""
 
-    arms: ClassVar = (
+    methods: ClassVar = (
         TOTALS[0],
-        replace(TOTALS[2], rates=(1e-3, 2e-3), dampings=(0.1, 10.0)),
+        replace(TOTALS[2], learning_rates=(1e-3, 2e-3), dampings=(0.1, 10.0)),
     )
 
 
 @pytest.fixture
 def tuned() -> Study:
-    return Study(task=Tuned(length=3, batch=8, steps=20, every=10, hidden=(8,), rates=(1e-3, 1e-2)), tuning=1, seeds=2)
+    return Study(
+        task=Tuned(length=3, batch=8, steps=20, every=10, hidden=(8,), learning_rates=(1e-3, 1e-2)), tuning=1, seeds=2
+    )
 
 
-def test_an_arm_chooses_among_its_rates_times_dampings(tuned: Study) -> None:
-    cells = [cell for cell in tuned.tuning_cells() if cell.arm == "fisher"]
-    assert [(cell.rate, cell.damping) for cell in cells] == [(1e-3, 0.1), (1e-3, 10.0), (2e-3, 0.1), (2e-3, 10.0)]
-    assert [cell.damping for cell in tuned.tuning_cells() if cell.arm == "plain"] == [None, None]
-    finals = dict(zip([(cell.rate, cell.damping) for cell in cells], (50.0, 50.0, 50.0, 40.0), strict=True))
+def test_a_method_chooses_among_its_learning_rates_times_dampings(tuned: Study) -> None:
+    cells = [cell for cell in tuned.tuning_cells() if cell.method == "fisher"]
+    assert [(cell.learning_rate, cell.damping) for cell in cells] == [
+        (1e-3, 0.1),
+        (1e-3, 10.0),
+        (2e-3, 0.1),
+        (2e-3, 10.0),
+    ]
+    assert [cell.damping for cell in tuned.tuning_cells() if cell.method == "plain"] == [None, None]
+    finals = dict(zip([(cell.learning_rate, cell.damping) for cell in cells], (50.0, 50.0, 50.0, 40.0), strict=True))
     runs = {
-        cell: Run(cell, {"accuracy": finals.get((cell.rate, cell.damping), 0.0)}, {}, (), {}, 0.0, 1.0, None)
+        cell: Run(cell, {"accuracy": finals.get((cell.learning_rate, cell.damping), 0.0)}, {}, (), {}, 0.0, 1.0, None)
         for cell in tuned.tuning_cells()
     }
-    assert tuned.best(runs)["fisher"] == Candidate(1e-3, 10.0)  # of equal ones the small rate, then the large damping
+    assert tuned.best(runs)["fisher"] == Candidate(
+        1e-3, 10.0
+    )  # of equal ones the small learning rate, then the large damping
 
 
 def test_the_damping_of_a_cell_is_the_one_it_is_trained_with(tuned: Study, tmp_path: Path) -> None:
     runs = tuned.run(tmp_path, Counting(), quiet=True)
-    arm = TOTALS[2]
-    assert arm.curvature is not None
+    method = TOTALS[2]
+    assert method.curvature is not None
     for damping in (0.1, 10.0):
-        fixed = replace(arm, curvature=replace(arm.curvature, damping=damping))
-        alone = train(tuned.task, fixed, rate=2e-3, seed=0, part="validation", curves=False)
+        fixed = replace(method, curvature=replace(method.curvature, damping=damping))
+        alone = train(tuned.task, fixed, learning_rate=2e-3, seed=0, part="validation", curves=False)
         assert runs[Cell("tune", "fisher", 2e-3, 0, damping)].train == alone.train
     again = Counting()
     assert tuned.run(tmp_path, again, quiet=True) == runs
@@ -178,10 +190,10 @@ def test_runs_for_equal_time_are_as_long_as_the_baseline_s_in_time(tuned: Study,
     untimed = tuned.run(tmp_path, Counting(), quiet=True)
     best = timed.best(untimed)
     seconds = {"plain": 2.0, "fisher": 5.0}
-    slow = {cell: replace(run, cpu_seconds=seconds[cell.arm]) for cell, run in untimed.items()}
+    slow = {cell: replace(run, cpu_seconds=seconds[cell.method]) for cell, run in untimed.items()}
     cells = timed.timed_cells(best, slow)
-    assert [(cell.arm, cell.seed, cell.length) for cell in cells] == [("fisher", 1000, 8), ("fisher", 1001, 8)]
-    quick = {cell: replace(run, cpu_seconds=1 / seconds[cell.arm]) for cell, run in untimed.items()}
+    assert [(cell.method, cell.seed, cell.length) for cell in cells] == [("fisher", 1000, 8), ("fisher", 1001, 8)]
+    quick = {cell: replace(run, cpu_seconds=1 / seconds[cell.method]) for cell, run in untimed.items()}
     assert {cell.length for cell in timed.timed_cells(best, quick)} == {20}  # never longer than the others
     assert tuned.timed_cells(best, slow) == []
 
@@ -190,8 +202,11 @@ def test_runs_for_equal_time_are_as_long_as_the_baseline_s_in_time(tuned: Study,
     assert {cell.phase for cell in more.done} == {"timed"}
     task = replace(timed.task, steps=8)  # type: ignore[type-var]
     run = run_cell(timed.task, cells[0])
-    arm = timed.chosen[1].damped(cells[0].damping)
-    assert run.final == train(task, arm, rate=cells[0].rate, seed=1000, part="test", curves=False).final
+    method = timed.chosen[1].damped(cells[0].damping)
+    assert (
+        run.final
+        == train(task, method, learning_rate=cells[0].learning_rate, seed=1000, part="test", curves=False).final
+    )
 
 
 def test_dampings_without_a_curvature_are_refused() -> None:
@@ -212,15 +227,15 @@ def test_committed_records_are_still_those_of_their_study(task: Task) -> None:
 
 
 def test_wrong_studies_are_refused(study: Study) -> None:
-    with pytest.raises(ConfigError, match=r"no arm 'fischer' \(did you mean 'fisher'\?\)"):
-        Study(task=study.task, arms=("fischer",))
+    with pytest.raises(ConfigError, match=r"no method 'fischer' \(did you mean 'fisher'\?\)"):
+        Study(task=study.task, methods=("fischer",))
     with pytest.raises(ConfigError, match="seeds was given 0"):
         Study(task=study.task, seeds=0)
 
 
 def test_the_number_of_processes_changes_no_result(tmp_path: Path) -> None:
-    task = Totals(length=3, batch=8, steps=6, every=4, hidden=(8,), rates=(1e-2,))
-    study = Study(task=task, arms=("plain", "fisher"), tuning=1, seeds=2)
+    task = Totals(length=3, batch=8, steps=6, every=4, hidden=(8,), learning_rates=(1e-2,))
+    study = Study(task=task, methods=("plain", "fisher"), tuning=1, seeds=2)
     results = []
     for count in (1, 2):
         with workers(count) as pool:
@@ -229,12 +244,12 @@ def test_the_number_of_processes_changes_no_result(tmp_path: Path) -> None:
     assert results[0] == results[1]
 
 
-def test_ranking_runs_with_every_arm(tmp_path: Path) -> None:
-    task = Ranking(items=3, digits=2, batch=8, steps=3, every=2, hidden=(8,), rates=(1e-2,))
+def test_ranking_runs_with_every_method(tmp_path: Path) -> None:
+    task = Ranking(items=3, digits=2, batch=8, steps=3, every=2, hidden=(8,), learning_rates=(1e-2,))
     study = Study(task=task, tuning=1, seeds=1)
     with workers(1) as pool:
         runs = study.run(tmp_path, pool, quiet=True)
-    assert len(runs) == 2 * len(task.arms)
+    assert len(runs) == 2 * len(task.methods)
     assert all(run.failure is None for run in runs.values())
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from nlcore_bench import Ranking, Totals
-from nlcore_bench.data import PartName, digits, side_by_side
-from nlcore_bench.tasks.ranking import places_right
+from nlcore_bench.data.digits import PartName, digits, side_by_side
+from nlcore_bench.tasks.ranking import positions_right
 from nlcore_bench.tasks.totals import read
 
 
@@ -71,13 +71,13 @@ def test_batches_depend_on_the_seed_alone() -> None:
 def test_places_right_counted_by_hand() -> None:
     values = torch.tensor([[30, 10, 20], [30, 10, 20], [7, 7, 1]])
     scores = torch.tensor([[3.0, 1.0, 2.0], [1.0, 2.0, 3.0], [4.0, 5.0, 0.0]])
-    assert places_right(scores, values).tolist() == [
+    assert positions_right(scores, values).tolist() == [
         [True, True, True],
         [False, False, False],  # places 0, 1, 2 where 2, 0, 1 are right
         [True, True, True],
     ]
     swapped = torch.tensor([[5.0, 4.0, 0.0], [0.5, 5.0, 1.0]])
-    assert places_right(swapped, torch.tensor([[7, 7, 1], [3, 9, 1]])).tolist() == [
+    assert positions_right(swapped, torch.tensor([[7, 7, 1], [3, 9, 1]])).tolist() == [
         [True, True, True],  # equal values may stand in either order
         [False, True, False],
     ]
@@ -123,4 +123,4 @@ def test_evaluation_lists_hold_only_scans_of_their_part() -> None:
 
 def test_settings_hold_every_field() -> None:
     assert Totals().settings()["length"] == 16
-    assert {"items", "digits", "rates", "evaluated_lists"} <= set(Ranking().settings())
+    assert {"items", "digits", "learning_rates", "evaluated_lists"} <= set(Ranking().settings())

@@ -1,4 +1,4 @@
-"""Values and gradients against other libraries, where they are installed (requirements-peers.txt)."""
+"""Values and gradients against other libraries, where they are installed (benchmarks/requirements.txt)."""
 
 from __future__ import annotations
 

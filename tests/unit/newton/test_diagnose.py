@@ -211,7 +211,7 @@ class TestVerdicts:
     @pytest.mark.parametrize(("temperature", "scale"), [(0.05, 30.0), (0.05, 1.0), (1.0, 10.0), (1.0, 30.0)])
     def test_a_naive_cross_entropy_is_to_be_mended(self, temperature, scale):
         found = nlcore.diagnose(naive(temperature), draw(100, 5, scale=scale), ranks(draw(100, 5, seed=1)))
-        assert found.verdict == "mend the loss first"
+        assert found.verdict == "fix the loss first"
         assert found.float32_wrong > 0.1
         assert found.float32_exploding > 0
 
@@ -219,7 +219,7 @@ class TestVerdicts:
     def test_the_same_loss_in_the_log_domain_is_not(self, scale):
         loss = NeuralSort(temperature=0.05, objective="entries")
         found = nlcore.diagnose(loss, draw(100, 5, scale=scale), ranks(draw(100, 5, seed=1)))
-        assert found.verdict != "mend the loss first"
+        assert found.verdict != "fix the loss first"
         assert found.float32_error < 1e-3
 
     def test_a_loss_that_breaks_at_wider_outputs_is_named(self):
@@ -233,7 +233,7 @@ class TestVerdicts:
         assert nlcore.diagnose(lambda y, t: y.log().sum(1), prediction, draw(20, 3)).broken == 0
         prediction[:2] = -1
         found = nlcore.diagnose(lambda y, t: y.log().sum(1), prediction, draw(20, 3))
-        assert found.verdict == "mend the loss first"
+        assert found.verdict == "fix the loss first"
         assert (found.broken, found.samples) == (0.1, 18)
 
     @pytest.mark.parametrize("id", ["core/squared_error", "core/cross_entropy", "core/binary_cross_entropy"])

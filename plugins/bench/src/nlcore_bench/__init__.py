@@ -1,4 +1,4 @@
-"""Training studies on real data; importing this package imports neither torch nor matplotlib."""
+"""Training studies on real data; importing the package imports neither torch nor matplotlib."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
-    from nlcore_bench.arms import Arm, Curvature
-    from nlcore_bench.records import ResultsError, Store
+    from nlcore_bench.methods.base import Curvature, Method
     from nlcore_bench.report import write_report
+    from nlcore_bench.runs import ResultsError, Store
     from nlcore_bench.study import Study, workers
     from nlcore_bench.tasks import Batch, Ltr, Metric, Paths, Ranking, Task, Totals
 
 __all__ = [
-    "Arm",
     "Batch",
     "Curvature",
     "Ltr",
+    "Method",
     "Metric",
     "Paths",
     "Ranking",
@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "arms": ["Arm", "Curvature"],
-    "records": ["ResultsError", "Store"],
+    "methods.base": ["Curvature", "Method"],
     "report": ["write_report"],
+    "runs": ["ResultsError", "Store"],
     "study": ["Study", "workers"],
     "tasks": ["Batch", "Ltr", "Metric", "Paths", "Ranking", "Task", "Totals"],
 }

@@ -1,4 +1,4 @@
-"""What this distribution registers: `nlcore bench` and the simulators of its tasks, without importing what they run."""
+"""The hooks of this distribution: `nlcore bench` and the simulators of its tasks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nlcore.plugin import AlgorithmSpec, hookimpl
-from nlcore_bench.cli import add_bench
+from nlcore_bench.cli.parser import add_bench
 
 if TYPE_CHECKING:
     from nlcore.plugin import Subparsers
@@ -22,13 +22,13 @@ def nlcore_commands(subparsers: Subparsers) -> None:
 
 @hookimpl
 def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
-    """Describe the simulators that the tasks train through."""
+    """Return the simulators that the tasks train through."""
     return (
         AlgorithmSpec(
             id="bench/blur-v1",
             factory="nlcore_bench.simulators:Blur",
             config="nlcore_bench.config:BlurConfig",
-            summary="a signal seen through a Gaussian blur, ½‖·‖² to what was seen",
+            summary="a signal through a Gaussian blur, ½‖·‖² to the blurred signal",
             since="0.1.0",
         ),
         AlgorithmSpec(

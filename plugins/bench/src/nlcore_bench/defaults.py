@@ -1,4 +1,4 @@
-"""`nlcore bench defaults`: is one default right everywhere? A row a problem, from the runs of its study."""
+"""The study of the library's default: one row per problem, each computed from the runs of its own study."""
 
 from __future__ import annotations
 
@@ -9,38 +9,42 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from nlcore.plotting.figure import BLACK, BLUE, GREEN, ORANGE, new_figure, render
 from nlcore_bench.files import write_whole
-from nlcore_bench.records import Cell, Run
+from nlcore_bench.methods.base import Candidate
+from nlcore_bench.runs import Cell, Run
+from nlcore_bench.statistics import Row, Sample, summarise
 from nlcore_bench.study import Study, Workers
-from nlcore_bench.summary import Row, Sample, summarise
+from nlcore_bench.tables import Table
 from nlcore_bench.tasks.default import PROBLEMS, Default
 
-__all__ = ["Verdict", "run_defaults", "verdict"]
+__all__ = ["Verdict", "run_defaults", "table", "verdict"]
 
 _NOTES = (
     "Held-out accuracy in %, mean over the seeds; ± is the standard error of the difference paired by seed.",
-    "The rate of every arm was chosen on validation data among the same three with the same number of runs. The best "
-    "control (clipping at three limits, normalised gradient, plain) and the best of the grid (seven dampings of the "
-    "Fisher matrix and of the Gauss–Newton or |H| mean) were chosen on the same validation runs, so that their test "
-    "figures are not flattered by the choice.",
-    "The grid takes one matrix for the batch, as the paper does. Where no damping of one works, the default goes over "
-    "to every sample's own matrix; that is what it does on the drag simulator.",
-    "The default knows no rate, damping or curvature of the problem: `nlcore.NewtonLoss(loss)`.",
+    "The learning rate of every method was chosen on validation data from the same three with the same number of runs. "
+    "The best control (clipping at three limits, normalised gradient, plain) and the best of the grid (seven dampings "
+    "of the Fisher matrix and of the Gauss–Newton or |H| mean) were chosen on the same validation runs, so that the "
+    "choice does not flatter their test figures.",
+    "The grid uses one matrix for the batch, as the paper does. Where no damping of it works, the default changes to "
+    "the matrix of every sample, as it does on the drag simulator.",
+    "The default has no option that depends on the problem: `nlcore.NewtonLoss(loss)`.",
 )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the study of one problem says.
+    """The outcome of the study of one problem.
 
     Attributes:
-        problem: Its key.
-        title: Its title.
-        plain: The plain arm.
+        problem: Key of the problem.
+        title: Title of the problem.
+        plain: The plain method.
         control: The best control on validation data.
         default: The default.
         grid: The best of the grid on validation data.
-        reference: The arm that is given every digit, where there is one.
+        reference: The method with full supervision; `None` where there is none.
+        metric: Name of the metric that is compared.
     """
 
     problem: str
@@ -53,24 +57,22 @@ class Verdict:
     metric: str
 
     def over(self, other: Row) -> Sample:
-        """Return the default minus another arm, seed by seed."""
+        """Return the differences of the default to another method, seed by seed."""
         mine, theirs = self.default.held_out[self.metric], other.held_out[self.metric]
         return Sample(tuple(a - b for a, b in zip(mine.values, theirs.values, strict=True)))
 
 
 def verdict(study: Study, runs: Mapping[Cell, Run]) -> Verdict:
-    """Pick the best control and the best of the grid on validation data and put them beside the default."""
+    """Compare the default with the best control and the best of the grid, both chosen on validation data."""
     task = study.task
     if not isinstance(task, Default):
-        raise TypeError(f"{task!r} is no study of the default.")
+        raise TypeError(f"{task!r} is not a study of the default.")
     metric = task.metrics[0].name
-    rows = {row.arm.name: row for row in summarise(study, runs)}
-
-    def validation(row: Row) -> float:
-        return fmean(runs[Cell("tune", row.arm.name, row.rate, seed)].final[metric] for seed in range(study.tuning))
+    rows = {row.method.name: row for row in summarise(study, runs)}
 
     def best(group: str) -> Row:
-        return max((row for row in rows.values() if row.arm.group == group), key=validation)
+        members = (row for row in rows.values() if row.method.group == group)
+        return max(members, key=lambda row: study.validation(row.method, Candidate(row.learning_rate), runs))
 
     return Verdict(
         problem=task.problem,
@@ -94,56 +96,61 @@ def run_defaults(
     tuning: int = 2,
     quiet: bool = False,
 ) -> str:
-    """Run what is missing, write `defaults.md`, `defaults.json` and `defaults.png` into `folder`, return the table.
+    """Run the missing cells, write `defaults.md`, `defaults.json` and `defaults.png`, and return the table.
 
     Args:
-        folder: Where the studies are kept, one folder each.
-        pool: What runs the cells.
+        folder: Folder of these files and of the studies, one folder each.
+        pool: As `workers` makes it.
         problems: Keys of `PROBLEMS`; empty for all.
         steps: Steps of a run.
-        seeds: Reported seeds.
-        tuning: Seeds on which every rate is tried.
-        quiet: Whether to show no progress bars.
+        seeds: Number of reported seeds.
+        tuning: Number of seeds on which every learning rate is tried.
+        quiet: Whether the progress bars are hidden.
     """
     verdicts = []
     for problem in problems or PROBLEMS:
         study = Study(task=Default(problem=problem, steps=steps), seeds=seeds, tuning=tuning)
         runs = study.run(folder / study.task.name, pool, quiet=quiet)
         verdicts.append(verdict(study, runs))
-    table = _table(verdicts, seeds, steps)
-    write_whole(folder / "defaults.md", table)
+    page = table(verdicts, seeds, steps).markdown()
+    write_whole(folder / "defaults.md", page)
     write_whole(folder / "defaults.json", json.dumps([_record(v) for v in verdicts], indent=1) + "\n")
     write_whole(folder / "defaults.png", _picture(verdicts))
-    return table
+    return page
 
 
-def _table(verdicts: Sequence[Verdict], seeds: int, steps: int) -> str:
-    head = (
-        "| problem | plain | best control | default | every digit supervised | best of the grid | default − plain "
-        "| default − best control | default − best of grid |"
-    )
-    lines = [head, "|---|" + "---:|" * 8]
-    for v in verdicts:
-        cells = [
+def table(verdicts: Sequence[Verdict], seeds: int, steps: int) -> Table:
+    """Return the table of all problems.
+
+    Args:
+        verdicts: One per problem.
+        seeds: Number of reported seeds.
+        steps: Steps of a run.
+    """
+    rows = [
+        (
             v.title,
             _mean(v, v.plain),
-            f"{_mean(v, v.control)} ({v.control.arm.label})",
+            f"{_mean(v, v.control)} ({v.control.method.label})",
             f"**{_mean(v, v.default)}**",
             "–" if v.reference is None else _mean(v, v.reference),
-            f"{_mean(v, v.grid)} ({v.grid.arm.label})",
-            *(_signed(v.over(row)) for row in (v.plain, v.control, v.grid)),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    notes = [f"- {seeds} seeds, {steps} steps of Adam with a cosine schedule.", *(f"- {note}" for note in _NOTES)]
-    return "\n".join([*lines, "", *notes, ""])
+            f"{_mean(v, v.grid)} ({v.grid.method.label})",
+            *(v.over(row).signed for row in (v.plain, v.control, v.grid)),
+        )
+        for v in verdicts
+    ]
+    return Table(
+        head=(
+            *("problem", "plain", "best control", "default", "every digit supervised", "best of the grid"),
+            *(f"difference to {other}" for other in ("plain", "best control", "best of the grid")),
+        ),
+        rows=tuple(rows),
+        notes=(f"{seeds} seeds, {steps} steps of Adam with a cosine schedule.", *_NOTES),
+    )
 
 
 def _mean(v: Verdict, row: Row) -> str:
     return f"{row.held_out[v.metric].mean:.1f}"
-
-
-def _signed(sample: Sample) -> str:
-    return f"{sample.mean:+.1f}" + ("" if sample.error is None else f" ± {sample.error:.1f}")
 
 
 def _record(v: Verdict) -> dict[str, Any]:
@@ -152,7 +159,11 @@ def _record(v: Verdict) -> dict[str, Any]:
         "problem": v.problem,
         "metric": v.metric,
         **{
-            name: {"arm": row.arm.name, "rate": row.rate, "held_out": row.held_out[v.metric].values}
+            name: {
+                "method": row.method.name,
+                "learning_rate": row.learning_rate,
+                "held_out": row.held_out[v.metric].values,
+            }
             for name, row in rows.items()
             if row is not None
         },
@@ -160,32 +171,24 @@ def _record(v: Verdict) -> dict[str, Any]:
 
 
 def _picture(verdicts: Sequence[Verdict]) -> bytes:
-    import io
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 0.6 + 0.9 * len(verdicts)), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 0.6 + 0.9 * len(verdicts), dpi=130)
     axis = figure.subplots()
     marks = (
-        ("plain", "o", "#000000"),
-        ("control", "s", "#E69F00"),
-        ("default", "D", "#0072B2"),
-        ("grid", "^", "#009E73"),
+        ("plain", "o", BLACK),
+        ("control", "s", ORANGE),
+        ("default", "D", BLUE),
+        ("grid", "^", GREEN),
     )
     words = {"plain": "plain", "control": "best control", "default": "default", "grid": "best of the grid"}
-    for place, v in enumerate(reversed(verdicts)):
+    for line, v in enumerate(reversed(verdicts)):
         for offset, (name, mark, colour) in enumerate(marks):
             values = getattr(v, name).held_out[v.metric].values
-            height = place + 0.24 - 0.16 * offset
-            label = words[name] if place == 0 else None
+            height = line + 0.24 - 0.16 * offset
+            label = words[name] if line == 0 else None
             axis.plot(values, [height] * len(values), mark, color=colour, alpha=0.35, markersize=5)
             axis.plot([fmean(values)], [height], mark, color=colour, markersize=9, label=label)
     axis.set_yticks(range(len(verdicts)), [v.title for v in reversed(verdicts)])
     axis.set_xlabel("held-out accuracy (%); small marks are seeds, large ones their mean")
     axis.grid(axis="x", alpha=0.25)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=4, fontsize=9, frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return render(figure)

@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 
 def _encodable(text: str) -> str:
-    r"""Refuse a lone surrogate such as \ud800, which JSON can escape and no file can hold."""
+    r"""Refuse a lone surrogate such as \ud800, which JSON can escape but no file can hold."""
     text.encode()
     return text
 
 
-# Scalars are strict, so that neither "1" nor true is a number; containers are not, so that a list becomes a tuple.
+# Scalars are strict: neither "1" nor true is a number. Containers are not, so that a list becomes a tuple.
 Text: TypeAlias = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
 Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Amount: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
@@ -36,7 +36,7 @@ def parse(text: bytes | str) -> Any:
     """Return the value of a JSON text in UTF-8.
 
     Raises:
-        ValueError: It is not one, has a key twice in one object, or is nested too deeply.
+        ValueError: The text is not JSON, has a key twice in one object, or is nested too deeply.
     """
     try:
         return json.loads(text.decode() if isinstance(text, bytes) else text, object_pairs_hook=_unique)
@@ -59,7 +59,7 @@ def validate(adapter: TypeAdapter[T], value: Any) -> T:
     """Return `value` as the type of `adapter`.
 
     Raises:
-        ValueError: It is not of this type; the message has the field, the value and what was expected.
+        ValueError: It is not of this type; the message names the field, the value and the expected type.
     """
     try:
         return adapter.validate_python(value)

@@ -19,7 +19,7 @@ class ResultsError(NlcoreError, ValueError):
 
 
 class WriteError(ResultsError, OSError):
-    """A file or folder of results cannot be written; what was there before is unchanged."""
+    """A file or folder of results cannot be written; its previous content is unchanged."""
 
 
 def make_folder(folder: Path) -> Path:
@@ -38,7 +38,7 @@ def make_folder(folder: Path) -> Path:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Put `content` into `path` so that a reader sees the old file or the new one, never half of either.
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part of either.
 
     Raises:
         WriteError: The system refuses, as when the disk is full.
@@ -67,7 +67,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 class Appender:
-    """Appends to an open file: a piece is in the file whole and on the disk, or `append` raises and it is not there.
+    """Appends to an open file: a piece is whole in the file and on the disk, or `append` raises and it is not there.
 
     Args:
         file: Opened unbuffered for appending; no other process appends to it.
@@ -78,10 +78,10 @@ class Appender:
         self._torn_at: int | None = None
 
     def append(self, data: bytes) -> None:
-        """Write all of `data`, however few bytes the system takes at a time.
+        """Write all of `data`, even if the system takes only a few bytes at a time.
 
         Raises:
-            OSError: The system refuses. What it had taken is cut off again, at the latest by the next call.
+            OSError: The system refuses. The bytes written so far are cut off again, at the latest by the next call.
         """
         self._cut()
         status = os.fstat(self._file.fileno())
@@ -99,7 +99,7 @@ class Appender:
             raise
 
     def _cut(self) -> None:
-        """Cut off what a failed write left behind."""
+        """Cut off the bytes of a failed write."""
         if self._torn_at is not None:
             self._file.truncate(self._torn_at)
             self._torn_at = None
@@ -113,7 +113,7 @@ def lock(file: IO[bytes]) -> bool:
     """
     try:
         import fcntl
-    except ImportError:  # a system without such locks: its users must not start two runs in one folder
+    except ImportError:  # a system without such locks, on which two runs must not share a folder
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,42 +1,55 @@
-"""Maps, their hidden costs, what a network made of them, and the paths through both."""
+"""Pictures of the study of paths: maps with their true and predicted costs, and all methods at a glance."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from nlcore.plotting.figure import BLACK, BLUE, GREY, ORANGE, new_figure, render
+from nlcore_bench.files import write_whole
+from nlcore_bench.runs import Cell, Run
+from nlcore_bench.statistics import Row, summarise
 from nlcore_bench.study import Study
-from nlcore_bench.summary import Row
 from nlcore_bench.tasks.paths import Paths
+from nlcore_bench.train import trained
 
-__all__ = ["draw_overview", "draw_paths"]
+__all__ = ["draw_overview", "draw_paths", "write_pictures"]
 
 _MAPS = 5
-_TRUE, _PREDICTED = "#0072B2", "#E69F00"  # told apart with any colour vision
+_TRUE, _PREDICTED = BLUE, ORANGE
 
 _MARKS = {
-    "plain": ("o", "#000000", 0.22),
-    "Fisher": ("s", "#E69F00", 0.0),
-    "Hessian": ("D", "#0072B2", -0.22),
+    "plain": ("o", BLACK, 0.22),
+    "Fisher": ("s", ORANGE, 0.0),
+    "Hessian": ("D", BLUE, -0.22),
 }
+
+
+def write_pictures(study: Study, runs: Mapping[Cell, Run], folder: Path) -> None:
+    """Write `overview.png`, and `paths.png` with the method that is best on validation maps, at the first seed."""
+    task = cast(Paths, study.task)
+    chosen = study.best(runs)
+    best = max(study.chosen, key=lambda method: study.validation(method, chosen[method.name], runs))
+    cell = next(cell for cell in study.report_cells(chosen) if cell.method == best.name)
+    model = trained(task, best.damped(cell.damping), learning_rate=cell.learning_rate, seed=cell.seed)
+    title = f"{best.title}, {task.steps} steps: {runs[cell].final['optimal']:.1f} % of all test maps optimal"
+    write_whole(folder / "paths.png", draw_paths(task, model, title))
+    write_whole(folder / "overview.png", draw_overview(study, summarise(study, runs)))
 
 
 def draw_paths(task: Paths, model: nn.Module, title: str) -> bytes:
     """Return a PNG of the first test maps: pictures, true costs with the true path, predicted costs with theirs.
 
     Args:
-        task: Where the maps are.
+        task: The task with its maps.
         model: The network that predicts costs.
-        title: One line above.
+        title: One line above the picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     from nlcore_shortest_paths import path_cost, shortest_path
 
     maps = task.maps("test")
@@ -45,55 +58,48 @@ def draw_paths(task: Paths, model: nn.Module, title: str) -> bytes:
         predicted = model(images)
     paths = shortest_path(predicted)
     ratio = (path_cost(costs, paths) / path_cost(costs, labels)).tolist()
-    figure = Figure(figsize=(2.3 * len(images), 7.6), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.3 * len(images), 7.6, dpi=130)
     axes = figure.subplots(3, len(images), squeeze=False)
-    for column, place in enumerate(range(len(images))):
-        picture, true, guess = axes[:, column]
-        picture.imshow(images[place].numpy())
-        picture.set_title(f"cost {ratio[place]:.3f} × best", fontsize=10)
-        true.imshow(costs[place].numpy(), cmap="gray_r", vmin=0, vmax=12)
-        guess.imshow(predicted[place].numpy(), cmap="gray_r")
+    for index in range(len(images)):
+        picture, true, guess = axes[:, index]
+        picture.imshow(images[index].numpy())
+        picture.set_title(f"cost {ratio[index]:.3f} × best", fontsize=10)
+        true.imshow(costs[index].numpy(), cmap="gray_r", vmin=0, vmax=12)
+        guess.imshow(predicted[index].numpy(), cmap="gray_r")
         scale = images.shape[1] / costs.shape[1]
         for axis, size in ((picture, scale), (true, 1.0), (guess, 1.0)):
-            _mark(axis, labels[place], size, color=_TRUE, marker="o", markersize=6, fillstyle="none")
-            _mark(axis, paths[place], size, color=_PREDICTED, marker="x", markersize=4)
+            _mark(axis, labels[index], size, color=_TRUE, marker="o", markersize=6, fillstyle="none")
+            _mark(axis, paths[index], size, color=_PREDICTED, marker="x", markersize=4)
             axis.set_xticks([])
             axis.set_yticks([])
     for axis, words in zip(axes[:, 0], ("what the network sees", "hidden costs", "predicted costs"), strict=True):
         axis.set_ylabel(words, fontsize=10)
     figure.suptitle(f"{title}\n○ shortest path by the hidden costs, × by the predicted ones", fontsize=11)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return render(figure)
 
 
 def draw_overview(study: Study, rows: Sequence[Row]) -> bytes:
-    """Return a PNG: a line a method, its arms at equal steps on the left and at equal time on the right.
+    """Return a PNG: one line per loss with its methods, at equal steps on the left and at equal time on the right.
 
     Args:
-        study: What was run.
-        rows: Its arms; one without a group is the reference, a vertical line.
+        study: The study.
+        rows: Its methods; one without a group is a reference, drawn as a vertical line.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     metric = study.task.metrics[0]
-    groups = list(dict.fromkeys(row.arm.group for row in rows if row.arm.group))
-    figure = Figure(figsize=(12, 1.6 + 0.36 * len(groups)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    groups = list(dict.fromkeys(row.method.group for row in rows if row.method.group))
+    figure = new_figure(12, 1.6 + 0.36 * len(groups), dpi=110)
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, words in ((left, "equal steps"), (right, "equal time")):
         for row in rows:
             runs = row.runs if axis is left or not row.timed_runs else row.timed_runs
             values = [run.final[metric.name] for run in runs]
-            if not row.arm.group:
-                axis.axvline(fmean(values), color="#777777", linestyle="--", label=row.arm.label)
+            if not row.method.group:
+                axis.axvline(fmean(values), color=GREY, linestyle="--", label=row.method.label)
                 continue
-            mark, colour, offset = _MARKS.get(row.arm.label, ("o", "#000000", 0.0))
-            height = len(groups) - 1 - groups.index(row.arm.group) + offset
+            mark, colour, offset = _MARKS.get(row.method.label, ("o", BLACK, 0.0))
+            height = len(groups) - 1 - groups.index(row.method.group) + offset
             axis.plot(values, [height] * len(values), mark, color=colour, alpha=0.3, markersize=3.5)
-            axis.plot([fmean(values)], [height], mark, color=colour, markersize=7, label=row.arm.label)
+            axis.plot([fmean(values)], [height], mark, color=colour, markersize=7, label=row.method.label)
         axis.set_title(words, fontsize=11)
         axis.set_xlabel(f"{metric.label}, test maps (%)")
         axis.grid(alpha=0.25)
@@ -102,12 +108,10 @@ def draw_overview(study: Study, rows: Sequence[Row]) -> bytes:
     known = dict(zip(*reversed(left.get_legend_handles_labels()), strict=True))
     figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     figure.suptitle(f"{study.task.title}\nsmall marks are seeds, large ones their mean", fontsize=11)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return render(figure)
 
 
 def _mark(axis: Any, path: Tensor, size: float, **style: Any) -> None:
-    """Put a mark into each cell of a path; a cell is `size` pixels wide."""
+    """Draw a mark in each cell of a path; a cell is `size` pixels wide."""
     rows, columns = path.nonzero().T
     axis.plot((columns + 0.5) * size - 0.5, (rows + 0.5) * size - 0.5, linestyle="none", **style)

@@ -1,4 +1,4 @@
-"""The file `settings.json` of a study, and its comparison with the settings of another."""
+"""The file `settings.json` of a study, and its comparison with other settings."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ class _Document:
 
 _DOCUMENT = TypeAdapter(_Document)
 _ABSENT = "absent"
+_OLD_NAMES = {"arms": "methods", "rates": "learning_rates"}  # keys of format 1
 _LONGEST = 200  # characters of a value in a message
 
 
 def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as they are when they are read again.
+    """Return settings as they are after being written and read.
 
     Raises:
         ResultsError: A value, such as a NaN, is not a JSON value.
@@ -44,20 +45,20 @@ def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_settings(path: Path, settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-    """Write settings and the environment whole or not at all."""
+    """Write settings and environment, whole or not at all."""
     document = {"settings": settings, "environment": dict(environment)}
     write_whole(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def check_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Raise unless a file holds these settings; its environment may be another.
+    """Raise unless a file holds these settings; its environment may differ.
 
     Raises:
-        ResultsError: The file cannot be read or is damaged, or its settings differ; the message names the first that
-            do.
+        ResultsError: The file cannot be read or is damaged, or its settings differ; the message names the first
+            differences.
     """
     try:
-        old = dict(_flat(validate(_DOCUMENT, parse(path.read_bytes())).settings))
+        old = dict(_flat(_current(validate(_DOCUMENT, parse(path.read_bytes())).settings)))
     except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"{path} holds no settings ({error}). Choose another folder with --out.") from error
     new = dict(_flat(settings))
@@ -75,8 +76,18 @@ def check_settings(path: Path, settings: Mapping[str, Any]) -> None:
     )
 
 
+def _current(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return settings of format 1 as those of format 2, which has other names for some keys; others as they are."""
+    return {**_renamed(settings), "format": 2} if settings.get("format") == 1 else settings
+
+
+def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    pairs = ((_OLD_NAMES.get(key, key), value) for key, value in settings.items())
+    return {key: _renamed(value) if isinstance(value, dict) else value for key, value in pairs}
+
+
 def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the leaves of nested objects with their keys, as JSON texts; lists are leaves."""
+    """Yield the leaves of nested objects with their keys, as JSON; lists are leaves."""
     for key, value in settings.items():
         if isinstance(value, dict) and value:
             yield from (((key, *keys), leaf) for keys, leaf in _flat(value))

@@ -17,7 +17,7 @@ __all__ = ["Blur", "Drag", "Simulator", "blurred", "driven"]
 
 
 def blurred(signal: Tensor, width: float) -> Tensor:
-    """Return a signal seen through a Gaussian blur.
+    """Return a signal after a Gaussian blur.
 
     Args:
         signal: [batch, m].
@@ -26,13 +26,13 @@ def blurred(signal: Tensor, width: float) -> Tensor:
     Returns:
         [batch, m]; every output is a weighted mean of its neighbours.
     """
-    place = torch.arange(signal.shape[-1], dtype=signal.dtype, device=signal.device)
-    weight = (-0.5 * ((place.unsqueeze(-1) - place) / width).square()).exp()
+    position = torch.arange(signal.shape[-1], dtype=signal.dtype, device=signal.device)
+    weight = (-0.5 * ((position.unsqueeze(-1) - position) / width).square()).exp()
     return signal @ (weight / weight.sum(-1, keepdim=True)).mT
 
 
 def driven(controls: Tensor, drag: float, step: float) -> Tensor:
-    """Return where a body with quadratic drag goes when it is pushed.
+    """Return the path of a pushed body with quadratic drag.
 
     x' = v, v' = u − c·v·|v|, integrated by the semi-implicit Euler rule from rest. The drag makes the Jacobian differ
     from sample to sample.
@@ -43,15 +43,15 @@ def driven(controls: Tensor, drag: float, step: float) -> Tensor:
         step: The time between two pushes.
 
     Returns:
-        [batch, m], the places x after each push.
+        [batch, m], the positions x after each push.
     """
-    place, speed = torch.zeros_like(controls[:, 0]), torch.zeros_like(controls[:, 0])
-    places = []
+    position, speed = torch.zeros_like(controls[:, 0]), torch.zeros_like(controls[:, 0])
+    positions = []
     for push in controls.unbind(-1):
         speed = speed + step * (push - drag * speed * speed.abs())
-        place = place + step * speed
-        places.append(place)
-    return torch.stack(places, dim=-1)
+        position = position + step * speed
+        positions.append(position)
+    return torch.stack(positions, dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Simulator(ABC):
 
     @abstractmethod
     def inner(self, prediction: Tensor) -> Tensor:
-        """Return what the simulator makes of the prediction, [batch, m]."""
+        """Return the output of the simulator for the prediction, [batch, m]."""
 
     def outer(self, features: Tensor, target: Tensor) -> Tensor:
         """Return ½‖features − target‖², [batch]."""
@@ -75,7 +75,7 @@ class Simulator(ABC):
     def example(
         self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
     ) -> tuple[Tensor, Tensor]:
-        """Return random signals and what the simulator makes of others, [batch, 6] both."""
+        """Return random signals and the output of the simulator for others, [batch, 6] both."""
         prediction, truth = torch.randn(2, batch_size, 6, generator=generator, dtype=dtype, device=device)
         return prediction, self.inner(truth)
 
@@ -86,9 +86,9 @@ class Simulator(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Blur(Simulator):
-    """A signal seen through a Gaussian blur, ½‖blurred(prediction) − target‖².
+    """A signal through a Gaussian blur, ½‖blurred(prediction) − target‖².
 
-    Fixed and linear, with singular values that fall off like a Gaussian: fine detail is all but lost. O(m²) a sample.
+    Fixed and linear, with singular values that decay like a Gaussian: fine detail is almost lost. O(m²) a sample.
 
     Args:
         width: Standard deviation of the blur, in steps of the signal.
@@ -128,5 +128,5 @@ class Drag(Simulator):
         DragConfig(drag=self.drag, step=self.step)
 
     def inner(self, prediction: Tensor) -> Tensor:
-        """Return the places, [batch, m]."""
+        """Return the positions, [batch, m]."""
         return driven(prediction, self.drag, self.step)

@@ -1,4 +1,4 @@
-"""What a Newton step costs: the loss part alone, a whole training step, and every solver by size."""
+"""The cost of a Newton step: the loss part alone, a whole training step, and every solver by size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is timed: losses, curvatures, networks, and Hessians by hand."""
+"""The contestants of the bench of the engine: losses, curvatures, networks, and Hessians by hand."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from nlcore import EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, compose
-from nlcore_bench.data import digits, draw, side_by_side
+from nlcore_bench.criteria import MeanLoss
+from nlcore_bench.data.digits import digits, draw, side_by_side
 from nlcore_bench.tasks import Ranking
-from nlcore_bench.train import MeanLoss
 from nlcore_sequences import PrefixSum
 from nlcore_sorting import NeuralSort, SoftSort, SortingNetwork, ranks
 
@@ -27,9 +27,9 @@ class BenchLoss:
     """A loss with the curvatures that it has.
 
     Attributes:
-        label: What tables call it.
+        label: Name in tables.
         loss: The loss.
-        closed: Whether its Hessian is known in closed form.
+        closed: Whether its Hessian has a closed form.
         splits: Whether it has a Gauss–Newton split.
         ranked: Whether its targets are ranks; totals otherwise.
     """
@@ -46,7 +46,7 @@ class BenchLoss:
         return prediction, ranks(other) if self.ranked else other
 
     def criteria(self) -> dict[str, nn.Module]:
-        """Return plain training, every curvature, and the floors below them, by name."""
+        """Return plain training, every curvature, and the bare steps, by name."""
         found: dict[str, nn.Module] = {
             "plain": MeanLoss(self.loss),
             "Fisher": NewtonLoss(self.loss, EmpiricalFisher()),
@@ -60,7 +60,7 @@ class BenchLoss:
 
 
 class _Bare(nn.Module):
-    """The fewest operations that make the step: no checks, weights, float64, repair or statistics. A floor.
+    """The fewest operations of a step, without checks, weights, float64, repair and statistics: a lower bound.
 
     Args:
         loss: With `hessian` for the kind that needs it.
@@ -101,7 +101,7 @@ LOSSES = (
 
 
 def loss_part(entry: BenchLoss, size: int) -> dict[str, Callable[[], object]]:
-    """Return the calls that take value and gradient of the prediction, and the n double backwards.
+    """Return the calls that compute the value and the gradient of the prediction, and the n double backwards.
 
     Args:
         entry: The loss.
@@ -151,7 +151,7 @@ class Step:
             self.pictures = nn.functional.interpolate(wide, scale_factor=2).view(_BATCH, size, 1, 16, 16 * _DIGITS)
 
     def call(self, criterion: nn.Module) -> Callable[[], None]:
-        """Return one training step, with a network of its own."""
+        """Return a training step with its own network."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = _Scores() if self.network == "CNN" else Ranking().model()
@@ -195,7 +195,7 @@ def blur(y: Tensor) -> Tensor:
 
 
 def solvers(size: int, count: int) -> dict[str, Callable[[], object]]:
-    """Return a step by every solver, for m outputs and N samples; those that would take very long are left out."""
+    """Return a step with every solver, for m outputs and N samples, except those that would take too long."""
     prediction, target = torch.randn(2, count, size, generator=torch.Generator().manual_seed(0))
     loss = compose(blur)
     relative = Relative(0.1)

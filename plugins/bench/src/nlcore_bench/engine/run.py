@@ -1,4 +1,4 @@
-"""Runs all timings on one thread and keeps the figures."""
+"""The jobs of the bench of the engine, timed on one thread."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from dataclasses import dataclass, field
 import torch
 from tqdm import tqdm
 
-from nlcore_bench.engine.clock import Timing, interleaved
 from nlcore_bench.engine.contestants import LOSSES, Step, loss_part, solvers
-from nlcore_bench.records import installed
+from nlcore_bench.runs import installed
+from nlcore_bench.timer import Timing, interleaved
 from nlcore_bench.train import one_thread
 
 __all__ = ["Bench", "Figures", "Job", "run_bench"]
 
 Job = tuple[str, ...]
-"""Kind and what distinguishes the job: ("loss", label, n), ("step", network, label, n) or ("solver", m, N)."""
+"""Kind and parameters of a job: ("loss", label, n), ("step", network, label, n) or ("solver", m, N)."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What to time.
+    """The choice of what is timed.
 
     Attributes:
         sizes: n of the loss part.
-        networks: Of the whole step.
-        step_sizes: n of the whole step; with the CNN the first alone.
+        networks: Networks of the whole step.
+        step_sizes: n of the whole step; with the CNN only the first.
         outputs: m of the solvers.
         counts: N of the solvers.
-        seconds: Time for one line of a table; four times that with the CNN, whose steps are long.
+        seconds: Time for one line of a table; four times as much with the CNN, whose steps are long.
     """
 
     sizes: tuple[int, ...] = (5, 10, 32)
@@ -43,11 +43,11 @@ class Bench:
 
     @classmethod
     def quick(cls) -> Bench:
-        """Return a bench that shows that all works, with figures that mean little."""
+        """Return a bench with few sizes and rounds, which shows that everything works."""
         return cls(sizes=(5,), networks=("MLP",), step_sizes=(5,), outputs=(16, 64), counts=(32,), seconds=0.05)
 
     def jobs(self) -> list[Job]:
-        """Return what is timed, in the order of the tables."""
+        """Return the jobs in the order of the tables."""
         labels = [entry.label for entry in LOSSES if entry.ranked]
         return [
             *(("loss", entry.label, str(n)) for entry in LOSSES for n in self.sizes),
@@ -63,11 +63,11 @@ class Bench:
 
 @dataclass(frozen=True)
 class Figures:
-    """What was found.
+    """The timings of all jobs.
 
     Attributes:
         timings: Job to contestant to timing.
-        machine: Where and with what.
+        machine: Processor and versions.
     """
 
     timings: dict[Job, dict[str, Timing]] = field(default_factory=dict)
@@ -81,11 +81,11 @@ class Figures:
 
 
 def run_bench(bench: Bench, *, quiet: bool = False) -> Figures:
-    """Time everything.
+    """Time all jobs.
 
     Args:
-        bench: What.
-        quiet: No progress bar.
+        bench: The choice of jobs.
+        quiet: Whether the progress bar is hidden.
     """
     figures = Figures(
         machine={

@@ -1,46 +1,30 @@
-"""The figures as rows of text, and what they were meant to be."""
+"""The tables of the bench of the engine, and its targets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nlcore_bench.engine.clock import Timing
 from nlcore_bench.engine.run import Figures
+from nlcore_bench.tables import Table
+from nlcore_bench.timer import Timing
 
-__all__ = ["Table", "Target", "tables", "targets"]
+__all__ = ["Target", "tables", "targets"]
 
-_ARMS = ("Fisher", "Gauss–Newton", "Hessian", "bare Fisher", "bare Hessian")
+_METHODS = ("Fisher", "Gauss–Newton", "Hessian", "bare Fisher", "bare Hessian")
 _BY_HAND = "n double backwards"
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table with its heading.
-
-    Attributes:
-        title: One line.
-        head: Names of the columns.
-        rows: Cells, as many as there are columns.
-        notes: What one must know to read it.
-    """
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Target:
-    """A figure that was asked for.
+    """A limit for a figure, and the figure.
 
     Attributes:
-        what: What was measured.
-        limit: The largest value that is good enough.
-        found: What was found: the worst over the lines it speaks of.
-        where: The line of that.
-        floor: What the fewest operations take on that line, where it was measured.
+        what: Name of the figure.
+        limit: The largest value that meets the target.
+        found: The worst value over the lines of the target.
+        where: The line with that value.
+        floor: The value for the fewest operations on that line; `None` if it was not measured.
     """
 
     what: str
@@ -51,11 +35,11 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether it is good enough."""
+        """Whether the limit is kept."""
         return self.found <= self.limit
 
     def sentence(self) -> str:
-        """Return it in words."""
+        """Return the target in words."""
         verdict = "met" if self.met else "MISSED"
         floor = (
             "" if self.met or self.floor is None else f"; bare, without checks, repair and float64, {self.floor:.2f}"
@@ -69,7 +53,7 @@ def tables(figures: Figures) -> list[Table]:
 
 
 def targets(figures: Figures) -> list[Target]:
-    """Return what was asked for, as far as the lines it speaks of were run."""
+    """Return the targets whose lines were timed."""
     loss = [((label, n), timings) for (label, n), timings in figures.of("loss")]
     step = [((network, label, n), timings) for (network, label, n), timings in figures.of("step")]
     closed = ("NeuralSort", "SoftSort")
@@ -90,38 +74,44 @@ def targets(figures: Figures) -> list[Target]:
 Line = tuple[tuple[str, ...], dict[str, Timing]]
 
 
-def _of(labels: Sequence[str], lines: Sequence[Line], place: int) -> list[Line]:
-    return [line for line in lines if line[0][place] in labels]
+def _of(labels: Sequence[str], lines: Sequence[Line], position: int) -> list[Line]:
+    return [line for line in lines if line[0][position] in labels]
 
 
-def _worst(what: str, limit: float, arm: str, lines: Sequence[Line], base: str = "plain") -> Target | None:
-    """Return the line on which `arm` is the slowest beside `base`."""
+def _worst(what: str, limit: float, method: str, lines: Sequence[Line], base: str = "plain") -> Target | None:
+    """Return the target at the line on which `method` is slowest relative to `base`."""
     if not lines:
         return None
 
     def ratio(line: Line) -> float:
-        return _over(line[1], arm, base)
+        return _over(line[1], method, base)
 
     worst = max(lines, key=ratio)
-    bare = f"bare {arm}"
+    bare = f"bare {method}"
     floor = _over(worst[1], bare, base) if bare in worst[1] else None
     return Target(what, limit, ratio(worst), ", ".join(worst[0][:-1]) + f", n = {worst[0][-1]}", floor)
 
 
-def _over(timings: dict[str, Timing], arm: str, base: str) -> float:
-    return timings[arm].ratio[1] / timings[base].ratio[1]
+def _over(timings: dict[str, Timing], method: str, base: str) -> float:
+    return timings[method].ratio[1] / timings[base].ratio[1]
 
 
 def _loss_part(figures: Figures) -> Table:
     rows = []
     for (label, n), timings in figures.of("loss"):
         share = f"{_over(timings, 'Hessian', _BY_HAND):.2f}"
-        rows.append((label, n, _milliseconds(timings["plain"]), *_ratios(timings, (*_ARMS, _BY_HAND)), share))
+        rows.append((label, n, _milliseconds(timings["plain"]), *_ratios(timings, (*_METHODS, _BY_HAND)), share))
     return Table(
-        "The loss part: forward and backward with respect to the prediction, batch 100",
-        ("loss", "n", "plain, ms", *(f"{arm} ×" for arm in (*_ARMS, _BY_HAND)), "Hessian / n double backwards"),
-        tuple(rows),
-        (
+        title="The loss part: forward and backward with respect to the prediction, batch 100",
+        head=(
+            "loss",
+            "n",
+            "plain, ms",
+            *(f"{name} ×" for name in (*_METHODS, _BY_HAND)),
+            "Hessian / n double backwards",
+        ),
+        rows=tuple(rows),
+        notes=(
             "× is the processor time over that of plain training in the same round: median (quartiles).",
             "The Hessians of the row-wise NeuralSort and SoftSort and of the prefix sum are in closed form, the others "
             "by automatic differentiation, that of the network compiled where numba is installed, with the eigenvalues "
@@ -136,14 +126,15 @@ def _loss_part(figures: Figures) -> Table:
 
 def _steps(figures: Figures) -> Table:
     rows = [
-        (network, label, n, _milliseconds(timings["plain"]), *_ratios(timings, _ARMS))
+        (network, label, n, _milliseconds(timings["plain"]), *_ratios(timings, _METHODS))
         for (network, label, n), timings in figures.of("step")
     ]
     return Table(
-        "A whole training step: network, loss, backward, Adam; batch of 100 lists",
-        ("network", "loss", "n", "plain, ms", *(f"{arm} ×" for arm in _ARMS)),
-        tuple(rows),
-        (
+        title="A whole training step: network, loss, backward, Adam; batch of 100 lists",
+        head=("network", "loss", "n", "plain, ms", *(f"{name} ×" for name in _METHODS)),
+        rows=tuple(rows),
+        words=2,
+        notes=(
             "The MLP has the layers 256-64-32-1 on pictures of 8×32 pixels, as in `nlcore bench ranking`; the CNN "
             "those of the paper's ranking network (5×5 convolutions to 32 and 64 channels, 64 hidden units) on the "
             "same pictures of four digits scaled to 16×64, since no larger ones ship with scikit-learn.",
@@ -161,10 +152,11 @@ def _solvers(figures: Figures) -> Table:
         ]
         rows.append((count, size, _milliseconds(timings["plain"]), *cells))
     return Table(
-        "Which solver at which size: the loss part of a cheap composed loss, ms",
-        ("N", "m", "plain", *names),
-        tuple(rows),
-        (
+        title="Which solver at which size: the loss part of a cheap composed loss, ms",
+        head=("N", "m", "plain", *names),
+        rows=tuple(rows),
+        words=0,
+        notes=(
             "* marks the faster of dense and kernel, and of dense and conjugate gradients; – would take too long here.",
             "Gauss–Newton by conjugate gradients solves N right-hand sides with N-fold products, so its time grows as "
             "N²; forming the matrix takes m products and m³.",
@@ -191,5 +183,5 @@ def _milliseconds(timing: Timing) -> str:
 
 
 def _short(number: float) -> str:
-    """Return three digits of a number, no fewer than two behind the point below ten."""
+    """Return a number with three digits, or with two decimals below ten."""
     return f"{number:.2f}" if number < 10 else f"{number:.1f}" if number < 100 else f"{number:.0f}"

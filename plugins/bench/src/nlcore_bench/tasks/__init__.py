@@ -1,4 +1,4 @@
-"""The tasks: each says what is read, what is supervised and what counts as right."""
+"""The tasks: data, networks, supervision and metrics."""
 
 from __future__ import annotations
 

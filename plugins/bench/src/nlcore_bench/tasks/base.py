@@ -1,4 +1,4 @@
-"""What a task has to say so that the study can tune, train, resume and report it."""
+"""The protocol of a task, with what it is made of: batches and metrics."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from nlcore_bench.arms import Arm
-from nlcore_bench.data import PartName
+from nlcore_bench.data.digits import PartName
+from nlcore_bench.methods.base import Method
 
 __all__ = ["Batch", "Metric", "Task", "mlp"]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's data.
+    """The data of one step.
 
     Attributes:
-        inputs: What the model is called with.
-        targets: What may be supervised, by name; an arm picks one with its `supervision`.
-        mask: bool, True at outputs that are padding; `None` when none is.
+        inputs: Input of the model.
+        targets: Possible targets by name; a method chooses one with its `supervision`.
+        mask: bool, True at outputs that are padding; `None` without padding.
     """
 
     inputs: Tensor
@@ -32,12 +32,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Metric:
-    """A share of right answers in %, so that more is better.
+    """A share in %; more is better.
 
     Attributes:
         name: Key of the evaluation.
-        label: What tables and axes call it.
-        threshold: The steps until this value is reached are reported.
+        label: Name in tables and on axes.
+        threshold: Value for which the number of steps to reach it is reported.
     """
 
     name: str
@@ -51,58 +51,46 @@ class Task(Protocol):
     @property
     def name(self) -> str:
         """Name of the command and of the folder of results."""
-        ...
 
     @property
     def title(self) -> str:
         """One line above tables and pictures."""
-        ...
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know to judge the numbers."""
-        ...
+        """What a reader needs to know to judge the numbers."""
 
     @property
-    def arms(self) -> tuple[Arm, ...]:
-        """All competitors, in the order of the table."""
-        ...
+    def methods(self) -> tuple[Method, ...]:
+        """All methods, in the order of the table."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """What is measured; the first decides on the learning rate."""
-        ...
+        """The metrics; the first one chooses the learning rate."""
 
     @property
-    def rates(self) -> tuple[float, ...]:
-        """The learning rates that every arm may choose from."""
-        ...
+    def learning_rates(self) -> tuple[float, ...]:
+        """The learning rates that every method is tuned over."""
 
     @property
     def steps(self) -> int:
         """Length of one training run."""
-        ...
 
     @property
     def every(self) -> int:
         """Steps between two evaluations of a reported run."""
-        ...
 
     def settings(self) -> dict[str, Any]:
-        """Return all that changes a number, arms aside, as JSON values."""
-        ...
+        """Return everything that changes a number, except the methods, as JSON values."""
 
     def model(self) -> nn.Module:
-        """Return a fresh network; its weights come from torch's global generator."""
-        ...
+        """Return a new network; its weights come from torch's global generator."""
 
     def batches(self, seed: int) -> Iterator[Batch]:
-        """Yield `steps` batches of training data, the same for every arm at the same seed."""
-        ...
+        """Yield `steps` batches of training data, the same for every method at the same seed."""
 
     def evaluate(self, model: nn.Module, part: PartName) -> dict[str, float]:
         """Return every metric on one part of the data, in %."""
-        ...
 
 
 def mlp(widths: tuple[int, ...]) -> nn.Sequential:

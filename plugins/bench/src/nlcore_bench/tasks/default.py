@@ -1,4 +1,4 @@
-"""Five problems on which the library's default is held against controls and a grid of curvatures and dampings."""
+"""Five problems that compare the library's default with controls and a grid of curvatures and dampings."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from nlcore_bench.arms import Arm, default_arms
-from nlcore_bench.data import PartName
+from nlcore_bench.data.digits import PartName
+from nlcore_bench.methods.base import Method
+from nlcore_bench.methods.default import default_methods
 from nlcore_bench.tasks.base import Batch, Metric
 from nlcore_bench.tasks.ranking import Ranking
 from nlcore_bench.tasks.totals import Totals
@@ -24,7 +25,7 @@ class Problem:
     Attributes:
         title: One line for tables.
         loss: Full id of the algorithm.
-        task: What the network reads and how it is judged.
+        task: The task, with its network and metrics.
         curvature: The second-order curvature of the grid.
         options: Options of the algorithm.
     """
@@ -49,17 +50,17 @@ PROBLEMS: dict[str, Problem] = {
 
 @dataclass(frozen=True)
 class Default:
-    """One of `PROBLEMS` with the arms of the study of the default.
+    """One of `PROBLEMS` with the methods of the study of the default.
 
     Attributes:
         problem: Key of `PROBLEMS`.
         steps: Steps of a run.
-        rates: Learning rates that every arm may choose from.
+        learning_rates: Learning rates that every method is tuned over.
     """
 
     problem: str = "totals"
     steps: int = 500
-    rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
+    learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
 
     every: ClassVar[int] = 100
     notes: ClassVar[tuple[str, ...]] = ()
@@ -83,13 +84,13 @@ class Default:
         return f"The default on {self._of.title}"
 
     @property
-    def arms(self) -> tuple[Arm, ...]:
-        """Controls, the default, the grid, and where there are digits to supervise, the arm that is given them."""
+    def methods(self) -> tuple[Method, ...]:
+        """Controls, the default, the grid and, where there are digits to supervise, full supervision."""
         supervision = "ranks" if isinstance(self._base, Ranking) else "features"
-        arms = default_arms(self._of.loss, self._of.options, supervision, self._of.curvature)
+        methods = default_methods(self._of.loss, self._of.options, supervision, self._of.curvature)
         if supervision == "ranks":
-            return arms
-        reference = Arm(
+            return methods
+        reference = Method(
             name="supervised",
             label="every digit supervised",
             group="reference",
@@ -97,23 +98,23 @@ class Default:
             supervision="digits",
             baseline="plain",
         )
-        return (*arms, reference)
+        return (*methods, reference)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """What is measured; the first decides on the learning rate."""
+        """The metrics; the first one chooses the learning rate."""
         return self._base.metrics
 
     def settings(self) -> dict[str, Any]:
-        """Return all that changes a number, arms aside, as JSON values."""
+        """Return everything that changes a number, except the methods, as JSON values."""
         return {**asdict(self), "base": self._base.settings()}
 
     def model(self) -> nn.Module:
-        """Return a fresh network."""
+        """Return a new network."""
         return self._base.model()
 
     def batches(self, seed: int) -> Iterator[Batch]:
-        """Yield the batches of the task, with what the simulator makes of the true digits as target."""
+        """Yield the batches of the task, with the simulator's features of the true digits as target."""
         import nlcore
 
         loss: Any = nlcore.make(self._of.loss, **self._of.options)

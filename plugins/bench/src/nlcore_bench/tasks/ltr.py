@@ -1,4 +1,4 @@
-"""A network scores the rows of a group, and their graded relevance is known."""
+"""The task of learning to rank: a network scores the rows of a group from supervision of their graded relevance."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from nlcore.errors import ConfigError
-from nlcore_bench.arms import Arm
-from nlcore_bench.data import PartName
-from nlcore_bench.ltr_arms import LTR
-from nlcore_bench.queries import Queries, digest, files, table
+from nlcore_bench.data.digits import PartName
+from nlcore_bench.data.queries import Queries, digest, files, table
+from nlcore_bench.methods.base import Method
+from nlcore_bench.methods.ltr import LTR
 from nlcore_bench.tasks.base import Batch, Metric
 from nlcore_bench.tasks.totals import DigitReader
 
 __all__ = ["Ltr"]
 
-_PAIRS = 1 << 24  # pairs of items that an evaluation compares in one go
+_PAIRS = 1 << 24  # pairs of items that an evaluation compares at once
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Ltr:
         test: A file of test queries; without one, 20 % of the training queries.
         items: Rows in a group of a table.
         groups: Groups in each part of a table.
-        longest: Items of a list that a training step looks at; longer lists are sampled anew each time.
+        longest: Largest number of items of a list in a training step; longer lists are sampled anew in every step.
         batch: Lists in a step.
         steps: Steps of a run.
         every: Steps between two evaluations.
         hidden: Widths of the hidden layers of the network that scores one row.
-        rates: Learning rates that every arm may choose from.
+        learning_rates: Learning rates that every method may choose from.
     """
 
     table: str = "diabetes"
@@ -54,9 +54,9 @@ class Ltr:
     steps: int = 300
     every: int = 25
     hidden: tuple[int, ...] = (64, 32)
-    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
-    arms: ClassVar[tuple[Arm, ...]] = LTR
+    methods: ClassVar[tuple[Method, ...]] = LTR
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("ndcg10", "NDCG@10", 80.0),
         Metric("ndcg5", "NDCG@5", 80.0),
@@ -77,7 +77,7 @@ class Ltr:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know to judge the numbers."""
+        """What a reader needs to know to judge the numbers."""
         if self.data is not None:
             origin = "Queries without a relevant item are left out of NDCG, those of one grade out of the pairs."
         else:
@@ -87,15 +87,15 @@ class Ltr:
             )
         return (
             origin,
-            "NDCG takes 2^grade − 1 as gain; equal scores share the mean of their places. The rate of every arm was "
-            "chosen by NDCG@10 on validation lists with the same number of runs; other seeds were then measured on "
-            "test lists. Options of the losses and dampings were fixed beforehand.",
+            "The gain of NDCG is 2^grade − 1; equal scores share the mean of their positions. The learning rate of "
+            "every method was chosen by NDCG@10 on validation lists with the same number of runs; other seeds were "
+            "then measured on test lists. Options of the losses and dampings were fixed beforehand.",
         )
 
     def settings(self) -> dict[str, Any]:
-        """Return all that changes a number, arms aside, as JSON values; of files their content."""
+        """Return everything that changes a number, except the methods, as JSON values; of files the digest."""
         if self.data is not None:
-            self._part("train")  # a file that is wrong is named before a folder is made
+            self._part("train")  # a wrong file is named before a folder is made
         paths = {name: getattr(self, name) for name in ("data", "validation", "test")}
         return {**asdict(self), **{name: None if path is None else digest(path) for name, path in paths.items()}}
 
@@ -104,7 +104,7 @@ class Ltr:
         return DigitReader((self._part("train").features.shape[1], *self.hidden, 1))
 
     def batches(self, seed: int) -> Iterator[Batch]:
-        """Yield training lists, every one once before any comes again."""
+        """Yield training lists, each once before any is repeated."""
         queries, generator = self._part("train"), torch.Generator().manual_seed(seed)
         waiting = torch.empty(0, dtype=torch.int64)
         for _ in range(self.steps):
@@ -118,7 +118,7 @@ class Ltr:
             yield Batch(inputs, {"relevance": relevance}, mask if bool(mask.any()) else None)
 
     def evaluate(self, model: nn.Module, part: PartName) -> dict[str, float]:
-        """Return NDCG@10, NDCG@5 and the share of pairs in order, each the mean over lists that have it, in %."""
+        """Return NDCG@10, NDCG@5 and the share of pairs in order, each as the mean over lists that define it, in %."""
         from nlcore_ranking import ndcg, pair_accuracy
 
         queries = self._part(part)
@@ -140,7 +140,7 @@ class Ltr:
 
 
 def _by_length(queries: Queries) -> Iterator[Tensor]:
-    """Yield all lists, those of like length together, so many at a time that their pairs fit into memory."""
+    """Yield all lists in groups of similar length, small enough that their pairs fit into memory."""
     order = queries.lengths.argsort(descending=True, stable=True)
     while len(order):
         count = max(1, _PAIRS // int(queries.lengths[order[0]]) ** 2)

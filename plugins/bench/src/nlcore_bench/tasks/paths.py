@@ -1,4 +1,4 @@
-"""A network reads a picture of a map as costs, and only the shortest path is known."""
+"""The task of paths: a network reads the picture of a map as costs from supervision of the shortest path alone."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from nlcore_bench.arms import Arm
-from nlcore_bench.data import PartName
-from nlcore_bench.paths_arms import PATHS
+from nlcore_bench.data.digits import PartName
+from nlcore_bench.data.terrain import Maps, terrain_part
+from nlcore_bench.methods.base import Method
+from nlcore_bench.methods.paths import PATHS
 from nlcore_bench.tasks.base import Batch, Metric
-from nlcore_bench.terrain import Maps, terrain_part
 
 __all__ = ["CostReader", "Paths"]
 
 _EVALUATED = 500  # maps of an evaluation: a standard error of at most 2.2 points
-_TIE = 1e-4  # a path that costs more than the best by less than this share of it is as good
+_TIE = 1e-4  # relative difference up to which two paths cost the same
 
 
 class CostReader(nn.Module):
-    """Reads the cost of every cell from its pixels and those beside them.
+    """A network that reads the cost of every cell from its pixels and those around them.
 
     Args:
         channels: Width of the hidden layers.
-        floor: The least cost that it predicts.
+        floor: Smallest predicted cost.
     """
 
     def __init__(self, channels: int, floor: float) -> None:
@@ -51,7 +51,7 @@ class CostReader(nn.Module):
 
 @dataclass(frozen=True)
 class Paths:
-    """Maps with hidden costs; the loss sees the shortest path, SPO+ the costs.
+    """Maps with hidden costs; the loss receives the shortest path, SPO+ the costs.
 
     Attributes:
         folder: Folder of the Warcraft files; `None` for the procedural terrain.
@@ -59,8 +59,8 @@ class Paths:
         steps: Steps of a run.
         every: Steps between two evaluations.
         channels: Width of the network.
-        floor: The least cost that it predicts; maximum entropy with β = 5 and 8 neighbours needs log(8)/5 = 0.42.
-        rates: Learning rates of an arm that brings none of its own.
+        floor: Smallest predicted cost; maximum entropy with β = 5 and 8 neighbours needs log(8)/5 = 0.42.
+        learning_rates: Learning rates of a method without its own.
     """
 
     folder: str | None = None
@@ -69,30 +69,30 @@ class Paths:
     every: int = 24
     channels: int = 32
     floor: float = 0.45
-    rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
+    learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
 
     name: ClassVar[str] = "paths"
-    arms: ClassVar[tuple[Arm, ...]] = PATHS
+    methods: ClassVar[tuple[Method, ...]] = PATHS
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("optimal", "optimal paths", 70.0),
         Metric("label", "same path", 50.0),
         Metric("ratio", "best cost / cost", 95.0),
     )
     notes: ClassVar[tuple[str, ...]] = (
-        "A path is optimal when it costs at most 1 + 1e-4 times the best by the true costs; shortest paths tie, so the "
-        "same path as the label is a stricter measure than it seems.",
-        "Training, validation and test are different maps. Rates, and for Newton losses the relative damping, were "
-        "chosen on validation maps: nine candidates for every arm, nine rates for a plain one, three of these rates "
-        "times the dampings 1, 10 and 100 for the others. Other seeds were then measured once on test maps.",
-        "SPO+ and 'true costs supervised' are given the true costs, the others the true path. The latter is the "
+        "A path is optimal if it costs at most 1 + 1e-4 times the best by the true costs; shortest paths tie, so that "
+        "the same path as the label is a stricter measure than it seems.",
+        "Training, validation and test are different maps. Learning rates, and for Newton losses the relative damping, "
+        "were chosen on validation maps from nine candidates for every method: nine learning rates for a plain one, "
+        "three of them at the dampings 1, 10 and 100 for the others. Other seeds were then measured once on test maps.",
+        "SPO+ and 'true costs supervised' receive the true costs, the others the true path. The latter is the "
         "reference: it needs no algorithm.",
         "An estimated Hessian (Fenchel–Young, smoothed) is averaged over the batch and then made positive "
         "semi-definite by |H|. Black box, I-MLE, negative identity, central difference and SPO+ have none. That of the "
         "relaxed Bellman–Ford algorithm, and its Gauss–Newton matrix, are left out: with them a step takes 700 and "
         "100 times as long as a plain one.",
-        "Steps with the Hessian of maximum entropy are normalised to one length, which was decided on validation maps: "
-        "as they are, no candidate gets above 1 %, since that Hessian is next to 0 for an untrained network and the "
-        "first steps are a million times as long as those that follow.",
+        "Steps with the Hessian of maximum entropy are normalised to one length, as decided on validation maps: "
+        "without that no candidate exceeds 1 %, since this Hessian is almost 0 for an untrained network and the first "
+        "steps are a million times as long as the later ones.",
     )
 
     @property
@@ -101,23 +101,23 @@ class Paths:
         return f"Shortest paths on {'Warcraft maps' if self.folder else 'procedural terrain'}, from pictures"
 
     def settings(self) -> dict[str, Any]:
-        """Return all that changes a number, arms aside, as JSON values."""
+        """Return everything that changes a number, except the methods, as JSON values."""
         return {**asdict(self), "evaluated_maps": _EVALUATED}
 
     def maps(self, part: PartName) -> Maps:
         """Return the maps of one part."""
         if self.folder is None:
             return terrain_part(part)
-        from nlcore_bench.warcraft import read_warcraft
+        from nlcore_bench.data.warcraft import read_warcraft
 
         return read_warcraft(self.folder, part)
 
     def model(self) -> nn.Module:
-        """Return a fresh network, a picture to costs."""
+        """Return a new network, from a picture to costs."""
         return CostReader(self.channels, self.floor)
 
     def batches(self, seed: int) -> Iterator[Batch]:
-        """Yield training maps with their paths and their costs, every map once an epoch."""
+        """Yield training maps with their paths and costs, every map once per epoch."""
         maps = self.maps("train")
         generator = torch.Generator().manual_seed(seed)
         order = torch.empty(0, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""A network reads digits in a row, and only the running totals are known."""
+"""The task of totals: a network reads digits in a row from supervision of their running totals alone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from nlcore_bench.arms import TOTALS, Arm
-from nlcore_bench.data import PartName, digits, draw
+from nlcore_bench.data.digits import PartName, digits, draw
+from nlcore_bench.methods.base import Method
+from nlcore_bench.methods.totals import TOTALS
 from nlcore_bench.tasks.base import Batch, Metric, mlp
 
 __all__ = ["DigitReader", "Totals", "read"]
@@ -24,7 +25,7 @@ def read(outputs: Tensor) -> Tensor:
 
 
 class DigitReader(nn.Module):
-    """One network for every picture of a row.
+    """A network that reads every picture of a row.
 
     Args:
         widths: Widths of its layers, the first the pixels of a picture, the last 1.
@@ -42,11 +43,10 @@ class DigitReader(nn.Module):
 
 @dataclass(frozen=True)
 class Totals:
-    """m digits in a row are read by one shared network; the loss sees their running totals.
+    """m digits in a row are read by one shared network; the loss receives their running totals.
 
-    The network predicts (digit − 4.5)/3, and the totals are sums of that. The loss is used as the registry has it,
-    without a division by m: such a constant changes nothing under Adam, whose step does not depend on the scale of the
-    gradient; the limit of the clipping arm is the one that belongs to this scale.
+    The network predicts (digit − 4.5)/3, and the totals are sums of that. The loss is that of the registry, without a
+    division by m: Adam is invariant to the scale of the gradient, and the limit of the clipping method fits this scale.
 
     Attributes:
         length: m, digits in a row.
@@ -54,7 +54,7 @@ class Totals:
         steps: Steps of a run.
         every: Steps between two evaluations.
         hidden: Widths of the hidden layers.
-        rates: Learning rates that every arm may choose from.
+        learning_rates: Learning rates that every method is tuned over.
     """
 
     length: int = 16
@@ -62,19 +62,19 @@ class Totals:
     steps: int = 500
     every: int = 25
     hidden: tuple[int, ...] = (128, 64)
-    rates: tuple[float, ...] = (1e-3, 3e-3, 5e-3, 1e-2, 2e-2)
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 5e-3, 1e-2, 2e-2)
 
     name: ClassVar[str] = "totals"
-    arms: ClassVar[tuple[Arm, ...]] = TOTALS
+    methods: ClassVar[tuple[Method, ...]] = TOTALS
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", "digits right", 50.0),)
     notes: ClassVar[tuple[str, ...]] = (
-        "Digits of training, validation and test are different scans. The learning rate of every arm was chosen on "
+        "Digits of training, validation and test are different scans. The learning rate of every method was chosen on "
         "validation digits with the same number of runs; other seeds were then measured on the test digits.",
-        "Every arm but 'every digit supervised' knows the totals alone. That arm is the reference one would wish for; "
-        "compare the training column before reading a gain above it as better optimisation.",
-        "Differencing the totals by hand gives the digits here. For a filter, a simulator or an opaque program nobody "
-        "can; the sum is the case that can be checked.",
-        "Clipping catches up in part with more steps. Its limit, and the dampings of the curvatures, were fixed "
+        "Every method except 'every digit supervised' receives the totals alone; that one is the reference. Compare "
+        "the training column before reading a gain above the reference as better optimisation.",
+        "Here the digits are the differences of the totals. A filter, a simulator or an opaque program cannot be "
+        "inverted like that; the sum is the case that can be checked.",
+        "Clipping partly catches up with more steps. Its limit, and the dampings of the curvatures, were fixed "
         "beforehand.",
     )
 
@@ -84,15 +84,15 @@ class Totals:
         return f"Reading {self.length} digits from their running totals"
 
     def settings(self) -> dict[str, Any]:
-        """Return all that changes a number, arms aside, as JSON values."""
+        """Return everything that changes a number, except the methods, as JSON values."""
         return asdict(self)
 
     def model(self) -> nn.Module:
-        """Return a fresh network, 64 pixels to one number."""
+        """Return a new network, from 64 pixels to one number."""
         return DigitReader((64, *self.hidden, 1))
 
     def batches(self, seed: int) -> Iterator[Batch]:
-        """Yield rows of training digits with the totals, and with the digits for the reference arm."""
+        """Yield rows of training digits with the totals, and the digits for the reference."""
         part = digits().train
         values = (part.labels.float() - _CENTRE) / _SCALE
         generator = torch.Generator().manual_seed(seed)

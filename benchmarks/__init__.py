@@ -1,0 +1,1 @@
+"""Timings of nlcore beside other libraries; see `python -m benchmarks --help` and `make benchmarks`."""

@@ -1,0 +1,1 @@
+"""The cases of `diagnose_verdicts.py` and their training."""

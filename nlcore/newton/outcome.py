@@ -1,0 +1,120 @@
+"""The outcome of a Newton step: directions, what is known of how they came about, what the next step starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nlcore.evaluation import per_sample
+from nlcore.newton.damping import DampingState
+from nlcore.newton.failures import Result
+from nlcore.newton.matrix import Curvature
+
+__all__ = ["Memory", "NewtonStep", "StepDetail"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepDetail:
+    """The damping of a step and what is known of its matrix, for statistics.
+
+    Attributes:
+        strength: [], λ, in the units of the loss's curvature.
+        mean_curvature: [], |tr C|/m.
+        condition: [] or [N], an estimate of the condition number of C + λI; NaN where there is none.
+        residual: [N], the relative residual of an iterative solve; `None` for a direct one.
+        negative: [], the share of negative eigenvalues before repair, where known.
+        per_sample: [] bool, whether `Bounded` chose each sample's own matrix.
+    """
+
+    strength: Tensor
+    mean_curvature: Tensor
+    condition: Tensor
+    residual: Tensor | None = None
+    negative: Tensor | None = None
+    per_sample: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a step leaves for the next one of the same training.
+
+    Attributes:
+        damping: The state of a `Bounded` damping.
+        sound: Whether the loss passed its first-use checks.
+        masked: Whether a mask was looked at.
+        pushes: Whether products with the Jacobian were found right; `None` before they were needed.
+    """
+
+    damping: DampingState | None = None
+    sound: bool = False
+    masked: bool = False
+    pushes: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewtonStep:
+    """A Newton step in the space of outputs.
+
+    Attributes:
+        value: [N], the original loss of each sample.
+        gradient: [N, *event], its gradient.
+        direction: [N, *event], (C + λI)⁻¹ gradient: what replaces the gradient.
+        target: [N, *event], z* = prediction − direction.
+        codes: [N] int8, a `Result` for each sample.
+        curvature: The curvature that was used.
+        detail: The damping and condition behind it.
+        memory: What the next step of the same training starts from.
+    """
+
+    value: Tensor
+    gradient: Tensor
+    direction: Tensor
+    target: Tensor
+    codes: Tensor
+    curvature: Curvature
+    detail: StepDetail | None
+    memory: Memory = Memory()
+
+    @property
+    def result(self) -> Result:
+        """The worst outcome over the batch; reading it waits for the device."""
+        return Result(int(self.codes.max())) if self.codes.numel() else Result.ok
+
+    def samples(self, result: Result) -> tuple[int, ...]:
+        """Return the indices of the samples that ended with `result`; waits for the device."""
+        return tuple(int(i) for i in (self.codes == result).nonzero().flatten())
+
+    @property
+    def stats(self) -> dict[str, float | str]:
+        """A flat dict for a logger; computed, and waiting for the device, when read.
+
+        `curvature` (class), `damping` (λ), `mean_curvature` (|tr C|/m), `condition` (estimate for C + λI),
+        `per_sample` (whether `Bounded` chose each sample's own matrix), `residual` (of an iterative solve), `negative`
+        (share of negative eigenvalues before repair, where known), `cosine` (mean cosine between direction and
+        gradient), `step` (root mean square of the direction), and the number of samples `indefinite`, `singular`,
+        `nonfinite`.
+        """
+        stats: dict[str, float | str] = {"curvature": type(self.curvature).__name__}
+        if self.detail is not None:
+            stats["damping"] = float(self.detail.strength.max())
+            stats["mean_curvature"] = float(self.detail.mean_curvature)
+            for name in ("condition", "per_sample", "residual", "negative"):
+                number = getattr(self.detail, name)
+                if number is not None and number.numel():
+                    stats[name] = float(number.max())
+        if self.direction.numel():
+            gradient, direction = per_sample(self.gradient).double(), per_sample(self.direction).double()
+            moving = (gradient.norm(dim=1) > 0) & (direction.norm(dim=1) > 0)
+            cosine = torch.nn.functional.cosine_similarity(_unit(gradient), _unit(direction), dim=1)
+            stats["cosine"] = float(cosine[moving].mean()) if bool(moving.any()) else 1.0
+            stats["step"] = float(direction.square().mean().sqrt())
+        for result in (Result.indefinite, Result.singular, Result.nonfinite):
+            stats[result.name] = int((self.codes == result).sum())
+        return stats
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Bring every vector to a largest entry of one, so that its norm neither underflows nor overflows."""
+    return vectors / vectors.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(vectors.dtype).tiny)

@@ -1,0 +1,98 @@
+"""Figures without a display: the palette, a new figure, and its file as bytes. Needs matplotlib."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from nlcore.errors import ConfigError
+
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "COLOURS",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PINK",
+    "SKY",
+    "VERMILION",
+    "check_matplotlib",
+    "new_figure",
+    "panels",
+    "render",
+]
+
+# Okabe and Ito's palette, which is readable with any colour vision.
+BLACK, GREY = "#000000", "#777777"
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+VERMILION, SKY = "#D55E00", "#56B4E9"
+COLOURS = (BLUE, ORANGE, GREEN, PINK, VERMILION, SKY)
+"""Colours of lines, in order; `BLACK` or `GREY` is for what they are compared with."""
+
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+
+
+def check_matplotlib() -> None:
+    """Raise an error with the install command unless matplotlib can be imported.
+
+    Raises:
+        ConfigError: matplotlib cannot be imported.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"A picture needs matplotlib, which cannot be imported ({error}). Run: pip install 'nlcore[plot]'."
+        ) from error
+
+
+def new_figure(width: float, height: float, *, dpi: int = 120) -> Any:
+    """Return an empty `matplotlib.figure.Figure` that needs neither pyplot nor a display.
+
+    Args:
+        width: In inches.
+        height: In inches.
+        dpi: Pixels per inch of the file.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    check_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def panels(figure: Any, count: int, columns: int, **options: Any) -> list[Any]:
+    """Return `count` axes in rows of `columns`; the rest of the last row stays empty.
+
+    Args:
+        figure: As `new_figure` makes it.
+        count: Number of axes.
+        columns: Axes in a row.
+        options: Options of `figure.subplots`.
+    """
+    axes = figure.subplots(-(-count // columns), columns, squeeze=False, **options).ravel()
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return list(axes[:count])
+
+
+def render(figure: Any, format: str = "png") -> bytes:
+    """Return the content of the file of a figure; the same figure gives the same bytes.
+
+    Args:
+        figure: As `new_figure` makes it.
+        format: One of `figure.canvas.get_supported_filetypes()`.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=format, metadata=_METADATA.get(format))
+    return buffer.getvalue()

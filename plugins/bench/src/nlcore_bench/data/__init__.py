@@ -1,0 +1,1 @@
+"""The data of the tasks: digits, tables and files of queries, maps."""

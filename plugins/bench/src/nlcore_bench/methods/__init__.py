@@ -1,0 +1,1 @@
+"""The methods that studies compare, described without torch."""

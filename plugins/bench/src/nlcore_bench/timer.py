@@ -1,0 +1,88 @@
+"""Interleaved timing of several ways to do the same thing: a busy machine slows all of them alike."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Timing", "interleaved"]
+
+_MOST = 200  # rounds
+_WARM = 4
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Processor time of a call; on one thread this is the time on a machine without other work.
+
+    Attributes:
+        milliseconds: Lower quartile, median and upper quartile over the rounds.
+        ratio: The same quartiles of the time divided by that of the first contestant in the same round.
+        rounds: Number of timed calls.
+    """
+
+    milliseconds: tuple[float, float, float]
+    ratio: tuple[float, float, float]
+    rounds: int
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], object]], seconds: float, *, fewest: int = 3, warm: bool = True
+) -> dict[str, Timing]:
+    """Call every contestant once per round until the time is used up.
+
+    Args:
+        calls: Contestants by name; ratios are relative to the first.
+        seconds: Wall time of the rounds; the round in which it ends is finished.
+        fewest: Smallest number of rounds, however long they take.
+        warm: Whether every contestant is called before the first round: five times, or once if a call is slow.
+
+    Returns:
+        The timing of each contestant, by name.
+    """
+    for call in calls.values() if warm else ():
+        if _timed(call) < 0.2:
+            for _ in range(_WARM):
+                _timed(call)
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    rounds, start = 0, time.perf_counter()
+    with _without_collection():
+        while rounds < fewest or (rounds < _MOST and time.perf_counter() - start < seconds):
+            for name, call in calls.items():
+                taken[name].append(_timed(call))
+            rounds += 1
+    times = {name: np.array(values) for name, values in taken.items()}
+    first = next(iter(times.values()))
+    return {name: Timing(_quartiles(1e3 * own), _quartiles(own / first), rounds) for name, own in times.items()}
+
+
+def _timed(call: Callable[[], object]) -> float:
+    """Return the processor time of a call, which other programs on the machine hardly change."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Switch the garbage collector off, so that no contestant pays for the garbage of another."""
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if collecting:
+            gc.enable()
+
+
+def _quartiles(values: np.ndarray) -> tuple[float, float, float]:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+    return low, middle, high
