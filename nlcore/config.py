@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from nlcore.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from nlcore.protocol import Traits
 
 __all__ = ["AlgorithmConfig", "Configured"]
 
@@ -74,12 +77,14 @@ class AlgorithmConfig(BaseModel):
 class Configured:
     """Base of losses whose options are those of a configuration: a frozen dataclass with a field for every option.
 
-    What is constructed directly is checked like what the registry makes, and stored as the configuration reads it. The
-    loss is written, pickled and copied by its options. Options that decide which optional capabilities a loss has may
-    choose a private subclass in `__new__`; it goes by the name of the class that users construct.
+    Options are validated on construction, as in `nlcore.make`, and stored as the configuration reads them. The loss is
+    printed, pickled and copied by its options. A subclass names itself in its class statement; an abstract base names
+    nothing. Options that decide which optional capabilities a loss has belong in `Traits.supplies`.
 
     Attributes:
+        id: The id it is registered under, with its version; error messages begin with it.
         config: The configuration, whose field names are those of the dataclass.
+        traits: What the engine may assume. A property where it depends on the options.
 
     Raises:
         ConfigError: On construction: an option is unknown, of the wrong type or out of range.
@@ -89,14 +94,35 @@ class Configured:
         >>> class BlurConfig(AlgorithmConfig):
         ...     width: float = 1.0
         >>> @dataclass(frozen=True, repr=False)
-        ... class Blur(Configured):
+        ... class Blur(Configured, id="lab/blur-v1", config=BlurConfig):
         ...     width: float = 1.0
-        ...     config = BlurConfig
-        >>> Blur(width=2)
-        Blur(width=2.0)
+        >>> Blur(width=2), Blur.id
+        (Blur(width=2.0), 'lab/blur-v1')
     """
 
+    id: ClassVar[str]
     config: ClassVar[type[AlgorithmConfig]]
+
+    if TYPE_CHECKING:
+
+        @property
+        def traits(self) -> Traits:
+            """What the engine may assume."""
+            ...
+
+    def __init_subclass__(
+        cls,
+        *,
+        id: str | None = None,
+        config: type[AlgorithmConfig] | None = None,
+        traits: Traits | None = None,
+        **others: Any,
+    ) -> None:
+        """Set what the class statement names."""
+        super().__init_subclass__(**others)
+        for name, value in {"id": id, "config": config, "traits": traits}.items():
+            if value is not None:
+                setattr(cls, name, value)
 
     def __post_init__(self) -> None:
         """Check the options, and store them as the configuration reads them."""
