@@ -1,4 +1,4 @@
-"""What this distribution registers: descriptions only, so that listing it imports no torch."""
+"""The algorithms that this distribution registers; does not import torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
             id="shortest_paths/bellman_ford-v1",
             factory="nlcore_shortest_paths:BellmanFord",
             config="nlcore_shortest_paths.config:BellmanFordConfig",
-            summary="Relaxed Bellman–Ford with a relaxed way back, L1 or squared L2 to the true path",
+            summary="Relaxed Bellman–Ford with a relaxed trace back, L1 or squared L2 distance to the true path",
             reference="Petersen et al., Learning with Algorithmic Supervision via Continuous Relaxations, NeurIPS 2021",
             since="0.1.0",
         ),
@@ -81,7 +81,7 @@ def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
             id="shortest_paths/negative_identity-v1",
             factory="nlcore_shortest_paths:NegativeIdentity",
             config="nlcore_shortest_paths.config:NegativeIdentityConfig",
-            summary="Cells in which path and true path differ, with the solver passed over as −1",
+            summary="Cells in which path and true path differ, with the solver replaced by −1 in the backward pass",
             reference="Sahoo et al., Backpropagation through Combinatorial Algorithms, ICLR 2023",
             since="0.1.0",
         ),

@@ -1,4 +1,4 @@
-"""T-conorms: how the trace of a path that is spread over many cells adds up to at most 1 in each."""
+"""T-conorms, by which mass that visits a cell repeatedly adds up to at most 1."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Conorm(Protocol):
         ...
 
     def slopes(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the derivatives by x and by q, two new tensors."""
+        """Return the derivatives with respect to x and q, two new tensors."""
         ...
 
 
@@ -56,10 +56,10 @@ class _Hamacher:
 class _HamacherNearZero:
     """The same for p < ½, exact where numerator and denominator vanish together: as x, q → 1 for p = 0.
 
-    In terms of x' = 1 − x and q' = 1 − q it is 1 − x'q'/(x' + x(q' + pq)), a quotient of sums without a difference. A p
-    below the machine epsilon ε is raised to it. That changes no value by more than ε/4 and slopes only where x' and q'
-    are a few ε: at x = q = 1, where those of p = 0 depend on the direction, they are those of all p > 0, zero, and
-    second derivatives, without bound near there for p = 0, reach 1/ε.
+    With x' = 1 − x and q' = 1 − q it is 1 − x'q'/(x' + x(q' + pq)), a quotient of sums without a difference. A p below
+    the machine epsilon ε is raised to ε. That changes no value by more than ε/4, and slopes only where x' and q' are a
+    few ε: at x = q = 1, where the slopes of p = 0 depend on the direction, they are those of p > 0, zero, and second
+    derivatives, unbounded near there for p = 0, reach 1/ε.
     """
 
     def __init__(self, p: float) -> None:
@@ -97,7 +97,7 @@ class _Yager:
 
 
 def conorm(name: TConorm, p: float) -> Conorm:
-    """Return a t-conorm by its name; `p` is read by Hamacher's alone."""
+    """Return a t-conorm by its name; only Hamacher's reads `p`."""
     if name == "probabilistic":
         return _Probabilistic()
     if name == "yager":

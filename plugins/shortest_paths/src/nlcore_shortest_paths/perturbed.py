@@ -1,4 +1,4 @@
-"""Smoothing of any batched argmin of a linear objective by Gaussian noise, and what its samples tell.
+"""Smoothing of any batched argmin of a linear objective by Gaussian noise, and estimates from its samples.
 
 An argmin here is a function of costs [N, *event] that returns y*(c) = argmin_y ⟨c, y⟩ for each of N problems, [N,
 *event], over a set that does not depend on c: paths, matchings, subsets, permutations, the vertices of a polytope. It
@@ -71,8 +71,8 @@ def draw_noise(
     if num_samples < least:
         raise ConfigError(f"num_samples was given {num_samples}; control={control!r} needs at least {least}.")
     count = (num_samples + 1) // 2 if control == "antithetic" else num_samples
-    place = costs.device if generator is None else generator.device
-    noise = torch.randn((count, *costs.shape), generator=generator, dtype=costs.dtype, device=place).to(costs.device)
+    drawn_on = costs.device if generator is None else generator.device
+    noise = torch.randn((count, *costs.shape), generator=generator, dtype=costs.dtype, device=drawn_on).to(costs.device)
     return torch.cat([noise, -noise])[:num_samples] if control == "antithetic" else noise
 
 
@@ -145,7 +145,7 @@ def fenchel_young(costs: Tensor, target: Tensor, found: Tensor) -> Tensor:
 
 
 def jacobian(found: Tensor, noise: Tensor, sigma: float, *, control: Control = "none") -> Tensor:
-    """Return the estimate E[y* Zᵀ]/σ of the Jacobian J_ij = ∂y_σ,i/∂c_j; symmetric and semi-definite in the mean alone.
+    """Return the estimate E[y* Zᵀ]/σ of the Jacobian J_ij = ∂y_σ,i/∂c_j; symmetric and semi-definite in the mean only.
 
     Args:
         found: [S, N, *event], solutions.

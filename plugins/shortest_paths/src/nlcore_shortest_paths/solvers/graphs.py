@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from nlcore.errors import ConfigError, ContractError, DtypeError, NonFiniteError, NumericalError, ShapeError, shorten
+from nlcore.errors import ConfigError, ContractError, NumericalError, ShapeError
+from nlcore.inputs import check_inputs
+from nlcore_shortest_paths._costs import check_positive
 
 __all__ = ["graph_shortest_path"]
 
@@ -15,15 +15,15 @@ _NAME = "graph_shortest_path"
 
 
 def graph_shortest_path(costs: Tensor, edges: Tensor, *, source: int, goal: int) -> Tensor:
-    """Return the edges of a shortest path in each of many graphs that differ in their costs alone.
+    """Return the edges of a shortest path in each of many graphs that differ in their costs only.
 
     Of several shortest paths the one is returned that, walked back from the goal, enters by the first best edge in the
     order of `edges`. Distances are summed in float64. The graphs are solved one after the other in compiled code.
 
     Args:
         costs: [..., E], positive and finite, one for each edge.
-        edges: [E, 2], int64, start and end of each edge, which leads one way. An edge that leads both ways is given
-            twice; of parallel edges the cheapest counts.
+        edges: [E, 2], int64, start and end of each directed edge. An edge that leads both ways is given twice; of
+            parallel edges the cheapest counts.
         source: Node where the path starts.
         goal: Node where it ends.
 
@@ -31,9 +31,10 @@ def graph_shortest_path(costs: Tensor, edges: Tensor, *, source: int, goal: int)
         [..., E], 1 on the path, dtype and device of `costs`; not differentiable.
 
     Raises:
-        ConfigError: scipy is not installed, or source or goal is no node of an edge.
+        ConfigError: scipy is not installed, or source or goal is not a node of an edge.
         ContractError: Shapes or dtypes do not fit, costs are not positive, or the goal cannot be reached.
         NonFiniteError: A cost is NaN or infinite.
+        NumericalError: The costs differ by more than float64 resolves.
 
     Example:
         >>> import torch
@@ -42,96 +43,56 @@ def graph_shortest_path(costs: Tensor, edges: Tensor, *, source: int, goal: int)
         tensor([[1., 1., 0.],
                 [0., 0., 1.]])
     """
-    _check(costs, edges)
-    flat = costs.detach().double().cpu().reshape(-1, edges.shape[0])
-    _check_costs(flat)
-    graph = _Graph(edges.cpu(), source, goal)
-    masks = torch.zeros_like(flat)
-    for sample, values in enumerate(flat):
-        masks[sample, graph.path(values, sample)] = 1.0
-    return masks.reshape(costs.shape).to(costs)
-
-
-class _Graph:
-    """Edges sorted for scipy, and for the way back."""
-
-    def __init__(self, edges: Tensor, source: int, goal: int) -> None:
-        try:
-            import numpy as np
-            from scipy.sparse import csr_array
-            from scipy.sparse.csgraph import dijkstra
-        except ImportError as error:
-            raise ConfigError(
-                f"{_NAME} needs scipy: pip install 'nlcore-shortest-paths[scipy]'. For grids shortest_path needs none."
-            ) from error
-        self._np: Any = np
-        self._csr: Any = csr_array
-        self._dijkstra: Any = dijkstra
-        self.start, self.end = edges[:, 0].numpy(), edges[:, 1].numpy()
-        self.nodes = int(edges.max()) + 1 if edges.numel() else 0
-        for name, node in (("source", source), ("goal", goal)):
-            if not 0 <= node < self.nodes:
-                raise ConfigError(f"{name} {node} is no node of an edge; the nodes are 0 to {self.nodes - 1}.")
-        self.source, self.goal = source, goal
-        self.by_end = np.argsort(self.end, kind="stable")  # edges into one node stay in their order
-        self.first = np.searchsorted(self.end[self.by_end], np.arange(self.nodes + 1))
-        pair = self.start * self.nodes + self.end
-        self.pairs, self.group = np.unique(pair, return_inverse=True)
-
-    def path(self, costs: Tensor, sample: int) -> list[int]:
-        """Return the edges of the shortest path for costs [E]."""
-        values = costs.numpy()
-        least = self._np.full(len(self.pairs), self._np.inf)
-        self._np.minimum.at(least, self.group, values)
-        places = (self.pairs // self.nodes, self.pairs % self.nodes)
-        graph = self._csr((least, places), shape=(self.nodes, self.nodes))
-        distance = self._dijkstra(graph, indices=self.source)
-        if not self._np.isfinite(distance[self.goal]):
-            raise ContractError(
-                f"{_NAME}: sample {sample}: no edges lead from node {self.source} to node {self.goal}. Edges lead one "
-                "way; give those that lead both ways twice."
-            )
-        found: list[int] = []
-        node = self.goal
-        while node != self.source and len(found) <= self.nodes:
-            into = self.by_end[self.first[node] : self.first[node + 1]]
-            edge = int(into[self._np.argmin(distance[self.start[into]] + values[into])])
-            found.append(edge)
-            node = int(self.start[edge])
-        if node != self.source:
-            raise NumericalError(
-                f"{_NAME}: the costs of sample {sample} differ by more than float64 resolves. Limit their range."
-            )
-        return found
-
-
-def _check(costs: Tensor, edges: Tensor) -> None:
-    if not costs.is_floating_point() or edges.dtype != torch.int64:
-        raise DtypeError(
-            f"{_NAME}: costs are {costs.dtype} and edges {edges.dtype}; floating point and torch.int64 are needed."
-        )
-    if edges.ndim != 2 or edges.shape[1] != 2 or costs.ndim < 1 or costs.shape[-1] != edges.shape[0]:
+    check_inputs(_NAME, costs=(costs, "[..., E] floating"))
+    check_inputs(_NAME, edges=(edges, "[E, 2] int64"))  # apart: they may be on another device
+    if costs.shape[-1] != edges.shape[0]:
         raise ShapeError(
             f"{_NAME}: costs have shape {list(costs.shape)} and edges {list(edges.shape)}; [..., E] and [E, 2] are "
             "needed."
         )
-    if edges.numel() and int(edges.min()) < 0:
-        raise ContractError(f"{_NAME}: edges name the node {int(edges.min())}; nodes are counted from 0.")
+    flat = costs.detach().double().cpu().reshape(-1, edges.shape[0])
+    check_positive(_NAME, flat, event_ndim=1)
+    nodes = int(edges.max()) + 1
+    if int(edges.min()) < 0:
+        raise ContractError(f"{_NAME}: an edge has the node {int(edges.min())}; nodes are counted from 0.")
+    for name, node in (("source", source), ("goal", goal)):
+        if not 0 <= node < nodes:
+            raise ConfigError(f"{name} {node} is no node of an edge; the nodes are 0 to {nodes - 1}.")
+    return _solve(flat, edges.cpu(), nodes, source, goal).reshape(costs.shape).to(costs)
 
 
-def _check_costs(costs: Tensor) -> None:
-    infinite = (~costs.isfinite()).any(1).nonzero()[:, 0].tolist()
-    if infinite:
-        raise NonFiniteError(
-            f"{_NAME}: the costs of samples {shorten(infinite)} are NaN or infinite. Leave an edge that must not be "
-            "used out of `edges`.",
-            infinite,
-        )
-    wrong = (costs <= 0).any(1).nonzero()[:, 0].tolist()
-    if wrong:
-        edge = int((costs[wrong[0]] <= 0).nonzero()[0])
-        raise ContractError(
-            f"{_NAME}: the costs of samples {shorten(wrong)} are not positive; sample {wrong[0]} has "
-            f"{float(costs[wrong[0], edge]):.6g} on edge {edge}. Make them positive, for a network's output with "
-            "torch.nn.functional.softplus(output) + 1e-2."
-        )
+def _solve(costs: Tensor, edges: Tensor, nodes: int, source: int, goal: int) -> Tensor:
+    """Return the masks, [N, E], of validated costs [N, E] in float64 on the CPU."""
+    try:
+        import numpy as np
+        from scipy.sparse import csr_array
+        from scipy.sparse.csgraph import dijkstra
+    except ImportError as error:
+        raise ConfigError(
+            f"{_NAME} needs scipy: pip install 'nlcore-shortest-paths[scipy]'. On grids shortest_path does not."
+        ) from error
+    start, end = edges.numpy().T
+    pairs, group = np.unique(start * nodes + end, return_inverse=True)  # parallel edges are one
+    order = np.argsort(end, kind="stable")  # edges into one node stay in their order
+    first = np.searchsorted(end[order], np.arange(nodes + 1))
+    masks = torch.zeros_like(costs)
+    for sample, values in enumerate(costs.numpy()):
+        least = np.full(len(pairs), np.inf)
+        np.minimum.at(least, group, values)
+        distance = dijkstra(csr_array((least, np.divmod(pairs, nodes)), shape=(nodes, nodes)), indices=source)
+        if not np.isfinite(distance[goal]):
+            raise ContractError(
+                f"{_NAME}: sample {sample}: no edges lead from node {source} to node {goal}. Edges are directed; give "
+                "those that lead both ways twice."
+            )
+        node, steps = goal, 0
+        while node != source and steps <= nodes:
+            into = order[first[node] : first[node + 1]]
+            edge = int(into[np.argmin(distance[start[into]] + values[into])])
+            masks[sample, edge] = 1
+            node, steps = int(start[edge]), steps + 1
+        if node != source:
+            raise NumericalError(
+                f"{_NAME}: the costs of sample {sample} differ by more than float64 resolves. Limit their range."
+            )
+    return masks
