@@ -7,7 +7,6 @@ from torch import Tensor
 
 from nlcore.errors import ConfigError
 from nlcore.inputs import working
-from nlcore_ranking._checks import check_mask, check_relevance, check_scores, check_values
 from nlcore_ranking._gains import discounts, ideal, scaled_gains
 from nlcore_ranking._lists import Lists
 from nlcore_ranking.config import Gain
@@ -27,8 +26,8 @@ def ndcg(
 ) -> Tensor:
     """Return the normalised discounted cumulative gain of each list.
 
-    Equal scores share the mean discount of their places: the value is what a random order of them gives on average, so
-    that a constant model is not paid for the order of the file.
+    Equal scores share the mean discount of their places: the value is the mean over all orders of them, so that
+    a constant model gains nothing from the order of the file.
 
     Args:
         scores: [batch, n].
@@ -102,14 +101,8 @@ def pair_accuracy(scores: Tensor, relevance: Tensor, *, mask: Tensor | None = No
 
 
 def _read(name: str, scores: Tensor, relevance: Tensor, mask: Tensor | None) -> Lists:
-    check_scores(name, scores)
-    check_relevance(name, scores, relevance)
-    if mask is not None:
-        check_mask(name, scores, mask)
-    valid = torch.ones_like(scores, dtype=torch.bool) if mask is None else ~mask
-    read, grades = working(scores), relevance.to(working(scores).dtype)
-    check_values(name, read, grades, valid, limit=torch.finfo(read.dtype).max / 4)
-    return Lists.of(read, grades, mask)
+    Lists.check(name, scores, relevance, mask)
+    return Lists.of(name, scores, relevance, mask, limit=torch.finfo(working(scores).dtype).max / 4)
 
 
 def _shared(ordered: Tensor, worth: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ __all__ = ["Spearman"]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Spearman(ListLoss):
+class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
     """One minus Spearman's rho by relaxed ranks: ℓ = 6‖R(s) − R*‖²/(n(n² − 1)).
 
     prediction: [batch, n], the scores; target: [batch, n], the relevance, of which the order alone counts. R(s) are the
@@ -55,10 +55,6 @@ class Spearman(ListLoss):
 
     temperature: float = 1.0
     relaxation: SoftRank = "neuralsort"
-
-    id: ClassVar[str] = "ranking/spearman-v1"
-    config = SpearmanConfig
-    _traits: ClassVar = SMOOTH
 
     @property
     def traits(self) -> Traits:

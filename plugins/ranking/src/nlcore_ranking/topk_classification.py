@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from nlcore_ranking._base import SMOOTH, ListLoss
-from nlcore_ranking._checks import check_classes, check_scores
 from nlcore_ranking._lists import Lists
 from nlcore_ranking._relaxation import operator
 from nlcore_ranking.config import Relaxation, Top1, TopKClassificationConfig
@@ -20,7 +19,7 @@ __all__ = ["TopKClassification"]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class TopKClassification(ListLoss):
+class TopKClassification(ListLoss, id="ranking/topk_classification-v1", config=TopKClassificationConfig, traits=SMOOTH):
     """Cross-entropy of being among the first k, k random: ℓ = −log Σ_k p_k Σ_{i<k} P[i, y].
 
     prediction: [batch, n], one score per class; target: [batch], int64, the true class y. P is the relaxed permutation
@@ -63,9 +62,7 @@ class TopKClassification(ListLoss):
     top1: Top1 = "softmax"
     candidates: int | None = None
 
-    id: ClassVar[str] = "ranking/topk_classification-v1"
-    config = TopKClassificationConfig
-    _traits: ClassVar = SMOOTH
+    _target: ClassVar[str] = "[batch] int64"
 
     def __call__(
         self,
@@ -105,11 +102,6 @@ class TopKClassification(ListLoss):
         scores = torch.randn((batch_size, 7), generator=generator, device=source)
         classes = torch.randint(6, (batch_size,), generator=generator, device=source)
         return scores.to(device, dtype), classes.to(device)
-
-    def _lists(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> Lists:
-        check_scores(self.id, prediction)
-        check_classes(self.id, prediction, target)
-        return self._padded(prediction, target, mask)
 
     def _loss(self, lists: Lists) -> Tensor:
         if self.candidates is not None and self.candidates < lists.scores.shape[1]:
