@@ -10,7 +10,7 @@ from torch import Tensor
 from nlcore.errors import ContractError, NonFiniteError, shorten
 from nlcore.inputs import check_inputs, holds, working
 
-__all__ = ["RELEVANCE", "Lists", "descending_places", "laplacian"]
+__all__ = ["RELEVANCE", "Lists", "descending_positions", "laplacian"]
 
 RELEVANCE = "[batch, n] real"
 """Shape and dtype of a target that is the relevance of every item."""
@@ -46,8 +46,8 @@ class Lists:
             needed: Shape and dtype of the target.
         """
         advice = ("target[b, j] is the relevance of item j of list b.",) if needed == RELEVANCE else ()
-        padding = {} if mask is None else {"mask": (mask, "[batch, n] bool", "It is True at padded items.")}
-        check_inputs(name, prediction=(scores, _SCORES), target=(target, needed, *advice), **padding)
+        padding = (mask, "[batch, n] bool or None", "It is True at padded items.")
+        check_inputs(name, prediction=(scores, _SCORES), target=(target, needed, *advice), mask=padding)
 
     @classmethod
     def of(cls, name: str, scores: Tensor, target: Tensor, mask: Tensor | None, *, limit: float) -> Lists:
@@ -74,8 +74,8 @@ class Lists:
         _check_values(name, scores.detach(), target.detach(), valid, limit)
         if target.ndim == 1:
             classes = target if mask is None else target.masked_fill(mask.all(dim=1), 0)
-            places = torch.arange(scores.shape[1], device=scores.device)
-            target = (classes.unsqueeze(1) == places).to(scores.dtype)  # one_hot reads values, which vmap forbids
+            positions = torch.arange(scores.shape[1], device=scores.device)
+            target = (classes.unsqueeze(1) == positions).to(scores.dtype)  # one_hot reads values, which vmap forbids
         if mask is None:
             return cls(scores, target, valid, None)
         scores, target = scores.masked_fill(mask, 0.0), target.masked_fill(mask, 0.0)
@@ -113,8 +113,8 @@ class Lists:
         return Lists(scores, relevance, ~mask, mask)
 
 
-def descending_places(lists: Lists) -> Tensor:
-    """Return the 0-based place of every item by descending score, int64 [batch, n]; padded items come last.
+def descending_positions(lists: Lists) -> Tensor:
+    """Return the 0-based position of every item by descending score, int64 [batch, n]; padded items come last.
 
     Equal scores are ordered by index.
     """

@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
 from nlcore_ranking._gains import discounts, ideal, scaled_gains
-from nlcore_ranking._lists import Lists, descending_places
-from nlcore_ranking._pairs import PairLoss
+from nlcore_ranking._lists import Lists, descending_positions
 from nlcore_ranking.config import Gain, LambdaLossConfig, Weighting
+from nlcore_ranking.ranknet import PairLoss
 
 __all__ = ["LambdaLoss"]
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
 class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig):
     """Pairwise logistic losses weighted by NDCG: ℓ = Σ over r_i > r_j of w_ij·log₂(1 + exp(−σ(s_i − s_j))).
 
-    prediction: [batch, n], the scores; target: [batch, n], the relevance. With gains G divided by the ideal DCG, places
-    i and j from 1 in the order of the scores, and D(i) = log₂(1 + i), the weights are |G_i − G_j| times
+    prediction: [batch, n], the scores; target: [batch, n], the relevance. With gains G divided by the ideal DCG,
+    positions i and j from 1 in the order of the scores, and D(i) = log₂(1 + i), the weights are |G_i − G_j| times
 
-    - `"lambdarank"`: |1/D(i) − 1/D(j)|, what NDCG changes by when the two are swapped;
+    - `"lambdarank"`: |1/D(i) − 1/D(j)|, the change of NDCG when the two are swapped;
     - `"ndcg2"`: 1/D(|i − j|) − 1/D(|i − j| + 1), of the bound NDCG-Loss2;
     - `"ndcg2++"`: the first plus μ times the second.
 
     With k, LambdaRank's weights are those of NDCG@k, and NDCG-Loss2 keeps the pairs with an item among the first k.
-    A list without relevant items has loss 0 and gradient 0. Equal scores are placed by index.
+    A list without relevant items has loss 0 and gradient 0. Equal scores are ordered by index.
 
     Weights are constant as long as the order of the scores is: the derivative of the value is the paper's λ, and the
     Hessian, supplied, is positive semi-definite wherever it exists. Across a change of order the value jumps, so the
-    loss as a whole is neither continuous nor convex: do not compare values along training, compare NDCG.
+    loss as a whole is neither continuous nor convex: compare NDCG during training, not values.
 
     Time and memory O(n²) a list.
 
     Args:
         weighting: `"lambdarank"`, `"ndcg2"` or `"ndcg2++"`.
-        k: Places that count; `None` for all.
+        k: Positions that count; `None` for all.
         sigma: σ > 0, in 1/units of the scores.
         mu: μ of `"ndcg2++"`.
         gain: `"exponential"` or `"linear"`.
@@ -55,7 +53,7 @@ class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig)
     Example:
         >>> import torch
         >>> loss = LambdaLoss(weighting="lambdarank")
-        >>> loss(torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 1.0]]))  # 1 − 1/log₂(3), what a swap would gain
+        >>> loss(torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 1.0]]))  # 1 − 1/log₂(3), the gain of a swap
         tensor([0.3691])
     """
 
@@ -70,22 +68,22 @@ class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig)
         gains = scaled_gains(lists.relevance, self.gain)
         worth = discounts(n, self.k, gains)
         gains = gains / ideal(gains, worth).unsqueeze(1).clamp_min(1.0)
-        places = descending_places(lists)
-        weights = self._place_weights(places, worth) * (gains.unsqueeze(2) - gains.unsqueeze(1)).abs()
+        positions = descending_positions(lists)
+        weights = self._position_weights(positions, worth) * (gains.unsqueeze(2) - gains.unsqueeze(1)).abs()
         return torch.where(lists.preferred(), weights / math.log(2), 0.0)
 
-    def _place_weights(self, places: Tensor, worth: Tensor) -> Tensor:
-        """Return the part of the weights that the places alone decide, [batch, n, n]."""
+    def _position_weights(self, positions: Tensor, worth: Tensor) -> Tensor:
+        """Return the factor of the weights that depends on the positions only, [batch, n, n]."""
         total = torch.zeros((), dtype=worth.dtype, device=worth.device)
         if self.weighting != "ndcg2":
-            own = worth[places]
+            own = worth[positions]
             total = (own.unsqueeze(2) - own.unsqueeze(1)).abs()
         if self.weighting != "lambdarank":
             full = discounts(len(worth) + 1, None, worth)
-            steps = torch.cat([full[:1] * 0, full[:-1] - full[1:]])  # steps[d] of two places at a distance of d
-            bound = steps[(places.unsqueeze(2) - places.unsqueeze(1)).abs()]
+            steps = torch.cat([full[:1] * 0, full[:-1] - full[1:]])  # steps[d] of two positions at a distance of d
+            bound = steps[(positions.unsqueeze(2) - positions.unsqueeze(1)).abs()]
             if self.k is not None:
-                bound = torch.where(torch.minimum(places.unsqueeze(2), places.unsqueeze(1)) < self.k, bound, 0.0)
+                bound = torch.where(torch.minimum(positions.unsqueeze(2), positions.unsqueeze(1)) < self.k, bound, 0.0)
             total = total + (bound if self.weighting == "ndcg2" else self.mu * bound)
         return total
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -16,12 +15,11 @@ __all__ = ["ListMLE"]
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
 class ListMLE(ListLoss, id="ranking/listmle-v1", config=ListMLEConfig, traits=CURVED):
     """Negative log-likelihood of the true order: ℓ = (1/n) Σ_i (log Σ_{k not placed before i} exp(s_k) − s_i).
 
-    prediction: [batch, n], the scores; target: [batch, n], the relevance, of which the order alone counts. An order of
-    equal grades is not known. `ties="shared"` lets every item compete with all that are not more relevant (Breslow's
+    prediction: [batch, n], the scores; target: [batch, n], the relevance, of which only the order counts. The order
+    of equal grades is unknown. `ties="shared"` lets every item compete with all that are not more relevant (Breslow's
     rule for tied events); the loss then does not depend on the order of the list, and pulls tied items to equal
     scores. `ties="index"` is the paper's loss for the order by relevance, then index. A list of equal grades, all zero
     among them, has its smallest loss at equal scores with `"shared"`; of one item it is 0.
@@ -29,7 +27,7 @@ class ListMLE(ListLoss, id="ranking/listmle-v1", config=ListMLEConfig, traits=CU
     Convex, and the Hessian, a sum of diag(p_i) − p_i p_iᵀ, is supplied. Time and memory O(n²) a list, O(n³) time with
     the Hessian.
 
-    Where it fails: the places at the bottom count as much as those at the top. It does not change when all scores
+    Where it fails: the positions at the bottom count as much as those at the top. It does not change when all scores
     shift, so its Hessian is singular along 1.
 
     Args:
@@ -60,7 +58,7 @@ class ListMLE(ListLoss, id="ranking/listmle-v1", config=ListMLEConfig, traits=CU
         mask: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return Σ_i (diag(p_i) − p_i p_iᵀ) of each list, [batch, n, n], p_i the softmax of those that i competes with.
+        """Return Σ_i (diag(p_i) − p_i p_iᵀ) of each list, [batch, n, n], p_i the softmax of i's competitors.
 
         Args:
             prediction: [batch, n].
@@ -74,21 +72,21 @@ class ListMLE(ListLoss, id="ranking/listmle-v1", config=ListMLEConfig, traits=CU
         return laplacian((weights + weights.mT) / 2).to(prediction.dtype)
 
     def _loss(self, lists: Lists) -> Tensor:
-        # The item itself competes, so every row has a finite entry; a padded item competes with itself alone.
+        # The item itself competes, so every row has a finite entry; a padded item competes with itself only.
         scores = lists.shifted
         surprise = self._logits(lists, scores).logsumexp(dim=2) - scores
         return (surprise * self._shares(lists)).sum(dim=1)
 
     def _logits(self, lists: Lists, scores: Tensor) -> Tensor:
-        """Return the scores of those that every item competes with, [batch, n, n], far below all scores elsewhere."""
+        """Return the scores of the competitors of every item, [batch, n, n], far below all scores elsewhere."""
         mine, theirs = lists.relevance.unsqueeze(2), lists.relevance.unsqueeze(1)
-        place = torch.arange(lists.scores.shape[1], device=lists.scores.device)
+        position = torch.arange(lists.scores.shape[1], device=lists.scores.device)
         among = theirs <= mine
         if self.ties == "index":
-            among = (theirs < mine) | ((theirs == mine) & (place >= place.unsqueeze(1)))
-        among = (among & lists.valid.unsqueeze(1)) | (place == place.unsqueeze(1))
+            among = (theirs < mine) | ((theirs == mine) & (position >= position.unsqueeze(1)))
+        among = (among & lists.valid.unsqueeze(1)) | (position == position.unsqueeze(1))
         return torch.where(among, scores.unsqueeze(1), torch.finfo(scores.dtype).min / 2)
 
     def _shares(self, lists: Lists) -> Tensor:
-        """Return what the term of every item counts, [batch, n]."""
+        """Return the weight of every item's term, [batch, n]."""
         return lists.valid / lists.lengths.unsqueeze(1) if self.normalize else lists.valid.to(lists.scores.dtype)

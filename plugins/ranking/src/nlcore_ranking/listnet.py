@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -16,7 +15,6 @@ __all__ = ["ListNet"]
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
 class ListNet(ListLoss, id="ranking/listnet-v1", config=ListNetConfig, traits=CURVED):
     """Cross-entropy of top-one distributions: ℓ = −Σ_j q_j log p_j with p = softmax(s), q = softmax(r/temperature).
 

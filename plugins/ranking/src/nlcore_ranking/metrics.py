@@ -26,13 +26,13 @@ def ndcg(
 ) -> Tensor:
     """Return the normalised discounted cumulative gain of each list.
 
-    Equal scores share the mean discount of their places: the value is the mean over all orders of them, so that
+    Equal scores share the mean discount of their positions: the value is the mean over all orders of them, so that
     a constant model gains nothing from the order of the file.
 
     Args:
         scores: [batch, n].
         relevance: [batch, n], ≥ 0.
-        k: Places that count, from the first; `None` for all.
+        k: Positions that count, from the first; `None` for all.
         mask: [batch, n] bool, True at padded items.
         gain: `"exponential"` for 2^r − 1, `"linear"` for r.
         empty: The value of a list without relevant items, or without items.
@@ -55,7 +55,7 @@ def ndcg(
         tensor([0.6309])
     """
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-        raise ConfigError(f"ndcg: k={k!r}; give a whole number of places from 1 on, or None for all.")
+        raise ConfigError(f"ndcg: k={k!r}; give a whole number of positions from 1 on, or None for all.")
     if gain not in ("exponential", "linear"):
         raise ConfigError(f"ndcg: gain={gain!r}; choose 'exponential' or 'linear'.")
     lists = _read("ndcg", scores, relevance, mask)
@@ -106,7 +106,7 @@ def _read(name: str, scores: Tensor, relevance: Tensor, mask: Tensor | None) -> 
 
 
 def _shared(ordered: Tensor, worth: Tensor) -> Tensor:
-    """Return the discount of every place, averaged over the places of equal scores.
+    """Return the discount of every position, averaged over the positions of equal scores.
 
     Args:
         ordered: [batch, n], scores, largest first.

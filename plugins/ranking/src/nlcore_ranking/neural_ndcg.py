@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import final
 
 from torch import Tensor
@@ -17,14 +16,13 @@ __all__ = ["NeuralNDCG"]
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
 class NeuralNDCG(ListLoss, id="ranking/neural_ndcg-v1", config=NeuralNDCGConfig, traits=SMOOTH):
     """One minus NDCG of softly sorted gains: ℓ = 1 − (1/ideal) Σ_i (S(P)·G)_i/log₂(2 + i).
 
     prediction: [batch, n], the scores; target: [batch, n], the relevance. P is NeuralSort's matrix of the scores,
-    largest first, and S scales it to be doubly stochastic (Sinkhorn), so that no gain is counted twice; places i count
-    from 0. The loss lies between 0 and 1 up to what is left to scale; a list without relevant items has loss 0 and
-    gradient 0, one of one item loss 0.
+    largest first, and S scales it to be doubly stochastic (Sinkhorn), so that no gain is counted twice; positions i
+    count from 0. The loss lies between 0 and 1 up to the error of the scaling; a list without relevant items has loss 0
+    and gradient 0, one of one item loss 0.
 
     Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
     be indefinite. Time and memory O(n²·(1 + scaling)) a list.
@@ -34,7 +32,7 @@ class NeuralNDCG(ListLoss, id="ranking/neural_ndcg-v1", config=NeuralNDCGConfig,
 
     Args:
         temperature: τ > 0, in units of the scores.
-        k: Places that count; `None` for all.
+        k: Positions that count; `None` for all.
         scaling: Sinkhorn iterations; 0 for none.
         gain: `"exponential"` or `"linear"`.
 

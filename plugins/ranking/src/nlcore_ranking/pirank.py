@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -19,13 +18,12 @@ __all__ = ["PiRank"]
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
 class PiRank(ListLoss, id="ranking/pirank-v1", config=PiRankConfig, traits=SMOOTH):
     """One minus NDCG@k of gains sorted by NeuralSort: ℓ = 1 − (1/ideal) Σ_{i<k} (P·G)_i/log₂(2 + i).
 
     prediction: [batch, n], the scores; target: [batch, n], the relevance. P is NeuralSort's matrix of the scores,
-    largest first; places i count from 0. With `block`, a list longer than that is split into blocks in the order of the
-    list; each is sorted, its first k relaxed scores and gains go on, and so until one block is left.
+    largest first; positions i count from 0. With `block`, a longer list is split into blocks in the order of the list;
+    each is sorted, its first k relaxed scores and gains are kept, and so on until one block is left.
 
     P is not doubly stochastic, so a gain may be counted more than once and the loss may fall a little below 0. A list
     without relevant items has loss 0 and gradient 0, one of one item loss 0.
@@ -37,8 +35,8 @@ class PiRank(ListLoss, id="ranking/pirank-v1", config=PiRankConfig, traits=SMOOT
 
     Args:
         temperature: τ > 0, in units of the scores.
-        k: Places that count; `None` for all.
-        block: Longest list that is sorted in one go, at least 2·k; `None` for no limit.
+        k: Positions that count; `None` for all.
+        block: Longest list that is sorted whole, at least 2·k; `None` for no limit.
         gain: `"exponential"` or `"linear"`.
 
     Raises:
@@ -69,18 +67,18 @@ class PiRank(ListLoss, id="ranking/pirank-v1", config=PiRankConfig, traits=SMOOT
         return shortfall((found * discounts(found.shape[1], self.k, gains)).sum(dim=1), best)
 
     def _merged(self, lists: Lists, gains: Tensor, k: int, block: int) -> Tensor:
-        """Return the gains of the first k places, [batch, k], of lists with the real items in front.
+        """Return the gains of the first k positions, [batch, k], of lists with the real items in front.
 
         In every round a list longer than a block becomes the first k of each of its blocks, and a shorter one stays.
         """
         scores, length = lists.shifted, lists.valid.sum(dim=1, keepdim=True)
-        place = torch.arange(scores.shape[1], device=scores.device)
+        position = torch.arange(scores.shape[1], device=scores.device)
         while scores.shape[1] > block:
             blocks = -(-scores.shape[1] // block)
-            real = (length - block * place[:blocks]).clamp(0, block)  # [batch, blocks], items in every block
+            real = (length - block * position[:blocks]).clamp(0, block)  # [batch, blocks], items in every block
             wide = (pad(t, (0, blocks * block - t.shape[1])) for t in (scores, gains))
             parts = (t.reshape(-1, blocks, block) for t in wide)
-            firsts = self._top(next(parts), next(parts), place[:block] >= real.unsqueeze(2))
+            firsts = self._top(next(parts), next(parts), position[:block] >= real.unsqueeze(2))
             # Only the last block of a list may give fewer than k items, so the real ones are in front again.
             width = max(block, blocks * k)
             scores, gains = (
@@ -88,10 +86,10 @@ class PiRank(ListLoss, id="ranking/pirank-v1", config=PiRankConfig, traits=SMOOT
                 for new, old in zip(firsts, (scores, gains), strict=True)
             )
             length = torch.where(length > block, real.clamp(max=k).sum(dim=1, keepdim=True), length)
-        return self._top(scores, gains, place[: scores.shape[1]] >= length)[1]
+        return self._top(scores, gains, position[: scores.shape[1]] >= length)[1]
 
     def _top(self, scores: Tensor, gains: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return relaxed scores and gains of the first k places of [..., m] lists, [..., min(k, m)]."""
+        """Return relaxed scores and gains of the first k positions of [..., m] lists, [..., min(k, m)]."""
         rows = operator("neuralsort", self.temperature).permutation(scores, descending=True, mask=mask)
         rows = rows if self.k is None else rows[..., : self.k, :]
         return (rows @ scores.unsqueeze(-1)).squeeze(-1), (rows @ gains.unsqueeze(-1)).squeeze(-1)
