@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
+import nlcore
 import nlcore_shortest_paths
 from nlcore.errors import ConfigError, ContractError, DeviceError, DtypeError, NonFiniteError, ShapeError
 from nlcore.protocol import AlgorithmicLoss
 from nlcore.testing import check_algorithm
-from nlcore_shortest_paths._plugin import nlcore_algorithms
 
-SPECS = {spec.id.removeprefix("shortest_paths/").removesuffix("-v1"): spec for spec in nlcore_algorithms()}
+SPECS = {id.removeprefix("shortest_paths/"): nlcore.spec(id) for id in nlcore.names("shortest_paths")}
 
 
 def resolve(path: str) -> Any:

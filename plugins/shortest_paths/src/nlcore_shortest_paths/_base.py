@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nlcore.config import Configured
 from nlcore.inputs import check_inputs, working
+from nlcore.protocol import Traits
 from nlcore_shortest_paths._costs import check_path, check_positive
 from nlcore_shortest_paths.config import Control
 from nlcore_shortest_paths.perturbed import draw_noise, solutions
@@ -110,8 +111,8 @@ class PathLoss(Configured, ABC):
         return solve_grid(costs.detach(), self._grid(costs))
 
 
-class EstimatedLoss(PathLoss):
-    """Base of the losses that supply their gradient.
+class EstimatedLoss(PathLoss, traits=Traits(event_ndim=2, order=0, transforms="autograd")):
+    """Base of the losses that supply their gradient; by default piecewise constant.
 
     The value is connected to the prediction by that gradient, so that `loss(prediction, target).mean().backward()`
     trains as in the method's paper; the gradient is computed only if needed.
@@ -161,8 +162,8 @@ class SolvedLoss(EstimatedLoss):
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
-class PerturbedLoss(SolvedLoss):
-    """Base of the losses that add noise of scale σ to the costs."""
+class PerturbedLoss(SolvedLoss, traits=Traits(event_ndim=2, order=0, stochastic=True, transforms="autograd")):
+    """Base of the losses that add noise of scale σ to the costs; piecewise constant for given noise."""
 
     num_samples: int = 3
     sigma: float = 0.5
@@ -173,6 +174,17 @@ class SampledLoss(PerturbedLoss):
     """Base of the losses that estimate value, gradient and Hessian from the same solutions of perturbed costs."""
 
     control: Control = "leave_one_out"
+
+    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the estimate of the Hessian of each map, [batch, H·W, H·W]; arguments as of the call."""
+        costs, truth = self._checked(prediction, target)
+        with torch.no_grad():
+            noise, _, paths = self._samples(costs.detach(), generator)
+            return self._hessian(noise, paths, truth).to(prediction.dtype)
+
+    @abstractmethod
+    def _hessian(self, noise: Tensor, paths: Tensor, target: Tensor) -> Tensor:
+        """Return the estimate from the samples, [batch, H·W, H·W]."""
 
     def _samples(self, costs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return noise, perturbed costs and their shortest paths, each [S, batch, H, W]."""

@@ -49,9 +49,10 @@ class _FastPath(torch.autograd.Function):
         size = max(1, _CHUNK // (how.grid.height * how.grid.width))
         paths = []
         for piece in torch.split(costs, size):
-            path, pull = _forward(piece.permute(1, 2, 0).contiguous() * _unit(how), how, needed)
+            weights, pull_weights = _weights(piece.permute(1, 2, 0).contiguous() * _unit(how), how, needed)
+            path, pull_path = _trace(weights, how, needed)
             paths.append(path.permute(2, 0, 1))
-            ctx.pulls.append(pull)
+            ctx.pulls.append((pull_weights, pull_path))
         return torch.cat(paths).contiguous()
 
     @staticmethod
@@ -68,8 +69,8 @@ class _FastPath(torch.autograd.Function):
             gradient = gradient.clone()
         pieces = torch.split(gradient, max(1, _CHUNK // (ctx.how.grid.height * ctx.how.grid.width)))
         pulled = [
-            pull(piece.permute(1, 2, 0).contiguous()).permute(2, 0, 1)
-            for pull, piece in zip(ctx.pulls, pieces, strict=True)
+            pull_weights(pull_path(piece.permute(1, 2, 0).contiguous())).permute(2, 0, 1)
+            for (pull_weights, pull_path), piece in zip(ctx.pulls, pieces, strict=True)
         ]
         return torch.cat(pulled).mul_(_unit(ctx.how)).contiguous(), None
 
@@ -79,14 +80,8 @@ def _unit(how: Relaxation) -> float:
     return how.beta / math.log(2)
 
 
-def _forward(c: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull]:
-    """Return the paths of scaled costs, [H, W, N], and the pull-back to them."""
-    weights, pull_weights = _weights(c, how, needed)
-    path, pull_path = _trace(weights, how, needed)
-    return path, lambda gradient: pull_weights(pull_path(gradient))
-
-
 def _weights(c: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull]:
+    """Return the weights of the predecessors, [K, H, W, N], for scaled costs [H, W, N], and the pull-back to these."""
     grid = how.grid
     infinity = far(c, _LOWEST)
     soft = _Softmin(infinity, grid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -10,18 +10,6 @@ from torch import Tensor
 from nlcore_shortest_paths.config import TConorm
 
 __all__ = ["Conorm", "conorm"]
-
-
-class Conorm(Protocol):
-    """A t-conorm ⊥ on [0, 1] with its partial derivatives."""
-
-    def __call__(self, x: Tensor, q: Tensor) -> Tensor:
-        """Return x ⊥ q."""
-        ...
-
-    def slopes(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the derivatives with respect to x and q, two new tensors."""
-        ...
 
 
 class _Probabilistic:
@@ -66,23 +54,20 @@ class _HamacherNearZero:
         self.p = p
 
     def __call__(self, x: Tensor, q: Tensor) -> Tensor:
-        rest_x, rest_q = (1 - x).clamp(min=0), (1 - q).clamp(min=0)
-        return 1 - rest_x * rest_q / self._below(x, q, rest_x, rest_q)
+        rest_x, rest_q, below, _ = self._parts(x, q)
+        return 1 - rest_x * rest_q / below
 
     def slopes(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        rest_x, rest_q = (1 - x).clamp_(min=0), (1 - q).clamp_(min=0)
-        below = self._below(x, q, rest_x, rest_q)
-        p = self._floored(x.dtype)
+        rest_x, rest_q, below, p = self._parts(x, q)
         return (
             (rest_q + p * q).div_(below).mul_(rest_q.div(below)),
             (rest_x + p * x).div_(below).mul_(rest_x.div(below)),
         )
 
-    def _below(self, x: Tensor, q: Tensor, rest_x: Tensor, rest_q: Tensor) -> Tensor:
-        return rest_x + x * (rest_q + self._floored(x.dtype) * q)
-
-    def _floored(self, dtype: torch.dtype) -> float:
-        return max(self.p, torch.finfo(dtype).eps)
+    def _parts(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
+        """Return x', q', the denominator and p, raised to ε."""
+        rest_x, rest_q, p = (1 - x).clamp(min=0), (1 - q).clamp(min=0), max(self.p, torch.finfo(x.dtype).eps)
+        return rest_x, rest_q, rest_x + x * (rest_q + p * q), p
 
 
 class _Yager:
@@ -94,6 +79,10 @@ class _Yager:
     def slopes(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
         below = (1 - x - q > 0).to(x.dtype)
         return below, below.clone()
+
+
+Conorm: TypeAlias = _Probabilistic | _Hamacher | _HamacherNearZero | _Yager
+"""A t-conorm ⊥ on [0, 1]: x ⊥ q by a call, and by `slopes` its derivatives with respect to x and q, two new tensors."""
 
 
 def conorm(name: TConorm, p: float) -> Conorm:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -22,7 +20,6 @@ _TRAITS = {
 }
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
 class BellmanFord(PathLoss, id="shortest_paths/bellman_ford-v1", config=BellmanFordConfig):
     """Relaxed Bellman–Ford, ℓ(c, t) = Σ|path(c) − t| or Σ(path(c) − t)² over the cells of a map.
 

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import SolvedLoss, hamming
 from nlcore_shortest_paths.config import BlackBoxConfig
 
 __all__ = ["BlackBox"]
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class BlackBox(
-    SolvedLoss,
-    id="shortest_paths/blackbox-v1",
-    config=BlackBoxConfig,
-    traits=Traits(event_ndim=2, order=0, transforms="autograd"),
-):
+class BlackBox(SolvedLoss, id="shortest_paths/blackbox-v1", config=BlackBoxConfig):
     """Differentiation of a black-box solver: the number of differing cells, with the gradient of an interpolation.
 
     ℓ(c, t) = Σ|y*(c) − t|, and with v = 1 − 2t, its slope at the path, the gradient is (y*(c + λv) − y*(c))/λ: that of

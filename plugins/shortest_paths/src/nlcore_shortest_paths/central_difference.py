@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import PerturbedLoss
 from nlcore_shortest_paths.config import CentralDifferenceConfig
 from nlcore_shortest_paths.perturbed import central_difference, draw_noise, solutions
@@ -15,13 +12,7 @@ from nlcore_shortest_paths.perturbed import central_difference, draw_noise, solu
 __all__ = ["CentralDifference"]
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class CentralDifference(
-    PerturbedLoss,
-    id="shortest_paths/central_difference-v1",
-    config=CentralDifferenceConfig,
-    traits=Traits(event_ndim=2, order=0, stochastic=True, transforms="autograd"),
-):
+class CentralDifference(PerturbedLoss, id="shortest_paths/central_difference-v1", config=CentralDifferenceConfig):
     """Squared distance of the mean perturbed path to the target, ℓ(c, t) = Σ(y_σ(c) − t)², y_σ(c) = E[y*(c + σZ)].
 
     The gradient is Jᵀv with v = 2(y_σ − t) and J the Jacobian of y_σ. Now y_σ is itself a gradient, that of the concave

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import PerturbedLoss, hamming
 from nlcore_shortest_paths.config import IMLEConfig, Noise
 from nlcore_shortest_paths.perturbed import solutions
@@ -19,13 +17,7 @@ _GAMMAS = 10
 """Number of terms of the sum of Gamma variables; the paper's choice."""
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class IMLE(
-    PerturbedLoss,
-    id="shortest_paths/imle-v1",
-    config=IMLEConfig,
-    traits=Traits(event_ndim=2, order=0, stochastic=True, transforms="autograd"),
-):
+class IMLE(PerturbedLoss, id="shortest_paths/imle-v1", config=IMLEConfig):
     """Implicit maximum likelihood estimation: the mean number of differing cells of perturbed shortest paths.
 
     ℓ(c, t) = E[Σ|y*(c − σε) − t|]. With v = 1 − 2t the gradient is E[y*(c + λv − σε) − y*(c − σε)]/λ: the step

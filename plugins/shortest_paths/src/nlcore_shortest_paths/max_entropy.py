@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,7 +16,6 @@ from nlcore_shortest_paths.solvers.grid import Grid
 __all__ = ["MaxEntropy"]
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
 class MaxEntropy(
     EstimatedLoss,
     id="shortest_paths/max_entropy-v1",

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import EstimatedLoss, hamming
 from nlcore_shortest_paths.config import NegativeIdentityConfig
 
 __all__ = ["NegativeIdentity"]
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class NegativeIdentity(
-    EstimatedLoss,
-    id="shortest_paths/negative_identity-v1",
-    config=NegativeIdentityConfig,
-    traits=Traits(event_ndim=2, order=0, transforms="autograd"),
-):
+class NegativeIdentity(EstimatedLoss, id="shortest_paths/negative_identity-v1", config=NegativeIdentityConfig):
     """Backpropagation through the negative identity: the number of differing cells, with minus its slope as gradient.
 
     ℓ(c, t) = Σ|y*(c) − t|. A path avoids cells whose costs rise, so the gradient is −v with v = 2(y*(c) − t) the

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -15,7 +13,6 @@ from nlcore_shortest_paths.perturbed import fenchel_young, jacobian
 __all__ = ["PerturbedFenchelYoung"]
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
 class PerturbedFenchelYoung(
     SampledLoss,
     id="shortest_paths/perturbed_fenchel_young-v1",
@@ -26,7 +23,7 @@ class PerturbedFenchelYoung(
 
     It is convex in c and at least 0; its gradient is t − y_σ(c), the true path minus the mean of the perturbed shortest
     paths, and its Hessian −∂y_σ/∂c = −E[y*(c + σZ) Zᵀ]/σ. The value that is returned is the mean over the samples of
-    ⟨c + σZ, t − y*⟩, which has that mean; the constant of the conjugate, which depends on t alone, is left out. It is a
+    ⟨c + σZ, t − y*⟩, which has that mean; the constant of the conjugate, which depends only on t, is left out. It is a
     proxy: 0 means that no perturbation changes the path, not how far a path is from the best. Value, gradient and
     `hessian` of one state of the generator see the same samples; the Hessian takes no solution more.
 
@@ -49,13 +46,9 @@ class PerturbedFenchelYoung(
         (True, True, True)
     """
 
-    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return the symmetrised estimate of −∂y_σ/∂c of each map, [batch, H·W, H·W]; arguments as of the call."""
-        costs, _ = self._checked(prediction, target)
-        with torch.no_grad():
-            noise, _, paths = self._samples(costs.detach(), generator)
-            matrix = jacobian(paths, noise, self.sigma, control=self.control)
-            return ((matrix + matrix.mT) * -0.5).to(prediction.dtype)
+    def _hessian(self, noise: Tensor, paths: Tensor, target: Tensor) -> Tensor:
+        matrix = jacobian(paths, noise, self.sigma, control=self.control)
+        return (matrix + matrix.mT) * -0.5
 
     def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
         _, perturbed, paths = self._samples(costs, generator)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import SampledLoss
 from nlcore_shortest_paths.config import SmoothedAlgorithmConfig
 from nlcore_shortest_paths.perturbed import jacobian, score_gradient, score_hessian
@@ -15,13 +12,7 @@ from nlcore_shortest_paths.perturbed import jacobian, score_gradient, score_hess
 __all__ = ["SmoothedAlgorithm"]
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class SmoothedAlgorithm(
-    SampledLoss,
-    id="shortest_paths/smoothed_algorithm-v1",
-    config=SmoothedAlgorithmConfig,
-    traits=Traits(event_ndim=2, order=0, stochastic=True, transforms="autograd"),
-):
+class SmoothedAlgorithm(SampledLoss, id="shortest_paths/smoothed_algorithm-v1", config=SmoothedAlgorithmConfig):
     """Stochastic smoothing of the algorithm, ℓ(c, t) = Σ(y_σ(c) − t)² with the mean path y_σ(c) = E[y*(c + σZ)].
 
     With the Jacobian J = E[y* Zᵀ]/σ and the slope v = 2(y_σ − t) the gradient is Jᵀv = E[⟨v, y*⟩ Z]/σ and the Hessian
@@ -39,16 +30,11 @@ class SmoothedAlgorithm(
         Perturbation Techniques in Online Learning and Optimization, 2016.
     """
 
-    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return the estimate of the Hessian of each map, [batch, H·W, H·W]; arguments as of the call."""
-        costs, truth = self._checked(prediction, target)
-        with torch.no_grad():
-            noise, _, paths = self._samples(costs.detach(), generator)
-            slope = 2 * (paths.mean(0) - truth)
-            along = (paths * slope).sum(dim=(-2, -1))
-            j = jacobian(paths, noise, self.sigma, control=self.control)
-            matrix = 2 * j.mT @ j + score_hessian(along, noise, self.sigma, control=self.control)
-            return matrix.to(prediction.dtype)
+    def _hessian(self, noise: Tensor, paths: Tensor, target: Tensor) -> Tensor:
+        slope = 2 * (paths.mean(0) - target)
+        along = (paths * slope).sum(dim=(-2, -1))
+        j = jacobian(paths, noise, self.sigma, control=self.control)
+        return 2 * j.mT @ j + score_hessian(along, noise, self.sigma, control=self.control)
 
     def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
         return (self._samples(costs, generator)[2].mean(0) - target).square().sum(dim=(1, 2))

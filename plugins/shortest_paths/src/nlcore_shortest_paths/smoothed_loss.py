@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import SampledLoss, hamming
 from nlcore_shortest_paths.config import SmoothedLossConfig
 from nlcore_shortest_paths.perturbed import score_gradient, score_hessian
@@ -15,13 +12,7 @@ from nlcore_shortest_paths.perturbed import score_gradient, score_hessian
 __all__ = ["SmoothedLoss"]
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class SmoothedLoss(
-    SampledLoss,
-    id="shortest_paths/smoothed_loss-v1",
-    config=SmoothedLossConfig,
-    traits=Traits(event_ndim=2, order=0, stochastic=True, transforms="autograd"),
-):
+class SmoothedLoss(SampledLoss, id="shortest_paths/smoothed_loss-v1", config=SmoothedLossConfig):
     """Stochastic smoothing of the loss, ℓ_σ(c) = E[f(c + σZ)], f the number of cells in which path and target differ.
 
     The gradient is E[f Z]/σ and the Hessian E[f (ZZᵀ − I)]/σ², both estimated from the samples that the value is the
@@ -39,13 +30,8 @@ class SmoothedLoss(
         1992.
     """
 
-    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return the estimate E[f (ZZᵀ − I)]/σ² of each map, [batch, H·W, H·W]; arguments as of the call."""
-        costs, truth = self._checked(prediction, target)
-        with torch.no_grad():
-            noise, _, paths = self._samples(costs.detach(), generator)
-            matrix = score_hessian(hamming(paths, truth), noise, self.sigma, control=self.control)
-            return matrix.to(prediction.dtype)
+    def _hessian(self, noise: Tensor, paths: Tensor, target: Tensor) -> Tensor:
+        return score_hessian(hamming(paths, target), noise, self.sigma, control=self.control)
 
     def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
         return hamming(self._samples(costs, generator)[2], target).mean(0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -17,7 +15,6 @@ from nlcore_shortest_paths.solvers import path_cost
 __all__ = ["SPOPlus"]
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
 class SPOPlus(
     SolvedLoss,
     id="shortest_paths/spo_plus-v1",

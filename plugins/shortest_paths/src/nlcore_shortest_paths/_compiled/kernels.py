@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -17,9 +17,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _Array = NDArray[Any]
 
 
-def _compiled(function: _F) -> _F:
-    # Not parallel: threads of its own would compete with those of torch and of data loaders.
-    return cast(_F, numba.njit(cache=True, nogil=True)(function))
+# Not parallel: threads of its own would compete with those of torch and of data loaders.
+_compiled: Callable[[_F], _F] = numba.njit(cache=True, nogil=True)
 
 
 @_compiled
