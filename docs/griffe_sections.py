@@ -1,11 +1,12 @@
-"""Griffe extensions: a docstring's `Example:` holds doctests; a bare `ClassVar` is no argument of a dataclass."""
+"""Griffe extensions: doctests in `Example:`; arguments of dataclasses, also of those that `Configured` makes."""
 
 from __future__ import annotations
 
+import ast
 import re
 from typing import Any
 
-from griffe import Attribute, Extension, Object
+from griffe import Attribute, Class, Decorator, ExprCall, ExprKeyword, ExprName, Extension, Object
 
 
 class ExampleSections(Extension):
@@ -24,3 +25,14 @@ class BareClassVars(Extension):
         """Take it from one attribute."""
         if str(attr.annotation) in {"ClassVar", "typing.ClassVar"}:
             attr.annotation = None
+
+
+class ConfiguredClasses(Extension):
+    """Show the options of a class statement with `config=`, which `nlcore.config.Configured` makes a dataclass."""
+
+    def on_class_instance(self, *, node: ast.AST, cls: Class, **_: Any) -> None:
+        """Add the decorator that the class statement stands for."""
+        if isinstance(node, ast.ClassDef) and any(keyword.arg == "config" for keyword in node.keywords):
+            function = ExprName("dataclass", parent=ExprName("dataclasses"))  # type: ignore[arg-type]
+            call = ExprCall(function, [ExprKeyword("kw_only", "True")])
+            cls.decorators.append(Decorator(call, lineno=node.lineno, endlineno=node.lineno))

@@ -1,14 +1,18 @@
-"""Options of an algorithm: checked once when it is made, never in the hot path."""
+"""Options of algorithms: validated once, when an algorithm is made."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from nlcore.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from nlcore.protocol import Traits
 
 __all__ = ["AlgorithmConfig", "Configured"]
 
@@ -16,12 +20,12 @@ __all__ = ["AlgorithmConfig", "Configured"]
 class AlgorithmConfig(BaseModel):
     """Base of the options of an algorithm: frozen, JSON values only, unknown names refused.
 
-    Give every field a description; it becomes the documentation of the option. Values are read as if they came from a
-    JSON file: strictly, so that `"1"` is not a number, but a list is taken for a field that is a tuple.
+    Give every field a description; it becomes the documentation of the option. Values are validated as if read from a
+    JSON file: strictly, so that `"1"` is not a number, but a list is accepted for a tuple.
 
     Raises:
-        ConfigError: An option is unknown, of the wrong type or out of range. The message lists the options
-            that there are and names the nearest one.
+        ConfigError: An option is unknown, of the wrong type or out of range. The message lists all options and
+            names the nearest one.
 
     Example:
         >>> from pydantic import Field
@@ -47,7 +51,7 @@ class AlgorithmConfig(BaseModel):
 
     @classmethod
     def _explain(cls, error: ValidationError) -> str:
-        """Return one message for all that is wrong, ending with the options that there are."""
+        """Return one message for all faults, which ends with the list of options."""
         faults = "; ".join(cls._fault(detail) for detail in error.errors(include_url=False))
         options = ", ".join(
             name if field.is_required() else f"{name}={field.get_default(call_default_factory=True)!r}"
@@ -71,35 +75,60 @@ class AlgorithmConfig(BaseModel):
         return f"option {name!r} was given {detail['input']!r}: {text}" if name else text
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 class Configured:
     """Base of losses whose options are those of a configuration: a frozen dataclass with a field for every option.
 
-    An object that is constructed directly is checked like one from the registry, and stored as the configuration reads
-    it. The loss is written, pickled and copied by its options. Options that decide which optional capabilities a loss
-    has may choose a private subclass in `__new__`; it goes by the name of the class that users construct.
+    Options are validated on construction, as in `nlcore.make`, and stored as the configuration reads them. The loss is
+    printed, pickled and copied by its options. A class statement with `config=` makes the class such a dataclass, with
+    keyword-only fields; without it, as for an abstract base with fields, write the decorator. Options that decide which
+    optional capabilities a loss has belong in `Traits.supplies`.
 
     Attributes:
+        id: The id it is registered under, with its version; error messages begin with it.
         config: The configuration, whose field names are those of the dataclass.
+        traits: What the engine may assume. A property where it depends on the options.
 
     Raises:
         ConfigError: On construction: an option is unknown, of the wrong type or out of range.
 
     Example:
-        >>> from dataclasses import dataclass
         >>> class BlurConfig(AlgorithmConfig):
         ...     width: float = 1.0
-        >>> @dataclass(frozen=True, repr=False)
-        ... class Blur(Configured):
+        >>> class Blur(Configured, id="lab/blur-v1", config=BlurConfig):
         ...     width: float = 1.0
-        ...     config = BlurConfig
-        >>> Blur(width=2)
-        Blur(width=2.0)
+        >>> Blur(width=2), Blur.id
+        (Blur(width=2.0), 'lab/blur-v1')
     """
 
+    id: ClassVar[str]
     config: ClassVar[type[AlgorithmConfig]]
 
+    if TYPE_CHECKING:
+
+        @property
+        def traits(self) -> Traits:
+            """What the engine may assume."""
+            ...
+
+    def __init_subclass__(
+        cls,
+        *,
+        id: str | None = None,
+        config: type[AlgorithmConfig] | None = None,
+        traits: Traits | None = None,
+        **others: Any,
+    ) -> None:
+        """Set what the class statement names, and make a class with a configuration a dataclass."""
+        super().__init_subclass__(**others)
+        for name, value in {"id": id, "config": config, "traits": traits}.items():
+            if value is not None:
+                setattr(cls, name, value)
+        if config is not None:
+            dataclass(frozen=True, repr=False, kw_only=True)(cls)
+
     def __post_init__(self) -> None:
-        """Check the options, and store them as the configuration reads them."""
+        """Validate the options, and store them as the configuration reads them."""
         read = self.config(**self._options())
         for name in self.config.model_fields:
             object.__setattr__(self, name, getattr(read, name))
@@ -125,7 +154,7 @@ def _rebuild(cls: type[Configured], options: dict[str, Any]) -> Configured:
 
 
 def _written(value: object) -> Any:
-    """Return a nested configuration as JSON writes it."""
+    """Return a nested configuration as JSON values."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     raise TypeError(f"{value!r} ({type(value).__qualname__}) cannot be written as JSON")

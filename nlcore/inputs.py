@@ -1,4 +1,4 @@
-"""Checks of what a loss is given, in words that name the algorithm, what came and what is needed."""
+"""Validation of inputs; messages name the algorithm, the input and what is needed."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ _CURES = {"floating": ".float()", "real": ".float()", "int64": ".long()", "bool"
 
 
 def check_inputs(name: str, **tensors: tuple[object, str] | tuple[object, str, str]) -> None:
-    """Raise unless all are tensors of the shapes and dtypes that are written beside them, on one device.
+    """Raise unless all inputs are tensors of the required shapes and dtypes, on one device.
 
-    No value is read, so that a GPU is not waited for. The first tensor is the one that the others are compared with.
+    No value is read, so there is no synchronisation with a GPU. The other tensors are compared with the first.
 
     Args:
         name: Id of the algorithm; the message begins with it.
-        tensors: By what the message calls them: the tensor, then its shape and dtype, then, if there is more to say
-            than how to convert it, what to do. A shape names its sizes, `"[batch, n]"`; a name stands for the same
-            size everywhere, which is at least 1 but for `batch`, and `...` in front for any sizes. After it, a dtype:
-            `floating`, `real` (no bool, no complex), `same` as the first, one of torch by its name, or none at all.
+        tensors: For each input, by its name in the message: the tensor, the required form, and optionally advice for
+            the message. A form is a shape and a dtype, `"[batch, n] floating"`. A size that is named twice is the same
+            everywhere; it is at least 1, except `batch`; `...` in front stands for any sizes. The dtype is `floating`,
+            `real` (not bool, not complex), `same` as the first, the name of one of torch, or left out. After it, `or
+            None` accepts None.
 
     Raises:
-        ContractError: Something is no tensor.
-        DtypeError: A dtype is another.
-        ShapeError: A shape is another.
-        DeviceError: A tensor is elsewhere than the first.
-        ValueError: A shape cannot be read.
+        ContractError: An input is not a tensor.
+        DtypeError: A dtype does not fit.
+        ShapeError: A shape does not fit.
+        DeviceError: A tensor is on another device than the first.
+        ValueError: A form cannot be parsed.
 
     Example:
         >>> import torch
@@ -45,7 +46,9 @@ def check_inputs(name: str, **tensors: tuple[object, str] | tuple[object, str, s
     sizes: dict[str, int | tuple[int, ...]] = {}
     first: tuple[str, Tensor] | None = None
     for what, (tensor, needed, *advice) in tensors.items():
-        wanted = _READ.get(needed) or _read(needed)
+        wanted = _PARSED.get(needed) or _parse(needed)
+        if tensor is None and wanted.optional:
+            continue
         if not isinstance(tensor, Tensor):
             kind = f"{wanted.dtype} " if wanted.dtype in _CURES else ""
             raise ContractError(
@@ -65,9 +68,9 @@ def check_inputs(name: str, **tensors: tuple[object, str] | tuple[object, str, s
 
 
 def holds(condition: Tensor) -> bool:
-    """Return whether a condition on values is met everywhere, waiting for the device once.
+    """Return whether a condition on values is met everywhere; synchronises with the device once.
 
-    Where values cannot be read, nothing is known to be wrong, and the answer is True; see `read`.
+    True where values cannot be read; see `read`.
 
     Args:
         condition: bool, of any shape.
@@ -76,10 +79,10 @@ def holds(condition: Tensor) -> bool:
 
 
 def read(number: Tensor) -> bool | float | None:
-    """Return the value of a tensor that holds one number, waiting for the device.
+    """Return the value of a tensor with one element; synchronises with the device.
 
     Args:
-        number: Of any shape with one element, and any real dtype or bool.
+        number: One element of any shape, of a real dtype or bool.
 
     Returns:
         The value; None where values cannot be read: under `torch.vmap`, `torch.compile` and on the `meta` device.
@@ -93,15 +96,15 @@ def read(number: Tensor) -> bool | float | None:
 
 
 def working(tensor: Tensor) -> Tensor:
-    """Return a tensor in a precision to compute in: float64 as it is, everything else as float32."""
+    """Return a tensor in working precision: float64 unchanged, everything else as float32."""
     return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
 
 
 def warn_of_a_column(name: str, scores: Tensor) -> None:
-    """Warn of scores [batch, 1] with more than one list: nothing depends on the score of an item without another.
+    """Warn of scores [batch, 1] for more than one list: the loss of a list of one item is constant.
 
-    That is what a network with one output makes of a list, an item a row. The shape alone is looked at; Python shows a
-    warning once, by default. Nothing is said under `torch.compile`.
+    A network with one output gives such scores for a list with one item in each row. Only the shape is examined. There
+    is no warning under `torch.compile`.
 
     Args:
         name: Id of the algorithm; the message begins with it.
@@ -129,16 +132,17 @@ def warn_of_a_column(name: str, scores: Tensor) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Needed:
-    """What is written beside a tensor: `[..., n] floating` has the sizes ("n",), is open and floating."""
+class _Form:
+    """The parsed form of an input: `[..., n] floating` has the sizes ("n",), is open, and floating."""
 
     shape: str
     sizes: tuple[str, ...]
     open: bool
     dtype: str
+    optional: bool
 
     def fits(self, shape: torch.Size, known: dict[str, int | tuple[int, ...]]) -> bool:
-        """Return whether a shape is of this form, and take note of the sizes that it names first."""
+        """Return whether a shape is of this form; record the sizes that it names first."""
         extra = len(shape) - len(self.sizes)
         if extra < 0 or (extra and not self.open):
             return False
@@ -153,18 +157,19 @@ class _Needed:
         return True
 
 
-_READ: dict[str, _Needed] = {}  # not functools.cache, at which torch.compile warns
+_PARSED: dict[str, _Form] = {}  # not functools.cache, which torch.compile warns about
 
 
-def _read(needed: str) -> _Needed:
-    found = re.fullmatch(r"(\[(\.\.\.)?(?:, )?((?:\w+(?:, )?)*)\])(?: (\w+))?", needed)
-    if found is None:
+def _parse(needed: str) -> _Form:
+    match = re.fullmatch(r"(\[(\.\.\.)?(?:, )?((?:\w+(?:, )?)*)\])(?: (?!or )(\w+))?( or None)?", needed)
+    if match is None:
         raise ValueError(f"{needed!r} is no shape and dtype; write them as '[batch, n] floating' or '[..., n]'.")
-    shape, ellipsis, sizes, dtype = found.groups()
+    shape, ellipsis, sizes, dtype, optional = match.groups()
     if dtype not in ("floating", "real", "same", None) and not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise ValueError(f"{needed!r}: {dtype!r} is no dtype; write floating, real, same, or one of torch as int64.")
-    _READ[needed] = _Needed(shape, tuple(filter(None, sizes.split(", "))), ellipsis is not None, dtype or "any")
-    return _READ[needed]
+    names = tuple(filter(None, sizes.split(", ")))
+    _PARSED[needed] = _Form(shape, names, ellipsis is not None, dtype or "any", optional is not None)
+    return _PARSED[needed]
 
 
 def _is(dtype: torch.dtype, needed: str, reference: torch.dtype) -> bool:
@@ -181,7 +186,7 @@ def _is(dtype: torch.dtype, needed: str, reference: torch.dtype) -> bool:
 
 
 def _misshapen(
-    tensor: Tensor, wanted: _Needed, sizes: dict[str, int | tuple[int, ...]], first: tuple[str, Tensor] | None
+    tensor: Tensor, wanted: _Form, sizes: dict[str, int | tuple[int, ...]], first: tuple[str, Tensor] | None
 ) -> str:
     text = f"has shape {list(tensor.shape)}, but {wanted.shape}"
     if first is None:
@@ -192,8 +197,8 @@ def _misshapen(
     return f"{text} = [{', '.join(known)}] is needed, as in {first[0]} {list(first[1].shape)}."
 
 
-def _conversion(tensor: Tensor, wanted: _Needed, first: tuple[str, Tensor] | None) -> str:
-    """Return how to get the dtype; where two are to be the same, either can be converted, and one loses digits."""
+def _conversion(tensor: Tensor, wanted: _Form, first: tuple[str, Tensor] | None) -> str:
+    """Return advice to convert the dtype; of two that must be the same either can be, and one loses precision."""
     if wanted.dtype == "same" and first is not None:
         return f" Call .to({first[1].dtype}) on it, or .to({tensor.dtype}) on {first[0]}."
     return f" Call {_CURES.get(wanted.dtype, f'.to(torch.{wanted.dtype})')} on it."

@@ -1,4 +1,4 @@
-"""All that a plugin imports to register its algorithms and to export them lazily; free of torch."""
+"""The names that a plugin imports to register and export its algorithms; does not import torch."""
 
 from __future__ import annotations
 

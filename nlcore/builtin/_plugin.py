@@ -1,4 +1,4 @@
-"""The algorithms of namespace `core`; free of torch."""
+"""The losses of namespace `core`; does not import torch."""
 
 from collections.abc import Iterable
 
@@ -32,7 +32,7 @@ def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
         AlgorithmSpec(
             id="core/absolute_error-v1",
             factory="nlcore.builtin.losses:AbsoluteError",
-            summary="‖prediction − target‖₁; piecewise linear, so for the Fisher matrix only",
+            summary="‖prediction − target‖₁; piecewise linear, so only the Fisher matrix applies",
             since="0.1.0",
         ),
     )

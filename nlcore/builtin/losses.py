@@ -21,16 +21,15 @@ __all__ = ["AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "SquaredError"
 class _Elementary:
     """Base of the built-in losses: no options, one event dimension, a mask.
 
-    A mask is True at padded outputs. Values there, in the prediction and in the target, are never read: loss,
-    gradient and Hessian are those of the shorter sample, with zeros at the padded outputs. Half precision is computed
-    in float32 and rounded at the end.
+    A mask is True at padded outputs. Prediction and target are ignored there: loss, gradient and Hessian are those of
+    the shorter sample, with zeros at the padded outputs. Half precision is computed in float32 and rounded at the end.
     """
 
     traits: ClassVar[Traits] = Traits(psd_hessian=True, takes_mask=True)
     _id: ClassVar[str]
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let a subclass with a call of its own that has no `mask` say so."""
+        """Set `takes_mask=False` for a subclass whose own call has no `mask`."""
         super().__init_subclass__(**options)
         own = vars(cls)
         if "__call__" in own and "traits" not in own and "mask" not in signature(cls.__call__).parameters:
@@ -77,8 +76,8 @@ class SquaredError(_Elementary):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Return the identity for each sample, [batch, m, m], with 0 at padded outputs."""
+        check_inputs(self._id, prediction=(prediction, _FORM), mask=(mask, *_MASK))
         if mask is not None:
-            _check_mask(self._id, prediction, mask)
             return torch.diag_embed((~mask).to(prediction.dtype))
         size = prediction.shape[-1]
         identity = torch.eye(size, dtype=prediction.dtype, device=prediction.device)
@@ -145,12 +144,10 @@ class BinaryCrossEntropy(_Elementary):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Return diag(p(1 − p)) for each sample, [batch, m, m], with 0 at padded outputs."""
+        check_inputs(self._id, prediction=(prediction, _FORM), mask=(mask, *_MASK))
         logits = working(prediction)
         variance = (torch.sigmoid(logits) * torch.sigmoid(-logits)).to(prediction.dtype)
-        if mask is not None:
-            _check_mask(self._id, prediction, mask)
-            variance = variance.masked_fill(mask, 0.0)
-        return torch.diag_embed(variance)
+        return torch.diag_embed(variance if mask is None else variance.masked_fill(mask, 0.0))
 
     def example(
         self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
@@ -211,7 +208,7 @@ class CrossEntropy(_Elementary):
     def example(
         self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
     ) -> tuple[Tensor, Tensor]:
-        """Return random logits [batch, 5] and classes [batch], never the last one, so that it may be padded."""
+        """Return random logits [batch, 5] and classes [batch], never the last one, which may thus be padded."""
         prediction = torch.randn(batch_size, 5, generator=generator, dtype=dtype, device=device)
         return prediction, torch.randint(4, (batch_size,), generator=generator, device=device)
 
@@ -219,10 +216,10 @@ class CrossEntropy(_Elementary):
         """Return logits and target in working precision, with 0 at padded classes."""
         if not isinstance(target, Tensor) or target.dtype != torch.int64:
             return _values(self._id, prediction, target, mask)
-        check_inputs(self._id, prediction=(prediction, _LOGITS), target=(target, "[batch] int64"))
+        form = "[batch] int64"
+        check_inputs(self._id, prediction=(prediction, _FORM), target=(target, form), mask=(mask, *_MASK))
         logits = working(prediction)
         if mask is not None:
-            _check_mask(self._id, prediction, mask)
             empty = mask.all(-1)
             logits, target = logits.masked_fill(mask, 0.0), target.masked_fill(empty, 0)
         classes = prediction.shape[-1]
@@ -236,12 +233,8 @@ class CrossEntropy(_Elementary):
         return logits, target
 
 
-_LOGITS = "[batch, m] floating"
-
-
-def _check_mask(name: str, prediction: Tensor, mask: Tensor) -> None:
-    needed = (mask, "[batch, m] bool", "It is True at padded outputs.")
-    check_inputs(name, prediction=(prediction, _LOGITS), mask=needed)
+_FORM = "[batch, m] floating"
+_MASK = "[batch, m] bool or None", "It is True at padded outputs."
 
 
 def _check_classes(name: str, target: Tensor, padded: Tensor) -> None:
@@ -256,16 +249,15 @@ def _check_classes(name: str, target: Tensor, padded: Tensor) -> None:
 
 
 def _values(name: str, prediction: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return prediction and target in working precision, with 0 at padded outputs, after a check of all."""
-    check_inputs(name, prediction=(prediction, _LOGITS), target=(target, _LOGITS))
+    """Return validated prediction and target in working precision, with 0 at padded outputs."""
+    check_inputs(name, prediction=(prediction, _FORM), target=(target, _FORM), mask=(mask, *_MASK))
     outputs = working(prediction)
     target = target.to(outputs.dtype)
     if mask is None:
         return outputs, target
-    _check_mask(name, prediction, mask)
     return outputs.masked_fill(mask, 0.0), target.masked_fill(mask, 0.0)
 
 
 def _without(logits: Tensor, mask: Tensor) -> Tensor:
-    """Return the logits with −∞ at padded classes, where a sample has any other: of none a softmax would be 0/0."""
+    """Return the logits with −∞ at padded classes, except in samples of padding only, whose softmax would be 0/0."""
     return logits.masked_fill(mask & ~mask.all(-1, keepdim=True), -torch.inf)

@@ -15,25 +15,15 @@ import nlcore_ranking
 from nlcore.testing import check_algorithm
 from nlcore_ranking import ListLoss, ListMLE, TopKClassification
 
-NAMES = [
-    "approx_ndcg",
-    "lambda_loss",
-    "listmle",
-    "listnet",
-    "neural_ndcg",
-    "pirank",
-    "ranknet",
-    "spearman",
-    "topk_classification",
-]
+IDS = nlcore.names("ranking")
 
 
 def test_the_registry_lists_them_and_makes_them() -> None:
-    assert nlcore.names("ranking") == [f"ranking/{name}-v1" for name in NAMES]
-    for name in NAMES:
-        loss = nlcore.make(f"ranking/{name}")
+    assert {"ranking/listnet-v1", "ranking/topk_classification-v1"} <= set(IDS)
+    for id in IDS:
+        loss = nlcore.make(id)
         assert isinstance(loss, ListLoss)
-        assert loss.id == f"ranking/{name}-v1"
+        assert loss.id == id
         assert nlcore.restore(nlcore.dump(loss)) == loss
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nlcore.errors import ConfigError
 from nlcore_shortest_paths import BellmanFord
-from nlcore_shortest_paths._conorms import Conorm, conorm
+from nlcore_shortest_paths._t_conorms import Conorm, conorm
 from nlcore_shortest_paths.config import TConorm
 
 torch.set_num_threads(1)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
+import nlcore
 import nlcore_shortest_paths
 from nlcore.errors import ConfigError, ContractError, DeviceError, DtypeError, NonFiniteError, ShapeError
 from nlcore.protocol import AlgorithmicLoss
 from nlcore.testing import check_algorithm
-from nlcore_shortest_paths._plugin import nlcore_algorithms
 
-SPECS = {spec.id.removeprefix("shortest_paths/").removesuffix("-v1"): spec for spec in nlcore_algorithms()}
+SPECS = {id.removeprefix("shortest_paths/"): nlcore.spec(id) for id in nlcore.names("shortest_paths")}
 
 
 def resolve(path: str) -> Any:
@@ -97,7 +97,7 @@ def test_costs_that_are_not_finite_are_named(loss, example, value) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda c, t: (c[0], t[0]), ShapeError, r"shape \[4, 5\]; expected \[batch, H, W\]"),
+        (lambda c, t: (c[0], t[0]), ShapeError, r"shape \[4, 5\], but \[batch, H, W\]"),
         (lambda c, t: (c.long(), t), DtypeError, r"\.float\(\)"),
         (lambda c, t: (c, t[:2]), ShapeError, r"target has shape \[2, 4, 5\]"),
         (lambda c, t: (c, t.to("meta")), DeviceError, "target is on meta"),

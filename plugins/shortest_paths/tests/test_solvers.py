@@ -207,7 +207,7 @@ def test_layout_and_chunks_do_not_matter(generator: torch.Generator) -> None:
         (lambda c: c.long(), DtypeError, r"torch\.int64.*\.float\(\)"),
         (lambda c: c[0, 0], ShapeError, r"shape \[4\]"),
         (lambda c: c[:, :0], ShapeError, r"\[3, 0, 4\]"),
-        (lambda c: c.tolist(), ContractError, "are a list"),
+        (lambda c: c.tolist(), ContractError, "costs is a list"),
         (lambda c: c.index_fill(0, torch.tensor(1), 0.0), ContractError, r"samples 1 .*sample 1 has 0 at \(0, 0\)"),
         (lambda c: -c, ContractError, r"samples 0, 1, 2 .*softplus"),
         (lambda c: c.index_fill(0, torch.tensor(2), float("nan")), NonFiniteError, r"sample 2 has nan"),

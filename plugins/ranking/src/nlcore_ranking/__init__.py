@@ -1,4 +1,4 @@
-"""Learning-to-rank losses and their metrics; importing this package imports no torch."""
+"""Learning-to-rank losses and their metrics; importing this package does not import torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
     from nlcore_ranking._base import ListLoss
-    from nlcore_ranking.approx import ApproxNDCG
+    from nlcore_ranking.approx_ndcg import ApproxNDCG
     from nlcore_ranking.config import (
         ApproxNDCGConfig,
         LambdaLossConfig,
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
         SpearmanConfig,
         TopKClassificationConfig,
     )
-    from nlcore_ranking.listwise import ListMLE, ListNet
+    from nlcore_ranking.lambda_loss import LambdaLoss
+    from nlcore_ranking.listmle import ListMLE
+    from nlcore_ranking.listnet import ListNet
     from nlcore_ranking.metrics import ndcg, pair_accuracy
-    from nlcore_ranking.pairwise import LambdaLoss, RankNet
-    from nlcore_ranking.sorted_gains import NeuralNDCG, PiRank
+    from nlcore_ranking.neural_ndcg import NeuralNDCG
+    from nlcore_ranking.pirank import PiRank
+    from nlcore_ranking.ranknet import RankNet
     from nlcore_ranking.spearman import Spearman
-    from nlcore_ranking.topk import TopKClassification
+    from nlcore_ranking.topk_classification import TopKClassification
 
 __all__ = [
     "ApproxNDCG",
@@ -53,13 +56,16 @@ __all__ = [
 
 _HOMES = {
     "_base": ["ListLoss"],
-    "approx": ["ApproxNDCG"],
+    "approx_ndcg": ["ApproxNDCG"],
     "config": [name for name in __all__ if name.endswith("Config")],
-    "listwise": ["ListMLE", "ListNet"],
+    "lambda_loss": ["LambdaLoss"],
+    "listmle": ["ListMLE"],
+    "listnet": ["ListNet"],
     "metrics": ["ndcg", "pair_accuracy"],
-    "pairwise": ["LambdaLoss", "RankNet"],
-    "sorted_gains": ["NeuralNDCG", "PiRank"],
+    "neural_ndcg": ["NeuralNDCG"],
+    "pirank": ["PiRank"],
+    "ranknet": ["RankNet"],
     "spearman": ["Spearman"],
-    "topk": ["TopKClassification"],
+    "topk_classification": ["TopKClassification"],
 }
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -1,4 +1,4 @@
-"""What all ranking losses have in common: the call, masks, the example, identity and immutability."""
+"""Base class of the ranking losses: call, masks, validation and example."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from torch import Tensor
 from nlcore.config import Configured
 from nlcore.inputs import warn_of_a_column, working
 from nlcore.protocol import Traits
-from nlcore_ranking._checks import check_mask, check_relevance, check_scores, check_values
-from nlcore_ranking._lists import Lists
+from nlcore_ranking._lists import RELEVANCE, Lists
 
 __all__ = ["CURVED", "SMOOTH", "ListLoss"]
 
@@ -30,21 +29,15 @@ class ListLoss(Configured, ABC):
     """Base of the losses from scores and relevance: one list a sample, one number a list.
 
     `prediction` holds the scores [batch, n], `target` the relevance [batch, n]: grades ≥ 0, real or whole numbers, the
-    more the better. `mask` [batch, n] is True at padded items; what stands there is not looked at, and the loss is that
-    of the shorter list. A list that is padding throughout has loss 0 and gradient 0, and the engine does not count it
-    as a sample. Scores [batch, 1] are lists of one item each, which have nothing to be ranked, and are warned of. Half
-    precision is computed in float32 and rounded at the end.
+    more the better. `mask` [batch, n] is True at padded items; values there are ignored, and the loss is that of the
+    shorter list. A list of padding only has loss 0 and gradient 0, and the engine does not count it as a sample. Scores
+    [batch, 1] are lists of one item each, with nothing to rank, and raise a warning. Half precision is computed in
+    float32 and rounded at the end.
 
     Objects are immutable, hashable, equal by their options, and serve every n.
     """
 
-    id: ClassVar[str]
-    _traits: ClassVar[Traits]
-
-    @property
-    def traits(self) -> Traits:
-        """What the engine may assume; told in the docstring of the class."""
-        return self._traits
+    _target: ClassVar[str] = RELEVANCE
 
     def __call__(
         self,
@@ -99,7 +92,7 @@ class ListLoss(Configured, ABC):
         """Return the loss of each list, [batch], in working precision."""
 
     def _slope(self) -> float:
-        """Return how much larger than the scores the numbers are that the loss makes of them, apart from n."""
+        """Return the factor, apart from n, by which intermediate results may exceed the scores."""
         return 1.0
 
     def _limit(self, scores: Tensor) -> float:
@@ -108,21 +101,7 @@ class ListLoss(Configured, ABC):
         return limit
 
     def _lists(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> Lists:
-        """Return the lists, checked, in working precision."""
-        check_scores(self.id, prediction)
-        check_relevance(self.id, prediction, target)
-        return self._padded(prediction, target.to(working(prediction).dtype), mask)
-
-    def _padded(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> Lists:
-        """Return the lists with their padding blanked, after a check of all values."""
+        """Return the validated lists."""
+        Lists.check(self.id, prediction, target, mask, needed=self._target)
         warn_of_a_column(self.id, prediction)
-        if mask is not None:
-            check_mask(self.id, prediction, mask)
-        valid = torch.ones_like(prediction, dtype=torch.bool) if mask is None else ~mask
-        scores = working(prediction)
-        check_values(self.id, scores, target, valid, limit=self._limit(scores))
-        if target.ndim == 1:
-            classes = target if mask is None else target.masked_fill(mask.all(dim=1), 0)
-            places = torch.arange(scores.shape[1], device=scores.device)
-            target = (classes.unsqueeze(1) == places).to(scores.dtype)  # one_hot reads values, which vmap forbids
-        return Lists.of(scores, target, mask)
+        return Lists.of(self.id, prediction, target, mask, limit=self._limit(working(prediction)))

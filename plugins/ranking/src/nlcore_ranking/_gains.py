@@ -1,4 +1,4 @@
-"""What a place and an item are worth: the parts of DCG."""
+"""The parts of DCG: gains of items and discounts of positions."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["discounts", "ideal", "scaled_gains", "shortfall"]
 
 
 def discounts(n: int, k: int | None, like: Tensor) -> Tensor:
-    """Return 1/log₂(2 + i) for the places i = 0 … n − 1, and 0 from place k on.
+    """Return 1/log₂(2 + i) for the positions i = 0 … n − 1, and 0 from position k on.
 
     Args:
-        n: Number of places.
-        k: Places that count; `None` for all.
+        n: Number of positions.
+        k: Positions that count; `None` for all.
         like: Gives dtype and device.
 
     Returns:
         [n].
     """
-    places = torch.arange(n, dtype=like.dtype, device=like.device)
-    worth = 1 / (places + 2).log2()
-    return worth if k is None else torch.where(places < k, worth, 0.0)
+    positions = torch.arange(n, dtype=like.dtype, device=like.device)
+    worth = 1 / (positions + 2).log2()
+    return worth if k is None else torch.where(positions < k, worth, 0.0)
 
 
 def scaled_gains(relevance: Tensor, kind: Gain) -> Tensor:

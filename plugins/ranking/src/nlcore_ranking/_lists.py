@@ -1,4 +1,4 @@
-"""Lists of items, checked once and padded: what every loss works on."""
+"""Lists of items: validation, padding, and what is computed on every list."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Lists", "descending_places", "laplacian"]
+from nlcore.errors import ContractError, NonFiniteError, shorten
+from nlcore.inputs import check_inputs, holds, working
+
+__all__ = ["RELEVANCE", "Lists", "descending_positions", "laplacian"]
+
+RELEVANCE = "[batch, n] real"
+"""Shape and dtype of a target that is the relevance of every item."""
+
+_SCORES = "[batch, n] floating"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +24,7 @@ class Lists:
 
     Attributes:
         scores: [batch, n], 0 at padded items, so that these get no gradient.
-        relevance: [batch, n], 0 at padded items.
+        relevance: [batch, n], 0 at padded items; one-hot for classes.
         valid: bool [batch, n], False at padded items.
         mask: The opposite of `valid`; `None` when no mask was given, and all items are real.
     """
@@ -27,17 +35,52 @@ class Lists:
     mask: Tensor | None
 
     @classmethod
-    def of(cls, scores: Tensor, relevance: Tensor, mask: Tensor | None) -> Lists:
-        """Blank the padding of lists that have been checked.
+    def check(cls, name: str, scores: Tensor, target: Tensor, mask: Tensor | None, *, needed: str = RELEVANCE) -> None:
+        """Raise unless scores, target and mask are tensors that fit together.
+
+        Args:
+            name: Id of the algorithm; the message begins with it.
+            scores: [batch, n], n ≥ 1.
+            target: As `needed` says.
+            mask: [batch, n] bool, or `None`.
+            needed: Shape and dtype of the target.
+        """
+        advice = ("target[b, j] is the relevance of item j of list b.",) if needed == RELEVANCE else ()
+        padding = (mask, "[batch, n] bool or None", "It is True at padded items.")
+        check_inputs(name, prediction=(scores, _SCORES), target=(target, needed, *advice), mask=padding)
+
+    @classmethod
+    def of(cls, name: str, scores: Tensor, target: Tensor, mask: Tensor | None, *, limit: float) -> Lists:
+        """Validate the values of lists that fit together, and blank their padding.
 
         A list of nothing but padding becomes one of a single item with score and relevance 0, so that nothing is
         divided by zero; it has no gradient.
+
+        Args:
+            name: Id of the algorithm.
+            scores: [batch, n].
+            target: [batch, n] relevance, or [batch] classes.
+            mask: [batch, n] bool, True at padded items.
+            limit: Largest magnitude of a score for which nothing overflows.
+
+        Raises:
+            ContractError: A grade is negative, a class out of range or padded.
+            NonFiniteError: A score or a grade is NaN or infinite, or a score so large that the loss would overflow.
         """
+        scores = working(scores)
+        valid = torch.ones_like(scores, dtype=torch.bool) if mask is None else ~mask
+        if target.ndim == 2:
+            target = target.to(scores.dtype)
+        _check_values(name, scores.detach(), target.detach(), valid, limit)
+        if target.ndim == 1:
+            classes = target if mask is None else target.masked_fill(mask.all(dim=1), 0)
+            positions = torch.arange(scores.shape[1], device=scores.device)
+            target = (classes.unsqueeze(1) == positions).to(scores.dtype)  # one_hot reads values, which vmap forbids
         if mask is None:
-            return cls(scores, relevance, torch.ones_like(scores, dtype=torch.bool), None)
-        scores, relevance = scores.masked_fill(mask, 0.0), relevance.masked_fill(mask, 0.0)
+            return cls(scores, target, valid, None)
+        scores, target = scores.masked_fill(mask, 0.0), target.masked_fill(mask, 0.0)
         stand_in = mask.all(dim=1, keepdim=True) & (torch.arange(mask.shape[1], device=mask.device) == 0)
-        return cls(scores, relevance, ~mask | stand_in, mask & ~stand_in)
+        return cls(scores, target, valid | stand_in, mask & ~stand_in)
 
     @property
     def lengths(self) -> Tensor:
@@ -51,7 +94,7 @@ class Lists:
 
     @property
     def shifted(self) -> Tensor:
-        """[batch, n], the scores less the middle of their range, so that a large offset costs a loss no digits."""
+        """[batch, n], the scores less the middle of their range, so that a large offset costs no precision."""
         scores, lowest = self.scores.detach(), torch.finfo(self.scores.dtype).min / 2
         high, low = (torch.where(self.valid, s, lowest).amax(dim=1, keepdim=True) for s in (scores, -scores))
         return self.scores - (high / 2 - low / 2)
@@ -70,10 +113,10 @@ class Lists:
         return Lists(scores, relevance, ~mask, mask)
 
 
-def descending_places(lists: Lists) -> Tensor:
-    """Return the 0-based place of every item by descending score, int64 [batch, n]; padded items come last.
+def descending_positions(lists: Lists) -> Tensor:
+    """Return the 0-based position of every item by descending score, int64 [batch, n]; padded items come last.
 
-    Equal scores are placed by index.
+    Equal scores are ordered by index.
     """
     return lists.lowered.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
 
@@ -89,3 +132,54 @@ def laplacian(weights: Tensor) -> Tensor:
     """
     between = weights - torch.diag_embed(weights.diagonal(dim1=-2, dim2=-1))
     return torch.diag_embed(between.sum(dim=-1)) - between
+
+
+def _check_values(name: str, scores: Tensor, target: Tensor, valid: Tensor, limit: float) -> None:
+    """Raise unless scores and targets are in range; synchronises with the device once, or not under transforms.
+
+    Args:
+        name: Id of the algorithm.
+        scores: [batch, n].
+        target: [batch, n] relevance, or [batch] classes.
+        valid: bool [batch, n], False at padded items. A list without items is not checked.
+        limit: Largest magnitude of a score.
+    """
+    n = valid.shape[1]
+    if target.ndim == 1:
+        inside = (target >= 0) & (target < n)
+        target_fits = (inside & valid.gather(1, target.clamp(0, n - 1)[:, None])[:, 0]) | ~valid.any(dim=1)
+    else:
+        target_fits = ((target >= 0) & (target < torch.inf) | ~valid).all(dim=1)
+    scores_fit = ((scores.abs() <= limit) | ~valid).all(dim=1)
+    if holds(torch.stack([scores_fit, target_fits])):
+        return
+    if bool(scores_fit.all()):
+        raise _wrong_target(name, (~target_fits).nonzero()[:, 0].tolist(), target, valid)
+    rows = (~scores_fit).nonzero()[:, 0].tolist()
+    finite = bool(scores[valid].isfinite().all())
+    fault = f"larger than {limit:.3g}, where the loss overflows" if finite else "NaN or infinite"
+    hint = "scale them down, or use float64" if finite else "check the network's output and the learning rate"
+    shown = _shown(scores[rows[0]][valid[rows[0]]])
+    raise NonFiniteError(
+        f"{name}: scores of samples {shorten(rows)} are {fault}; sample {rows[0]} is [{shown}]: {hint}.", rows
+    )
+
+
+def _wrong_target(name: str, rows: list[int], target: Tensor, valid: Tensor) -> ContractError | NonFiniteError:
+    where = f"{name}: target of samples {shorten(rows)}"
+    if target.ndim == 1:
+        return ContractError(
+            f"{where} is no class among 0 … {valid.shape[1] - 1}, or one that is padded; sample {rows[0]} has "
+            f"{int(target[rows[0]])}."
+        )
+    grades = target[rows[0]][valid[rows[0]]]
+    if not bool(grades.isfinite().all()):
+        return NonFiniteError(f"{where} is NaN or infinite; sample {rows[0]} is [{_shown(grades)}].", rows)
+    return ContractError(
+        f"{where} has negative relevance; sample {rows[0]} is [{_shown(grades)}]. Grades are numbers from 0 on; mark "
+        "padding with mask=, not with −1."
+    )
+
+
+def _shown(values: Tensor) -> str:
+    return shorten([f"{value:.6g}" for value in values.tolist()])

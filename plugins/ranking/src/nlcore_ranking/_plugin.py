@@ -1,4 +1,4 @@
-"""What this distribution registers: specifications only, free of torch."""
+"""The algorithms that this distribution registers; does not import torch."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _LOSSES = (
     (
         "lambda_loss",
         "LambdaLoss",
-        "Pairwise logistic losses weighted by what a swap does to NDCG: LambdaRank, NDCG-Loss2, NDCG-Loss2++",
+        "Pairwise logistic losses weighted by the change of NDCG by a swap: LambdaRank, NDCG-Loss2, NDCG-Loss2++",
         "Wang et al., The LambdaLoss Framework for Ranking Metric Optimization, CIKM 2018",
     ),
     (
         "approx_ndcg",
         "ApproxNDCG",
-        "NDCG with every place replaced by a sum of sigmoids",
+        "NDCG with every position replaced by a sum of sigmoids",
         "Qin et al., A General Approximation Framework for Direct Optimization of Information Retrieval Measures, "
         "Information Retrieval 2010",
     ),
@@ -74,7 +74,7 @@ def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
     return tuple(
         AlgorithmSpec(
             id=f"ranking/{name}-v1",
-            factory=f"nlcore_ranking:{attribute}",
+            factory=f"nlcore_ranking.{name}:{attribute}",
             config=f"nlcore_ranking.config:{attribute}Config",
             summary=summary,
             reference=reference,

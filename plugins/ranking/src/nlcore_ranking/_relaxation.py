@@ -1,4 +1,4 @@
-"""The relaxations of nlcore-sorting by name, and what makes a matrix doubly stochastic."""
+"""The relaxations of nlcore-sorting by name, and Sinkhorn scaling."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def operator(relaxation: Relaxation, temperature: float) -> PermutationLoss:
 
 @cache
 def ranker(relaxation: SoftRank, temperature: float) -> RankingLoss:
-    """Return the relaxation of that name, of which the ranks are asked for; temperature is every one's softness."""
+    """Return the relaxation of that name, for its ranks; the temperature is its softness."""
     if relaxation == "fast_soft_sort":
         return FastSoftSort(regularization_strength=temperature)
     if relaxation == "lapsum":

@@ -1,4 +1,4 @@
-"""Options of the ranking losses, free of torch."""
+"""Options of the ranking losses; does not import torch."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ Top1: TypeAlias = Literal["softmax", "sort"]
 Weighting: TypeAlias = Literal["lambdarank", "ndcg2", "ndcg2++"]
 
 _SIGMA = "Steepness σ of the logistic function, in 1/units of the scores."
-_GAIN = "What an item of relevance r is worth: 'exponential' is 2^r − 1, 'linear' is r."
-_K = "Places that count, from the first; null for all."
-_TEMPERATURE = "Softness τ in units of the scores; towards 0 the sort is exact."
+_GAIN = "Gain of an item of relevance r: 'exponential' is 2^r − 1, 'linear' is r."
+_K = "Positions that count, from the first; null for all."
+_TEMPERATURE = "Softness τ in units of the scores; the sort is exact as τ → 0."
 _RELAXATION = (
     "The relaxed sort: 'neuralsort', 'softsort', or 'diffsort', a Cauchy odd–even sorting network of steepness 1/τ."
 )
-_NORMALIZE = "Whether the sum over {} is divided by their number, so that lists of different length count alike."
+_NORMALIZE = "Divide the sum over {} by their number, so that lists of different length have equal weight."
 
 
 class RankNetConfig(AlgorithmConfig):
@@ -80,7 +80,7 @@ class LambdaLossConfig(AlgorithmConfig):
     )
     k: int | None = Field(None, ge=1, description=_K)
     sigma: float = Field(1.0, gt=0, description=_SIGMA)
-    mu: float = Field(10.0, ge=0, description="Weight μ of the NDCG-Loss2 part; read by 'ndcg2++' alone.")
+    mu: float = Field(10.0, ge=0, description="Weight μ of the NDCG-Loss2 part; read by 'ndcg2++' only.")
     gain: Gain = Field("exponential", description=_GAIN)
 
 
@@ -112,7 +112,7 @@ class PiRankConfig(AlgorithmConfig):
     block: int | None = Field(
         None,
         ge=2,
-        description="Longest list that is sorted in one go; longer ones are split into blocks whose first k items are "
+        description="Longest list that is sorted whole; longer ones are split into blocks whose first k items are "
         "merged. It needs k, and at least 2·k. Null sorts every list whole.",
     )
     gain: Gain = Field("exponential", description=_GAIN)
@@ -130,7 +130,7 @@ class SpearmanConfig(AlgorithmConfig):
     temperature: float = Field(1.0, gt=0, description=_TEMPERATURE)
     relaxation: SoftRank = Field(
         "neuralsort",
-        description=f"{_RELAXATION[:-1]}; or one that ranks in n·log n steps: 'fast_soft_sort', the Euclidean "
+        description=f"{_RELAXATION[:-1]}; or in O(n log n): 'fast_soft_sort', the Euclidean "
         "projection with strength τ, or 'lapsum', of scale τ.",
     )
 
@@ -141,8 +141,8 @@ class TopKClassificationConfig(AlgorithmConfig):
     p_k: tuple[float, ...] = Field(
         (0.5, 0.0, 0.0, 0.0, 0.5),
         min_length=1,
-        description="Probability of every k from 1 on; they add up to 1. The default wants the class first half of the "
-        "time, and among the first five the other half.",
+        description="Probabilities of k = 1, 2, …; they add up to 1. By default the class should be first with "
+        "weight ½, and among the first five with weight ½.",
     )
     temperature: float = Field(1.0, gt=0, description=_TEMPERATURE)
     relaxation: Relaxation = Field("neuralsort", description=_RELAXATION)
@@ -154,7 +154,7 @@ class TopKClassificationConfig(AlgorithmConfig):
     candidates: int | None = Field(
         None,
         ge=2,
-        description="Classes that are sorted: the true one and those of the highest other scores; null for all.",
+        description="Number of classes that are sorted, the true one and those of the best other scores; null for all.",
     )
 
     @model_validator(mode="after")

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from nlcore.errors import ConfigError
 from nlcore.inputs import working
-from nlcore_ranking._checks import check_mask, check_relevance, check_scores, check_values
 from nlcore_ranking._gains import discounts, ideal, scaled_gains
 from nlcore_ranking._lists import Lists
 from nlcore_ranking.config import Gain
@@ -27,13 +26,13 @@ def ndcg(
 ) -> Tensor:
     """Return the normalised discounted cumulative gain of each list.
 
-    Equal scores share the mean discount of their places: the value is what a random order of them gives on average, so
-    that a constant model is not paid for the order of the file.
+    Equal scores share the mean discount of their positions: the value is the mean over all orders of them, so that
+    a constant model gains nothing from the order of the file.
 
     Args:
         scores: [batch, n].
         relevance: [batch, n], ≥ 0.
-        k: Places that count, from the first; `None` for all.
+        k: Positions that count, from the first; `None` for all.
         mask: [batch, n] bool, True at padded items.
         gain: `"exponential"` for 2^r − 1, `"linear"` for r.
         empty: The value of a list without relevant items, or without items.
@@ -56,7 +55,7 @@ def ndcg(
         tensor([0.6309])
     """
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-        raise ConfigError(f"ndcg: k={k!r}; give a whole number of places from 1 on, or None for all.")
+        raise ConfigError(f"ndcg: k={k!r}; give a whole number of positions from 1 on, or None for all.")
     if gain not in ("exponential", "linear"):
         raise ConfigError(f"ndcg: gain={gain!r}; choose 'exponential' or 'linear'.")
     lists = _read("ndcg", scores, relevance, mask)
@@ -102,18 +101,12 @@ def pair_accuracy(scores: Tensor, relevance: Tensor, *, mask: Tensor | None = No
 
 
 def _read(name: str, scores: Tensor, relevance: Tensor, mask: Tensor | None) -> Lists:
-    check_scores(name, scores)
-    check_relevance(name, scores, relevance)
-    if mask is not None:
-        check_mask(name, scores, mask)
-    valid = torch.ones_like(scores, dtype=torch.bool) if mask is None else ~mask
-    read, grades = working(scores), relevance.to(working(scores).dtype)
-    check_values(name, read, grades, valid, limit=torch.finfo(read.dtype).max / 4)
-    return Lists.of(read, grades, mask)
+    Lists.check(name, scores, relevance, mask)
+    return Lists.of(name, scores, relevance, mask, limit=torch.finfo(working(scores).dtype).max / 4)
 
 
 def _shared(ordered: Tensor, worth: Tensor) -> Tensor:
-    """Return the discount of every place, averaged over the places of equal scores.
+    """Return the discount of every position, averaged over the positions of equal scores.
 
     Args:
         ordered: [batch, n], scores, largest first.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -18,23 +17,22 @@ __all__ = ["Spearman"]
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class Spearman(ListLoss):
+class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
     """One minus Spearman's rho by relaxed ranks: ℓ = 6‖R(s) − R*‖²/(n(n² − 1)).
 
-    prediction: [batch, n], the scores; target: [batch, n], the relevance, of which the order alone counts. R(s) are the
-    expected places under a relaxed sort, R* the true ones, equal grades sharing the mean of theirs. Without ties and
-    for τ towards 0 the loss is 1 − ρ, from 0 to 2. A list of one item has loss 0; equal grades, all zero among them,
-    ask for equal scores, whose loss is 0.
+    prediction: [batch, n], the scores; target: [batch, n], the relevance, of which only the order counts. R(s) are the
+    expected positions under a relaxed sort, R* the true ones, equal grades sharing the mean of theirs. Without ties and
+    for τ towards 0 the loss is 1 − ρ, from 0 to 2. A list of one item has loss 0; for equal grades, all zero among
+    them, the loss is 0 at equal scores.
 
     Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
     be indefinite. The ranks of `"fast_soft_sort"` are piecewise linear: `traits.order` is 1 then. Time and memory O(n²)
-    a list, for the true places at least.
+    a list for any relaxation, because of the true positions.
 
-    Where it fails: all places count alike, so this is no loss for the top of a list. Relaxed ranks lie closer together
-    than true ones when τ is not small against the gaps, and SoftSort gives gradient 0 where all scores are equal. The
-    value of a sorting network depends on the order of the list as far as its swaps are soft. FastSoftSort gives
-    gradient 0 where all gaps are larger than τ, LapSum one that decays exponentially with them.
+    Where it fails: all positions have equal weight, so it is not a loss for the top of a list. Relaxed ranks lie closer
+    together than true ones when τ is not small against the gaps, and SoftSort gives gradient 0 where all scores are
+    equal. The value of a sorting network depends on the order of the list as far as its swaps are soft. FastSoftSort
+    gives gradient 0 where all gaps are larger than τ, LapSum one that decays exponentially with them.
 
     Args:
         temperature: τ > 0, in units of the scores.
@@ -56,19 +54,15 @@ class Spearman(ListLoss):
     temperature: float = 1.0
     relaxation: SoftRank = "neuralsort"
 
-    id: ClassVar[str] = "ranking/spearman-v1"
-    config = SpearmanConfig
-    _traits: ClassVar = SMOOTH
-
     @property
     def traits(self) -> Traits:
-        """One derivative that says something with `"fast_soft_sort"`, two otherwise."""
+        """Of order 1 with `"fast_soft_sort"`, whose ranks are piecewise linear, of order 2 otherwise."""
         return _FIRST_ORDER if self.relaxation == "fast_soft_sort" else SMOOTH
 
     def _loss(self, lists: Lists) -> Tensor:
         n = lists.lengths
-        places = ranker(self.relaxation, self.temperature).rank(lists.scores, mask=lists.mask)
-        errors = torch.where(lists.valid, places - _true_places(lists), 0.0)
+        positions = ranker(self.relaxation, self.temperature).rank(lists.scores, mask=lists.mask)
+        errors = torch.where(lists.valid, positions - _true_positions(lists), 0.0)
         return 6 * errors.square().sum(dim=1) / (n * (n**2 - 1)).clamp_min(1.0)
 
     def _slope(self) -> float:
@@ -78,8 +72,8 @@ class Spearman(ListLoss):
 _FIRST_ORDER = Traits(order=1, takes_mask=True)
 
 
-def _true_places(lists: Lists) -> Tensor:
-    """Return the mean ascending place of every item among those of its grade, [batch, n]; of no use at padding."""
+def _true_positions(lists: Lists) -> Tensor:
+    """Return the mean ascending position of every item among those of its grade, [batch, n]; undefined at padding."""
     mine, theirs, real = lists.relevance.unsqueeze(2), lists.relevance.unsqueeze(1), lists.valid.unsqueeze(1)
     lower = ((theirs < mine) & real).sum(dim=2)
     equal = ((theirs == mine) & real).sum(dim=2)

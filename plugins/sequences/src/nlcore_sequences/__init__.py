@@ -1,4 +1,4 @@
-"""Losses with an algorithm over a sequence inside; importing this package imports no torch."""
+"""Losses with an algorithm on a sequence inside; importing this package does not import torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this distribution registers: descriptions only, so that listing it imports no torch."""
+"""The algorithms that this distribution registers; does not import torch."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Running totals: the simplest algorithm whose conditioning stands in the way of learning."""
+"""Prefix sums: the simplest algorithm whose conditioning slows learning."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -14,9 +14,7 @@ from nlcore.protocol import Traits
 __all__ = ["PrefixSum"]
 
 _ID = "sequences/prefix_sum-v1"
-_NUMBERS, _TOTALS = "[batch, m] floating", "[batch, m] same"
-_ADVICE = "It is True at padded elements."
-_TRAITS = Traits(event_ndim=1, order=2, psd_hessian=True, takes_mask=True)
+_NUMBERS, _MASK, _ADVICE = "[batch, m] floating", "[batch, m] bool or None", "It is True at padded elements."
 
 
 @final
@@ -24,14 +22,14 @@ _TRAITS = Traits(event_ndim=1, order=2, psd_hessian=True, takes_mask=True)
 class PrefixSum:
     """Numbers supervised by their running totals: ℓ(y, t) = ½‖cumsum(y) − t‖².
 
-    The sum runs over the m totals and is not divided by m. With L the lower triangle of ones, the gradient is
+    The squares are summed over the m totals and not divided by m. With L the lower triangle of ones, the gradient is
     Lᵀ(Ly − t) and the Hessian LᵀL, the same for every sample: (LᵀL)_jk = m − max(j, k), counted from 0. Its condition
-    number grows as m² (113 at m = 8, 438 at m = 16), and outputs are not interchangeable, which is why a Newton step
-    differs from a rescaled gradient here.
+    number grows as m² (113 at m = 8, 438 at m = 16), and the outputs are not interchangeable, which is why a Newton
+    step differs from a rescaled gradient here.
 
-    A mask [batch, m], True at padded elements, takes them out of the sequence, wherever they stand: the totals are
-    those of the other elements in their order, each compared with the target at its own place. What stands at a padded
-    element, in the numbers and in the totals, is never looked at. Half precision is computed in float32.
+    A mask [batch, m], True at padded elements, removes them from the sequence, wherever they are: the totals are those
+    of the other elements in their order, each compared with the target at its own position. Numbers and totals at
+    padded elements are ignored, and the Hessian then differs between samples. Half precision is computed in float32.
 
     Example:
         >>> import torch
@@ -44,10 +42,7 @@ class PrefixSum:
                 [1., 1., 1.]])
     """
 
-    @property
-    def traits(self) -> Traits:
-        """Convex, twice differentiable, deterministic, one vector per sample."""
-        return _TRAITS
+    traits: ClassVar[Traits] = Traits(psd_hessian=True, takes_mask=True, constant_curvature=True)
 
     def __call__(
         self,
@@ -62,15 +57,15 @@ class PrefixSum:
         Args:
             prediction: [batch, m], the numbers.
             target: [batch, m], their running totals, dtype and device of `prediction`.
-            mask: [batch, m] bool, True at padded elements. A sequence of nothing but padding has loss 0.
+            mask: [batch, m] bool, True at padded elements. A sequence of padding only has loss 0.
             generator: Not used; the loss is deterministic.
 
         Returns:
-            [batch], the dtype and device of `prediction`; not finite where a sequence is not.
+            [batch], the dtype and device of `prediction`; not finite for a sequence that is not.
 
         Raises:
             ShapeError: `prediction` is not [batch, m] with m ≥ 1, or `target` or `mask` has another shape.
-            ContractError: Something is no tensor.
+            ContractError: An input is not a tensor.
             DtypeError: `prediction` is not floating point, `target` has another dtype, or `mask` is not bool.
             DeviceError: The tensors are on different devices.
         """
@@ -80,8 +75,7 @@ class PrefixSum:
 
     def inner(self, prediction: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return the running totals of each sequence, [batch, m], 0 at padded elements."""
-        check_inputs(_ID, prediction=(prediction, _NUMBERS))
-        _check_mask(prediction, mask)
+        check_inputs(_ID, prediction=(prediction, _NUMBERS), mask=(mask, _MASK, _ADVICE))
         return _totals(prediction, mask)
 
     def outer(self, features: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -97,17 +91,17 @@ class PrefixSum:
         mask: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return LᵀL for each sequence, [batch, m, m]: how many totals hold both numbers, 0 at padded elements.
+        """Return LᵀL for each sequence, [batch, m, m]: the number of totals with both elements, 0 at padded ones.
 
-        Without a mask it is a view of one matrix, since it depends on no data.
+        Without a mask it does not depend on the data, and is a view of one matrix.
         """
         _check(prediction, target, mask)
         batch, m = prediction.shape
-        place = torch.arange(m, device=prediction.device)
-        later = torch.maximum(place[:, None], place)
+        position = torch.arange(m, device=prediction.device)
+        later = torch.maximum(position[:, None], position)
         if mask is None:
             return (m - later).to(prediction.dtype).expand(batch, m, m)
-        totals = (~mask).flip(1).cumsum(dim=1).flip(1)  # those from each place on
+        totals = (~mask).flip(1).cumsum(dim=1).flip(1)  # from each position on
         real = ~(mask.unsqueeze(1) | mask.unsqueeze(2))
         return (totals[:, later] * real).to(prediction.dtype)
 
@@ -127,13 +121,8 @@ class PrefixSum:
 
 
 def _check(prediction: Tensor, target: Tensor, mask: Tensor | None) -> None:
-    check_inputs(_ID, prediction=(prediction, _NUMBERS), target=(target, _TOTALS))
-    _check_mask(prediction, mask)
-
-
-def _check_mask(prediction: Tensor, mask: Tensor | None) -> None:
-    if mask is not None:
-        check_inputs(_ID, prediction=(prediction, _NUMBERS), mask=(mask, "[batch, m] bool", _ADVICE))
+    totals = (target, "[batch, m] same")
+    check_inputs(_ID, prediction=(prediction, _NUMBERS), target=totals, mask=(mask, _MASK, _ADVICE))
 
 
 def _totals(numbers: Tensor, mask: Tensor | None) -> Tensor:

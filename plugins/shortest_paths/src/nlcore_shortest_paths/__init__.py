@@ -1,4 +1,4 @@
-"""Losses with a shortest path inside, and the exact solvers they stand on; importing this package imports no torch."""
+"""Losses with a shortest path inside, and the exact solvers they use; importing this package does not import torch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
     from nlcore_shortest_paths.bellman_ford import BellmanFord
+    from nlcore_shortest_paths.blackbox import BlackBox
     from nlcore_shortest_paths.central_difference import CentralDifference
-    from nlcore_shortest_paths.comparison import IMLE, BlackBox, NegativeIdentity, SPOPlus
     from nlcore_shortest_paths.config import (
         BellmanFordConfig,
         BlackBoxConfig,
@@ -22,11 +22,15 @@ if TYPE_CHECKING:
         SmoothedLossConfig,
         SPOPlusConfig,
     )
-    from nlcore_shortest_paths.fenchel_young import PerturbedFenchelYoung
-    from nlcore_shortest_paths.graphs import graph_shortest_path
+    from nlcore_shortest_paths.imle import IMLE
     from nlcore_shortest_paths.max_entropy import MaxEntropy
-    from nlcore_shortest_paths.smoothing import SmoothedAlgorithm, SmoothedLoss
+    from nlcore_shortest_paths.negative_identity import NegativeIdentity
+    from nlcore_shortest_paths.perturbed_fenchel_young import PerturbedFenchelYoung
+    from nlcore_shortest_paths.smoothed_algorithm import SmoothedAlgorithm
+    from nlcore_shortest_paths.smoothed_loss import SmoothedLoss
     from nlcore_shortest_paths.solvers import available_backends, path_cost, shortest_path
+    from nlcore_shortest_paths.solvers.graphs import graph_shortest_path
+    from nlcore_shortest_paths.spo_plus import SPOPlus
 
 __all__ = [
     "IMLE",
@@ -57,24 +61,17 @@ __all__ = [
 
 _HOMES = {
     "bellman_ford": ["BellmanFord"],
+    "blackbox": ["BlackBox"],
     "central_difference": ["CentralDifference"],
-    "comparison": ["BlackBox", "IMLE", "NegativeIdentity", "SPOPlus"],
-    "config": [
-        "BellmanFordConfig",
-        "BlackBoxConfig",
-        "CentralDifferenceConfig",
-        "IMLEConfig",
-        "MaxEntropyConfig",
-        "NegativeIdentityConfig",
-        "PerturbedFenchelYoungConfig",
-        "SPOPlusConfig",
-        "SmoothedAlgorithmConfig",
-        "SmoothedLossConfig",
-    ],
-    "fenchel_young": ["PerturbedFenchelYoung"],
-    "graphs": ["graph_shortest_path"],
+    "config": [name for name in __all__ if name.endswith("Config")],
+    "imle": ["IMLE"],
     "max_entropy": ["MaxEntropy"],
-    "smoothing": ["SmoothedAlgorithm", "SmoothedLoss"],
+    "negative_identity": ["NegativeIdentity"],
+    "perturbed_fenchel_young": ["PerturbedFenchelYoung"],
+    "smoothed_algorithm": ["SmoothedAlgorithm"],
+    "smoothed_loss": ["SmoothedLoss"],
     "solvers": ["available_backends", "path_cost", "shortest_path"],
+    "solvers.graphs": ["graph_shortest_path"],
+    "spo_plus": ["SPOPlus"],
 }
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -1,43 +1,40 @@
-"""What all losses here have in common: the call, the checks, the example, identity and immutability."""
+"""Base classes of the losses: call, validation and example; gradients of their own; perturbed costs."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from nlcore.config import Configured
+from nlcore.inputs import check_inputs, working
 from nlcore.protocol import Traits
-from nlcore_shortest_paths._checks import check_costs, check_mask, check_positive, working
-from nlcore_shortest_paths._grid import Grid, grid
+from nlcore_shortest_paths._costs import check_path, check_positive
 from nlcore_shortest_paths.config import Control
 from nlcore_shortest_paths.perturbed import draw_noise, solutions
 from nlcore_shortest_paths.solvers import path_cost, solve_grid
+from nlcore_shortest_paths.solvers.grid import Grid, grid
 
-__all__ = ["EstimatedLoss", "PathLoss", "SampledLoss"]
+__all__ = ["EstimatedLoss", "PathLoss", "PerturbedLoss", "SampledLoss", "SolvedLoss", "hamming"]
 
-_EXAMPLE = (4, 5)
+_MAPS = "[batch, H, W] floating"
 
 
+@dataclass(frozen=True, repr=False, kw_only=True)
 class PathLoss(Configured, ABC):
     """Base of the losses whose prediction is the costs of maps, [batch, H, W].
 
-    A cell is a node with a cost; a path pays for each cell that it visits, both ends counted. Costs must be positive.
+    A cell is a node with a cost; a path pays for each cell that it visits, including both ends. Costs must be positive.
     Half precision is computed in float32 and rounded at the end. Objects are immutable, hashable, equal by their
     options, and serve maps of every size.
     """
 
-    id: ClassVar[str]
-    source: tuple[int, int]
-    goal: tuple[int, int]
-    neighbours: Literal[4, 8]
-
-    @property
-    @abstractmethod
-    def traits(self) -> Traits:
-        """What the engine may assume."""
+    source: tuple[int, int] = (0, 0)
+    goal: tuple[int, int] = (-1, -1)
+    neighbours: Literal[4, 8] = 8
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the loss of each map.
@@ -45,13 +42,13 @@ class PathLoss(Configured, ABC):
         Args:
             prediction: [batch, H, W], the predicted costs, positive.
             target: [batch, H, W], the true path, 1 on it and 0 elsewhere, any dtype (for SPO+ the true costs).
-            generator: Random numbers of a stochastic loss.
+            generator: Source of random numbers of a stochastic loss.
 
         Returns:
             [batch], the dtype and device of `prediction`.
 
         Raises:
-            ContractError: Shapes, dtypes or devices do not fit, costs are not positive, or the target is no mask.
+            ContractError: Shapes, dtypes or devices do not fit, costs are not positive, or the target is not a mask.
             NonFiniteError: A cost is NaN or infinite.
         """
         costs, known = self._checked(prediction, target)
@@ -65,7 +62,7 @@ class PathLoss(Configured, ABC):
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> tuple[Tensor, Tensor]:
-        """Return random costs of small maps, and the target that belongs to other costs.
+        """Return random costs of 4×5 maps, and the target that belongs to other costs.
 
         Args:
             batch_size: Number of maps.
@@ -73,43 +70,52 @@ class PathLoss(Configured, ABC):
             dtype: Of prediction and target.
             device: Of prediction and target.
         """
-        place = generator.device if generator is not None else device
-        shape = (2, batch_size, *_EXAMPLE)
+        drawn_on = generator.device if generator is not None else device
         draw = torch.float64 if dtype == torch.float64 else torch.float32
-        costs, truth = torch.rand(shape, generator=generator, dtype=draw, device=place).to(device) + 1
+        random = torch.rand((2, batch_size, 4, 5), generator=generator, dtype=draw, device=drawn_on)
+        costs, truth = random.to(device) + 1
         return costs.to(dtype), self._truth(truth).to(dtype)
 
     @abstractmethod
     def _loss(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the losses of checked costs in working precision, [batch]."""
+        """Return the losses of validated costs in working precision, [batch]."""
 
     def _truth(self, costs: Tensor) -> Tensor:
         """Return the target that belongs to true costs."""
         return self._shortest(costs)
 
     def _check_target(self, costs: Tensor, target: Tensor) -> None:
-        check_mask(self.id, costs, target)
+        """Raise unless costs and target are tensors that fit together, and the values of the target are valid."""
+        advice = "It is the true path, 1 on it and 0 elsewhere."
+        check_inputs(self.id, prediction=(costs, _MAPS), target=(target, "[batch, H, W]", advice))
+        check_path(self.id, target)
 
     def _checked(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        check_costs(self.id, prediction, batch=True)
+        """Return validated costs and target in working precision."""
         self._check_target(prediction, target)
         costs = working(prediction)
         check_positive(self.id, costs.detach())
         return costs, target.to(costs.dtype)
 
+    def _checked_costs(self, costs: Tensor) -> Tensor:
+        """Return validated costs [..., H, W] in working precision."""
+        check_inputs(self.id, costs=(costs, "[..., H, W] floating"))
+        check_positive(self.id, working(costs.detach()))
+        return working(costs)
+
     def _grid(self, costs: Tensor) -> Grid:
         return grid(costs.shape[-2], costs.shape[-1], self.source, self.goal, self.neighbours)
 
     def _shortest(self, costs: Tensor) -> Tensor:
-        """Return the masks of the shortest paths of [N, H, W] costs that are known to be fit."""
+        """Return the masks of the shortest paths of validated costs [N, H, W]."""
         return solve_grid(costs.detach(), self._grid(costs))
 
 
-class EstimatedLoss(PathLoss):
-    """Base of the losses that bring a gradient of their own.
+class EstimatedLoss(PathLoss, traits=Traits(event_ndim=2, order=0, transforms="autograd")):
+    """Base of the losses that supply their gradient; by default piecewise constant.
 
     The value is connected to the prediction by that gradient, so that `loss(prediction, target).mean().backward()`
-    trains as the method's paper does; it is computed only when it is needed.
+    trains as in the method's paper; the gradient is computed only if needed.
     """
 
     def gradient(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -118,7 +124,7 @@ class EstimatedLoss(PathLoss):
         Args:
             prediction: [batch, H, W], the predicted costs, positive.
             target: [batch, H, W], as in the call.
-            generator: Random numbers; in the same state as for a call, the same draw.
+            generator: Random numbers; the same state as for a call gives the same draw.
 
         Returns:
             [batch, H, W], the dtype and device of `prediction`; not differentiable.
@@ -135,22 +141,50 @@ class EstimatedLoss(PathLoss):
         connected: Tensor = _Connected.apply(costs, value, gradient)  # type: ignore[no-untyped-call]
         return connected
 
-    @abstractmethod
     def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the losses, [batch]."""
+        """Return the losses, [batch]; override it where the gradient takes solutions of its own."""
+        return self._gradient(costs, target, generator)[0]
 
     @abstractmethod
     def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Return losses [batch] and gradients [batch, H, W] from the same draw as `_value` makes."""
+        """Return losses [batch] and gradients [batch, H, W], from the same draw as `_value`."""
 
 
-class SampledLoss(EstimatedLoss):
-    """Base of the losses that read value, gradient and Hessian off the same solutions of perturbed costs."""
+@dataclass(frozen=True, repr=False, kw_only=True)
+class SolvedLoss(EstimatedLoss):
+    """Base of the losses that solve changed costs, which are clamped to at least `min_cost`."""
 
-    min_cost: float
-    num_samples: int
-    sigma: float
-    control: Control
+    min_cost: float = 1e-3
+
+    def _shortest_changed(self, costs: Tensor) -> Tensor:
+        """Return the masks of the shortest paths of changed costs, [N, H, W]."""
+        return self._shortest(costs.clamp(min=self.min_cost))
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class PerturbedLoss(SolvedLoss, traits=Traits(event_ndim=2, order=0, stochastic=True, transforms="autograd")):
+    """Base of the losses that add noise of scale σ to the costs; piecewise constant for given noise."""
+
+    num_samples: int = 3
+    sigma: float = 0.5
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class SampledLoss(PerturbedLoss):
+    """Base of the losses that estimate value, gradient and Hessian from the same solutions of perturbed costs."""
+
+    control: Control = "leave_one_out"
+
+    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the estimate of the Hessian of each map, [batch, H·W, H·W]; arguments as of the call."""
+        costs, truth = self._checked(prediction, target)
+        with torch.no_grad():
+            noise, _, paths = self._samples(costs.detach(), generator)
+            return self._hessian(noise, paths, truth).to(prediction.dtype)
+
+    @abstractmethod
+    def _hessian(self, noise: Tensor, paths: Tensor, target: Tensor) -> Tensor:
+        """Return the estimate from the samples, [batch, H·W, H·W]."""
 
     def _samples(self, costs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return noise, perturbed costs and their shortest paths, each [S, batch, H, W]."""
@@ -160,7 +194,7 @@ class SampledLoss(EstimatedLoss):
 
 
 class _Connected(torch.autograd.Function):
-    """A value whose backward pass hands on a gradient that was computed beside it."""
+    """A value whose backward pass returns a gradient that was computed with it."""
 
     @staticmethod
     def forward(ctx: Any, costs: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
@@ -174,5 +208,5 @@ class _Connected(torch.autograd.Function):
 
 
 def hamming(path: Tensor, target: Tensor) -> Tensor:
-    """Return in how many cells two masks differ, [batch]; for spread-out paths Σ p(1 − t) + t(1 − p)."""
+    """Return the number of cells in which two masks differ, [batch]; for relaxed paths Σ p(1 − t) + t(1 − p)."""
     return path_cost(1 - 2 * target, path) + target.sum(dim=(-2, -1))

@@ -1,25 +1,18 @@
-"""The gradient through a smoothed shortest path as a difference along the slope of the loss."""
+"""The gradient through a smoothed shortest path as a central difference along the slope of the loss."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from nlcore.protocol import Traits
-from nlcore_shortest_paths._base import EstimatedLoss
+from nlcore_shortest_paths._base import PerturbedLoss
 from nlcore_shortest_paths.config import CentralDifferenceConfig
 from nlcore_shortest_paths.perturbed import central_difference, draw_noise, solutions
 
 __all__ = ["CentralDifference"]
 
-_TRAITS = Traits(event_ndim=2, order=0, stochastic=True, transforms="autograd")
 
-
-@dataclass(frozen=True, repr=False, kw_only=True)
-class CentralDifference(EstimatedLoss):
+class CentralDifference(PerturbedLoss, id="shortest_paths/central_difference-v1", config=CentralDifferenceConfig):
     """Squared distance of the mean perturbed path to the target, ℓ(c, t) = Σ(y_σ(c) − t)², y_σ(c) = E[y*(c + σZ)].
 
     The gradient is Jᵀv with v = 2(y_σ − t) and J the Jacobian of y_σ. Now y_σ is itself a gradient, that of the concave
@@ -44,36 +37,17 @@ class CentralDifference(EstimatedLoss):
     `min_cost` stay there.
     """
 
-    source: tuple[int, int] = (0, 0)
-    goal: tuple[int, int] = (-1, -1)
-    neighbours: Literal[4, 8] = 8
-    min_cost: float = 1e-3
-    num_samples: int = 3
-    sigma: float = 0.5
     step: float = 1.0
 
-    id: ClassVar[str] = "shortest_paths/central_difference-v1"
-    config = CentralDifferenceConfig
-
-    @property
-    def traits(self) -> Traits:
-        """Random and piecewise constant for given noise, with a gradient of its own."""
-        return _TRAITS
-
     def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        return self._mean(costs, self._noise(costs, generator)).sub_(target).square_().sum(dim=(1, 2))
+        return self._gap(costs, target, draw_noise(costs, self.num_samples, generator=generator)).square_().sum((1, 2))
 
     def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        noise = self._noise(costs, generator)
-        gap = self._mean(costs, noise) - target
-        slope = central_difference(self._nearest, costs, 2 * gap, noise, sigma=self.sigma, step=self.step)
-        return gap.square().sum(dim=(1, 2)), slope
+        noise = draw_noise(costs, self.num_samples, generator=generator)
+        gap = self._gap(costs, target, noise)
+        gradient = central_difference(self._shortest_changed, costs, 2 * gap, noise, sigma=self.sigma, step=self.step)
+        return gap.square().sum(dim=(1, 2)), gradient
 
-    def _noise(self, costs: Tensor, generator: torch.Generator | None) -> Tensor:
-        return draw_noise(costs, self.num_samples, generator=generator)
-
-    def _mean(self, costs: Tensor, noise: Tensor) -> Tensor:
-        return solutions(self._nearest, costs + self.sigma * noise).mean(0)
-
-    def _nearest(self, costs: Tensor) -> Tensor:
-        return self._shortest(costs.clamp(min=self.min_cost))
+    def _gap(self, costs: Tensor, target: Tensor, noise: Tensor) -> Tensor:
+        """Return y_σ(c) − t, [batch, H, W]."""
+        return solutions(self._shortest_changed, costs + self.sigma * noise).mean(0) - target

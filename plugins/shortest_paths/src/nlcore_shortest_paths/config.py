@@ -1,4 +1,4 @@
-"""Options of the algorithms, free of torch."""
+"""Options of the algorithms; does not import torch."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class BellmanFordConfig(PathConfig):
 
     loop: Loop = Field(
         "for",
-        description="How the way back is walked: 'for' repeats it `iterations` times, 'while' until the source is "
-        "reached, with the relaxed condition that it is not.",
+        description="Loop that traces the path back: 'for' takes `iterations` steps, 'while' continues until it "
+        "reaches the source, by a relaxed condition.",
     )
     objective: Objective = Field(
         "l2", description="Loss between relaxed and true path: 'l1' is Σ|p − t|, 'l2' is Σ(p − t)², over all cells."
@@ -64,47 +64,48 @@ class BellmanFordConfig(PathConfig):
         5.0,
         ge=0,
         le=1e12,  # slopes divide by its square, second derivatives by its cube, which float32 must hold
-        description="Parameter of the Hamacher t-conorm; read by 'hamacher' alone. Its slopes are bounded for p > 0, "
-        "and near p = 0 steep where a cell is all but wholly on the path.",
+        description="Parameter of the Hamacher t-conorm; read by 'hamacher' only. Its slopes are bounded for p > 0, "
+        "and near p = 0 steep where a cell is almost entirely on the path.",
     )
     beta: float = Field(
-        10.0, gt=0, description="Inverse temperature β in 1/units of the costs; towards infinity the path is exact."
+        10.0, gt=0, description="Inverse temperature β in 1/units of the costs; the path is exact as β → ∞."
     )
     iterations: int | None = Field(
         None,
         ge=1,
-        description="Sweeps of Bellman–Ford, and repetitions of the way back of 'for'. By default H + W + 1, which "
+        description="Sweeps of Bellman–Ford, and steps back of the loop 'for'. By default H + W + 1, which "
         "is 25 on 12×12; paths with more steps need more.",
     )
 
 
 class _SolvedConfig(PathConfig):
-    """Options of what calls the exact solver with changed costs."""
+    """Options of methods that solve changed costs."""
 
     min_cost: float = Field(
         1e-3,
         gt=0,
-        description="Costs that the method has changed are not let below this: a path of least cost exists "
-        "for positive costs alone.",
+        description="Lower bound of changed costs: a path of least cost exists only for positive costs.",
     )
 
 
 class _PerturbedConfig(_SolvedConfig):
-    """Options of what adds Gaussian noise to the costs."""
+    """Options of methods that add Gaussian noise to the costs."""
 
     num_samples: int = Field(3, ge=1, description="Draws of noise, each of which is one exact solution.")
     sigma: float = Field(
         0.5,
         gt=0,
-        description="Standard deviation σ of the noise on the costs, in their units; about the difference of "
-        "costs that should not decide.",
+        description="Standard deviation σ of the noise on the costs, in their units: about the difference of costs "
+        "that should not decide between paths.",
     )
 
 
 class _ControlledConfig(_PerturbedConfig):
+    """Options of methods that estimate derivatives with a score function."""
+
     control: Control = Field(
         "leave_one_out",
-        description="What makes derivatives read off the samples less noisy: 'none', 'leave_one_out' (at least 2 "
+        description="Control variate of the derivatives estimated from samples: 'none', 'leave_one_out' (at least 2 "
         "samples) or 'antithetic' (best an even number).",
     )
 
@@ -151,9 +152,9 @@ class IMLEConfig(_SolvedConfig):
     )
     noise: Noise = Field(
         "sum_of_gamma",
-        description="'sum_of_gamma', of which the sum over a path of `length` cells is Gumbel, or 'gumbel' a cell.",
+        description="'sum_of_gamma', whose sum over a path of `length` cells is Gumbel, or 'gumbel' for each cell.",
     )
-    length: int = Field(12, ge=1, description="Usual number of cells of a path; read by 'sum_of_gamma' alone.")
+    length: int = Field(12, ge=1, description="Usual number of cells of a path; read by 'sum_of_gamma' only.")
 
 
 class SPOPlusConfig(_SolvedConfig):
@@ -168,5 +169,5 @@ class MaxEntropyConfig(PathConfig):
     """Options of `MaxEntropy`."""
 
     beta: float = Field(
-        5.0, gt=0, description="Inverse temperature β in 1/units of the costs; walks are likely as exp(−β · cost)."
+        5.0, gt=0, description="Inverse temperature β in 1/units of the costs; a walk has probability ∝ exp(−β · cost)."
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -12,20 +10,21 @@ from torch import Tensor
 from nlcore.errors import NumericalError, shorten
 from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import EstimatedLoss
-from nlcore_shortest_paths._checks import check_costs, check_positive, working
-from nlcore_shortest_paths._grid import Grid
 from nlcore_shortest_paths.config import MaxEntropyConfig
+from nlcore_shortest_paths.solvers.grid import Grid
 
 __all__ = ["MaxEntropy"]
 
-_TRAITS = Traits(event_ndim=2, order=2, psd_hessian=True, transforms="autograd")
 
-
-@dataclass(frozen=True, repr=False, kw_only=True)
-class MaxEntropy(EstimatedLoss):
+class MaxEntropy(
+    EstimatedLoss,
+    id="shortest_paths/max_entropy-v1",
+    config=MaxEntropyConfig,
+    traits=Traits(event_ndim=2, psd_hessian=True, transforms="autograd"),
+):
     """Negative log-likelihood of the true path among all walks from source to goal, p(walk) ∝ exp(−β · its cost).
 
-    ℓ(c, t) = β⟨c, t⟩ + log Z, with Z the sum over all walks, which may visit a cell many times. With W = diag exp(−βc)
+    ℓ(c, t) = β⟨c, t⟩ + log Z, with Z the sum over all walks, which may visit a cell repeatedly. With W = diag exp(−βc)
     and the adjacency A of the cells it is Z = F_sg for F = (W⁻¹ − A)⁻¹; the expected visits are
     N_v = F_sv F_vg / (W_v Z), the gradient is β(t − N), and the Hessian β² times the covariance of the visits: the loss
     is convex.
@@ -49,21 +48,10 @@ class MaxEntropy(EstimatedLoss):
         True
     """
 
-    source: tuple[int, int] = (0, 0)
-    goal: tuple[int, int] = (-1, -1)
-    neighbours: Literal[4, 8] = 8
     beta: float = 5.0
 
-    id: ClassVar[str] = "shortest_paths/max_entropy-v1"
-    config = MaxEntropyConfig
-
-    @property
-    def traits(self) -> Traits:
-        """Convex, twice differentiable, with gradient and Hessian in closed form."""
-        return _TRAITS
-
     def visits(self, costs: Tensor) -> Tensor:
-        """Return how often a walk visits each cell in the mean.
+        """Return the expected number of visits of a walk to each cell.
 
         Args:
             costs: [..., H, W], positive.
@@ -72,14 +60,11 @@ class MaxEntropy(EstimatedLoss):
             [..., H, W], the dtype and device of `costs`; not differentiable.
 
         Raises:
-            ContractError: The costs are no floating-point tensor of maps, or not positive.
+            ContractError: The costs are not a floating-point tensor of maps, or not positive.
             NonFiniteError: A cost is NaN or infinite.
             NumericalError: Walks get more numerous faster than less likely, or the best one underflows.
         """
-        check_costs(self.id, costs)
-        values = working(costs.detach())
-        check_positive(self.id, values)
-        flat = values.reshape(-1, *costs.shape[-2:])
+        flat = self._checked_costs(costs.detach()).reshape(-1, *costs.shape[-2:])
         return self._solve(flat)[1].reshape(costs.shape).to(costs.dtype)
 
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -104,12 +89,9 @@ class MaxEntropy(EstimatedLoss):
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> tuple[Tensor, Tensor]:
-        """Return random costs for which all walks together have a finite weight, and the path of other costs."""
+        """Return random costs of 4×5 maps for which Z is finite, and the path of other costs."""
         costs, target = super().example(batch_size, generator=generator, dtype=dtype, device=device)
         return costs * (10 / self.beta), target
-
-    def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        return self._gradient(costs, target, generator)[0]
 
     def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         log_z, visits = self._solve(costs)
@@ -128,7 +110,7 @@ class MaxEntropy(EstimatedLoss):
         lost = (z <= 0).nonzero()[:, 0].tolist()
         if lost:
             raise NumericalError(
-                f"{self.id}: the best walk of samples {shorten(lost)} is less likely than float64 can tell. "
+                f"{self.id}: the best walk of samples {shorten(lost)} is less likely than float64 resolves. "
                 f"Lower beta, now {self.beta}, or scale the costs down."
             )
         visits = from_source * to_goal / z[:, None]
@@ -144,18 +126,17 @@ class MaxEntropy(EstimatedLoss):
         factor, info = torch.linalg.cholesky_ex(matrix)
         wrong = (info != 0).nonzero()[:, 0].tolist()
         if wrong:
-            least = float(costs[wrong[0]].min())
-            enough = math.log(self.neighbours) / self.beta
+            least, safe = float(costs[wrong[0]].min()), math.log(self.neighbours) / self.beta
             raise NumericalError(
-                f"{self.id}: the walks of samples {shorten(wrong)} have no finite weight together; the least cost of "
-                f"sample {wrong[0]} is {least:.4g}. Costs of at least {enough:.4g} are safe at beta={self.beta}: add a "
-                "floor to the network's output, or raise beta."
+                f"{self.id}: all walks of samples {shorten(wrong)} have no finite weight, Z diverges; the least cost "
+                f"of sample {wrong[0]} is {least:.4g}. Costs of at least {safe:.4g} are safe at beta={self.beta}: add "
+                "a floor to the network's output, or raise beta."
             )
         return factor, root
 
 
 def _index(graph: Grid) -> tuple[int, int]:
-    """Return the places of source and goal in the flattened map."""
+    """Return the indices of source and goal in the flattened map."""
     (a, b), (c, d) = graph.source, graph.goal
     return a * graph.width + b, c * graph.width + d
 

@@ -1,4 +1,4 @@
-"""Smoothing of any batched argmin of a linear objective by Gaussian noise, and what its samples tell.
+"""Smoothing of any batched argmin of a linear objective by Gaussian noise, and estimates from its samples.
 
 An argmin here is a function of costs [N, *event] that returns y*(c) = argmin_y ⟨c, y⟩ for each of N problems, [N,
 *event], over a set that does not depend on c: paths, matchings, subsets, permutations, the vertices of a polytope. It
@@ -12,7 +12,7 @@ read off the samples, E[f(y*) Z]/σ; control variates make it less noisy and lea
 - `"leave_one_out"`: from each f the mean of the others;
 - `"antithetic"`: Z comes in pairs Z, −Z; from each f the mean of the other pairs.
 
-That ignores what a linear objective knows: y_σ is the gradient of F_σ(c) = E[min_y ⟨c + σZ, y⟩], so its Jacobian J is a
+That does not use linearity: y_σ is the gradient of F_σ(c) = E[min_y ⟨c + σZ, y⟩], so its Jacobian J is a
 Hessian, and symmetric (and negative semi-definite, as a minimum of linear functions is concave). Hence for a loss
 ℓ(y_σ(c)) with v = ∂ℓ/∂y_σ the gradient Jᵀv equals Jv, the derivative of y_σ *along* v, which a difference of two means
 shows at once: see `central_difference`. It holds for exact minimisers of an objective that is linear in the costs; not
@@ -71,8 +71,8 @@ def draw_noise(
     if num_samples < least:
         raise ConfigError(f"num_samples was given {num_samples}; control={control!r} needs at least {least}.")
     count = (num_samples + 1) // 2 if control == "antithetic" else num_samples
-    place = costs.device if generator is None else generator.device
-    noise = torch.randn((count, *costs.shape), generator=generator, dtype=costs.dtype, device=place).to(costs.device)
+    drawn_on = costs.device if generator is None else generator.device
+    noise = torch.randn((count, *costs.shape), generator=generator, dtype=costs.dtype, device=drawn_on).to(costs.device)
     return torch.cat([noise, -noise])[:num_samples] if control == "antithetic" else noise
 
 
@@ -130,7 +130,7 @@ def fenchel_young(costs: Tensor, target: Tensor, found: Tensor) -> Tensor:
     """Return the perturbed Fenchel–Young loss, estimated from samples: the mean of ⟨c + σZ, t − y*(c + σZ)⟩.
 
     Its mean is ⟨c, t⟩ − E[min_y ⟨c + σZ, y⟩], convex in c, at least 0 for a feasible t, with the gradient t − y_σ(c)
-    and the Hessian −J. The constant of the conjugate, which depends on t alone, is left out. Each sample is at least 0.
+    and the Hessian −J. The constant of the conjugate, which depends only on t, is left out. Each sample is at least 0.
 
     Args:
         costs: [S, N, *event], the perturbed costs c + σZ.
@@ -145,7 +145,7 @@ def fenchel_young(costs: Tensor, target: Tensor, found: Tensor) -> Tensor:
 
 
 def jacobian(found: Tensor, noise: Tensor, sigma: float, *, control: Control = "none") -> Tensor:
-    """Return the estimate E[y* Zᵀ]/σ of the Jacobian J_ij = ∂y_σ,i/∂c_j; symmetric and semi-definite in the mean alone.
+    """Return the estimate E[y* Zᵀ]/σ of the Jacobian J_ij = ∂y_σ,i/∂c_j; symmetric and semi-definite in the mean only.
 
     Args:
         found: [S, N, *event], solutions.

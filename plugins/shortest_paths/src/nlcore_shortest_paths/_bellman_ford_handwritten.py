@@ -1,9 +1,9 @@
-"""Relaxed Bellman–Ford with its gradient written by hand: the numbers of `_relaxed`, several times faster.
+"""The relaxed Bellman–Ford algorithm with a hand-written backward pass: `plain_path`, several times faster.
 
 Distances are in units of (ln 2)/β here, so that the softmin is a power of two, which torch computes several times as
-fast as `exp`. One sweep is linear in the neighbours' change: ∂D(v)/∂D(v + k) = w_k(1 + ln 2 · (Σ_j w_j D(v + j) −
-D(v + k))). The forward pass keeps the distances alone, and the backward pass computes the weights anew: they are a
-number for each neighbour, and to write and read so much memory takes longer.
+fast as `exp`. A sweep has the Jacobian ∂D(v)/∂D(v + k) = w_k(1 + ln 2 · (Σ_j w_j D(v + j) − D(v + k))). The forward
+pass saves the distances only, and the backward pass recomputes the weights: they are one number for each neighbour, and
+writing and reading that much memory takes longer.
 """
 
 from __future__ import annotations
@@ -13,31 +13,32 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from nlcore_shortest_paths._grid import Grid
-from nlcore_shortest_paths._relaxed import EPSILON, LOWEST, MAX_ROUNDS, Relaxation, far, relaxed_path
+from nlcore_shortest_paths._bellman_ford_plain import EPSILON, LOWEST, MAX_ROUNDS, Relaxation, far, plain_path
+from nlcore_shortest_paths.solvers.grid import Grid
 
-__all__ = ["relaxed"]
+__all__ = ["fast_path"]
 
 _CHUNK = 1 << 15
-"""Cells in a chunk: fewer make more launches, more need memory while a chunk is gone over."""
+"""Number of cells in a chunk: fewer make more calls of torch, more do not fit in the cache."""
 
 _LOWEST = LOWEST / math.log(2)
 
 Pull = Callable[[Tensor], Tensor]
 
 
-def relaxed(costs: Tensor, how: Relaxation) -> Tensor:
+def fast_path(costs: Tensor, how: Relaxation) -> Tensor:
     """Return the relaxed paths of [N, H, W] positive costs, [N, H, W]; any order of derivatives."""
     if not costs.shape[0]:
         return costs * 0
-    found: Tensor = _Relaxed.apply(costs, how)  # type: ignore[no-untyped-call]
-    return found
+    path: Tensor = _FastPath.apply(costs, how)  # type: ignore[no-untyped-call]
+    return path
 
 
-class _Relaxed(torch.autograd.Function):
-    """The fast path for values and gradients; a derivative of the gradient goes by `relaxed_path`."""
+class _FastPath(torch.autograd.Function):
+    """Values and gradients in chunks; second derivatives are those of `plain_path`."""
 
     @staticmethod
     def forward(ctx: Any, costs: Tensor, how: Relaxation) -> Tensor:
@@ -48,9 +49,10 @@ class _Relaxed(torch.autograd.Function):
         size = max(1, _CHUNK // (how.grid.height * how.grid.width))
         paths = []
         for piece in torch.split(costs, size):
-            path, pull = _forward(piece.permute(1, 2, 0).contiguous() * _unit(how), how, needed)
+            weights, pull_weights = _weights(piece.permute(1, 2, 0).contiguous() * _unit(how), how, needed)
+            path, pull_path = _trace(weights, how, needed)
             paths.append(path.permute(2, 0, 1))
-            ctx.pulls.append(pull)
+            ctx.pulls.append((pull_weights, pull_path))
         return torch.cat(paths).contiguous()
 
     @staticmethod
@@ -60,32 +62,26 @@ class _Relaxed(torch.autograd.Function):
         if torch.is_grad_enabled() or torch.func.debug_unwrap(gradient) is not gradient:
             with torch.enable_grad():
                 leaf = costs if costs.requires_grad else costs.detach().requires_grad_()
-                path = relaxed_path(leaf, ctx.how)
+                path = plain_path(leaf, ctx.how)
             create = torch.is_grad_enabled()
             return torch.autograd.grad(path, leaf, gradient, create_graph=create)[0], None
-        if gradient._is_zerotensor():  # as abs and sign send it back; it cannot be written to
+        if gradient._is_zerotensor():  # as in the derivative of abs and sign; it cannot be written to
             gradient = gradient.clone()
         pieces = torch.split(gradient, max(1, _CHUNK // (ctx.how.grid.height * ctx.how.grid.width)))
         pulled = [
-            pull(piece.permute(1, 2, 0).contiguous()).permute(2, 0, 1)
-            for pull, piece in zip(ctx.pulls, pieces, strict=True)
+            pull_weights(pull_path(piece.permute(1, 2, 0).contiguous())).permute(2, 0, 1)
+            for (pull_weights, pull_path), piece in zip(ctx.pulls, pieces, strict=True)
         ]
         return torch.cat(pulled).mul_(_unit(ctx.how)).contiguous(), None
 
 
 def _unit(how: Relaxation) -> float:
-    """Return the factor between costs and the units of this module."""
+    """Return the factor from costs to the units of this module."""
     return how.beta / math.log(2)
 
 
-def _forward(c: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull]:
-    """Return the paths of scaled costs, [H, W, N], and the pull-back to them."""
-    weights, pull_weights = _weights(c, how, needed)
-    path, pull_path = _trace(weights, how, needed)
-    return path, lambda gradient: pull_weights(pull_path(gradient))
-
-
 def _weights(c: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull]:
+    """Return the weights of the predecessors, [K, H, W, N], for scaled costs [H, W, N], and the pull-back to these."""
     grid = how.grid
     infinity = far(c, _LOWEST)
     soft = _Softmin(infinity, grid)
@@ -119,9 +115,9 @@ def _weights(c: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull]:
 
 
 class _Softmin:
-    """The softmin of every cell's neighbours, in arrays that the next one overwrites.
+    """The softmin of every cell's neighbours, in buffers that the next call overwrites.
 
-    Of the distances in `frame` it is nearest − mean, and the weights are powers · share.
+    The softmin of the distances in `frame` is nearest − mean, and its weights are powers · share.
     """
 
     def __init__(self, infinity: Tensor, grid: Grid) -> None:
@@ -133,7 +129,7 @@ class _Softmin:
         self.nearest = self.share = self.mean = infinity
 
     def __call__(self) -> None:
-        """Compute them for what is in the frame now."""
+        """Compute them for the distances in the frame."""
         torch.stack(self.frame.views, out=self.exponents)
         self.nearest = self.exponents.amin(0)
         torch.sub(self.nearest, self.exponents, out=self.exponents).clamp_(min=_LOWEST)
@@ -148,25 +144,29 @@ def _trace(weights: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull
     x, q = torch.zeros_like(weights[0]), torch.zeros_like(weights[0])
     q[how.grid.goal] = 1
     history = [(x, q)]
-    loop = _While(how) if how.loop == "while" else None
-    for _ in range(MAX_ROUNDS if loop else how.iterations):
+    relaxed_loop = how.loop == "while"
+    total, go_on = torch.zeros_like(x), torch.sigmoid(x.new_full(x.shape[-1:], how.beta))
+    for _ in range(MAX_ROUNDS if relaxed_loop else how.iterations):
         x, q = how.conorm(x, q), send(each, q).clone()
         if needed:
             history.append((x, q))
-        if loop and loop.leave(x):
-            break
-    path = loop.total if loop else x
+        if relaxed_loop:
+            after = go_on * torch.sigmoid(how.beta * (1 - x[how.grid.source]))
+            after = after * (after > EPSILON)
+            total.addcmul_(x, go_on - after)
+            go_on = after
+            if not bool((go_on > 0).any()):
+                break
+    path = total.addcmul_(x, go_on) if relaxed_loop else x
 
     def pull(gradient: Tensor) -> Tensor:
-        by_weights = torch.zeros_like(weights)  # anew, for a graph that is gone back over twice
+        by_weights = torch.zeros_like(weights)  # allocated here: a retained graph is differentiated more than once
         frame, each_by = _Frame(weights[0], how.grid), by_weights.unbind()
-        gx = torch.zeros_like(gradient) if loop else gradient
-        gq = torch.zeros_like(gradient)
-        if loop:
-            loop.start(gradient)
-        for (x, q), (later, _) in zip(reversed(history[:-1]), reversed(history[1:]), strict=True):
-            if loop:
-                gx = gx + loop.back(later)
+        gx, gq = torch.zeros_like(gradient) if relaxed_loop else gradient, torch.zeros_like(gradient)
+        by_round = _loop_gradients([x for x, _ in history[1:]], gradient, how) if relaxed_loop else []
+        for x, q in reversed(history[:-1]):
+            if by_round:
+                gx = gx + by_round.pop()
             by_x, by_q = how.conorm.slopes(x, q)
             frame.inner.copy_(gq)
             torch.mul(gx, by_q, out=gq)
@@ -179,8 +179,27 @@ def _trace(weights: Tensor, how: Relaxation, needed: bool) -> tuple[Tensor, Pull
     return path, pull
 
 
+def _loop_gradients(traces: list[Tensor], gradient: Tensor, how: Relaxation) -> list[Tensor]:
+    """Return the gradients at the traces x_r of all rounds of Σ_r (p_{r−1} − p_r) x_r, the result of a while loop.
+
+    p_r = p_{r−1} σ(β(1 − x_r[source])) is the probability to continue after round r.
+    """
+    with torch.enable_grad():
+        arrived = torch.stack([x[how.grid.source] for x in traces]).requires_grad_()
+        first = torch.full_like(arrived[:1], how.beta)
+        p = torch.sigmoid(torch.cat([first, how.beta * (1 - arrived)])).cumprod(0)
+        p = p * (p > EPSILON)
+        shares = p[:-1] - F.pad(p[1:-1], (0, 0, 0, 1))  # all of the rest ends with the last round
+    by_share = torch.stack([(x * gradient).sum(dim=(0, 1)) for x in traces])
+    (by_arrived,) = torch.autograd.grad(shares, arrived, by_share)
+    gradients = [share * gradient for share in shares.detach()]
+    for at_trace, at_source in zip(gradients, by_arrived, strict=True):
+        at_trace[how.grid.source] += at_source
+    return gradients
+
+
 class _Frame:
-    """Maps with a border, and their views from each cell in the direction of each neighbour."""
+    """Maps with a border, and for each neighbour the view of the maps shifted by it."""
 
     def __init__(self, like: Tensor, grid: Grid) -> None:
         height, width = grid.height, grid.width
@@ -189,54 +208,8 @@ class _Frame:
         self.views = [self.whole[1 + i : 1 + i + height, 1 + j : 1 + j + width] for i, j in grid.directions]
 
     def __call__(self, weights: Sequence[Tensor], mass: Tensor) -> Tensor:
-        """Send the mass of every cell to its neighbours, to each with its weights; return what arrives, not a copy."""
+        """Send the mass of every cell to its neighbours by weight; return the mass that arrives, a view."""
         self.whole.zero_()
         for view, weight in zip(self.views, weights, strict=True):
             view.addcmul_(weight, mass)
         return self.inner
-
-
-class _While:
-    """The relaxed condition that the source is not reached: probabilities to go on, and the mean of the traces."""
-
-    def __init__(self, how: Relaxation) -> None:
-        self.beta, self.source = how.beta, how.grid.source
-        self.total: Tensor = torch.empty(0)
-        self.conditions: list[Tensor] = []
-        self.probabilities: list[Tensor] = []
-
-    def leave(self, x: Tensor) -> bool:
-        """Take in the trace after a round; return whether every sample has left."""
-        if not self.probabilities:
-            self.total = torch.zeros_like(x)
-            self.probabilities = [torch.sigmoid(x.new_full(x.shape[-1:], self.beta))]
-        condition = torch.sigmoid(self.beta * (1 - x[self.source]))
-        before = self.probabilities[-1]
-        after = before * condition
-        after = after * (after > EPSILON)
-        last = len(self.probabilities) == MAX_ROUNDS
-        self.total.addcmul_(x, before if last else before - after)
-        self.conditions.append(condition)
-        self.probabilities.append(torch.zeros_like(after) if last else after)
-        return not bool((after > 0).any())
-
-    def start(self, gradient: Tensor) -> None:
-        """Begin the way back."""
-        self.out = gradient
-        self.round = len(self.conditions)
-        self.by_after = torch.zeros_like(self.conditions[0])
-
-    def back(self, x: Tensor) -> Tensor:
-        """Return the gradient at the trace after the latest round that was not yet gone back over."""
-        self.round -= 1
-        before, after, condition = (
-            self.probabilities[self.round],
-            self.probabilities[self.round + 1],
-            self.conditions[self.round],
-        )
-        weight = (x * self.out).sum(dim=(0, 1))
-        at_after = (self.by_after - weight) * (after > 0)
-        gradient = (before - after) * self.out
-        gradient[self.source] -= at_after * before * self.beta * condition * (1 - condition)
-        self.by_after = at_after * condition + weight
-        return gradient

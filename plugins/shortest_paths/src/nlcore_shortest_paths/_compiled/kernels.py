@@ -1,68 +1,35 @@
-"""The exact solver compiled by numba, for maps on the CPU.
-
-Maps are swept over, many at once: the sums and minima of `LANES` maps are one instruction each. Few or very large ones
-are solved one by one with Dijkstra's heap.
-"""
+"""Kernels on maps in a frame of one cell, flat in memory: sweeps over many maps at once, and Dijkstra with a heap."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from nlcore_shortest_paths._bellman_ford import lost
-from nlcore_shortest_paths._grid import Grid
-from nlcore_shortest_paths._lanes import LANES, relax
+from nlcore_shortest_paths._compiled.lanes import LANES, relax
 
-__all__ = ["solve"]
-
-_FEW, _LARGE = LANES // 4, 256 * 256
-"""Below so many maps, or from so many cells on, a heap costs less than sweeps."""
+__all__ = ["solve_by_heap", "solve_by_sweeps"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Array = NDArray[Any]
 
 
-def _compiled(function: _F) -> _F:
-    # Not parallel: threads of its own would fight with those of torch and of data loaders.
-    return cast(_F, numba.njit(cache=True, nogil=True)(function))
-
-
-def solve(costs: Tensor, grid: Grid) -> Tensor:
-    """Return the 0/1 masks of the shortest paths.
-
-    Args:
-        costs: [N, H, W] on the CPU, positive, float32 or float64.
-        grid: The graph.
-
-    Raises:
-        NumericalError: The costs of a map differ by more than the precision resolves.
-    """
-    masks = torch.zeros_like(costs, memory_format=torch.contiguous_format)
-    wide = grid.width + 2
-    offsets = np.array([i * wide + j for i, j in grid.directions], dtype=np.int64)
-    ends = [(row + 1) * wide + column + 1 for row, column in (grid.source, grid.goal)]
-    way = _by_heap if len(costs) < _FEW or grid.height * grid.width >= _LARGE else _by_sweeps
-    number = way(costs.detach().contiguous().numpy(), masks.numpy(), offsets, ends[0], ends[1])
-    if number >= 0:
-        raise lost(number, costs.dtype)
-    return masks
+# Not parallel: threads of its own would compete with those of torch and of data loaders.
+_compiled: Callable[[_F], _F] = numba.njit(cache=True, nogil=True)
 
 
 @_compiled
-def _by_sweeps(costs: _Array, masks: _Array, offsets: _Array, source: int, goal: int) -> int:
-    """Solve as many maps at once as there are lanes; return the first whose way back does not arrive, or −1."""
+def solve_by_sweeps(costs: _Array, masks: _Array, offsets: _Array, source: int, goal: int) -> int:
+    """Solve `LANES` maps at a time; return the index of the first whose path does not reach the source, or −1."""
     count, height, width = costs.shape
     c = np.zeros((height + 2) * (width + 2) * LANES, dtype=costs.dtype)
     d = np.empty_like(c)
     for first in range(0, count, LANES):
         for lane in range(LANES):
-            _frame(costs[min(first + lane, count - 1)], c, LANES, lane)  # what is left over repeats the last map
+            _frame(costs[min(first + lane, count - 1)], c, LANES, lane)  # spare lanes repeat the last map
         d[:] = np.inf
         for k in range(source * LANES, (source + 1) * LANES):
             d[k] = c[k]
@@ -74,8 +41,8 @@ def _by_sweeps(costs: _Array, masks: _Array, offsets: _Array, source: int, goal:
 
 
 @_compiled
-def _by_heap(costs: _Array, masks: _Array, offsets: _Array, source: int, goal: int) -> int:
-    """Solve map by map; return the first whose way back does not arrive, or −1."""
+def solve_by_heap(costs: _Array, masks: _Array, offsets: _Array, source: int, goal: int) -> int:
+    """Solve one map after the other; return the index of the first whose path does not reach the source, or −1."""
     count, height, width = costs.shape
     c = np.zeros((height + 2) * (width + 2), dtype=costs.dtype)
     d = np.empty_like(c)
@@ -93,7 +60,7 @@ def _by_heap(costs: _Array, masks: _Array, offsets: _Array, source: int, goal: i
 
 @_compiled
 def _frame(costs: _Array, c: _Array, lanes: int, lane: int) -> None:
-    """Write a map into its lane, within a frame of one cell."""
+    """Write a map into its lane, in a frame of one cell."""
     height, width = costs.shape
     for i in range(height):
         start = ((i + 1) * (width + 2) + 1) * lanes + lane
@@ -103,7 +70,7 @@ def _frame(costs: _Array, c: _Array, lanes: int, lane: int) -> None:
 
 @_compiled
 def _sweeps(c: _Array, d: _Array, diagonal: bool, height: int, width: int) -> None:
-    """Go through the rows downwards and upwards, and through each to and fro, until nothing changes."""
+    """Sweep the rows downwards and upwards, each in both directions, until nothing changes."""
     row = (width + 2) * LANES
     closer, rounds = 1, 0
     while closer != 0 or rounds < 2:
@@ -126,7 +93,7 @@ def _sweeps(c: _Array, d: _Array, diagonal: bool, height: int, width: int) -> No
 
 @_compiled
 def _trace(d: _Array, mask: _Array, offsets: _Array, source: int, goal: int, lanes: int, lane: int) -> bool:
-    """Write the path that leads back from the goal, always to the nearest neighbour; return whether it arrives."""
+    """Trace the path back from the goal, always to the nearest neighbour; return whether it reaches the source."""
     height, width = mask.shape
     if d[goal * lanes + lane] == np.inf:
         return False
@@ -146,10 +113,7 @@ def _trace(d: _Array, mask: _Array, offsets: _Array, source: int, goal: int, lan
 
 @_compiled
 def _dijkstra(c: _Array, d: _Array, offsets: _Array, source: int, goal: int, heap: _Array, keys: _Array) -> None:
-    """Settle cells in the order of their distance, up to all that are no farther than the goal.
-
-    The frame around the map has cost 0, by which it is told from cells.
-    """
+    """Settle cells in the order of their distance, up to that of the goal; a cost of 0 marks the frame."""
     heap[0], keys[0], size = source, d[source], 1
     while size > 0:
         v, key = heap[0], keys[0]
@@ -175,7 +139,7 @@ def _dijkstra(c: _Array, d: _Array, offsets: _Array, source: int, goal: int, hea
 
 @_compiled
 def _sink(heap: _Array, keys: _Array, item: int, key: float, size: int) -> None:
-    """Put an item at the root of a heap of `size` and let it sink to its place."""
+    """Sift an item down from the root of a heap of `size`."""
     place = 0
     while 2 * place + 1 < size:
         child = 2 * place + 1

@@ -1,6 +1,6 @@
-"""One instruction for many maps: the step of a sweep on `LANES` maps side by side, as numba code may call it.
+"""Vector instructions for kernels: the step of a sweep on `LANES` maps side by side.
 
-The compiler does not find it by itself: it cannot tell that costs and distances lie apart, so it goes number by number.
+The compiler does not vectorise such a loop by itself, as it cannot rule out that costs and distances overlap.
 """
 
 from __future__ import annotations
@@ -16,24 +16,22 @@ from numpy.typing import NDArray
 __all__ = ["LANES", "relax"]
 
 LANES = 16
-"""Maps side by side: one vector of float32 where vectors are widest; the compiler splits it where they are narrower."""
+"""Number of maps side by side: one vector of float32 where vectors are widest; the compiler splits it elsewhere."""
 
 _Array = NDArray[Any]
 
 
-def _relax(  # noqa: PLR0917 - one parameter for each argument of the compiled function
-    _: Any, d: Any, c: Any, v: Any, u1: Any, u2: Any, u3: Any, u4: Any
-) -> tuple[Any, Callable[..., Any]]:
-    """Let the cell at `v` know the distances at four others: d[v] ← min(d[v], min_k d[u_k] + c[v]) in every lane.
+def _relax(_: Any, d: Any, c: Any, v: Any, u1: Any, u2: Any, u3: Any, u4: Any) -> tuple[Any, Callable[..., Any]]:
+    """Compute d[v] ← min(d[v], min_k d[u_k] + c[v]) in every lane, k = 1 … 4.
 
-    Compiled as relax(d, c, v, u1, u2, u3, u4), with flat arrays and the places of first lanes, which must lie inside:
-    they are not checked. One that is given again costs nothing. Returns an integer, 0 if no lane came closer.
+    Compiled as relax(d, c, v, u1, u2, u3, u4), with flat arrays and the indices of first lanes, which are not checked.
+    An index that is given twice costs nothing. Returns an integer, 0 if no distance became smaller.
     """
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number = signature.args[0].dtype
         vector = ir.VectorType(context.get_value_type(number), LANES)
-        aligned = number.bitwidth // 8  # numpy promises no more
+        aligned = number.bitwidth // 8  # all that numpy guarantees
 
         def lanes(array: int, place: int) -> Any:
             data = context.make_array(signature.args[array])(context, builder, arguments[array]).data

@@ -1,30 +1,29 @@
-"""Perturbed optimisers with a Fenchel–Young loss."""
+"""Fenchel–Young losses of perturbed optimisers."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import SampledLoss
-from nlcore_shortest_paths.config import Control, PerturbedFenchelYoungConfig
+from nlcore_shortest_paths.config import PerturbedFenchelYoungConfig
 from nlcore_shortest_paths.perturbed import fenchel_young, jacobian
 
 __all__ = ["PerturbedFenchelYoung"]
 
-_TRAITS = Traits(event_ndim=2, order=1, stochastic=True, transforms="autograd")
 
-
-@dataclass(frozen=True, repr=False, kw_only=True)
-class PerturbedFenchelYoung(SampledLoss):
+class PerturbedFenchelYoung(
+    SampledLoss,
+    id="shortest_paths/perturbed_fenchel_young-v1",
+    config=PerturbedFenchelYoungConfig,
+    traits=Traits(event_ndim=2, order=1, stochastic=True, transforms="autograd"),
+):
     """Perturbed Fenchel–Young loss of shortest paths, ℓ(c, t) = ⟨c, t⟩ − E[min_y ⟨c + σZ, y⟩], Z standard normal.
 
     It is convex in c and at least 0; its gradient is t − y_σ(c), the true path minus the mean of the perturbed shortest
     paths, and its Hessian −∂y_σ/∂c = −E[y*(c + σZ) Zᵀ]/σ. The value that is returned is the mean over the samples of
-    ⟨c + σZ, t − y*⟩, which has that mean; the constant of the conjugate, which depends on t alone, is left out. It is a
+    ⟨c + σZ, t − y*⟩, which has that mean; the constant of the conjugate, which depends only on t, is left out. It is a
     proxy: 0 means that no perturbation changes the path, not how far a path is from the best. Value, gradient and
     `hessian` of one state of the generator see the same samples; the Hessian takes no solution more.
 
@@ -47,34 +46,14 @@ class PerturbedFenchelYoung(SampledLoss):
         (True, True, True)
     """
 
-    source: tuple[int, int] = (0, 0)
-    goal: tuple[int, int] = (-1, -1)
-    neighbours: Literal[4, 8] = 8
-    min_cost: float = 1e-3
-    num_samples: int = 3
-    sigma: float = 0.5
-    control: Control = "leave_one_out"
-
-    id: ClassVar[str] = "shortest_paths/perturbed_fenchel_young-v1"
-    config = PerturbedFenchelYoungConfig
-
-    @property
-    def traits(self) -> Traits:
-        """Random, with a gradient and a Hessian of its own."""
-        return _TRAITS
-
-    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return the symmetrised estimate of −∂y_σ/∂c of each map, [batch, H·W, H·W]; arguments as of the call."""
-        costs, _ = self._checked(prediction, target)
-        with torch.no_grad():
-            noise, _, found = self._samples(costs.detach(), generator)
-            matrix = jacobian(found, noise, self.sigma, control=self.control)
-            return ((matrix + matrix.mT) * -0.5).to(prediction.dtype)
+    def _hessian(self, noise: Tensor, paths: Tensor, target: Tensor) -> Tensor:
+        matrix = jacobian(paths, noise, self.sigma, control=self.control)
+        return (matrix + matrix.mT) * -0.5
 
     def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        _, perturbed, found = self._samples(costs, generator)
-        return fenchel_young(perturbed, target, found)
+        _, perturbed, paths = self._samples(costs, generator)
+        return fenchel_young(perturbed, target, paths)
 
     def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        _, perturbed, found = self._samples(costs, generator)
-        return fenchel_young(perturbed, target, found), target - found.mean(0)
+        _, perturbed, paths = self._samples(costs, generator)
+        return fenchel_young(perturbed, target, paths), target - paths.mean(0)

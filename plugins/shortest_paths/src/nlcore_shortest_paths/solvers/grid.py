@@ -1,4 +1,4 @@
-"""A grid as the solvers see it: its size, its two ends and the order of its neighbours."""
+"""Grid graphs: size, source and goal, and the order of a cell's neighbours."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from nlcore.errors import ConfigError
 
-__all__ = ["DIRECTIONS", "Grid", "grid"]
+__all__ = ["Grid", "grid"]
 
-DIRECTIONS: dict[int, tuple[tuple[int, int], ...]] = {
+_DIRECTIONS: dict[int, tuple[tuple[int, int], ...]] = {
     4: ((-1, 0), (0, -1), (0, 1), (1, 0)),
     8: ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)),
 }
-"""Steps to the neighbours, row by row. Of equally good predecessors the first in this order is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +34,23 @@ class Grid:
 
     @property
     def directions(self) -> tuple[tuple[int, int], ...]:
-        """Steps to the neighbours, in the order of the tie-break."""
-        return DIRECTIONS[self.neighbours]
+        """Steps to the neighbours in reading order; of equally near predecessors the first in this order is taken."""
+        return _DIRECTIONS[self.neighbours]
 
 
 def grid(height: int, width: int, source: tuple[int, int], goal: tuple[int, int], neighbours: int) -> Grid:
-    """Return the grid, with negative places counted from the end as in indexing.
+    """Return the grid, with negative rows and columns counted from the end as in indexing.
 
     Raises:
-        ConfigError: An end outside the map, or neighbours that are neither 4 nor 8.
+        ConfigError: Source or goal is outside the map, or neighbours is neither 4 nor 8.
     """
-    if neighbours not in DIRECTIONS:
+    if neighbours not in _DIRECTIONS:
         raise ConfigError(f"neighbours was given {neighbours!r}; a cell has 4 neighbours, or 8 with the diagonals.")
-    ends = []
-    for name, place in (("source", source), ("goal", goal)):
-        row, column = place
+    for name, (row, column) in (("source", source), ("goal", goal)):
         if not (-height <= row < height and -width <= column < width):
             raise ConfigError(
                 f"{name} {(row, column)} lies outside the map of {height} rows and {width} columns. Give a row from "
                 f"{-height} to {height - 1} and a column from {-width} to {width - 1}."
             )
-        ends.append((row % height, column % width))
-    return Grid(height, width, ends[0], ends[1], neighbours)
+    start, end = ((row % height, column % width) for row, column in (source, goal))
+    return Grid(height, width, start, end, neighbours)

@@ -1,11 +1,12 @@
-"""The exact solver in torch alone: Bellman–Ford on many maps at once, batch last, on any device.
+"""Exact shortest paths on grids by sweeps of Bellman–Ford in torch, many maps at once, on any device.
 
-The least distance of a cell's neighbourhood is the least of three rows of the least of three columns, so a sweep over
-all maps of a chunk is four minima and one sum on contiguous memory. A cell's own distance may stand among those of its
-neighbours, as it is never the least, but at the source: with cost 0 there it stays what it is. After k sweeps a cell
-knows the best way of at most k steps, so the first sweeps need no more than the cells around the source.
+A sweep is d(v) ← min_k d(v + k) + c(v) for every cell v. The minimum over a 3×3 neighbourhood is the minimum over three
+rows of the minimum over three columns, so a sweep over all maps of a chunk, batch last, is four minima and one sum on
+contiguous memory. A cell's own distance may be among those of its neighbours, since it is never the least, except at
+the source, where a cost of 0 keeps it. After k sweeps the distances of all paths of at most k steps are exact, so the
+first sweeps are restricted to the cells around the source.
 
-The way back follows pointers: which neighbour is the nearest is found once for all cells, and a step is then one
+The path is traced back along pointers: the nearest neighbour is computed once for all cells, and a step is then one
 look-up for all maps.
 """
 
@@ -15,12 +16,12 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import NumericalError
-from nlcore_shortest_paths._grid import Grid
+from nlcore_shortest_paths.solvers.grid import Grid
 
 __all__ = ["lost", "solve", "trace"]
 
 _CHUNK = 1 << 16
-"""Cells in a chunk: its arrays stay in the cache of one core."""
+"""Number of cells in a chunk, such that its arrays fit in the cache of one core."""
 
 
 def solve(costs: Tensor, grid: Grid) -> Tensor:
@@ -45,7 +46,7 @@ def solve(costs: Tensor, grid: Grid) -> Tensor:
 
 
 def distances(costs: Tensor, grid: Grid) -> Tensor:
-    """Return the distance of every cell from the source, both ends counted, in a frame of infinity.
+    """Return the distance of every cell from the source, including both ends, in a frame of infinity.
 
     Returns:
         [H + 2, W + 2, N].
@@ -103,18 +104,18 @@ class _Sweep:
 
 
 def trace(d: Tensor, grid: Grid, *, first: int = 0) -> Tensor:
-    """Return the masks of the paths that lead back from the goal, always to the nearest neighbour of least distance.
+    """Return the masks of the paths traced back from the goal, always to the first nearest neighbour.
 
     Args:
         d: [H + 2, W + 2, N], as `distances` returns it.
         grid: The graph.
-        first: Number of the first map, for the message.
+        first: Index of the first map, for the message.
 
     Returns:
         [N, H, W].
 
     Raises:
-        NumericalError: A way back does not arrive: the costs differ by more than the precision resolves.
+        NumericalError: A path does not reach the source: the costs differ by more than the precision resolves.
     """
     height, width, batch = grid.height, grid.width, d.shape[2]
     far = d[grid.goal[0] + 1, grid.goal[1] + 1].isinf()
@@ -141,7 +142,7 @@ def trace(d: Tensor, grid: Grid, *, first: int = 0) -> Tensor:
 
 
 def lost(number: int, dtype: torch.dtype) -> NumericalError:
-    """Return the error of a map whose way back does not arrive."""
+    """Return the error for a map whose path does not reach the source."""
     return NumericalError(
         f"shortest_path: the costs of map {number} differ by more than {dtype} resolves, so that a step no "
         "longer changes the sum, or their sum overflows. Use costs.double(), or limit their range."
@@ -149,17 +150,17 @@ def lost(number: int, dtype: torch.dtype) -> NumericalError:
 
 
 def _pointers(d: Tensor, grid: Grid) -> Tensor:
-    """Return for every cell, [H · W · N], where in it the first nearest neighbour is; for the source itself.
+    """Return the index of every cell's first nearest neighbour, [H · W · N]; the source points to itself.
 
-    What stands for a neighbour rises in the order of the tie-break, so the first of those that are as near as the
-    nearest is a minimum, and no comparison is needed, which torch is slow at.
+    The offsets of the neighbours rise in the order of the tie-break, so the first of the nearest is the minimum of the
+    offsets of those, computed without comparisons, which are slow in torch.
     """
     height, width, batch = grid.height, grid.width, d.shape[2]
     views = [d[1 + i : 1 + i + height, 1 + j : 1 + j + width] for i, j in grid.directions]
     nearest = torch.minimum(views[0], views[1])
     for view in views[2:]:
         torch.minimum(nearest, view, out=nearest)
-    beyond = width + 2  # makes the signs of all steps alike
+    beyond = width + 2  # makes all offsets negative
     step, gap = torch.zeros_like(nearest), torch.empty_like(nearest)
     for (i, j), view in zip(grid.directions, views, strict=True):
         torch.sub(view, nearest, out=gap)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from nlcore_ranking._base import SMOOTH, ListLoss
-from nlcore_ranking._checks import check_classes, check_scores
 from nlcore_ranking._lists import Lists
 from nlcore_ranking._relaxation import operator
 from nlcore_ranking.config import Relaxation, Top1, TopKClassificationConfig
@@ -19,21 +17,20 @@ __all__ = ["TopKClassification"]
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class TopKClassification(ListLoss):
+class TopKClassification(ListLoss, id="ranking/topk_classification-v1", config=TopKClassificationConfig, traits=SMOOTH):
     """Cross-entropy of being among the first k, k random: ℓ = −log Σ_k p_k Σ_{i<k} P[i, y].
 
     prediction: [batch, n], one score per class; target: [batch], int64, the true class y. P is the relaxed permutation
-    matrix of the scores, largest first, places i from 0. With `top1="softmax"` the k = 1 part is p_1·softmax(s)_y
+    matrix of the scores, largest first, positions i from 0. With `top1="softmax"` the k = 1 part is p_1·softmax(s)_y
     instead. All of it is computed from logarithms, so it stays exact where P rounds to 0. Of fewer than k classes all
     are among the first k.
 
     Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
     be indefinite. Time and memory O(n²) a sample, O(candidates²) with candidates. The true class must not be padded,
-    unless all classes are: such a sample has loss 0, and its target is not looked at.
+    unless all classes are: such a sample has loss 0, and its target is ignored.
 
     Where it fails: columns of P need not add up to 1 (NeuralSort, SoftSort), so the value can fall a little below 0. A
-    true class far behind all others gets a gradient from the softmax part alone when the temperature is low. A sorting
+    true class far behind all others gets a gradient only from the softmax part when the temperature is low. A sorting
     network's value depends on the order of the classes as far as its swaps are soft.
 
     Args:
@@ -53,7 +50,7 @@ class TopKClassification(ListLoss):
     Example:
         >>> import torch
         >>> loss = TopKClassification(p_k=(0.0, 1.0), temperature=0.01)
-        >>> loss(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([1])).abs()  # second, and two are asked for
+        >>> loss(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([1])).abs()  # second, within the first two
         tensor([0.])
     """
 
@@ -63,9 +60,7 @@ class TopKClassification(ListLoss):
     top1: Top1 = "softmax"
     candidates: int | None = None
 
-    id: ClassVar[str] = "ranking/topk_classification-v1"
-    config = TopKClassificationConfig
-    _traits: ClassVar = SMOOTH
+    _target: ClassVar[str] = "[batch] int64"
 
     def __call__(
         self,
@@ -80,7 +75,7 @@ class TopKClassification(ListLoss):
         Args:
             prediction: [batch, n], one score per class.
             target: [batch], int64, the true class.
-            mask: [batch, n] bool, True at classes that are none of this sample's.
+            mask: [batch, n] bool, True at classes that the sample does not have.
             generator: Not used; the loss is deterministic.
 
         Returns:
@@ -100,16 +95,11 @@ class TopKClassification(ListLoss):
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> tuple[Tensor, Tensor]:
-        """Return random scores of seven classes and random classes, never the last one, so that it may be padded."""
+        """Return random scores of seven classes and random classes, never the last one, which may thus be padded."""
         source = generator.device if generator is not None else device
         scores = torch.randn((batch_size, 7), generator=generator, device=source)
         classes = torch.randint(6, (batch_size,), generator=generator, device=source)
         return scores.to(device, dtype), classes.to(device)
-
-    def _lists(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> Lists:
-        check_scores(self.id, prediction)
-        check_classes(self.id, prediction, target)
-        return self._padded(prediction, target, mask)
 
     def _loss(self, lists: Lists) -> Tensor:
         if self.candidates is not None and self.candidates < lists.scores.shape[1]:
@@ -123,7 +113,7 @@ class TopKClassification(ListLoss):
         return -(torch.cat(terms, dim=1) + logs).logsumexp(dim=1)
 
     def _sorted_terms(self, lists: Lists, true: Tensor) -> tuple[list[Tensor], list[float]]:
-        """Return log P[i, y], [batch, 1] for every place i that counts, and how much each counts."""
+        """Return log P[i, y], [batch, 1], for every position i that counts, and its weight."""
         first = 1 if self.top1 == "softmax" else 0
         weights = [sum(self.p_k[max(i, first) :]) for i in range(min(len(self.p_k), lists.scores.shape[1]))]
         if not any(weights):
@@ -131,8 +121,8 @@ class TopKClassification(ListLoss):
         sorter = operator(self.relaxation, self.temperature)
         log_p = sorter.log_permutation(lists.scores, descending=True, mask=lists.mask)
         column = log_p.gather(2, true.unsqueeze(1).expand(-1, log_p.shape[1], -1)).squeeze(2)
-        places = [i for i, weight in enumerate(weights) if weight > 0]
-        return [column[:, i : i + 1] for i in places], [weights[i] for i in places]
+        positions = [i for i, weight in enumerate(weights) if weight > 0]
+        return [column[:, i : i + 1] for i in positions], [weights[i] for i in positions]
 
     def _slope(self) -> float:
         return 1 / self.temperature

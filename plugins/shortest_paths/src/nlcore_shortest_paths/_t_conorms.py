@@ -1,8 +1,8 @@
-"""T-conorms: how the trace of a path that is spread over many cells adds up to at most 1 in each."""
+"""T-conorms, by which mass that visits a cell repeatedly adds up to at most 1."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -10,18 +10,6 @@ from torch import Tensor
 from nlcore_shortest_paths.config import TConorm
 
 __all__ = ["Conorm", "conorm"]
-
-
-class Conorm(Protocol):
-    """A t-conorm ⊥ on [0, 1] with its partial derivatives."""
-
-    def __call__(self, x: Tensor, q: Tensor) -> Tensor:
-        """Return x ⊥ q."""
-        ...
-
-    def slopes(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the derivatives by x and by q, two new tensors."""
-        ...
 
 
 class _Probabilistic:
@@ -56,33 +44,30 @@ class _Hamacher:
 class _HamacherNearZero:
     """The same for p < ½, exact where numerator and denominator vanish together: as x, q → 1 for p = 0.
 
-    In terms of x' = 1 − x and q' = 1 − q it is 1 − x'q'/(x' + x(q' + pq)), a quotient of sums without a difference. A p
-    below the machine epsilon ε is raised to it. That changes no value by more than ε/4 and slopes only where x' and q'
-    are a few ε: at x = q = 1, where those of p = 0 depend on the direction, they are those of all p > 0, zero, and
-    second derivatives, without bound near there for p = 0, reach 1/ε.
+    With x' = 1 − x and q' = 1 − q it is 1 − x'q'/(x' + x(q' + pq)), a quotient of sums without a difference. A p below
+    the machine epsilon ε is raised to ε. That changes no value by more than ε/4, and slopes only where x' and q' are a
+    few ε: at x = q = 1, where the slopes of p = 0 depend on the direction, they are those of p > 0, zero, and second
+    derivatives, unbounded near there for p = 0, reach 1/ε.
     """
 
     def __init__(self, p: float) -> None:
         self.p = p
 
     def __call__(self, x: Tensor, q: Tensor) -> Tensor:
-        rest_x, rest_q = (1 - x).clamp(min=0), (1 - q).clamp(min=0)
-        return 1 - rest_x * rest_q / self._below(x, q, rest_x, rest_q)
+        rest_x, rest_q, below, _ = self._parts(x, q)
+        return 1 - rest_x * rest_q / below
 
     def slopes(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        rest_x, rest_q = (1 - x).clamp_(min=0), (1 - q).clamp_(min=0)
-        below = self._below(x, q, rest_x, rest_q)
-        p = self._floored(x.dtype)
+        rest_x, rest_q, below, p = self._parts(x, q)
         return (
             (rest_q + p * q).div_(below).mul_(rest_q.div(below)),
             (rest_x + p * x).div_(below).mul_(rest_x.div(below)),
         )
 
-    def _below(self, x: Tensor, q: Tensor, rest_x: Tensor, rest_q: Tensor) -> Tensor:
-        return rest_x + x * (rest_q + self._floored(x.dtype) * q)
-
-    def _floored(self, dtype: torch.dtype) -> float:
-        return max(self.p, torch.finfo(dtype).eps)
+    def _parts(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
+        """Return x', q', the denominator and p, raised to ε."""
+        rest_x, rest_q, p = (1 - x).clamp(min=0), (1 - q).clamp(min=0), max(self.p, torch.finfo(x.dtype).eps)
+        return rest_x, rest_q, rest_x + x * (rest_q + p * q), p
 
 
 class _Yager:
@@ -96,8 +81,12 @@ class _Yager:
         return below, below.clone()
 
 
+Conorm: TypeAlias = _Probabilistic | _Hamacher | _HamacherNearZero | _Yager
+"""A t-conorm ⊥ on [0, 1]: x ⊥ q by a call, and by `slopes` its derivatives with respect to x and q, two new tensors."""
+
+
 def conorm(name: TConorm, p: float) -> Conorm:
-    """Return a t-conorm by its name; `p` is read by Hamacher's alone."""
+    """Return a t-conorm by its name; only Hamacher's reads `p`."""
     if name == "probabilistic":
         return _Probabilistic()
     if name == "yager":

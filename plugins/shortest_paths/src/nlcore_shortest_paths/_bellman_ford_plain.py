@@ -1,8 +1,9 @@
-"""Relaxed Bellman–Ford in plain differentiable operations: the definition, and the way to second derivatives.
+"""The relaxed Bellman–Ford algorithm in plain differentiable operations: the definition, and its second derivatives.
 
-In units of 1/β: D = βd and C = β·costs, so that the softmin is exp(min − D). Every sweep is
-D(v) ← Σ_k w_k(v) D(v + k) + C(v) with w(v) = softmin of the neighbours' D, D(source) held at 0. The last w are the
-weights of the predecessors. From the goal, mass q moves along them while the trace x collects it by a t-conorm.
+In units of 1/β: D = βd and C = β·costs, so that the softmin weights are exp(min D − D). A sweep is
+D(v) ← Σ_k w_k(v) D(v + k) + C(v) with w(v) = softmin of the neighbours' D, and D(source) = 0. The weights of the last
+sweep are those of the predecessors: mass q starts at the goal and moves along them, and a trace x collects it by a
+t-conorm.
 """
 
 from __future__ import annotations
@@ -13,32 +14,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nlcore_shortest_paths._conorms import Conorm
-from nlcore_shortest_paths._grid import Grid
+from nlcore_shortest_paths._t_conorms import Conorm
 from nlcore_shortest_paths.config import Loop
+from nlcore_shortest_paths.solvers.grid import Grid
 
-__all__ = ["EPSILON", "MAX_ROUNDS", "Relaxation", "far", "relaxed_path"]
+__all__ = ["EPSILON", "LOWEST", "MAX_ROUNDS", "Relaxation", "far", "plain_path"]
 
 EPSILON = 1e-5
-"""A sample leaves the relaxed while loop when it goes on with at most this probability."""
+"""A sample leaves the relaxed while loop once it continues with at most this probability."""
 
 MAX_ROUNDS = 1024
 """Rounds after which the relaxed while loop ends in any case."""
 
 LOWEST = -80.0
-"""Exponents are not let below it: the exponential of what lies there is slow to compute, and nothing beside 1."""
+"""Lower bound of exponents: smaller exponentials are slow to compute (denormals) and negligible beside 1."""
 
 
 @dataclass(frozen=True)
 class Relaxation:
-    """What is relaxed, and how.
+    """The graph and the options of a relaxation.
 
     Attributes:
         grid: The graph.
         beta: Inverse temperature.
-        iterations: Sweeps, and rounds of a for loop.
+        iterations: Number of sweeps, and of rounds of a for loop.
         conorm: How the trace adds up.
-        loop: Kind of the loop that walks back.
+        loop: Kind of the loop that traces the path back.
     """
 
     grid: Grid
@@ -48,15 +49,15 @@ class Relaxation:
     loop: Loop
 
 
-def far(scaled: Tensor, lowest: float = LOWEST) -> Tensor:
-    """Return a distance that no path has, with weight 0 beside any that one has: for costs [..., N], [N]."""
-    return scaled.detach().flatten(0, -2).sum(0) - lowest + 20
-
-
-def relaxed_path(costs: Tensor, how: Relaxation) -> Tensor:
+def plain_path(costs: Tensor, how: Relaxation) -> Tensor:
     """Return the relaxed paths of [N, H, W] positive costs, [N, H, W]."""
     scaled = costs.permute(1, 2, 0) * how.beta
     return _trace(_weights(scaled, how), how).permute(2, 0, 1)
+
+
+def far(scaled: Tensor, lowest: float = LOWEST) -> Tensor:
+    """Return a distance above that of every path, whose weight beside any of those is 0: for costs [..., N], [N]."""
+    return scaled.detach().flatten(0, -2).sum(0) - lowest + 20
 
 
 def _weights(c: Tensor, how: Relaxation) -> Tensor:
@@ -87,7 +88,7 @@ def _trace(weights: Tensor, how: Relaxation) -> Tensor:
             x, q = how.conorm(x, q), _moved(weights, q, how.grid)
         return x
     total = torch.zeros_like(x)
-    # The condition is asked before the first round too, where the trace is empty: 1 − p of it contributes nothing.
+    # The condition is evaluated before the first round too; there the trace is empty and 1 − p of it adds nothing.
     go_on = torch.sigmoid(how.beta * (1 - x[how.grid.source]))
     for _ in range(MAX_ROUNDS):
         x, q = how.conorm(x, q), _moved(weights, q, how.grid)

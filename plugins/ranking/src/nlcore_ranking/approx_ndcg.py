@@ -1,10 +1,9 @@
-"""ApproxNDCG: places as sums of sigmoids."""
+"""ApproxNDCG: NDCG with positions as sums of sigmoids."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -18,9 +17,8 @@ __all__ = ["ApproxNDCG"]
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class ApproxNDCG(ListLoss):
-    """One minus NDCG with smooth places: ℓ = 1 − (1/ideal) Σ_i G_i/log₂(1 + π_i), π_i = 1 + Σ_{j≠i} σ(α(s_j − s_i)).
+class ApproxNDCG(ListLoss, id="ranking/approx_ndcg-v1", config=ApproxNDCGConfig, traits=SMOOTH):
+    """One minus NDCG with smooth positions: ℓ = 1 − (1/ideal) Σ_i G_i/log₂(1 + π_i), π_i = 1 + Σ_{j≠i} σ(α(s_j − s_i)).
 
     prediction: [batch, n], the scores; target: [batch, n], the relevance. The loss lies between 0 and 1; a list without
     relevant items has loss 0 and gradient 0, one of one item too.
@@ -49,10 +47,6 @@ class ApproxNDCG(ListLoss):
 
     alpha: float = 10.0
     gain: Gain = "exponential"
-
-    id: ClassVar[str] = "ranking/approx_ndcg-v1"
-    config = ApproxNDCGConfig
-    _traits: ClassVar = SMOOTH
 
     def _loss(self, lists: Lists) -> Tensor:
         n = lists.scores.shape[1]

@@ -1,10 +1,11 @@
-"""Exact shortest paths on grids: one function, one answer, several back ends."""
+"""Exact solvers: `shortest_path` on grids, one answer from every back end, and `graph_shortest_path` on sparse graphs.
+
+The back ends are `sweeps` in torch, `scipy_dijkstra`, and the kernels behind `nlcore_shortest_paths._compiled`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
@@ -12,16 +13,17 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError, ContractError, DtypeError, nearest
-from nlcore_shortest_paths import _bellman_ford
-from nlcore_shortest_paths._checks import check_costs, check_positive, working
-from nlcore_shortest_paths._grid import Grid, grid
+from nlcore.inputs import check_inputs, working
+from nlcore_shortest_paths._costs import check_positive
+from nlcore_shortest_paths.solvers import sweeps
+from nlcore_shortest_paths.solvers.grid import Grid, grid
 
 __all__ = ["Backend", "available_backends", "path_cost", "shortest_path", "solve_grid"]
 
 Backend: TypeAlias = Literal["auto", "torch", "numba", "scipy"]
 
 _LARGE = 192 * 192
-"""Cells from which on scipy's Dijkstra is faster than sweeps in torch."""
+"""Number of cells from which scipy's Dijkstra is faster than sweeps in torch."""
 
 
 def shortest_path(
@@ -34,27 +36,28 @@ def shortest_path(
 ) -> Tensor:
     """Return the shortest path of every map as a 0/1 mask.
 
-    Cells are nodes with a cost; a path pays for every cell that it visits, both ends counted. Of several shortest paths
-    the one is returned that, walked back from the goal, enters the first nearest neighbour in reading order. Distances
-    are summed from the source in the dtype of the costs (half precision in float32), by all back ends alike: they
-    return the same path even where rounding decides a tie.
+    Cells are nodes with a cost; a path pays for every cell that it visits, including both ends. Of several shortest
+    paths the one is returned that, walked back from the goal, enters the first nearest neighbour in reading order.
+    Distances are summed from the source in the dtype of the costs (half precision in float32) by every back end, so
+    that all return the same path even where rounding decides a tie.
 
     Args:
         costs: [..., H, W], positive and finite.
         source: Row and column of the start; negative ones count from the end.
         goal: Row and column of the end.
         neighbours: 4, or 8 with the diagonals.
-        backend: `"torch"` runs on every device; `"numba"` and `"scipy"` on the CPU, when installed, scipy on float64
-            alone. `"auto"` takes the fastest of them.
+        backend: `"torch"` runs on every device; `"numba"` and `"scipy"` on the CPU if installed, scipy for float64
+            only. `"auto"` takes the fastest of them.
 
     Returns:
         [..., H, W], dtype and device of `costs`; not differentiable.
 
     Raises:
-        ContractError: The costs are no floating-point tensor of maps, or not positive.
+        ContractError: The costs are not a floating-point tensor of maps, or not positive.
         NonFiniteError: A cost is NaN or infinite.
-        ConfigError: An end outside the map, other neighbours, an unknown back end or one that is not installed.
-        NumericalError: Costs of one map differ by more than their dtype resolves.
+        ConfigError: Source or goal is outside the map, `neighbours` is neither 4 nor 8, or the back end is unknown or
+            not installed.
+        NumericalError: The costs of one map differ by more than their dtype resolves.
 
     Example:
         >>> import torch
@@ -66,7 +69,7 @@ def shortest_path(
         >>> float(path_cost(costs, shortest_path(costs, goal=(0, 2))))
         5.0
     """
-    check_costs("shortest_path", costs)
+    check_inputs("shortest_path", costs=(costs, "[..., H, W] floating"))
     values = working(costs.detach())
     check_positive("shortest_path", values)
     graph = grid(costs.shape[-2], costs.shape[-1], source, goal, neighbours)
@@ -75,7 +78,7 @@ def shortest_path(
 
 
 def path_cost(costs: Tensor, path: Tensor) -> Tensor:
-    """Return what each path costs, Σ costs · path.
+    """Return the cost of each path, Σ costs · path.
 
     Args:
         costs: [..., H, W].
@@ -88,31 +91,50 @@ def path_cost(costs: Tensor, path: Tensor) -> Tensor:
 
 
 def solve_grid(costs: Tensor, graph: Grid, backend: Backend = "auto") -> Tensor:
-    """Return the masks of maps [N, H, W] that are known to be positive, finite and float32 or float64."""
+    """Return the masks of the shortest paths of validated costs.
+
+    Args:
+        costs: [N, H, W], positive, finite, float32 or float64.
+        graph: The grid.
+        backend: As in `shortest_path`.
+
+    Returns:
+        [N, H, W], dtype and device of `costs`.
+    """
     if not costs.numel():
         return torch.zeros_like(costs)
-    return _solver(_chosen(backend, costs, graph))(costs, graph)
+    name = _choose(backend, costs, graph)
+    if name == "numba":
+        from nlcore_shortest_paths import _compiled
+
+        return _compiled.solve(costs, graph)
+    if name == "scipy":
+        from nlcore_shortest_paths.solvers import scipy_dijkstra
+
+        return scipy_dijkstra.solve(costs, graph)
+    return sweeps.solve(costs, graph)
 
 
 @cache
 def available_backends() -> tuple[str, ...]:
-    """Return the back ends that are installed, `"torch"` first."""
+    """Return the names of the installed back ends, `"torch"` first."""
     return ("torch", *(name for name in ("numba", "scipy") if find_spec(name) is not None))
 
 
-def _chosen(backend: str, costs: Tensor, graph: Grid) -> str:
-    known = available_backends()
+def _choose(backend: str, costs: Tensor, graph: Grid) -> str:
+    """Return the name of the back end, after a check that it can solve these costs."""
+    installed = available_backends()
     if backend == "auto":
         if costs.device.type != "cpu":
             return "torch"
-        if "numba" in known:
+        if "numba" in installed:
             return "numba"
         large = graph.height * graph.width >= _LARGE and costs.dtype == torch.float64
-        return "scipy" if large and "scipy" in known else "torch"
-    if backend not in ("torch", "numba", "scipy"):
-        names = ("auto", "torch", "numba", "scipy")
+        return "scipy" if large and "scipy" in installed else "torch"
+    names = ("auto", "torch", "numba", "scipy")
+    if backend not in names:
         raise ConfigError(f"backend was given {backend!r}{nearest(backend, names)}; choose from {', '.join(names)}.")
-    if backend not in known:
+    if backend not in installed:
         raise ConfigError(
             f"backend {backend!r} is not installed. Use 'torch', or pip install 'nlcore-shortest-paths[{backend}]'."
         )
@@ -121,11 +143,3 @@ def _chosen(backend: str, costs: Tensor, graph: Grid) -> str:
     if backend == "scipy" and costs.dtype != torch.float64:
         raise DtypeError(f"backend 'scipy' sums in float64, and the costs are {costs.dtype}. Call .double() on them.")
     return backend
-
-
-@cache
-def _solver(name: str) -> Callable[[Tensor, Grid], Tensor]:
-    if name == "torch":
-        return _bellman_ford.solve
-    found: Callable[[Tensor, Grid], Tensor] = import_module(f"nlcore_shortest_paths._{name}").solve
-    return found

@@ -1,0 +1,91 @@
+"""LambdaLoss: pairwise logistic losses weighted by NDCG."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import torch
+from torch import Tensor
+
+from nlcore_ranking._gains import discounts, ideal, scaled_gains
+from nlcore_ranking._lists import Lists, descending_positions
+from nlcore_ranking.config import Gain, LambdaLossConfig, Weighting
+from nlcore_ranking.ranknet import PairLoss
+
+__all__ = ["LambdaLoss"]
+
+
+@final
+class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig):
+    """Pairwise logistic losses weighted by NDCG: ℓ = Σ over r_i > r_j of w_ij·log₂(1 + exp(−σ(s_i − s_j))).
+
+    prediction: [batch, n], the scores; target: [batch, n], the relevance. With gains G divided by the ideal DCG,
+    positions i and j from 1 in the order of the scores, and D(i) = log₂(1 + i), the weights are |G_i − G_j| times
+
+    - `"lambdarank"`: |1/D(i) − 1/D(j)|, the change of NDCG when the two are swapped;
+    - `"ndcg2"`: 1/D(|i − j|) − 1/D(|i − j| + 1), of the bound NDCG-Loss2;
+    - `"ndcg2++"`: the first plus μ times the second.
+
+    With k, LambdaRank's weights are those of NDCG@k, and NDCG-Loss2 keeps the pairs with an item among the first k.
+    A list without relevant items has loss 0 and gradient 0. Equal scores are ordered by index.
+
+    Weights are constant as long as the order of the scores is: the derivative of the value is the paper's λ, and the
+    Hessian, supplied, is positive semi-definite wherever it exists. Across a change of order the value jumps, so the
+    loss as a whole is neither continuous nor convex: compare NDCG during training, not values.
+
+    Time and memory O(n²) a list.
+
+    Args:
+        weighting: `"lambdarank"`, `"ndcg2"` or `"ndcg2++"`.
+        k: Positions that count; `None` for all.
+        sigma: σ > 0, in 1/units of the scores.
+        mu: μ of `"ndcg2++"`.
+        gain: `"exponential"` or `"linear"`.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range.
+
+    References:
+        Wang, Li, Golbandi, Bendersky, Najork: The LambdaLoss Framework for Ranking Metric Optimization, CIKM 2018.
+        Burges: From RankNet to LambdaRank to LambdaMART, 2010.
+
+    Example:
+        >>> import torch
+        >>> loss = LambdaLoss(weighting="lambdarank")
+        >>> loss(torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 1.0]]))  # 1 − 1/log₂(3), the gain of a swap
+        tensor([0.3691])
+    """
+
+    weighting: Weighting = "ndcg2++"
+    k: int | None = None
+    sigma: float = 1.0
+    mu: float = 10.0
+    gain: Gain = "exponential"
+
+    def _weights(self, lists: Lists) -> Tensor:
+        n = lists.scores.shape[1]
+        gains = scaled_gains(lists.relevance, self.gain)
+        worth = discounts(n, self.k, gains)
+        gains = gains / ideal(gains, worth).unsqueeze(1).clamp_min(1.0)
+        positions = descending_positions(lists)
+        weights = self._position_weights(positions, worth) * (gains.unsqueeze(2) - gains.unsqueeze(1)).abs()
+        return torch.where(lists.preferred(), weights / math.log(2), 0.0)
+
+    def _position_weights(self, positions: Tensor, worth: Tensor) -> Tensor:
+        """Return the factor of the weights that depends on the positions only, [batch, n, n]."""
+        total = torch.zeros((), dtype=worth.dtype, device=worth.device)
+        if self.weighting != "ndcg2":
+            own = worth[positions]
+            total = (own.unsqueeze(2) - own.unsqueeze(1)).abs()
+        if self.weighting != "lambdarank":
+            full = discounts(len(worth) + 1, None, worth)
+            steps = torch.cat([full[:1] * 0, full[:-1] - full[1:]])  # steps[d] of two positions at a distance of d
+            bound = steps[(positions.unsqueeze(2) - positions.unsqueeze(1)).abs()]
+            if self.k is not None:
+                bound = torch.where(torch.minimum(positions.unsqueeze(2), positions.unsqueeze(1)) < self.k, bound, 0.0)
+            total = total + (bound if self.weighting == "ndcg2" else self.mu * bound)
+        return total
+
+    def _slope(self) -> float:
+        return self.sigma * max(1.0, self.mu)

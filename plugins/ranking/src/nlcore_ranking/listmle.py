@@ -1,0 +1,92 @@
+"""ListMLE: likelihood of the true order under the Plackett–Luce model of the scores."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from nlcore_ranking._base import CURVED, ListLoss
+from nlcore_ranking._lists import Lists, laplacian
+from nlcore_ranking.config import ListMLEConfig, Ties
+
+__all__ = ["ListMLE"]
+
+
+@final
+class ListMLE(ListLoss, id="ranking/listmle-v1", config=ListMLEConfig, traits=CURVED):
+    """Negative log-likelihood of the true order: ℓ = (1/n) Σ_i (log Σ_{k not placed before i} exp(s_k) − s_i).
+
+    prediction: [batch, n], the scores; target: [batch, n], the relevance, of which only the order counts. The order
+    of equal grades is unknown. `ties="shared"` lets every item compete with all that are not more relevant (Breslow's
+    rule for tied events); the loss then does not depend on the order of the list, and pulls tied items to equal
+    scores. `ties="index"` is the paper's loss for the order by relevance, then index. A list of equal grades, all zero
+    among them, has its smallest loss at equal scores with `"shared"`; of one item it is 0.
+
+    Convex, and the Hessian, a sum of diag(p_i) − p_i p_iᵀ, is supplied. Time and memory O(n²) a list, O(n³) time with
+    the Hessian.
+
+    Where it fails: the positions at the bottom count as much as those at the top. It does not change when all scores
+    shift, so its Hessian is singular along 1.
+
+    Args:
+        ties: `"shared"` or `"index"`.
+        normalize: Divide by the number of items; the paper's loss is the sum.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range.
+
+    References:
+        Xia, Liu, Wang, Zhang, Li: Listwise Approach to Learning to Rank: Theory and Algorithm, ICML 2008.
+        Breslow: Covariance Analysis of Censored Survival Data, Biometrics 1974 (ties).
+
+    Example:
+        >>> import torch
+        >>> ListMLE(normalize=False)(torch.zeros(1, 3), torch.tensor([[2.0, 0.0, 1.0]]))  # log 3 + log 2
+        tensor([1.7918])
+    """
+
+    ties: Ties = "shared"
+    normalize: bool = True
+
+    def hessian(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return Σ_i (diag(p_i) − p_i p_iᵀ) of each list, [batch, n, n], p_i the softmax of i's competitors.
+
+        Args:
+            prediction: [batch, n].
+            target: [batch, n], the relevance.
+            mask: [batch, n] bool, True at padded items; their rows and columns are 0.
+            generator: Not used.
+        """
+        lists = self._lists(prediction, target, mask)
+        p = self._logits(lists, lists.shifted).softmax(dim=2)
+        weights = p.mT @ (p * self._shares(lists).unsqueeze(2))
+        return laplacian((weights + weights.mT) / 2).to(prediction.dtype)
+
+    def _loss(self, lists: Lists) -> Tensor:
+        # The item itself competes, so every row has a finite entry; a padded item competes with itself only.
+        scores = lists.shifted
+        surprise = self._logits(lists, scores).logsumexp(dim=2) - scores
+        return (surprise * self._shares(lists)).sum(dim=1)
+
+    def _logits(self, lists: Lists, scores: Tensor) -> Tensor:
+        """Return the scores of the competitors of every item, [batch, n, n], far below all scores elsewhere."""
+        mine, theirs = lists.relevance.unsqueeze(2), lists.relevance.unsqueeze(1)
+        position = torch.arange(lists.scores.shape[1], device=lists.scores.device)
+        among = theirs <= mine
+        if self.ties == "index":
+            among = (theirs < mine) | ((theirs == mine) & (position >= position.unsqueeze(1)))
+        among = (among & lists.valid.unsqueeze(1)) | (position == position.unsqueeze(1))
+        return torch.where(among, scores.unsqueeze(1), torch.finfo(scores.dtype).min / 2)
+
+    def _shares(self, lists: Lists) -> Tensor:
+        """Return the weight of every item's term, [batch, n]."""
+        return lists.valid / lists.lengths.unsqueeze(1) if self.normalize else lists.valid.to(lists.scores.dtype)

@@ -1,0 +1,69 @@
+"""ListNet: cross-entropy between top-one distributions."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from nlcore_ranking._base import CURVED, ListLoss
+from nlcore_ranking._lists import Lists, laplacian
+from nlcore_ranking.config import ListNetConfig
+
+__all__ = ["ListNet"]
+
+
+@final
+class ListNet(ListLoss, id="ranking/listnet-v1", config=ListNetConfig, traits=CURVED):
+    """Cross-entropy of top-one distributions: ℓ = −Σ_j q_j log p_j with p = softmax(s), q = softmax(r/temperature).
+
+    prediction: [batch, n], the scores; target: [batch, n], the relevance, whose differences count. A list of equal
+    grades, all zero among them, has the uniform q: its loss is smallest, log n, at equal scores.
+
+    Convex, and the Hessian diag(p) − ppᵀ is supplied. Time and memory O(n) a list, O(n²) with the Hessian.
+
+    Where it fails: the smallest value is the entropy of q, not 0. With the softness at 1 a difference of one grade is a
+    ratio of e: with few relevant items among many, q is close to uniform; lower the temperature then. It does not
+    change when all scores shift, so its Hessian is singular along 1.
+
+    Args:
+        temperature: Softness of the target distribution, > 0, in units of the relevance.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range.
+
+    References:
+        Cao, Qin, Liu, Tsai, Li: Learning to Rank: From Pairwise Approach to Listwise Approach, ICML 2007 (top one).
+
+    Example:
+        >>> import torch
+        >>> ListNet()(torch.zeros(1, 3), torch.tensor([[2.0, 0.0, 1.0]]))  # log 3
+        tensor([1.0986])
+    """
+
+    temperature: float = 1.0
+
+    def hessian(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return diag(p) − ppᵀ of each list, [batch, n, n]; 0 in the rows and columns of padded items.
+
+        Args:
+            prediction: [batch, n].
+            target: [batch, n], the relevance; checked, but the Hessian does not depend on it.
+            mask: [batch, n] bool, True at padded items.
+            generator: Not used.
+        """
+        p = self._lists(prediction, target, mask).lowered.softmax(dim=1)
+        return laplacian(p.unsqueeze(2) * p.unsqueeze(1)).to(prediction.dtype)
+
+    def _loss(self, lists: Lists) -> Tensor:
+        highest = lists.relevance.amax(dim=1, keepdim=True)  # taken out first: grades over a temperature may overflow
+        logits = torch.where(lists.valid, (lists.relevance - highest) / self.temperature, -torch.inf)
+        return -(logits.softmax(dim=1) * lists.lowered.log_softmax(dim=1)).sum(dim=1)

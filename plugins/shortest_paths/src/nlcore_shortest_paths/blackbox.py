@@ -1,0 +1,40 @@
+"""Black-box differentiation of the shortest path by a linear interpolation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nlcore_shortest_paths._base import SolvedLoss, hamming
+from nlcore_shortest_paths.config import BlackBoxConfig
+
+__all__ = ["BlackBox"]
+
+
+class BlackBox(SolvedLoss, id="shortest_paths/blackbox-v1", config=BlackBoxConfig):
+    """Differentiation of a black-box solver: the number of differing cells, with the gradient of an interpolation.
+
+    ℓ(c, t) = Σ|y*(c) − t|, and with v = 1 − 2t, its slope at the path, the gradient is (y*(c + λv) − y*(c))/λ: that of
+    a piecewise linear function that agrees with the loss where the path does not change for a step of λ.
+
+    Prediction and target are [batch, H, W]; the target is the true path, 1 on it and 0 elsewhere. A step costs two
+    exact solutions a map.
+
+    Where it fails: λ has to fit the scale of the costs; with a small one the gradient is mostly 0, with a large one it
+    is only the difference to the target. Changed costs are clamped to `min_cost`. The gradient summed over all costs is
+    the difference of two path lengths, so the scale of the costs drifts: behind an activation that saturates, such as
+    softplus, they can sink to where its slope vanishes. Use |output| plus a floor, as the paper does.
+
+    Reference:
+        Vlastelica, Paulus, Musil, Martius, Rolínek, Differentiation of Blackbox Combinatorial Solvers, ICLR 2020.
+    """
+
+    interpolation: float = 20.0
+
+    def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
+        return hamming(self._shortest(costs), target)
+
+    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        path = self._shortest(costs)
+        moved = self._shortest_changed(costs + self.interpolation * (1 - 2 * target))
+        return hamming(path, target), (moved - path) / self.interpolation

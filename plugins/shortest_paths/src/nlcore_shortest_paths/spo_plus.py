@@ -1,0 +1,59 @@
+"""SPO+: smart predict, then optimise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nlcore.inputs import check_inputs, working
+from nlcore.protocol import Traits
+from nlcore_shortest_paths._base import SolvedLoss
+from nlcore_shortest_paths._costs import check_positive
+from nlcore_shortest_paths.config import SPOPlusConfig
+from nlcore_shortest_paths.solvers import path_cost
+
+__all__ = ["SPOPlus"]
+
+
+class SPOPlus(
+    SolvedLoss,
+    id="shortest_paths/spo_plus-v1",
+    config=SPOPlusConfig,
+    traits=Traits(event_ndim=2, order=1, transforms="autograd"),
+):
+    """SPO+, a convex surrogate of the regret, the true cost of the predicted path minus that of the best path.
+
+    With true costs c and predicted ĉ, ℓ(ĉ, c) = max_y ⟨c − 2ĉ, y⟩ + 2⟨ĉ, y*(c)⟩ − ⟨c, y*(c)⟩, and its gradient is
+    2(y*(c) − y*(2ĉ − c)).
+
+    **The target is the true costs**, not the path: prediction and target are [batch, H, W], both positive. A step costs
+    two exact solutions a map.
+
+    Where it fails: the solver needs positive costs, and 2ĉ − c is not where ĉ < c/2. There it is clamped to
+    `min_cost`, and the loss is no longer convex nor an upper bound of the regret; training can become unstable. Start
+    from costs that are too large rather than too small.
+
+    Reference:
+        Elmachtoub, Grigas, Smart “Predict, then Optimize”, Management Science, 2022.
+
+    Example:
+        >>> import torch
+        >>> true = torch.tensor([[[1.0, 5.0], [1.0, 1.0]]])
+        >>> loss = SPOPlus(neighbours=4)
+        >>> loss(true, true)  # the truth costs nothing
+        tensor([0.])
+    """
+
+    def _truth(self, costs: Tensor) -> Tensor:
+        return costs
+
+    def _check_target(self, costs: Tensor, target: Tensor) -> None:
+        maps = "[batch, H, W] floating"
+        check_inputs(self.id, prediction=(costs, maps), target=(target, "[batch, H, W] same"))
+        check_positive(self.id, working(target), what="true costs")
+
+    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        mixed = (2 * costs - target).clamp_(min=self.min_cost)
+        worst, best = self._shortest(torch.cat([mixed, target])).chunk(2)
+        value = path_cost(2 * costs - target, best) - path_cost(mixed, worst)
+        return value, 2 * (best - worst)
