@@ -18,9 +18,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from nlcore.protocol import SuppliesHessian
 from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
+from nlcore_sorting._dispatch import torch_alone
 from nlcore_sorting._distributions import DISTRIBUTIONS
-from nlcore_sorting._network_loss import CrossEntropyKernel
-from nlcore_sorting._served import torch_alone
+from nlcore_sorting._network.cross_entropy import CrossEntropyKernel
 from nlcore_sorting.config import Distribution, Network, Objective, Regularization
 
 pytest.importorskip("numba")
@@ -101,7 +101,7 @@ def compiled_losses() -> list[RankingLoss]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_exponentials(dtype: torch.dtype) -> None:
-    from nlcore_sorting._numba_bits import exponentials
+    from nlcore_sorting._compiled.bits import exponentials
 
     kind = torch.finfo(dtype)
     lowest = 1.1 * math.log(kind.smallest_normal)
@@ -128,7 +128,7 @@ def test_exponentials(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n", [1, 2, 7, 40, 256, 257, 700])
 def test_arranged(n: int, dtype: torch.dtype, generator: torch.Generator) -> None:
-    from nlcore_sorting._numba_bits import arrange
+    from nlcore_sorting._compiled.bits import arrange
 
     for values in (
         torch.randn(n, generator=generator, dtype=dtype) * 1e9,
@@ -424,7 +424,7 @@ def test_pieces_of_a_differentiated_hessian(generator: torch.Generator, monkeypa
     assert isinstance(loss, SuppliesHessian)
     with torch_alone():
         whole = loss.hessian(scores, target)
-        monkeypatch.setattr("nlcore_sorting._network_curvature._NUMBERS", 2 * 5**4)
+        monkeypatch.setattr("nlcore_sorting._network.hessian._NUMBERS", 2 * 5**4)
         torch.testing.assert_close(loss.hessian(scores, target), whole, rtol=1e-12, atol=1e-12)
 
 

@@ -23,7 +23,7 @@ from nlcore_sorting import (
     SortingNetwork,
     ranks,
 )
-from nlcore_sorting._served import has_numba
+from nlcore_sorting._dispatch import has_numba
 from nlcore_sorting.config import Objective
 
 STEP = 1e-3

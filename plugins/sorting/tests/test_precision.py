@@ -22,10 +22,10 @@ from nlcore_sorting import (
     SortingNetwork,
     ranks,
 )
-from nlcore_sorting._crossentropy import log_complement
+from nlcore_sorting._cross_entropy import log_complement
 from nlcore_sorting._distributions import DISTRIBUTIONS
-from nlcore_sorting._networks import _log_add
 from nlcore_sorting.config import Distribution, Network, Objective, Regularization
+from nlcore_sorting.sorting_network import _log_add
 
 OBJECTIVES: tuple[Objective, ...] = ("rows", "entries")
 

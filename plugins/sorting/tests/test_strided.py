@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, vjp, vmap
 
 from nlcore_sorting import SortingNetwork, ranks
+from nlcore_sorting._dispatch import torch_alone
 from nlcore_sorting._distributions import DISTRIBUTIONS
-from nlcore_sorting._served import torch_alone
 from nlcore_sorting.config import Distribution, Network
 
 # torch's own forward mode uses what torch deprecates.
@@ -119,7 +119,7 @@ def test_blocks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in zip(("_STATE", "_STEPS", "_NARROW"), (*blocks, 3), strict=True):
-        monkeypatch.setattr(f"nlcore_sorting._mixing.{name}", value)
+        monkeypatch.setattr(f"nlcore_sorting._network.mixing.{name}", value)
     scores = torch.randn(lists, 13, generator=generator, dtype=torch.float64)
     for method in ("permutation", "topk", "loss of rows", "loss of entries"):
         check(SortingNetwork(network=network, steepness=3.0), method, scores, 1e-11)

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING
 from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
-    from nlcore_sorting._base import RankingLoss, ranks
-    from nlcore_sorting._lapsum import LapSum
-    from nlcore_sorting._matrix import PermutationLoss
-    from nlcore_sorting._networks import SortingNetwork
-    from nlcore_sorting._permutahedron import FastSoftSort
-    from nlcore_sorting._softmax import NeuralSort, SoftSort
-    from nlcore_sorting._transport import OptimalTransportSort
+    from nlcore_sorting._permutation_loss import PermutationLoss
+    from nlcore_sorting._ranking_loss import RankingLoss, ranks
     from nlcore_sorting.config import (
         FastSoftSortConfig,
         LapSumConfig,
@@ -22,6 +17,11 @@ if TYPE_CHECKING:
         SoftSortConfig,
         SortingNetworkConfig,
     )
+    from nlcore_sorting.fast_soft_sort import FastSoftSort
+    from nlcore_sorting.lapsum import LapSum
+    from nlcore_sorting.neuralsort import NeuralSort, SoftSort
+    from nlcore_sorting.optimal_transport import OptimalTransportSort
+    from nlcore_sorting.sorting_network import SortingNetwork
 
 __all__ = [
     "FastSoftSort",
@@ -42,13 +42,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_base": ["RankingLoss", "ranks"],
-    "_lapsum": ["LapSum"],
-    "_matrix": ["PermutationLoss"],
-    "_networks": ["SortingNetwork"],
-    "_permutahedron": ["FastSoftSort"],
-    "_softmax": ["NeuralSort", "SoftSort"],
-    "_transport": ["OptimalTransportSort"],
+    "_ranking_loss": ["RankingLoss", "ranks"],
+    "lapsum": ["LapSum"],
+    "_permutation_loss": ["PermutationLoss"],
+    "sorting_network": ["SortingNetwork"],
+    "fast_soft_sort": ["FastSoftSort"],
+    "neuralsort": ["NeuralSort", "SoftSort"],
+    "optimal_transport": ["OptimalTransportSort"],
     "config": [
         "FastSoftSortConfig",
         "LapSumConfig",

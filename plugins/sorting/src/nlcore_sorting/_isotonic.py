@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlcore_sorting._served import has_numba
+from nlcore_sorting._dispatch import has_numba
 
 __all__ = ["block_starts", "segment_mean", "segment_sum"]
 
@@ -168,9 +168,9 @@ def _spread(sizes: list[int]) -> list[int]:
 
 
 def _compiled() -> tuple[Any, Any] | None:
-    """Return the kernels of `_numba_pooling`, or `None` where numba is not installed."""
+    """Return the kernels of `_compiled.pooling`, or `None` where numba is not installed."""
     if not has_numba():
         return None
-    from nlcore_sorting._numba_pooling import all_logs, all_means
+    from nlcore_sorting._compiled.pooling import all_logs, all_means
 
     return all_means, all_logs

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from nlcore_sorting._distributions import DISTRIBUTIONS
-from nlcore_sorting._mixing import Weights, exchange, matrix, matrix_slopes, mix, mix_slopes
-from nlcore_sorting._strides import Halves, halves
+from nlcore_sorting._network.halves import Halves, halves
+from nlcore_sorting._network.mixing import Weights, exchange, matrix, matrix_slopes, mix, mix_slopes
 from nlcore_sorting.config import Distribution, Network
 
 __all__ = ["Operator", "StridedNetwork", "precise"]

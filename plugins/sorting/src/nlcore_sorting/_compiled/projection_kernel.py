@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from nlcore_sorting import _numba_entropy as entropic
-from nlcore_sorting import _numba_projection as euclidean
-from nlcore_sorting._numba import lengths_of
+from nlcore_sorting._compiled import projection_kl as entropic
+from nlcore_sorting._compiled import projection_l2 as euclidean
+from nlcore_sorting._compiled.jit import lengths_of
 from nlcore_sorting.config import Regularization
 
 __all__ = ["ProjectionKernel"]

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from nlcore.protocol import Traits
-from nlcore_sorting._base import RankingLoss, ranks
+from nlcore_sorting._dispatch import Kernel, served
 from nlcore_sorting._isotonic import block_starts, segment_mean, segment_sum
 from nlcore_sorting._lists import Lists, real_items
-from nlcore_sorting._served import Kernel, served
+from nlcore_sorting._ranking_loss import RankingLoss, ranks
 from nlcore_sorting.config import FastSoftSortConfig, Regularization
 
 __all__ = ["FastSoftSort"]
@@ -116,7 +116,7 @@ class FastSoftSort(RankingLoss):
         return served(scores, lambda s: self._plain_sort(s, length), lambda: self._kernel("sort", length))
 
     def _kernel(self, operator: Literal["sort", "rank"], length: Tensor | None) -> Kernel:
-        from nlcore_sorting._projection_kernel import ProjectionKernel
+        from nlcore_sorting._compiled.projection_kernel import ProjectionKernel
 
         return ProjectionKernel(operator, self.regularization, self.regularization_strength, length)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nlcore_sorting._lists import real_items
-from nlcore_sorting._matrix import PermutationLoss
+from nlcore_sorting._permutation_loss import PermutationLoss
 from nlcore_sorting.config import Objective, OptimalTransportSortConfig
 
 __all__ = ["OptimalTransportSort"]

@@ -11,8 +11,8 @@ from torch import Tensor
 from nlcore.config import Configured
 from nlcore.inputs import warn_of_a_column, working
 from nlcore.protocol import Traits
-from nlcore_sorting._checks import check_finite, check_mask, check_ranking, check_scores
 from nlcore_sorting._lists import Lists
+from nlcore_sorting._validation import check_finite, check_mask, check_ranking, check_scores
 
 __all__ = ["RankingLoss", "ranks"]
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from nlcore_sorting._wiring import depth
+from nlcore_sorting._network.wiring import depth
 from nlcore_sorting.config import Network
 
 __all__ = ["Halves", "halves"]

@@ -17,7 +17,7 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from nlcore_sorting._strides import Halves
+from nlcore_sorting._network.halves import Halves
 
 __all__ = ["Weights", "exchange", "matrix", "matrix_slopes", "mix", "mix_slopes"]
 

@@ -8,11 +8,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from nlcore_sorting._network_kernel import NetworkKernel
-from nlcore_sorting._network_loss import LEAST
-from nlcore_sorting._numba_hessian import hessians as compiled_hessians
-from nlcore_sorting._served import serves
-from nlcore_sorting._wiring import depth
+from nlcore_sorting._compiled.network_hessian import hessians as compiled_hessians
+from nlcore_sorting._compiled.network_kernel import NetworkKernel
+from nlcore_sorting._dispatch import serves
+from nlcore_sorting._network.cross_entropy import LEAST
+from nlcore_sorting._network.wiring import depth
 from nlcore_sorting.config import Objective
 
 __all__ = ["hessians"]

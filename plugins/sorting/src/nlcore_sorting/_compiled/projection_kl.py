@@ -1,6 +1,6 @@
 """Projections on the permutahedron in relative entropy, compiled: sort, pool and average one list after the other.
 
-What is kept of a list is that of `_numba_projection` and the `shares`: of an item in the sum of the exponentials of its
+What is kept of a list is that of `projection_l2` and the `shares`: of an item in the sum of the exponentials of its
 block. `lengths` [batch] are the real items; what stands beyond them is 0.
 """
 
@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from nlcore_sorting._numba import compiled
-from nlcore_sorting._numba_bits import arrange, exponentials
-from nlcore_sorting._numba_pooling import pool_logs
+from nlcore_sorting._compiled.bits import arrange, exponentials
+from nlcore_sorting._compiled.jit import compiled
+from nlcore_sorting._compiled.pooling import pool_logs
 
 __all__ = ["rank", "rank_slopes", "sort", "sort_slopes"]
 

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nlcore_sorting import _numba_crossentropy as crossentropies
-from nlcore_sorting import _numba_matrix as matrices
-from nlcore_sorting import _numba_network as kernels
-from nlcore_sorting._numba import lengths_of
-from nlcore_sorting._strided import Operator
-from nlcore_sorting._wiring import depth, partners
+from nlcore_sorting._compiled import cross_entropy as crossentropies
+from nlcore_sorting._compiled import network as kernels
+from nlcore_sorting._compiled import network_matrix as matrices
+from nlcore_sorting._compiled.jit import lengths_of
+from nlcore_sorting._network.strided import Operator
+from nlcore_sorting._network.wiring import depth, partners
 from nlcore_sorting.config import Distribution, Network, Objective
 
 __all__ = ["CompiledCrossEntropy", "NetworkKernel"]

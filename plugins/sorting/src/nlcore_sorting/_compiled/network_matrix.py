@@ -6,7 +6,7 @@ layers at a time, the last section first, and the state before each: memory O(âˆ
 list and one block in all.
 
 Every layer is a symmetric matrix. Row i of P is therefore what the network run backwards makes of unit vector i, and k
-rows cost k columns. The arguments are those of `_numba_network`; `selection` is what is computed, and at which places:
+rows cost k columns. The arguments are those of `network`; `selection` is what is computed, and at which places:
 
 - `MATRIX`: P, `result` [batch, n, n]; the places do not matter but for their number, n;
 - `ROWS`: its rows at `places` [batch, k], `result` [batch, k, n];
@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from nlcore_sorting._numba import compiled
-from nlcore_sorting._numba_network import relax_slopes, relaxed, weights
+from nlcore_sorting._compiled.jit import compiled
+from nlcore_sorting._compiled.network import relax_slopes, relaxed, weights
 
 __all__ = ["ENTRIES", "MATRIX", "ROWS", "mix", "mixed", "mixed_slopes"]
 

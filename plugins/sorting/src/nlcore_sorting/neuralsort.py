@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from nlcore.protocol import Traits
-from nlcore_sorting._base import ranks
-from nlcore_sorting._crossentropy import row_cross_entropy
+from nlcore_sorting._cross_entropy import row_cross_entropy
 from nlcore_sorting._curvature import neuralsort_curvature, softsort_curvature
+from nlcore_sorting._dispatch import Kernel, served, transformed
 from nlcore_sorting._lists import mean_of, real_items
-from nlcore_sorting._matrix import PermutationLoss
 from nlcore_sorting._pairwise import spread
-from nlcore_sorting._served import Kernel, served, transformed
+from nlcore_sorting._permutation_loss import PermutationLoss
+from nlcore_sorting._ranking_loss import ranks
 from nlcore_sorting.config import NeuralSortConfig, Objective, SoftSortConfig
 
 __all__ = ["NeuralSort", "SoftSort"]
@@ -80,7 +80,7 @@ class _SoftmaxSort(PermutationLoss):
         return served(scores, lambda s: _by_row(self._logits(s, length)), lambda: self._kernel(length))
 
     def _kernel(self, length: Tensor | None) -> Kernel:
-        from nlcore_sorting._softmax_kernel import SoftmaxKernel
+        from nlcore_sorting._compiled.softmax_kernel import SoftmaxKernel
 
         return SoftmaxKernel(self._relaxation, self.temperature, length)
 

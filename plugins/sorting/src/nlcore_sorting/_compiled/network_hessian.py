@@ -8,7 +8,7 @@ of t. With τ = tᵢ − tⱼ and sums over columns, Γ = Σ τ(sⱼ − sᵢ) a
     Σ_c κ D_c D_cᵀ + w′(D_c F_cᵀ + F_c D_cᵀ) + Σ_ik DP_ik (∂²ℓ/∂P_ik²) DP_ikᵀ,    κ = w″Γ + g(2w′ + w″d),
 
 the last sum over the entries of P that the loss looks at, and g the derivative of the loss by the first value that
-leaves the comparator less that by the second. The arguments are those of `_numba_matrix`.
+leaves the comparator less that by the second. The arguments are those of `network_matrix`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from nlcore_sorting._network_loss import LEAST
-from nlcore_sorting._numba import compiled
-from nlcore_sorting._numba_crossentropy import largest
-from nlcore_sorting._numba_matrix import mix
-from nlcore_sorting._numba_network import EPSILON, activation, relaxed, swap_slope, weights
+from nlcore_sorting._compiled.cross_entropy import largest
+from nlcore_sorting._compiled.jit import compiled
+from nlcore_sorting._compiled.network import EPSILON, activation, relaxed, swap_slope, weights
+from nlcore_sorting._compiled.network_matrix import mix
+from nlcore_sorting._network.cross_entropy import LEAST
 
 __all__ = ["hessians"]
 

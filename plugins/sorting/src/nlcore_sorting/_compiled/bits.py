@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from nlcore_sorting._numba import compiled
+from nlcore_sorting._compiled.jit import compiled
 
 __all__ = ["arrange", "exponentials"]
 

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nlcore_sorting import _numba_softmax as kernels
-from nlcore_sorting._numba import lengths_of
+from nlcore_sorting._compiled import softmax as kernels
+from nlcore_sorting._compiled.jit import lengths_of
 
 __all__ = ["SoftmaxKernel"]
 

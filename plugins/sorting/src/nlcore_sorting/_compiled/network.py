@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nlcore_sorting._numba import compiled
+from nlcore_sorting._compiled.jit import compiled
 
 __all__ = [
     "EPSILON",

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from nlcore_sorting._dispatch import Kernel, has_numba, served
 from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._lists import Lists
-from nlcore_sorting._matrix import PermutationLoss
-from nlcore_sorting._network_loss import CrossEntropyKernel, PlainCrossEntropy
-from nlcore_sorting._served import Kernel, has_numba, served
-from nlcore_sorting._strided import Operator, StridedNetwork, precise
-from nlcore_sorting._wiring import depth, partners, shortened
+from nlcore_sorting._network.cross_entropy import CrossEntropyKernel, PlainCrossEntropy
+from nlcore_sorting._network.strided import Operator, StridedNetwork, precise
+from nlcore_sorting._network.wiring import depth, partners, shortened
+from nlcore_sorting._permutation_loss import PermutationLoss
 from nlcore_sorting.config import Distribution, Network, Objective, SortingNetworkConfig
 
 if TYPE_CHECKING:
-    from nlcore_sorting._network_kernel import NetworkKernel
+    from nlcore_sorting._compiled.network_kernel import NetworkKernel
 
 __all__ = ["SortingNetwork"]
 
@@ -101,7 +101,7 @@ class SortingNetwork(PermutationLoss):
             Returns:
                 [batch, n, n], symmetric, often indefinite, with zero row sums. O(layers·n³) time.
             """
-            from nlcore_sorting._network_curvature import hessians
+            from nlcore_sorting._network.hessian import hessians
 
             lists, places = self._checked(prediction, target, mask)
             kernel = self._compiled("permutation", lists.length)
@@ -131,7 +131,7 @@ class SortingNetwork(PermutationLoss):
             return self._cross_entropy(scores, target[some], None if length is None else length[some])
 
         def compiled() -> Kernel:
-            from nlcore_sorting._network_kernel import CompiledCrossEntropy
+            from nlcore_sorting._compiled.network_kernel import CompiledCrossEntropy
 
             loss = CompiledCrossEntropy(self.objective, target, length)
             return CrossEntropyKernel(self._compiled(operator, length, places), loss, plain)
@@ -157,7 +157,7 @@ class SortingNetwork(PermutationLoss):
         return served(scores, plain, lambda: self._compiled(operator, length, places), alone)
 
     def _compiled(self, operator: Operator, length: Tensor | None, places: Tensor | None = None) -> NetworkKernel:
-        from nlcore_sorting._network_kernel import NetworkKernel
+        from nlcore_sorting._compiled.network_kernel import NetworkKernel
 
         return NetworkKernel(operator, *self._rule(), length, places)
 

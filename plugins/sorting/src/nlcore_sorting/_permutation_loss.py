@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ContractError, ShapeError
-from nlcore_sorting._base import RankingLoss
-from nlcore_sorting._crossentropy import entry_cross_entropy, row_cross_entropy
+from nlcore_sorting._cross_entropy import entry_cross_entropy, row_cross_entropy
 from nlcore_sorting._lists import Lists, top_rows
+from nlcore_sorting._ranking_loss import RankingLoss
 from nlcore_sorting.config import Objective
 
 __all__ = ["PermutationLoss"]

@@ -1,4 +1,4 @@
-"""The cross-entropies of `_crossentropy`, compiled, from probabilities in float64 instead of their logarithms.
+"""The cross-entropies of `_cross_entropy`, compiled, from probabilities in float64 instead of their logarithms.
 
 `p` are P [batch, n, n] for the entries and, for the rows, P at the true places [batch, 1, n]; `places` [batch, n] are
 these places, `lengths` [batch] the real items of every list.
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from nlcore_sorting._network_loss import LEAST
-from nlcore_sorting._numba import compiled
+from nlcore_sorting._compiled.jit import compiled
+from nlcore_sorting._network.cross_entropy import LEAST
 
 __all__ = ["entries", "entries_slopes", "largest", "rows", "rows_slopes"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from nlcore_sorting._numba import compiled
-from nlcore_sorting._numba_bits import arrange
-from nlcore_sorting._numba_pooling import pool_means
+from nlcore_sorting._compiled.bits import arrange
+from nlcore_sorting._compiled.jit import compiled
+from nlcore_sorting._compiled.pooling import pool_means
 
 __all__ = ["rank", "rank_slopes", "sort", "sort_slopes"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from nlcore_sorting._numba import compiled
-from nlcore_sorting._numba_bits import arrange, exponentials
+from nlcore_sorting._compiled.bits import arrange, exponentials
+from nlcore_sorting._compiled.jit import compiled
 
 __all__ = ["neuralsort", "neuralsort_slopes", "softsort", "softsort_slopes"]
 

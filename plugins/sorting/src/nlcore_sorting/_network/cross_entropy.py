@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nlcore_sorting._served import Kernel
+from nlcore_sorting._dispatch import Kernel
 from nlcore_sorting.config import Objective
 
 __all__ = ["LEAST", "CrossEntropy", "CrossEntropyKernel", "PlainCrossEntropy"]
