@@ -89,7 +89,7 @@ def _own(
 
     def in_torch(n: int) -> Operator:
         import_module("numba")  # without it there is nothing to compare
-        torch_alone, operator = import_module("nlcore_sorting._dispatch").torch_alone, make(n)
+        torch_alone, operator = import_module("nlcore_sorting._compiled.bridge").torch_alone, make(n)
 
         def run(scores: Tensor) -> Tensor:
             with torch_alone():

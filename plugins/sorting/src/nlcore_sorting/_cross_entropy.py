@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["entry_cross_entropy", "log_complement", "row_cross_entropy"]
+__all__ = ["LEAST", "entry_cross_entropy", "log_complement", "row_cross_entropy"]
+
+LEAST = 1e-280
+"""A probability below this has lost digits: paths through a network that float64 rounds to 0 contribute nothing."""
 
 
 def row_cross_entropy(log_permutation: Tensor, ranks: Tensor, length: Tensor | None = None) -> Tensor:
@@ -13,7 +16,7 @@ def row_cross_entropy(log_permutation: Tensor, ranks: Tensor, length: Tensor | N
 
     Args:
         log_permutation: [..., n, n], log P.
-        ranks: [..., n], int64; the place of every item.
+        ranks: [..., n], int64; the rank of every item.
         length: [..., 1], the number n of real items, where others are padding with an exact log P; `None` for all.
 
     Returns:
@@ -28,7 +31,7 @@ def entry_cross_entropy(log_permutation: Tensor, ranks: Tensor, length: Tensor |
 
     Args:
         log_permutation: [..., n, n], log P, the rows of P adding up to 1.
-        ranks: [..., n], int64; the place of every item.
+        ranks: [..., n], int64; the rank of every item.
         length: [..., 1], the number n of real items, where others are padding with an exact log P; `None` for all.
 
     Returns:

@@ -1,101 +1,65 @@
-"""Operators that have a second, compiled form: when it serves, and how it is differentiated."""
+"""The choice between the forms of an operator: plain torch, torch with a derivative by hand, compiled."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
-from nlcore.errors import PerformanceWarning
+from nlcore_sorting._compiled.bridge import has_numba
 
-__all__ = ["Kernel", "forward_mode", "has_memory", "has_numba", "served", "serves", "torch_alone", "transformed"]
+__all__ = ["Kernel", "compiles", "dispatch", "forward_mode", "has_memory", "ordinary", "transformed"]
 
 
 class Kernel(Protocol):
-    """A compiled operator and its first derivative."""
+    """An operator with its first derivative written by hand."""
 
     def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
         """Return the result, and what `backward` needs if it is to be kept."""
         ...
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
-        """Return the derivative by the scores."""
+        """Return the derivative with respect to the scores."""
         ...
 
 
-_ALONE = ContextVar("_ALONE", default=False)
-
-
-def has_numba() -> bool:
-    """Return whether numba can be imported, and may serve."""
-    return not _ALONE.get() and _importable()
-
-
-@cache
-def _importable() -> bool:
-    if find_spec("numba") is None:
-        return False
-    try:
-        import_module("numba")
-    except ImportError as error:
-        warnings.warn(f"numba is installed, but not used: {error}", PerformanceWarning, stacklevel=2)
-        return False
-    return True
-
-
-@contextmanager
-def torch_alone() -> Iterator[None]:
-    """Compute everything in torch, as if numba were not installed; for comparisons of the two."""
-    token = _ALONE.set(True)
-    try:
-        yield
-    finally:
-        _ALONE.reset(token)
-
-
-def served(
+def dispatch(
     scores: Tensor,
     plain: Callable[[Tensor], Tensor],
-    make: Callable[[], Kernel],
-    alone: Callable[[], Kernel] | None = None,
+    compiled: Callable[[], Kernel] | None = None,
+    by_hand: Callable[[], Kernel] | None = None,
 ) -> Tensor:
-    """Return `plain(scores)`, computed by a kernel where one can serve.
+    """Return `plain(scores)`, computed by a kernel where one applies.
 
-    Kernels serve ordinary tensors and know their first derivative. Everything else is `plain`'s: second derivatives,
-    forward mode, the transforms of `torch.func`, `torch.compile`. Nothing depends on which of the two has computed a
-    value but its rounding.
+    Kernels take ordinary tensors and have a first derivative alone. Second derivatives, forward mode, the transforms of
+    `torch.func` and `torch.compile` are left to `plain`. The forms differ in rounding only.
 
     Args:
         scores: Floating point, in the precision of the computation.
-        plain: The operator in torch alone, differentiable any number of times.
-        make: Makes the kernel that numba compiles, for the CPU; called, and numba imported, only where it serves.
-        alone: Makes a kernel in torch alone that serves elsewhere, if there is one.
+        plain: The operator in plain torch, differentiable any number of times.
+        compiled: Makes the kernel for the CPU, where numba is installed; called, and numba imported, only there.
+        by_hand: Makes the kernel in torch for everywhere else.
     """
-    maker = make if serves(scores) else alone
-    if maker is None or not _ordinary(scores):
+    maker = compiled if compiled is not None and compiles(scores) else by_hand
+    if maker is None or not ordinary(scores):
         return plain(scores)
     scores = scores.resolve_neg()
     if not (scores.requires_grad and torch.is_grad_enabled()):
         return maker().forward(scores.detach(), keep=False)[0]
-    result: Tensor = _Served.apply(scores, plain, maker())  # type: ignore[no-untyped-call]
+    result: Tensor = _ByKernel.apply(scores, plain, maker())  # type: ignore[no-untyped-call]
     return result
 
 
-def serves(scores: Tensor) -> bool:
-    """Return whether a kernel that numba compiles can serve these scores."""
-    return _ordinary(scores) and scores.device.type == "cpu" and has_numba()
+def compiles(scores: Tensor) -> bool:
+    """Return whether a compiled kernel can take these scores."""
+    return ordinary(scores) and scores.device.type == "cpu" and has_numba()
 
 
-def _ordinary(scores: Tensor) -> bool:
+def ordinary(scores: Tensor) -> bool:
+    """Return whether scores are numbers in memory: a plain tensor, not empty, not transformed, without a tangent."""
     return (
         not torch.compiler.is_compiling()
         and type(scores) in (Tensor, torch.nn.Parameter)
@@ -106,9 +70,9 @@ def _ordinary(scores: Tensor) -> bool:
 
 
 def transformed() -> bool:
-    """Return whether operations are transformed, by `torch.func`, or recorded, and have to be torch's own.
+    """Return whether `torch.func` transforms operations, or something records them.
 
-    Then none may be in place either: a tangent can be batched, or without memory, where its value is not.
+    In-place operations are not possible then: a tangent can be batched, or without memory, where its value is not.
     """
     return not torch.compiler.is_compiling() and bool(
         torch._C._are_functorch_transforms_active()
@@ -118,7 +82,7 @@ def transformed() -> bool:
 
 
 def forward_mode(*tensors: Tensor) -> bool:
-    """Return whether tangents are on their way: of a Function's `jvp` a second forward mode loses a part unnoticed."""
+    """Return whether there are tangents; a nested forward mode would silently lose a part of a Function's `jvp`."""
     stack = torch._C._functorch.get_interpreter_stack() or ()
     if any(one.key() == torch._C._functorch.TransformType.Jvp for one in stack):
         return True
@@ -134,7 +98,7 @@ def has_memory(tensor: Tensor) -> bool:
     return True
 
 
-class _Served(torch.autograd.Function):
+class _ByKernel(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, plain: Callable[[Tensor], Tensor], kernel: Kernel) -> Tensor:
         result, kept = kernel.forward(scores, keep=True)
@@ -145,11 +109,11 @@ class _Served(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         scores, *kept = ctx.saved_tensors
-        # The derivative may be going to be differentiated, or may be many at once.
+        # The derivative may be differentiated in turn, or be many derivatives at once.
         if torch.is_grad_enabled() or transformed() or not has_memory(grads[0]):
             slope: Tensor = torch.func.vjp(ctx.plain, scores)[1](grads[0])[0]
         else:
-            # What abs and sign send back to the first derivative is a zero that has no memory and cannot be written to.
+            # The derivative of abs and sign can be a zero without memory, which cannot be read or written.
             grad = grads[0].clone() if grads[0]._is_zerotensor() else grads[0].resolve_neg()
             slope = ctx.kernel.backward(grad, kept)
         return slope, None, None

@@ -18,15 +18,15 @@ __all__ = ["PermutationLoss"]
 
 
 class PermutationLoss(RankingLoss):
-    """Base of the losses that hold a relaxed permutation matrix P against the true one.
+    """Base of the losses that compare a relaxed permutation matrix P with the true one.
 
-    P[..., i, j] is the weight of item j at place i, places in ascending order; its rows add up to 1. With
-    `objective="rows"` the loss of a list of n items is the cross-entropy of the places, −(1/n) Σ_j log P[ranks_j, j];
+    P[..., i, j] is the weight of item j at rank i, ranks in ascending order; its rows add up to 1. With
+    `objective="rows"` the loss of a list of n items is the cross-entropy of the ranks, −(1/n) Σ_j log P[ranks_j, j];
     with `"entries"` it is the binary cross-entropy of all entries, averaged over n². Both averages make losses of lists
     of different n comparable.
 
-    Everything that is trained on is computed from log P, never from P: a sharp relaxation rounds P to 0 and 1 exactly
-    where a ranking is wrong.
+    The losses are computed from log P, never from P: a sharp relaxation rounds P to 0 and 1 exactly where a ranking is
+    wrong.
     """
 
     objective: Objective
@@ -38,12 +38,12 @@ class PermutationLoss(RankingLoss):
 
         Args:
             scores: [..., n].
-            dim: Where the items are.
+            dim: The dimension of the items.
             descending: Reverse the rows.
             mask: Like `scores`, True at padded items.
 
         Returns:
-            [..., n, n], with places and items last, wherever the items were. A hugely negative number stands for the
+            [..., n, n], with ranks and items last, wherever the items were. A hugely negative number stands for the
             logarithm of an exact 0, as between real and padded items.
         """
         lists = self._operand(scores, dim, mask)
@@ -52,16 +52,16 @@ class PermutationLoss(RankingLoss):
     def permutation(
         self, scores: Tensor, *, dim: int = -1, descending: bool = False, mask: Tensor | None = None
     ) -> Tensor:
-        """Return P, the weight of item j at place i.
+        """Return P, the weight of item j at rank i.
 
         Args:
             scores: [..., n].
-            dim: Where the items are.
+            dim: The dimension of the items.
             descending: Reverse the rows. That is not the matrix of −scores, from which it may differ.
-            mask: Like `scores`, True at padded items; they fill the last places, each its own with weight 1.
+            mask: Like `scores`, True at padded items; they fill the last ranks, each its own with weight 1.
 
         Returns:
-            [..., n, n], with places and items last, wherever the items were.
+            [..., n, n], with ranks and items last, wherever the items were.
         """
         lists = self._operand(scores, dim, mask)
         return lists.rows(self._permutation(lists.scores, lists.length), descending=descending).to(scores.dtype)
@@ -74,7 +74,7 @@ class PermutationLoss(RankingLoss):
         Args:
             scores: [..., n].
             k: From 0 to n.
-            dim: Where the items are.
+            dim: The dimension of the items.
             descending: False for the k smallest, smallest first.
             mask: Like `scores`, True at padded items. Places beyond the real items hold value 0 and padding.
 
@@ -84,7 +84,7 @@ class PermutationLoss(RankingLoss):
 
         Raises:
             ShapeError: k is out of range.
-            ContractError: k is no whole number.
+            ContractError: k is not an integer.
         """
         lists = self._operand(scores, dim, mask)
         n = lists.scores.shape[-1]
@@ -107,20 +107,24 @@ class PermutationLoss(RankingLoss):
 
     def _cross_entropy(self, scores: Tensor, target: Tensor, length: Tensor | None) -> Tensor:
         """Return the loss of [batch, n] scores, from the logarithm of P."""
+        return self._criterion(self._log_permutation(scores, length), target, length)
+
+    def _criterion(self, log_permutation: Tensor, target: Tensor, length: Tensor | None = None) -> Tensor:
+        """Return the cross-entropy of the objective, given the logarithm of P."""
         cross_entropy = row_cross_entropy if self.objective == "rows" else entry_cross_entropy
-        return cross_entropy(self._log_permutation(scores, length), target, length)
+        return cross_entropy(log_permutation, target, length)
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return (self._permutation(scores, length) @ scores.unsqueeze(-1)).squeeze(-1)
 
     def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        """Return the expected place of every item, Σ_i i·P[i, j] / Σ_i P[i, j]."""
+        """Return the expected rank of every item, Σ_i i·P[i, j] / Σ_i P[i, j]."""
         p = self._permutation(scores, length)
         places = torch.arange(scores.shape[-1], dtype=scores.dtype, device=scores.device)
         return (places @ p) / p.sum(dim=-2)
 
     def _select(self, scores: Tensor, rows: Tensor, length: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the sorted values at the places `rows`, [k] or [..., k], and these rows of P, [..., k, n]."""
+        """Return the sorted values at the ranks `rows`, [k] or [..., k], and these rows of P, [..., k, n]."""
         p = self._permutation(scores, length)
         index = rows.expand(*scores.shape[:-1], rows.shape[-1]).unsqueeze(-1)
         weights = p.gather(-2, index.expand(*index.shape[:-1], scores.shape[-1]))

@@ -1,4 +1,4 @@
-"""What all ranking losses have in common: the call, sort and rank, identity and immutability."""
+"""Base of all ranking losses: the call, sort and rank, and the ranks of values."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _EXAMPLE_ITEMS = 5
 
 
 def ranks(values: Tensor, *, dim: int = -1, descending: bool = False, mask: Tensor | None = None) -> Tensor:
-    """Return the place of every item in sorted order.
+    """Return the rank of every item in sorted order.
 
     Args:
         values: [..., n], any real dtype. Equal values are placed by their index.
-        dim: Where the items are.
-        descending: Count the places from the largest value.
-        mask: Like `values`, True at padded items; they get the last places, in the order of their indices.
+        dim: The dimension of the items.
+        descending: Count the ranks from the largest value.
+        mask: Like `values`, True at padded items; they get the last ranks, in the order of their indices.
 
     Returns:
         [..., n], int64: a permutation of 0 … n − 1 along `dim`.
@@ -49,11 +49,11 @@ def ranks(values: Tensor, *, dim: int = -1, descending: bool = False, mask: Tens
 class RankingLoss(Configured, ABC):
     """Base of the losses that supervise a ranking through a differentiable sort.
 
-    The target is the true place of every item, `ranks(values)`. The relaxed operators are public too: `sort` and `rank`
+    The target is the true rank of every item, `ranks(values)`. The relaxed operators are public too: `sort` and `rank`
     here, `permutation` and `topk` where the relaxation has a matrix (`PermutationLoss`). All of them take lists along
     any dimension `dim`, whatever the other dimensions are, and lists of different length through `mask`, True at padded
-    items. These come last, ascending and descending alike, and take no part: the real items are treated as a shorter
-    list, exactly. What stands at a padded item is never looked at.
+    items. Padded items come last, ascending and descending alike, and are ignored: the real items are treated exactly
+    as a shorter list. The values at padded items are never read.
 
     A loss warns of scores [batch, 1], a batch of lists of one item each, which have nothing to be ranked.
 
@@ -67,7 +67,7 @@ class RankingLoss(Configured, ABC):
 
     @property
     def traits(self) -> Traits:
-        """Twice differentiable almost everywhere, deterministic, neither convex nor free of indefinite Hessians."""
+        """Twice differentiable almost everywhere, deterministic, with a Hessian that can be indefinite."""
         return _TRAITS
 
     def __call__(
@@ -82,16 +82,16 @@ class RankingLoss(Configured, ABC):
 
         Args:
             prediction: [batch, n], the scores.
-            target: [batch, n], int64; the 0-based place of every item, ascending (see `ranks`). With a mask the order
-                of the real items' places is what counts.
+            target: [batch, n], int64; the 0-based rank of every item, ascending (see `ranks`). With a mask only
+                the order of the real items' ranks counts.
             generator: Not used; the loss is deterministic.
-            mask: [batch, n] bool, True at padded items. A list of nothing but padding has loss 0.
+            mask: [batch, n] bool, True at padded items. A list that is all padding has loss 0.
 
         Returns:
             [batch], the dtype and device of `prediction`.
 
         Raises:
-            ContractError: Shapes, dtypes or devices do not fit, or a row of the target is no permutation.
+            ContractError: Shapes, dtypes or devices do not fit, or a row of the target is not a permutation.
             NonFiniteError: A score is NaN, infinite, or so large that the loss would overflow.
         """
         lists, places = self._checked(prediction, target, mask)
@@ -123,9 +123,9 @@ class RankingLoss(Configured, ABC):
 
         Args:
             scores: [..., n].
-            dim: Where the items are.
+            dim: The dimension of the items.
             descending: Largest first: the ascending list reversed.
-            mask: Like `scores`, True at padded items; the last places hold 0 for them.
+            mask: Like `scores`, True at padded items; the last ranks hold 0 for them.
 
         Returns:
             The shape of `scores`.
@@ -134,13 +134,13 @@ class RankingLoss(Configured, ABC):
         return lists.places(self._sort(lists.scores, lists.length), descending=descending).to(scores.dtype)
 
     def rank(self, scores: Tensor, *, dim: int = -1, descending: bool = False, mask: Tensor | None = None) -> Tensor:
-        """Return the relaxed place of every item, from 0 to n − 1.
+        """Return the relaxed rank of every item, from 0 to n − 1.
 
         Args:
             scores: [..., n].
-            dim: Where the items are.
-            descending: Count the places from the largest.
-            mask: Like `scores`, True at padded items; they get the last places.
+            dim: The dimension of the items.
+            descending: Count the ranks from the largest.
+            mask: Like `scores`, True at padded items; they get the last ranks.
 
         Returns:
             The shape of `scores`.
@@ -148,12 +148,12 @@ class RankingLoss(Configured, ABC):
         lists = self._operand(scores, dim, mask)
         return lists.items(self._rank(lists.scores, lists.length), descending=descending).to(scores.dtype)
 
-    # What an algorithm implements works on [..., n] scores in working precision. `length` [..., 1] is the number of
-    # real items, which stand in front, or None when all are real; what is returned for the others does not matter.
+    # The methods below take scores [..., n] in working precision. `length` [..., 1] is the number of real items, which
+    # stand in front, or None if all are real; the values that are returned for the others are not read.
 
     @abstractmethod
     def _loss(self, lists: Lists, target: Tensor) -> Tensor:
-        """Return the loss of [batch, n] lists, whose target is given by position."""
+        """Return the loss of [batch, n] lists, with the target in the order of the scores."""
 
     @abstractmethod
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
@@ -161,7 +161,7 @@ class RankingLoss(Configured, ABC):
 
     @abstractmethod
     def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        """Return the relaxed ascending places."""
+        """Return the relaxed ascending ranks."""
 
     @abstractmethod
     def _limit(self, n: int, dtype: torch.dtype) -> float:

@@ -10,14 +10,14 @@ from nlcore.inputs import check_inputs, holds, read
 
 __all__ = ["check_finite", "check_mask", "check_ranking", "check_scores"]
 
-_RANKS = "nlcore_sorting.ranks(values) makes it, target[b, j] being the place of item j of list b."
+_RANKS = "nlcore_sorting.ranks(values) makes it, target[b, j] being the rank of item j of list b."
 
 
 def check_scores(name: str, scores: Tensor, dim: int = -1) -> None:
     """Raise unless `scores` is floating point and has at least one item along `dim`."""
     fits = isinstance(scores, Tensor) and scores.is_floating_point() and -scores.ndim <= dim < scores.ndim
     if fits and scores.shape[dim] > 0:
-        return  # every call comes by; what follows finds the words
+        return  # the common case; the rest finds the message
     check_inputs(name, scores=(scores, "[..., n] floating" if dim == -1 else "[...] floating"))
     if not -scores.ndim <= dim < scores.ndim:
         raise ShapeError(f"{name}: dim = {dim} is none of the dimensions of scores of shape {list(scores.shape)}.")
@@ -53,7 +53,7 @@ def check_finite(name: str, scores: Tensor, limit: float) -> None:
 def check_ranking(name: str, prediction: Tensor, target: Tensor, *, mask: Tensor | None = None) -> None:
     """Raise unless `target` holds the ranks of lists of scores.
 
-    The values are looked at in one go, so that a device is synchronised with once. Where they cannot be read, under
+    The values are read in one go, so that a device is synchronised once. Where they cannot be read, under
     `torch.vmap` and `torch.compile`, shapes and dtypes alone are checked.
 
     Args:
@@ -63,7 +63,7 @@ def check_ranking(name: str, prediction: Tensor, target: Tensor, *, mask: Tensor
         mask: [batch, n], True at padded items.
 
     Raises:
-        ContractError: The target is no tensor, or its rows are no permutations.
+        ContractError: The target is not a tensor, or a row is not a permutation.
         ShapeError: The prediction is not [batch, n], or the target has another shape.
         DtypeError: The target is not int64.
         DeviceError: Prediction and target are on different devices.
@@ -103,9 +103,9 @@ def _explain_ranks(name: str, target: Tensor, wrong: Tensor, *, masked: bool) ->
     n = target.shape[-1]
     rows = wrong.nonzero()[:, 0].tolist()
     looks = shorten(target[rows[0]].tolist(), limit=16)
-    fault = "gives two items one place" if masked else f"is no permutation of 0 … {n - 1}"
+    fault = "gives two items the same rank" if masked else f"is not a permutation of 0 … {n - 1}"
     raise ContractError(
         f"{name}: target of samples {shorten(rows)} {fault}; sample {rows[0]} is [{looks}]. "
-        "target[b, j] is the 0-based place of item j in ascending order: nlcore_sorting.ranks(values) makes it from "
+        "target[b, j] is the 0-based rank of item j in ascending order: nlcore_sorting.ranks(values) makes it from "
         "values, ties by index."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -9,15 +10,95 @@ import torch
 from torch import Tensor
 
 from nlcore.protocol import Traits
-from nlcore_sorting._dispatch import Kernel, served
+from nlcore_sorting._compiled import bridge
+from nlcore_sorting._dispatch import dispatch
 from nlcore_sorting._isotonic import block_starts, segment_mean, segment_sum
 from nlcore_sorting._lists import Lists, real_items
 from nlcore_sorting._ranking_loss import RankingLoss, ranks
 from nlcore_sorting.config import FastSoftSortConfig, Regularization
 
-__all__ = ["FastSoftSort"]
+__all__ = ["FastSoftSort", "projection", "soft_rank", "soft_sort"]
 
 _TRAITS = {"l2": Traits(order=1, takes_mask=True), "kl": Traits(order=2, takes_mask=True)}
+
+
+def soft_rank(scores: Tensor, regularization: Regularization, strength: float, length: Tensor | None = None) -> Tensor:
+    """Return the soft ranks of Blondel et al. (2020), from 0.
+
+    With ρ = (n, …, 1) they are P(scores/ε, ρ) − 1 for `"l2"`, and exp P(scores/ε, log ρ) − 1 for `"kl"`.
+
+    Args:
+        scores: [..., n].
+        regularization: `"l2"` or `"kl"`.
+        strength: ε.
+        length: [..., 1], the number n of real items, which stand in front; `None` for all.
+    """
+    order = _descending(scores, length)
+    z = _wide(scores.gather(-1, order)) / strength
+    places = _falling(z, length)
+    if regularization == "l2":
+        projected = projection(z, places, "l2", length)
+    else:
+        projected = projection(z, (places + 1).clamp(min=1).log(), "kl", length).exp() - 1
+    return projected.gather(-1, order.argsort(dim=-1)).to(scores.dtype)
+
+
+def soft_sort(scores: Tensor, regularization: Regularization, strength: float, length: Tensor | None = None) -> Tensor:
+    """Return the soft sorted list, ascending: −P((n, …, 1)/ε, −scores), up to a shift of the first argument."""
+    w = _wide(scores.gather(-1, _descending(-scores, length))).neg()
+    z = (_falling(w, length) / strength).expand(w.shape)
+    return -projection(z, w, regularization, length).to(scores.dtype)
+
+
+def projection(z: Tensor, w: Tensor, regularization: Regularization, length: Tensor | None = None) -> Tensor:
+    """Return P(z, w), the projection of z onto the permutahedron of w, both decreasing.
+
+    It is z − v with v the decreasing isotonic regression of z on w: neighbours are pooled into blocks, and v is
+    mean(z) − mean(w) over a block, or LSE(z) − LSE(w) with `"kl"`.
+
+    Args:
+        z: [..., n].
+        w: [..., n], or broadcast to it.
+        regularization: `"l2"` or `"kl"`.
+        length: [..., 1], the number of real items, which stand in front; `None` for all.
+    """
+    w = w.expand(z.shape)
+    y = (z - w).detach()
+    real = None if length is None else real_items(length, z.shape[-1])
+    if real is not None:  # below everything else, so that padding is pooled with nothing
+        low = torch.where(real, y, torch.inf).amin(dim=-1, keepdim=True)
+        fall = torch.arange(1, z.shape[-1] + 1, dtype=z.dtype, device=z.device)
+        y = torch.where(real, y, torch.where(low.isinf(), 0.0, low - low.abs()) - fall)
+    if regularization == "l2":
+        starts = block_starts(y)
+        return segment_mean(w, starts) + (z - segment_mean(z, starts))
+    other = w if real is None else torch.where(real, w, 0.0)
+    starts = block_starts(torch.where(real, z, y) if real is not None else z, other)
+    return _log_total(w, starts) + (z - _log_total(z, starts))
+
+
+def _log_total(values: Tensor, starts: Tensor) -> Tensor:
+    """Return the log-sum-exp over the block of every position; the first of a block is its largest."""
+    first = values.gather(-1, starts)
+    return first + segment_sum((values - first).clamp(max=0.0).exp(), starts).log()
+
+
+def _descending(scores: Tensor, length: Tensor | None) -> Tensor:
+    key = scores.detach()
+    if length is not None:
+        key = torch.where(real_items(length, key.shape[-1]), key, -torch.inf)
+    return key.argsort(dim=-1, stable=True, descending=True)
+
+
+def _falling(z: Tensor, length: Tensor | None) -> Tensor:
+    """Return n − 1, …, 0, and negative numbers at padding."""
+    n = z.shape[-1] if length is None else length
+    return (n - 1 - torch.arange(z.shape[-1], device=z.device)).to(z.dtype)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """Return float64 where the device has it: small differences of large scores decide which items share a block."""
+    return values if values.device.type == "mps" else values.double()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -42,10 +123,10 @@ class FastSoftSort(RankingLoss):
     matrix is JᵀJ. With `"l2"` the ranks are piecewise linear and `traits.order` is 1; with `"kl"` they are smooth
     inside a block and their second derivatives are exact.
 
-    Time O(n log n), memory O(n) a list: a sort and a pooling, which is done for all blocks at once, O(n²), for few
-    items, compiled where numba is installed, and in Python else. *Gradients vanish* where no two items are close: a
-    block of one has a constant rank. With a wrong order and ε small against the gaps nothing pulls the items together;
-    choose ε near the gaps of the scores, or larger.
+    Time O(n log n), memory O(n) a list: a sort and a pooling. Both are compiled where numba is installed; in torch the
+    pooling is done for all blocks at once, O(n²), for few items, and in Python for more. *Gradients vanish* where no
+    two items are close: a block of one has a constant rank. With a wrong order and ε small against the gaps nothing
+    pulls the items together; choose ε near the gaps of the scores, or larger.
 
     There is no permutation matrix, hence no `permutation` and no `topk`.
 
@@ -73,7 +154,7 @@ class FastSoftSort(RankingLoss):
 
     @property
     def traits(self) -> Traits:
-        """One derivative that says something with `"l2"`, two with `"kl"`."""
+        """With `"l2"` the second derivative is zero wherever it exists; with `"kl"` there are two."""
         return _TRAITS[self.regularization]
 
     def inner(self, prediction: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -110,71 +191,16 @@ class FastSoftSort(RankingLoss):
         return 0.5 * errors.square().sum(dim=-1)
 
     def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return served(scores, lambda s: self._plain_rank(s, length), lambda: self._kernel("rank", length))
+        return self._operator("rank", soft_rank, scores, length)
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return served(scores, lambda s: self._plain_sort(s, length), lambda: self._kernel("sort", length))
+        return self._operator("sort", soft_sort, scores, length)
 
-    def _kernel(self, operator: Literal["sort", "rank"], length: Tensor | None) -> Kernel:
-        from nlcore_sorting._compiled.projection_kernel import ProjectionKernel
-
-        return ProjectionKernel(operator, self.regularization, self.regularization_strength, length)
-
-    def _plain_rank(self, scores: Tensor, length: Tensor | None) -> Tensor:
-        order = _descending(scores, length)
-        z = _wide(scores.gather(-1, order)) / self.regularization_strength
-        places = _falling(z, length)
-        if self.regularization == "l2":
-            projected = self._project(z, places, length)
-        else:
-            projected = self._project(z, (places + 1).clamp(min=1).log(), length).exp() - 1
-        return projected.gather(-1, order.argsort(dim=-1)).to(scores.dtype)
-
-    def _plain_sort(self, scores: Tensor, length: Tensor | None) -> Tensor:
-        # The projection of the negative scores, which come out in descending order.
-        w = _wide(scores.gather(-1, _descending(-scores, length))).neg()
-        z = (_falling(w, length) / self.regularization_strength).expand(w.shape)
-        return -self._project(z, w, length).to(scores.dtype)
-
-    def _project(self, z: Tensor, w: Tensor, length: Tensor | None) -> Tensor:
-        """Return the projection of decreasing z on the permutahedron of decreasing w."""
-        w = w.expand(z.shape)
-        y = (z - w).detach()
-        real = None if length is None else real_items(length, z.shape[-1])
-        if real is not None:  # below everything else, so that padding is pooled with nothing
-            low = torch.where(real, y, torch.inf).amin(dim=-1, keepdim=True)
-            fall = torch.arange(1, z.shape[-1] + 1, dtype=z.dtype, device=z.device)
-            y = torch.where(real, y, torch.where(low.isinf(), 0.0, low - low.abs()) - fall)
-        if self.regularization == "l2":
-            starts = block_starts(y)
-            return segment_mean(w, starts) + (z - segment_mean(z, starts))
-        other = w if real is None else torch.where(real, w, 0.0)
-        starts = block_starts(torch.where(real, z, y) if real is not None else z, other)
-        return _log_total(w, starts) + (z - _log_total(z, starts))
+    def _operator(
+        self, name: Literal["sort", "rank"], plain: Callable[..., Tensor], scores: Tensor, length: Tensor | None
+    ) -> Tensor:
+        options = self.regularization, self.regularization_strength, length
+        return dispatch(scores, lambda s: plain(s, *options), lambda: bridge.projection(name, *options))
 
     def _limit(self, n: int, dtype: torch.dtype) -> float:
         return torch.finfo(dtype).max / (16 * n * max(1.0, 1 / self.regularization_strength))
-
-
-def _log_total(values: Tensor, starts: Tensor) -> Tensor:
-    """Return the log-sum-exp over the block of every position; the first of a block is its largest."""
-    first = values.gather(-1, starts)
-    return first + segment_sum((values - first).clamp(max=0.0).exp(), starts).log()
-
-
-def _descending(scores: Tensor, length: Tensor | None) -> Tensor:
-    key = scores.detach()
-    if length is not None:
-        key = torch.where(real_items(length, key.shape[-1]), key, -torch.inf)
-    return key.argsort(dim=-1, stable=True, descending=True)
-
-
-def _falling(z: Tensor, length: Tensor | None) -> Tensor:
-    """Return n − 1, …, 0, and negative numbers at padding."""
-    n = z.shape[-1] if length is None else length
-    return (n - 1 - torch.arange(z.shape[-1], device=z.device)).to(z.dtype)
-
-
-def _wide(values: Tensor) -> Tensor:
-    """Return float64, where the device has it: small differences of large scores decide about the blocks."""
-    return values if values.device.type == "mps" else values.double()

@@ -1,28 +1,136 @@
-"""Differentiable sorting networks: comparators that swap by a weight, in the linear and in the log domain."""
+"""Differentiable sorting networks (diffsort): comparators that swap by a weight."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nlcore_sorting._dispatch import Kernel, has_numba, served
+from nlcore_sorting._compiled import bridge
+from nlcore_sorting._dispatch import Kernel, dispatch
 from nlcore_sorting._distributions import DISTRIBUTIONS
-from nlcore_sorting._lists import Lists
-from nlcore_sorting._network.cross_entropy import CrossEntropyKernel, PlainCrossEntropy
-from nlcore_sorting._network.strided import Operator, StridedNetwork, precise
-from nlcore_sorting._network.wiring import depth, partners, shortened
+from nlcore_sorting._lists import Lists, identity_at_padding
+from nlcore_sorting._network.cross_entropy import CrossEntropy, CrossEntropyKernel
+from nlcore_sorting._network.hessian import hessians
+from nlcore_sorting._network.strided import StridedNetwork, precise
+from nlcore_sorting._network.wiring import Operator, Rule, active, depth, partners
 from nlcore_sorting._permutation_loss import PermutationLoss
 from nlcore_sorting.config import Distribution, Network, Objective, SortingNetworkConfig
 
-if TYPE_CHECKING:
-    from nlcore_sorting._compiled.network_kernel import NetworkKernel
+__all__ = ["SortingNetwork", "log_permutation", "network_operator"]
 
-__all__ = ["SortingNetwork"]
+
+class _Layer(NamedTuple):
+    """A layer that has been applied; [n] or [n, ...], places first.
+
+    Attributes:
+        partner: The place that each place meets; its own without a comparator.
+        x: The activation of the comparator at each place; 0 without one.
+        swap: The weight of the partner's value.
+    """
+
+    partner: Tensor
+    x: Tensor
+    swap: Tensor
+
+
+def _relax(scores: Tensor, rule: Rule, length: Tensor | None) -> tuple[Tensor, list[_Layer]]:
+    """Return the relaxed sorted values [n, ...] and the layers that made them.
+
+    In every layer a place meets its partner. With d the value at the higher place minus that at the lower one, x = βd
+    and F the distribution function, each keeps its value with weight F(x) and takes the other's with weight F(−x).
+
+    The values are O(layers·n) numbers in float64, whatever the dtype of the scores: in float32 the rounding of values
+    that a comparator has brought close together, times the steepness, would cost the gradient three digits or more.
+    """
+    distribution = DISTRIBUTIONS[rule.distribution]
+    values, layers = scores.movedim(-1, 0).to(precise(scores)), []
+    n, ones = scores.shape[-1], [1] * (scores.ndim - 1)
+    table = partners(rule.network, n, scores.device)
+    sides = (table - torch.arange(n, device=scores.device)).sign().to(values.dtype)
+    there = None if length is None else active(rule.network, table, length)
+    for layer, (partner, side) in enumerate(zip(table.unbind(), sides.unbind(), strict=True)):
+        other = values.index_select(0, partner)
+        x = distribution.activation((other - values) * side.view(n, *ones), rule.steepness, rule.art_lambda)
+        swap = distribution.swap(x)
+        if there is not None:  # in a shorter list nothing is swapped beyond its items and layers
+            swap = torch.where(there[layer], swap, 0.0)
+        layers.append(_Layer(partner, x, swap))
+        values = torch.lerp(values, other, swap)
+    return values, layers
+
+
+def _mix(state: Tensor, layers: list[_Layer]) -> Tensor:
+    """Apply the weights of layers to the rows of `state` [n, ..., k], or [n, ...] without columns."""
+    for partner, _, swap in layers:
+        weight = swap.to(state.dtype) if state.ndim == swap.ndim else swap.to(state.dtype).unsqueeze(-1)
+        state = torch.lerp(state, state.index_select(0, partner), weight)
+    return state
+
+
+def network_operator(
+    operator: Operator, scores: Tensor, rule: Rule, length: Tensor | None = None, places: Tensor | None = None
+) -> Tensor:
+    """Return an operator of a sorting network in plain torch, by its definition.
+
+    P is what the layers make of the identity matrix, and the sorted list what they make of the scores. Every layer is a
+    symmetric matrix, so the network run backwards multiplies by the transpose of P: it makes rows of P from unit
+    vectors and relaxed ranks from the numbers of the places.
+
+    Args:
+        operator: `"sort"`, `"rank"`, `"permutation"` or its `"rows"` at some places.
+        scores: [..., n].
+        rule: The network and its weights.
+        length: [..., 1], the number of real items of every list; `None` for all.
+        places: [..., k], for rows.
+    """
+    n = scores.shape[-1]
+    values, layers = _relax(scores, rule, length)
+    numbers = torch.arange(n, device=scores.device)
+    if operator == "sort":
+        return values.movedim(0, -1).to(scores.dtype)
+    if operator == "rank":
+        start = numbers.to(values.dtype).view(n, *[1] * (scores.ndim - 1)).expand(values.shape)
+        return _mix(start, layers[::-1]).movedim(0, -1).to(scores.dtype)
+    if places is not None:
+        units = (numbers.unsqueeze(-1) == places.unsqueeze(-2)).to(scores.dtype)
+        return _mix(units.movedim(-2, 0), layers[::-1]).movedim(0, -1)
+    return _mix(_identity(scores, on=1.0, off=0.0), layers).movedim(0, -2)
+
+
+def log_permutation(scores: Tensor, rule: Rule, length: Tensor | None = None) -> Tensor:
+    """Return log P, [..., n, n], by the same layers in the log domain, where sharp weights keep their digits."""
+    nothing = torch.finfo(scores.dtype).min / 4
+    _, layers = _relax(scores, rule, length)
+    logs = DISTRIBUTIONS[rule.distribution].logs(torch.stack([layer.x for layer in layers]).unsqueeze(-1))
+    keeps, swaps = (log.to(scores.dtype) for log in logs)
+    if length is not None:
+        there = active(rule.network, torch.stack([layer.partner for layer in layers]), length).unsqueeze(-1)
+        keeps, swaps = torch.where(there, keeps, 0.0), torch.where(there, swaps, nothing)
+    state = _identity(scores, on=0.0, off=nothing)
+    for (partner, *_), keep, swap in zip(layers, keeps.unbind(), swaps.unbind(), strict=True):
+        state = log_add(state + keep, state.index_select(0, partner) + swap)
+    return state.movedim(0, -2)
+
+
+def log_add(a: Tensor, b: Tensor) -> Tensor:
+    """Return log(eᵃ + eᵇ) with first and second derivatives that are finite for all finite a and b.
+
+    `torch.logaddexp` divides by 1 + exp(b − a), and its second derivative is ∞/∞ where that overflows. A −∞ has to be
+    given as a hugely negative number: it is absorbed exactly, and its derivative is exactly 0.
+    """
+    top = torch.maximum(a, b).detach()
+    return top + ((a - top).exp() + (b - top).exp()).log()
+
+
+def _identity(scores: Tensor, *, on: float, off: float) -> Tensor:
+    """Return an identity matrix for every list, [n, ..., n], with `on` and `off` in place of 1 and 0."""
+    n = scores.shape[-1]
+    eye = torch.full((n, n), off, dtype=scores.dtype, device=scores.device).fill_diagonal_(on)
+    return eye.view(n, *[1] * (scores.ndim - 1), n).expand(n, *scores.shape[:-1], n)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -38,16 +146,15 @@ class SortingNetwork(PermutationLoss):
 
     The loss follows log P through the network, with the logarithms of both weights exact in both tails. On the CPU, for
     the value and its first derivative, P is taken in float64 instead, with both weights exact, and the logarithms only
-    in lists where one of its true entries underflows. The Hessian is often indefinite.
+    in lists where one of its true entries underflows. The Hessian is supplied by a formula; it is often indefinite.
 
     Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic); O(layers·n·k) for `topk`,
-    O(layers·n) for `sort` and `rank`. Besides the result, O(layers·n) numbers are kept between the passes, but
-    O(layers·n²) for lists of different length without numba, and for the loss on other devices. Where numba is
-    installed everything is compiled on the CPU, the Hessian of the loss, O(layers·n³), too.
+    O(layers·n) for `sort` and `rank`, O(layers·n³) for the Hessian. Besides the result, O(layers·n) numbers are kept
+    between the passes, but O(layers·n²) for the loss on other devices than the CPU. Where numba is installed, matrix,
+    ranks, loss and Hessian are compiled on the CPU.
 
-    Equal scores are pulled apart, for F has a slope at 0. With `logistic_phi` that slope is β·1e10^λ, and with
-    `logistic` a wrong order far beyond 1/β is corrected by the loss alone, since the derivative of P itself vanishes
-    there.
+    Equal scores are pulled apart, because F has a slope at 0. With `logistic_phi` that slope is β·1e10^λ, and with
+    `logistic` only the loss corrects a wrong order far beyond 1/β, since the derivative of P itself vanishes there.
 
     Args:
         network: `"odd_even"` or `"bitonic"`, for any n.
@@ -80,200 +187,84 @@ class SortingNetwork(PermutationLoss):
     id: ClassVar[str] = "sorting/diffsort-v1"
     config = SortingNetworkConfig
 
-    if has_numba():  # without it the engine differentiates, piece by piece if need be
+    def hessian(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return the Hessian of every list's loss.
 
-        def hessian(
-            self,
-            prediction: Tensor,
-            target: Tensor,
-            *,
-            generator: torch.Generator | None = None,
-            mask: Tensor | None = None,
-        ) -> Tensor:
-            """Return the Hessian of every list's loss; only where numba is installed.
+        Args:
+            prediction: [batch, n].
+            target: [batch, n], int64 ranks.
+            generator: Not used.
+            mask: [batch, n], True at padded items, whose rows and columns are 0.
 
-            Args:
-                prediction: [batch, n].
-                target: [batch, n], int64 ranks.
-                generator: Not used.
-                mask: [batch, n], True at padded items, whose rows and columns are 0.
-
-            Returns:
-                [batch, n, n], symmetric, often indefinite, with zero row sums. O(layers·n³) time.
-            """
-            from nlcore_sorting._network.hessian import hessians
-
-            lists, places = self._checked(prediction, target, mask)
-            kernel = self._compiled("permutation", lists.length)
-            result = hessians(kernel, self.objective, self._cross_entropy, (lists.scores, places, lists.length))
-            return lists.square(result).to(prediction.dtype)
+        Returns:
+            [batch, n, n], symmetric, often indefinite, with zero row sums. O(layers·n³) time.
+        """
+        lists, places = self._checked(prediction, target, mask)
+        result = hessians(self._rule, self.objective, lists.scores, places, lists.length, loss=self._cross_entropy)
+        return lists.square(result).to(prediction.dtype)
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return self._served("sort", scores, lambda s: self._plain_sort(s, length), length)
-
-    def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return self._served("permutation", scores, lambda s: self._plain_permutation(s, length), length)
+        return self._operator("sort", scores, length)
 
     def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return self._served("rank", scores, lambda s: self._plain_rank(s, length), length)
+        # In float64, as the values: a sum over all places would lose digits.
+        return self._operator("rank", scores.to(precise(scores)), length).to(scores.dtype)
+
+    def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        return identity_at_padding(self._operator("permutation", scores, length), length, on=1.0, off=0.0)
+
+    def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        return log_permutation(scores, self._rule, length)
 
     def _select(self, scores: Tensor, rows: Tensor, length: Tensor | None) -> tuple[Tensor, Tensor]:
         places = rows.expand(*scores.shape[:-1], rows.shape[-1])
-        weights = self._served("rows", scores, lambda s: self._plain_rows(s, places, length), length, places)
+        weights = self._operator("rows", scores, length, places)
+        weights = identity_at_padding(weights, length, places, on=1.0, off=0.0)
         return (weights @ scores.unsqueeze(-1)).squeeze(-1), weights
 
     def _loss(self, lists: Lists, target: Tensor) -> Tensor:
-        length, target = lists.length, target.clone()  # the backward pass reads it again, whatever its owner has done
+        length, target = lists.length, target.clone()  # the backward pass reads it again; its owner may change it
         operator: Operator = "entries" if self.objective == "rows" else "permutation"
         places = target if operator == "entries" else None
 
         def plain(scores: Tensor, some: Tensor) -> Tensor:
             return self._cross_entropy(scores, target[some], None if length is None else length[some])
 
-        def compiled() -> Kernel:
-            from nlcore_sorting._compiled.network_kernel import CompiledCrossEntropy
+        def kernel(network: Kernel) -> Kernel:
+            return CrossEntropyKernel(network, CrossEntropy(self.objective, target, length), plain)
 
-            loss = CompiledCrossEntropy(self.objective, target, length)
-            return CrossEntropyKernel(self._compiled(operator, length, places), loss, plain)
+        # Looking for lost digits would wait for another device.
+        cpu = lists.scores.device.type == "cpu"
+        return dispatch(
+            lists.scores,
+            lambda s: self._cross_entropy(s, target, length),
+            lambda: kernel(bridge.network(operator, self._rule, length, places)),
+            (lambda: kernel(StridedNetwork(operator, self._rule, length, places, exact=True))) if cpu else None,
+        )
 
-        def alone() -> Kernel:
-            network = StridedNetwork(operator, *self._rule(), places, exact=True)
-            return CrossEntropyKernel(network, PlainCrossEntropy(self.objective, target), plain)
-
-        # To see whether digits are lost is to wait for a device.
-        waits = length is not None or lists.scores.device.type != "cpu"
-        maker = None if waits else alone
-        return served(lists.scores, lambda s: self._cross_entropy(s, target, length), compiled, maker)
-
-    def _served(
-        self,
-        operator: Operator,
-        scores: Tensor,
-        plain: Callable[[Tensor], Tensor],
-        length: Tensor | None,
-        places: Tensor | None = None,
+    def _operator(
+        self, operator: Operator, scores: Tensor, length: Tensor | None, places: Tensor | None = None
     ) -> Tensor:
-        alone = None if length is not None else lambda: StridedNetwork(operator, *self._rule(), places)
-        return served(scores, plain, lambda: self._compiled(operator, length, places), alone)
+        return dispatch(
+            scores,
+            lambda s: network_operator(operator, s, self._rule, length, places),
+            None if operator == "sort" else lambda: bridge.network(operator, self._rule, length, places),
+            lambda: StridedNetwork(operator, self._rule, length, places),
+        )
 
-    def _compiled(self, operator: Operator, length: Tensor | None, places: Tensor | None = None) -> NetworkKernel:
-        from nlcore_sorting._compiled.network_kernel import NetworkKernel
-
-        return NetworkKernel(operator, *self._rule(), length, places)
-
-    def _rule(self) -> tuple[Network, Distribution, float, float]:
-        return self.network, self.distribution, self.steepness, self.art_lambda
-
-    def _plain_sort(self, scores: Tensor, length: Tensor | None) -> Tensor:
-        return self._run(scores, length).values.movedim(0, -1).to(scores.dtype)
-
-    def _plain_permutation(self, scores: Tensor, length: Tensor | None) -> Tensor:
-        run = self._run(scores, length)
-        state = _identity(scores, on=1.0, off=0.0)
-        for partner, swap in zip(run.partners, run.swaps, strict=True):
-            state = torch.lerp(state, _partner_rows(state, partner), swap.to(scores.dtype).unsqueeze(-1))
-        return state.movedim(0, -2)
-
-    def _plain_rows(self, scores: Tensor, places: Tensor, length: Tensor | None) -> Tensor:
-        run = self._run(scores, length)
-        state = torch.arange(scores.shape[-1], device=scores.device).unsqueeze(-1) == places.unsqueeze(-2)
-        state = state.to(scores.dtype).movedim(-2, 0)
-        # Every layer is a symmetric matrix, so row i of P is what the network run backwards makes of unit vector i.
-        for partner, swap in zip(reversed(run.partners), reversed(run.swaps), strict=True):
-            state = torch.lerp(state, _partner_rows(state, partner), swap.to(scores.dtype).unsqueeze(-1))
-        return state.movedim(0, -1)
-
-    def _plain_rank(self, scores: Tensor, length: Tensor | None) -> Tensor:
-        run = self._run(scores, length)
-        n = scores.shape[-1]
-        places = torch.arange(n, dtype=run.values.dtype, device=scores.device)
-        state = places.view(n, *[1] * (scores.ndim - 1)).expand(run.values.shape)
-        # Every layer is a symmetric matrix, so the transpose of P is the network run backwards.
-        for partner, swap in zip(reversed(run.partners), reversed(run.swaps), strict=True):
-            state = torch.lerp(state, _partner_rows(state, partner), swap)
-        return state.movedim(0, -1).to(scores.dtype)
-
-    def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        run = self._run(scores, length)
-        state = _identity(scores, on=0.0, off=torch.finfo(scores.dtype).min / 4)
-        logs = DISTRIBUTIONS[self.distribution].logs(torch.stack(run.activations).unsqueeze(-1))
-        keeps, swaps = (log.to(scores.dtype).unbind() for log in logs)
-        for partner, keep, swap in zip(run.partners, keeps, swaps, strict=True):
-            state = _log_add(state + keep, _partner_rows(state, partner) + swap)
-        return state.movedim(0, -2)
-
-    def _run(self, scores: Tensor, length: Tensor | None) -> _Run:
-        """Send the scores through the network and keep what the permutation matrix needs; places come first.
-
-        That is O(layers·n) numbers in float64, whatever the dtype of the scores: in float32 the rounding of values that
-        a comparator has brought close together, times the steepness, would cost the gradient three digits or more.
-        """
-        swap = DISTRIBUTIONS[self.distribution]
-        dtype = precise(scores)
-        values = scores.movedim(-1, 0).to(dtype)
-        n = values.shape[0]
-        run = _Run(values, [], [], [])
-        table = partners(self.network, n, scores.device)
-        places = torch.arange(n, device=scores.device)
-        if length is not None:
-            table = shortened(self.network, table, length)
-            places = places.view(n, *[1] * (scores.ndim - 1))
-        side = (table - places).sign().to(dtype)
-        if length is None:
-            side = side.view(*side.shape, *[1] * (scores.ndim - 1))
-        for partner, sign in zip(table.unbind(), side.unbind(), strict=True):
-            other = _partner_rows(run.values, partner)
-            x = swap.activation((other - run.values) * sign, self.steepness, self.art_lambda)
-            weight = swap.swap(x)
-            run.partners.append(partner)
-            run.activations.append(x)
-            run.swaps.append(weight)
-            run.values = torch.lerp(run.values, other, weight)
-        return run
+    @property
+    def _rule(self) -> Rule:
+        return Rule(self.network, self.distribution, self.steepness, self.art_lambda)
 
     def _limit(self, n: int, dtype: torch.dtype) -> float:
         room = torch.finfo(dtype).max / (16 * depth(self.network, n) * n)
         if self.distribution == "gaussian":  # the logarithm of its tail is a square
             return math.sqrt(room) / max(1.0, self.steepness)
         return room / max(1.0, self.steepness)
-
-
-@dataclass(slots=True)
-class _Run:
-    """One pass through a network.
-
-    Attributes:
-        values: [n, ...], the relaxed sorted list.
-        partners: For every layer, the place that each place meets: [n], or [n, ...] where the lists differ in length.
-        activations: For every layer [n, ...], x of the comparator that each place belongs to; 0 without one.
-        swaps: For every layer [n, ...], the weight of the partner's value.
-    """
-
-    values: Tensor
-    partners: list[Tensor]
-    activations: list[Tensor]
-    swaps: list[Tensor]
-
-
-def _identity(scores: Tensor, *, on: float, off: float) -> Tensor:
-    """Return an identity matrix for every list, [n, ..., n], with `on` and `off` in place of 1 and 0."""
-    n = scores.shape[-1]
-    eye = torch.full((n, n), off, dtype=scores.dtype, device=scores.device).fill_diagonal_(on)
-    return eye.view(n, *[1] * (scores.ndim - 1), n).expand(n, *scores.shape[:-1], n)
-
-
-def _partner_rows(state: Tensor, partner: Tensor) -> Tensor:
-    """Return what stands at the partner of every place of [n, ...]."""
-    if partner.ndim == 1:
-        return state.index_select(0, partner)
-    return state.gather(0, partner.view(*partner.shape, *[1] * (state.ndim - partner.ndim)).expand(state.shape))
-
-
-def _log_add(a: Tensor, b: Tensor) -> Tensor:
-    """Return log(eᵃ + eᵇ) with first and second derivatives that are finite for all finite a and b.
-
-    `torch.logaddexp` divides by 1 + exp(b − a), and its second derivative is ∞/∞ where that overflows. A −∞ has to be
-    given as a hugely negative number: it is absorbed exactly, and its derivative is exactly 0.
-    """
-    top = torch.maximum(a, b).detach()
-    return top + ((a - top).exp() + (b - top).exp()).log()

@@ -1,6 +1,6 @@
-"""Numbers by their bits, compiled: an exponential function that runs in vectors, and their order.
+"""Exponentials and orders of numbers by their bits, compiled.
 
-That of the standard library takes the numbers one by one.
+The exponential function runs in vectors; that of the standard library takes the numbers one by one.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def arrange(values: Any, sign: int, order: Any, work: Any) -> None:
 
 @compiled
 def _count(values: Any, sign: int, order: Any, place: Any) -> None:
-    """Do as `arrange` by the number of items that go before each."""
+    """Arrange by counting the items that come before each."""
     one, factor = np.int32(1), values.dtype.type(sign)
     for j in range(values.shape[0]):
         own, before = factor * values[j], np.int32(0)
@@ -99,7 +99,7 @@ def _count(values: Any, sign: int, order: Any, place: Any) -> None:
 
 @compiled
 def _sort_digits(values: Any, sign: int, order: Any, other: Any) -> None:
-    """Do as `arrange` by a sort of the bits, eight at a time."""
+    """Arrange by a radix sort of the bits, eight at a time."""
     n, size = values.shape[0], values.itemsize
     keys, counts = np.empty(n, np.int64), np.empty(256, np.int64)
     for i in range(n):

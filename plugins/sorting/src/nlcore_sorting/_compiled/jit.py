@@ -1,21 +1,18 @@
-"""How kernels are compiled; imported, like every module named after it, only where numba is installed.
+"""Compilation of the kernels by numba.
 
-The kernels are sequential: a parallel one would reset the number of threads that torch uses. They let go of the
-interpreter's lock. What is compiled is kept on disk, so that later processes do not wait for it.
+The kernels are sequential: a parallel one would reset the number of threads that torch uses. They release the
+interpreter's lock. The compiled code is kept on disk for later processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, TypeVar, overload
 
 import numba
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
-__all__ = ["compiled", "lengths_of"]
+__all__ = ["compiled"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -39,13 +36,3 @@ def compiled(function: Any = None, *, exact: bool = False) -> Any:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that can be written to
         return numba.njit(**options)(function)
-
-
-def lengths_of(length: Tensor | None, batch: int, n: int) -> NDArray[np.int64]:
-    """Return the number of real items of every list, [batch], from `length` [..., 1] or from `None`, all n."""
-    return _all(batch, n) if length is None else length.reshape(-1).numpy()
-
-
-@lru_cache(maxsize=16)
-def _all(batch: int, n: int) -> NDArray[np.int64]:
-    return np.full(batch, n)

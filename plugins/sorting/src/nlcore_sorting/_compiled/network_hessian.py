@@ -1,14 +1,6 @@
-"""The Hessian of a sorting network's loss by the scores, compiled: one list after the other.
+"""The Hessian of a sorting network's loss, compiled, one list after the other.
 
-With d the difference that a comparator meets and w(d) its weight of swapping, let D be the Jacobian of all d by the
-scores, s the columns of P on their way through the layers, t the derivative of the loss by them, and Ds that of s by
-the scores. A column is linear in every weight, so its second derivative takes two comparators, and needs no derivative
-of t. With τ = tᵢ − tⱼ and sums over columns, Γ = Σ τ(sⱼ − sᵢ) and F = Σ τ(Dsⱼ − Dsᵢ), the Hessian is
-
-    Σ_c κ D_c D_cᵀ + w′(D_c F_cᵀ + F_c D_cᵀ) + Σ_ik DP_ik (∂²ℓ/∂P_ik²) DP_ikᵀ,    κ = w″Γ + g(2w′ + w″d),
-
-the last sum over the entries of P that the loss looks at, and g the derivative of the loss by the first value that
-leaves the comparator less that by the second. The arguments are those of `network_matrix`.
+The formula and its letters are those of `nlcore_sorting._network.hessian`; the arguments are those of `network_matrix`.
 """
 
 from __future__ import annotations
@@ -18,39 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from nlcore_sorting._compiled.cross_entropy import largest
+from nlcore_sorting._compiled.distributions import swap_bend, swap_slope, weights
 from nlcore_sorting._compiled.jit import compiled
-from nlcore_sorting._compiled.network import EPSILON, activation, relaxed, swap_slope, weights
+from nlcore_sorting._compiled.network import relaxed
 from nlcore_sorting._compiled.network_matrix import mix
-from nlcore_sorting._network.cross_entropy import LEAST
+from nlcore_sorting._cross_entropy import LEAST
 
 __all__ = ["hessians"]
-
-
-@compiled
-def _swap_bend(kind: int, d: float, steepness: float, art: float) -> float:
-    """Return the second derivative of the weight by d; at a jump the one from above."""
-    x = activation(kind, d, steepness, art)
-    m, sign = abs(x), 1.0 if d >= 0 else -1.0
-    if kind == 0:
-        return 2 * steepness * steepness * x / (math.pi * (1 + m * m) * (1 + m * m))
-    if kind == 1:
-        return steepness * steepness * x * math.exp(-0.5 * m * m) / math.sqrt(2 * math.pi)
-    if kind == 4:
-        return 0.0 if m <= 0.25 else steepness * steepness * sign * 0.125 / (m * m * m)
-    if kind == 5:
-        return 4 * steepness * steepness * sign / ((1 + 2 * m) * (1 + 2 * m) * (1 + 2 * m))
-    small = math.exp(-m)
-    density = small / ((1 + small) * (1 + small))
-    bend = sign * density * (1 - small) / (1 + small)
-    if kind == 2:
-        return steepness * steepness * bend
-    shifted = abs(d) + EPSILON
-    inside = (EPSILON + (1 - art) * abs(d)) / shifted
-    stretch = steepness * inside / shifted**art
-    side = 0.0 if d == 0 else sign  # at 0 the slope of x turns either way
-    turn = -steepness * art * side * (inside + EPSILON / shifted) / shifted ** (art + 1)
-    return float(bend * stretch * stretch - density * turn)
 
 
 @compiled
@@ -76,8 +42,22 @@ def _jacobian(network: Any, size: Any, rule: Any, kept: Any, jacobian: Any) -> N
 
 
 @compiled
+def _largest(row: Any) -> Any:
+    """Return the index of the largest number of a row, and the sum of the others."""
+    top = 0
+    for j in range(row.shape[0]):
+        if row[j] > row[top]:
+            top = j
+    others = 0.0
+    for j in range(row.shape[0]):
+        if j != top:
+            others += row[j]
+    return top, max(others, LEAST)
+
+
+@compiled
 def _by_entries(p: Any, places: Any, entries: bool, grad: Any, root: Any, rest: Any) -> float:
-    """Write the derivatives of the loss by P [m, m], and the roots of the second ones; return the least true entry.
+    """Write the first derivatives with respect to P [m, m] and the roots of the second; return the least true entry.
 
     The complement of the largest entry of a row, if that is not true, is the sum of the others, 1/`rest`/m; `rest` is 0
     where the loss has no such term.
@@ -96,7 +76,7 @@ def _by_entries(p: Any, places: Any, entries: bool, grad: Any, root: Any, rest: 
     item[places[:m]] = np.arange(m)
     for i in range(m):
         true = item[i]
-        top, others = largest(p[i])
+        top, others = _largest(p[i])
         least = min(least, p[i, true])
         rest[i] = 0.0 if top == true else 1 / (m * others)
         for k in range(m):
@@ -196,7 +176,7 @@ def _add_bends(hessian: Any, network: Any, size: Any, rule: Any, kept: Any, jaco
             if j >= length:
                 continue
             d = gaps[layer, c]
-            slope, bend = swap_slope(kind, d, steepness, art), _swap_bend(kind, d, steepness, art)
+            slope, bend = swap_slope(kind, d, steepness, art), swap_bend(kind, d, steepness, art)
             pull = grad[i] - grad[j]
             push = weights(tails[layer, c], d)[1] * pull + (gammas[layer, c] + pull * d) * slope
             grad[i] -= push

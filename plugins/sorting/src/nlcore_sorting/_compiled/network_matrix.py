@@ -1,18 +1,19 @@
-"""What a sorting network makes of unit vectors, compiled: its matrix P, some rows of it, or one entry of every column.
+"""The matrix P of a sorting network, some of its rows or one entry of every column, compiled.
 
-Unit vectors do not mix, so a block of them goes through all layers while it is in the cache. The backward pass sends it
-through again and keeps the differences that its comparators met. In a long network it keeps them for a section of
-layers at a time, the last section first, and the state before each: memory O(√layers·n) for each block, that of one
-list and one block in all.
+P is what the layers make of the unit vectors. They do not mix, so a block of them goes through all layers while it is
+in the cache. The backward pass sends it through again and keeps the differences that its comparators met. In a long
+network it keeps them for a section of layers at a time, the last section first, and the state before each: O(√layers·n)
+numbers for a block, and never more than one list and one block at once.
 
 Every layer is a symmetric matrix. Row i of P is therefore what the network run backwards makes of unit vector i, and k
 rows cost k columns. The arguments are those of `network`; `selection` is what is computed, and at which places:
 
-- `MATRIX`: P, `result` [batch, n, n]; the places do not matter but for their number, n;
-- `ROWS`: its rows at `places` [batch, k], `result` [batch, k, n];
-- `ENTRIES`: its entries at `places` [batch, n] of the columns, `result` [batch, 1, n].
+- `_MATRIX`: P, `result` [batch, n, n]; of the places only their number n is read;
+- `_ROWS`: its rows at `places` [batch, k], `result` [batch, k, n];
+- `_ENTRIES`: its entries at `places` [batch, n] of the columns, `result` [batch, 1, n];
+- `_RANKS`: the network run backwards on the numbers of the places, `result` [batch, 1, n]; one place is given.
 
-The places of one list are those of all, if there are no others.
+Places given for one list serve all.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from nlcore_sorting._compiled.distributions import weights
 from nlcore_sorting._compiled.jit import compiled
-from nlcore_sorting._compiled.network import relax_slopes, relaxed, weights
+from nlcore_sorting._compiled.network import relax_slopes, relaxed
 
-__all__ = ["ENTRIES", "MATRIX", "ROWS", "mix", "mixed", "mixed_slopes"]
+__all__ = ["SELECTIONS", "mix", "mixed", "mixed_slopes"]
 
-MATRIX, ROWS, ENTRIES = 0, 1, 2
+_MATRIX, _ROWS, _ENTRIES, _RANKS = 0, 1, 2, 3
+SELECTIONS = {"permutation": _MATRIX, "rows": _ROWS, "entries": _ENTRIES, "rank": _RANKS}
 
 _COLUMNS = 64
 """Unit vectors of a block; a block is a multiple of 16 of them, so that its loops run in whole vectors."""
@@ -61,7 +64,7 @@ def mix(state: Any, network: Any, course: Any, span: Any, kept: Any) -> None:
 
 @compiled
 def _mix_keep(state: Any, network: Any, course: Any, span: Any, kept: Any, steps: Any) -> None:
-    """Do the same, and keep the differences b − a in `steps`."""
+    """Like `mix`; keeps the differences b − a in `steps`."""
     lower, upper, counts = network[:3]
     tails, gaps = kept
     first, last = span
@@ -81,7 +84,7 @@ def _mix_keep(state: Any, network: Any, course: Any, span: Any, kept: Any, steps
 
 @compiled
 def _mix_back(grad: Any, network: Any, course: Any, span: Any, kept: Any, results: Any) -> None:
-    """Take the derivative by the rows back through some layers, and add those by the weights to `slopes`."""
+    """Send the derivative back through some layers, and add those with respect to the weights to `slopes`."""
     lower, upper, counts = network[:3]
     tails, gaps = kept
     first, last = span
@@ -104,24 +107,28 @@ def _mix_back(grad: Any, network: Any, course: Any, span: Any, kept: Any, result
 
 @compiled
 def _block(columns: int) -> int:
-    return min(_COLUMNS, (max(columns, 1) + 15) // 16 * 16)
+    return 1 if columns == 1 else min(_COLUMNS, (max(columns, 1) + 15) // 16 * 16)
 
 
 @compiled
 def _units(state: Any, kind: int, places: Any, first: int, last: int) -> None:
     """Make `state` the unit vectors that a block begins with."""
     state[:] = 0
+    if kind == _RANKS:
+        for i in range(state.shape[0]):
+            state[i, 0] = i
+        return
     for k in range(first, last):
-        state[places[k] if kind == ROWS else k, k - first] = 1
+        state[places[k] if kind == _ROWS else k, k - first] = 1
 
 
 @compiled
 def _write(state: Any, kind: int, places: Any, span: Any, result: Any) -> None:
-    """Write what became of the unit vectors of a block where it belongs in the result of a list."""
+    """Write what the layers made of the unit vectors of a block into the result of a list."""
     first, last = span
-    if kind == MATRIX:
+    if kind == _MATRIX:
         result[:, first:last] = state[:, : last - first]
-    elif kind == ROWS:
+    elif kind in (_ROWS, _RANKS):
         result[first:last] = state[:, : last - first].T
     else:
         for k in range(first, last):
@@ -130,12 +137,12 @@ def _write(state: Any, kind: int, places: Any, span: Any, result: Any) -> None:
 
 @compiled
 def _read(grads: Any, kind: int, places: Any, span: Any, grad: Any) -> None:
-    """Make `grad` the derivative by what became of the unit vectors, given that by the result of a list."""
+    """Write the derivative with respect to what `_write` read to `grad`, given that with respect to the result."""
     first, last = span
     grad[:] = 0
-    if kind == MATRIX:
+    if kind == _MATRIX:
         grad[:, : last - first] = grads[:, first:last]
-    elif kind == ROWS:
+    elif kind in (_ROWS, _RANKS):
         grad[:, : last - first] = grads[first:last].T
     else:
         for k in range(first, last):
@@ -144,7 +151,7 @@ def _read(grads: Any, kind: int, places: Any, span: Any, grad: Any) -> None:
 
 @compiled
 def mixed(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
-    """Write what is selected of every list to `result`."""
+    """Write the selected part of every matrix to `result`."""
     batch, n = scores.shape
     kind, places = selection
     tails, gaps = kept
@@ -154,7 +161,7 @@ def mixed(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, resul
     state = np.empty((n, width), result.dtype)
     for b in range(batch):
         slot, size = relaxed(b, scores, network, rule, kept, values)
-        course, chosen = (kind == ROWS, size[1]), places[b % places.shape[0]]
+        course, chosen = (kind in (_ROWS, _RANKS), size[1]), places[b % places.shape[0]]
         for first in range(0, columns, width):
             last = min(first + width, columns)
             _units(state, kind, chosen, first, last)
@@ -164,7 +171,7 @@ def mixed(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, resul
 
 @compiled
 def mixed_slopes(grads: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
-    """Write the derivative by the scores to `result` [batch, n], given that by what was selected."""
+    """Write the derivative with respect to the scores to `result` [batch, n], given that of the selected part."""
     batch, n = result.shape
     kind, places = selection
     tails, gaps = kept
@@ -183,7 +190,7 @@ def mixed_slopes(grads: Any, network: Any, rule: Any, selection: Any, kept: Any,
     pull = np.empty(n)
     for b in range(batch):
         size = (lengths[b], depths[lengths[b]])
-        course, own = (kind == ROWS, size[1]), (tails[b], gaps[b])
+        course, own = (kind in (_ROWS, _RANKS), size[1]), (tails[b], gaps[b])
         chosen = places[b % places.shape[0]]
         sections = (size[1] - 1) // section
         slopes[:] = 0

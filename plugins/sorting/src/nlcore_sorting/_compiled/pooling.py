@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from nlcore_sorting._compiled.jit import compiled
 
-__all__ = ["all_logs", "all_means", "pool_logs", "pool_means"]
+__all__ = ["pool_logs", "pool_means"]
 
 
 @compiled
@@ -58,21 +56,3 @@ def pool_logs(y: Any, w: Any, starts: Any, room: Any, first: Any) -> None:
         levels[top], sums[top], others[top], first[top] = level, total, other, begin
         top += 1
     _spread(starts, first, top)
-
-
-@compiled
-def all_means(rows: Any, starts: Any) -> None:
-    """Write the first position of every block of means of every list into `starts`."""
-    n = rows.shape[1]
-    means, first = np.empty(n), np.empty(n, np.int64)
-    for r in range(rows.shape[0]):
-        pool_means(rows[r], starts[r], means, first)
-
-
-@compiled
-def all_logs(rows: Any, others: Any, starts: Any) -> None:
-    """Write the first position of every block of differences of log-sum-exps of every list into `starts`."""
-    n = rows.shape[1]
-    room, first = np.empty((3, n)), np.empty(n, np.int64)
-    for r in range(rows.shape[0]):
-        pool_logs(rows[r], others[r], starts[r], room, first)

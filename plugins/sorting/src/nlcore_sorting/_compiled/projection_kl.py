@@ -1,7 +1,7 @@
 """Projections on the permutahedron in relative entropy, compiled: sort, pool and average one list after the other.
 
-What is kept of a list is that of `projection_l2` and the `shares`: of an item in the sum of the exponentials of its
-block. `lengths` [batch] are the real items; what stands beyond them is 0.
+Between the passes a list keeps its order and blocks as in `projection_l2`, and `shares`: of every item in the sum of
+the exponentials of its block. `lengths` [batch] are the numbers of real items; results beyond them are 0.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _share(start: int, starts: Any, shares: Any) -> Any:
 
 @compiled
 def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
-    """Write the soft places of every item, from 0 to n − 1, to `result` [batch, n], and what led there to `kept`."""
+    """Write the soft ranks, from 0 to n − 1, to `result` [batch, n], and orders, blocks and shares to `kept`."""
     batch, n = scores.shape
     work, room = np.empty(n, np.int32), np.empty((3, n))
     first = np.empty(n, np.int64)
@@ -66,7 +66,7 @@ def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
 
 @compiled
 def rank_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
-    """Write the derivative by the scores to `result`."""
+    """Write the derivative with respect to the scores to `result`."""
     for b in range(result.shape[0]):
         m = lengths[b]
         order, starts, shares = kept[0][b, :m], kept[1][b, :m], kept[2][b, :m]
@@ -85,7 +85,7 @@ def rank_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: An
 
 @compiled
 def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
-    """Write the soft values, smallest first, to `result` [batch, n], and what led there to `kept`."""
+    """Write the soft values, smallest first, to `result` [batch, n]; see `rank`."""
     batch, n = scores.shape
     work, room = np.empty(n, np.int32), np.empty((3, n))
     first = np.empty(n, np.int64)
@@ -115,7 +115,7 @@ def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
 
 @compiled
 def sort_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
-    """Write the derivative by the scores to `result`."""
+    """Write the derivative with respect to the scores to `result`."""
     for b in range(result.shape[0]):
         m = lengths[b]
         order, starts, shares = kept[0][b, :m], kept[1][b, :m], kept[2][b, :m]

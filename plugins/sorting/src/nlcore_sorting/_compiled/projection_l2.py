@@ -1,7 +1,7 @@
 """Projections on the permutahedron in the Euclidean norm, compiled: sort, pool and average one list after the other.
 
 With `order` the items of a list from one end to the other and `starts` the first position of every position's block,
-the derivative is a mean over blocks. `lengths` [batch] are the real items; what stands beyond them is 0.
+the derivative is a mean over blocks. `lengths` [batch] are the numbers of real items; results beyond them are 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["rank", "rank_slopes", "sort", "sort_slopes"]
 
 @compiled
 def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
-    """Write the soft places of every item, from 0 to n − 1, to `result` [batch, n], and what led there to `kept`."""
+    """Write the soft ranks, from 0 to n − 1, to `result` [batch, n], and orders and blocks to `kept`."""
     batch, n = scores.shape
     work, first = np.empty(n, np.int32), np.empty(n, np.int64)
     z, y, means = np.empty((3, n))
@@ -48,7 +48,7 @@ def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
 
 @compiled
 def rank_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
-    """Write the derivative by the scores to `result`: what each `grads` exceeds the mean of its block by, over ε."""
+    """Write the derivative with respect to the scores to `result`: `grads` minus the mean of the block, over ε."""
     for b in range(result.shape[0]):
         m = lengths[b]
         order, starts = kept[0][b], kept[1][b]
@@ -70,7 +70,7 @@ def rank_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: An
 
 @compiled
 def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
-    """Write the soft values, smallest first, to `result` [batch, n], and what led there to `kept`; see `rank`."""
+    """Write the soft values, smallest first, to `result` [batch, n]; see `rank`."""
     batch, n = scores.shape
     work, first = np.empty(n, np.int32), np.empty(n, np.int64)
     a, y, means = np.empty((3, n))
@@ -98,7 +98,7 @@ def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
 
 @compiled
 def sort_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
-    """Write the derivative by the scores to `result`: the mean of `grads` over the block of each."""
+    """Write the derivative with respect to the scores to `result`: the mean of `grads` over every block."""
     for b in range(result.shape[0]):
         m = lengths[b]
         order, starts = kept[0][b], kept[1][b]

@@ -1,8 +1,9 @@
-"""NeuralSort and SoftSort, compiled: the matrix in one pass over its rows, the derivative by the scores in another.
+"""NeuralSort and SoftSort, compiled: the matrix in one pass over its rows, the derivative in another.
 
-`scores` are [batch, n], `lengths` [batch] the real items of every list, `scale` is 1/τ. Matrices are [batch, n, n],
-`order` [batch, n] int32 holds the item that belongs to every place. Matrices are written to by all their indices: the
-references to a view of every row would be counted, which takes longer than a short row.
+`scores` are [batch, n], `lengths` [batch] the numbers of real items, `scale` is 1/τ. Matrices are [batch, n, n].
+`kept` holds `order` [batch, n] int32, the item that belongs at every place, and in the backward pass also the scores
+and the matrices. Matrices are written by all their indices: counting the references to a view of every row would take
+longer than a short row.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def _softmax(rows: Any) -> None:
 
 
 @compiled
-def neuralsort(scores: Any, lengths: Any, scale: float, order: Any, matrices: Any) -> None:
+def neuralsort(scores: Any, lengths: Any, scale: float, kept: Any, matrices: Any) -> None:
     """Write the softmax of ((2i + 1 − m)s_j − Σ_k |s_j − s_k|)/τ to `matrices`, and `order`."""
+    (order,) = kept
     batch, n = scores.shape
     rows, done = matrices.reshape(batch * n, n), 0
     own, spread = np.empty((2, n), scores.dtype)
@@ -72,7 +74,7 @@ def neuralsort(scores: Any, lengths: Any, scale: float, order: Any, matrices: An
             if i < m:
                 pull, top = scores.dtype.type(2 * i + 1 - m), order[b, i]
                 centre, most = own[top], spread[top]
-                for j in range(m):  # less the logit of the item that belongs here, the largest of the row
+                for j in range(m):  # minus the logit of the item that belongs here, the largest of the row
                     rows[line, j] = min(pull * (own[j] - centre) - (spread[j] - most), zero)
             if (line + 1 - done) * n >= _TILE or line + 1 == batch * n:
                 _softmax(rows[done : line + 1])
@@ -80,10 +82,9 @@ def neuralsort(scores: Any, lengths: Any, scale: float, order: Any, matrices: An
 
 
 @compiled
-def neuralsort_slopes(
-    scores: Any, lengths: Any, scale: float, order: Any, matrices: Any, grads: Any, result: Any
-) -> None:
-    """Write the derivative by the scores to `result`, `grads` being that by the matrices."""
+def neuralsort_slopes(grads: Any, lengths: Any, scale: float, kept: Any, result: Any) -> None:
+    """Write the derivative with respect to the scores to `result`, given that with respect to the matrices."""
+    order, scores, matrices = kept
     batch, n = scores.shape
     lot, pulled = np.empty((2, n), scores.dtype)
     zero = scores.dtype.type(0)
@@ -116,8 +117,9 @@ def neuralsort_slopes(
 
 
 @compiled
-def softsort(scores: Any, lengths: Any, scale: float, order: Any, matrices: Any) -> None:
+def softsort(scores: Any, lengths: Any, scale: float, kept: Any, matrices: Any) -> None:
     """Write the softmax of −|s_(i) − s_j|/τ to `matrices`, and `order`."""
+    (order,) = kept
     batch, n = scores.shape
     rows, done = matrices.reshape(batch * n, n), 0
     factor = scores.dtype.type(scale)
@@ -138,10 +140,9 @@ def softsort(scores: Any, lengths: Any, scale: float, order: Any, matrices: Any)
 
 
 @compiled
-def softsort_slopes(
-    scores: Any, lengths: Any, scale: float, order: Any, matrices: Any, grads: Any, result: Any
-) -> None:
-    """Write the derivative by the scores to `result`, `grads` being that by the matrices."""
+def softsort_slopes(grads: Any, lengths: Any, scale: float, kept: Any, result: Any) -> None:
+    """Write the derivative with respect to the scores to `result`, given that with respect to the matrices."""
+    order, scores, matrices = kept
     zero = scores.dtype.type(0)
     for b in range(scores.shape[0]):
         m = lengths[b]

@@ -1,4 +1,4 @@
-"""The wiring of sorting networks once more, as views: in every layer two strided halves of the places meet."""
+"""Wiring of sorting networks as views: in every layer two strided halves of the places meet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from nlcore_sorting._network.wiring import depth
+from nlcore_sorting._network.wiring import depth, depths
 from nlcore_sorting.config import Network
 
 __all__ = ["Halves", "halves"]
@@ -17,21 +17,21 @@ __all__ = ["Halves", "halves"]
 
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """The layers of a network, with empty places behind the others, so that there are as many pairs in every layer.
+    """The layers of a network, with empty places behind the others, so that every layer has as many pairs.
 
-    Odd–even there is an odd number of places, of which the first or the last is left alone. Bitonic the places are the
-    2ᵏ corners of a cube, and a layer joins those along one axis. There every other sorted block is in descending order,
-    as in the textbook, and the next merge needs no mirror image: what it makes of the scores is the same.
+    Odd–even there is an odd number of places, of which a layer leaves out the first or the last. Bitonic the places are
+    the 2ᵏ corners of a cube, and a layer joins those along one axis. There every other sorted block is in descending
+    order, as in the textbook, and the next merge needs no mirror image; the result is that of `wiring.partners`.
 
     Attributes:
         network: The wiring.
         n: Number of places that are not empty.
-        places: Their number, with the empty ones.
+        places: Number of places, empty ones included.
         pairs: Shape of the comparators of a layer.
-        axes: For every layer the axis; odd–even 0 where the last place is left alone, 1 where the first is.
+        axes: For every layer the axis; odd–even 0 where the last place is left out, 1 where the first is.
         sign: [layers, *pairs, 1], −1 where the larger value goes to the first half; `None` if nowhere.
-        offset: Like `sign`, what is added to x: ±∞ beside an empty place, which counts as larger than all others, so
-            that the two swap for certain or not at all; `None` if there is no such comparator.
+        offset: [layers, *pairs, lists or 1], added to x: ±∞ beside an empty place, which counts as larger than all
+            others, so that the two are swapped with certainty or not at all; `None` if there is no such comparator.
     """
 
     network: Network
@@ -53,12 +53,31 @@ class Halves:
         return [views[axis] for axis in self.axes]
 
     def backwards(self) -> Halves:
-        """Return the halves of the layers from the last to the first, without signs and offsets."""
+        """Return the layers from the last to the first, without signs and offsets."""
         return replace(self, axes=self.axes[::-1], sign=None, offset=None)
 
     def numbers(self) -> int:
         """Return the number of comparators of a layer."""
         return math.prod(self.pairs)
+
+    def shortened(self, length: Tensor, dtype: torch.dtype) -> Halves:
+        """Return the layers with the offsets of lists of `length` [lists] items, all other places being empty."""
+        offset = torch.zeros(len(self.axes), *self.pairs, len(length), dtype=dtype, device=length.device)
+        empty = torch.arange(self.places, device=length.device).unsqueeze(-1) >= length
+        down = [None] * len(offset) if self.sign is None else (self.sign < 0).unbind()
+        for (a, b), descending, shift in zip(self.of(empty), down, offset.unbind(), strict=True):
+            one, both, either = a ^ b, a & b, a | b
+            shift.masked_fill_(one, torch.inf)
+            if descending is None:
+                a.copy_(both)
+                b.copy_(either)
+            else:
+                shift.masked_fill_(one & (a ^ descending), -torch.inf)
+                a.copy_(torch.where(descending, either, both))
+                b.copy_(torch.where(descending, both, either))
+        layer = torch.arange(len(offset), device=length.device).view(-1, *[1] * (offset.ndim - 1))
+        # In the layers that a shorter list lacks, its items are in an ascending block and stay where they are.
+        return replace(self, offset=offset.masked_fill_(layer >= depths(self.network, self.n, length), torch.inf))
 
 
 @lru_cache(maxsize=32)
@@ -68,30 +87,13 @@ def halves(network: Network, n: int, dtype: torch.dtype, device: torch.device) -
     if network == "odd_even":
         axes = tuple(layer % 2 for layer in range(depth(network, n)))
         layers = Halves(network, n, n | 1, (n // 2,), axes)
-        descending = torch.zeros(len(axes), n // 2, dtype=torch.bool, device="cpu")
     else:
         k = max(1, (n - 1).bit_length())
         merges = [(2 << merge, axis) for merge in range(k) for axis in range(k - 1 - merge, k)]
         layers = Halves(network, n, 1 << k, (2,) * (k - 1), tuple(axis for _, axis in merges))
-        first = [half for half, _ in layers.of(torch.arange(1 << k, device="cpu"))]
+        first = [half for half, _ in layers.of(torch.arange(1 << k, device=device))]
         descending = torch.stack([half & size > 0 for half, (size, _) in zip(first, merges, strict=True)])
-    offset = _offset(layers, descending, n)
-    sign = 1 - 2 * descending.to(dtype)
-    return replace(
-        layers,
-        sign=sign.unsqueeze(-1).to(device) if descending.any() else None,
-        offset=offset.unsqueeze(-1).to(device, dtype) if offset.any() else None,
-    )
-
-
-def _offset(layers: Halves, descending: Tensor, n: int) -> Tensor:
-    """Follow the empty places through the layers."""
-    offset = torch.zeros(descending.shape, device="cpu")
-    empty = torch.arange(layers.places, device="cpu") >= n
-    for (a, b), down, shift in zip(layers.of(empty), descending, offset, strict=True):
-        shift[a ^ b] = torch.inf
-        shift[(a ^ b) & (a ^ down)] = -torch.inf
-        both, either = a & b, a | b
-        a.copy_(torch.where(down, either, both))
-        b.copy_(torch.where(down, both, either))
-    return offset
+        if descending.any():
+            layers = replace(layers, sign=(1 - 2 * descending.to(dtype)).unsqueeze(-1))
+    full = layers.shortened(torch.tensor([n], device=device), dtype)
+    return full if full.offset is not None and full.offset.any() else layers

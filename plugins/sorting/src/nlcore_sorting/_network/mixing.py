@@ -1,18 +1,18 @@
 """The product of the layers of a sorting network, block by block, with its first derivative.
 
 A layer with weights w makes a + w·(b − a) and b − w·(b − a) of the halves a and b of the places. Its matrix is
-symmetric, so the derivative by what comes in is that by what goes out, sent through the layer likewise. With g, the
-half b of the latter minus its half a, the derivative by w is minus the sum of g·(b − a) over the columns. Lists and
-columns do not mix: the backward pass sends a block of them through all layers anew, while it is in the cache, and only
-the weights have to be kept.
+symmetric, so the derivative with respect to its input is that with respect to its output, sent through the layer
+likewise. With g, half b of the latter minus its half a, the derivative with respect to w is minus the sum of g·(b − a)
+over the columns. Lists and columns do not mix: the backward pass sends a block of them through all layers anew, while
+it is in the cache, and only the weights have to be kept.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import repeat
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,13 +34,12 @@ _NARROW = 16
 """Columns that a block has at least."""
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+class Weights(NamedTuple):
     """The weights of all comparators.
 
     Attributes:
         swap: [layers, *pairs, lists], of swapping.
-        keep: Of keeping, where 1 − swap has not enough digits; `None` where it has.
+        keep: Of keeping, where 1 − swap has too few digits; `None` where it has enough.
     """
 
     swap: Tensor
@@ -52,7 +51,7 @@ class Weights:
         return list(zip(self.swap.unbind(), keep, strict=True))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Weights:
-        """Return the weights with a change made to both."""
+        """Apply a function to both."""
         return Weights(change(self.swap), None if self.keep is None else change(self.keep))
 
     def mirrored(self) -> Weights:
@@ -79,7 +78,7 @@ def mix(layers: Halves, state: Tensor, weights: Weights) -> None:
 
 
 def _move(a: Tensor, b: Tensor, weights: tuple[Tensor, Tensor | None], gap: Tensor, room: Tensor | None) -> None:
-    """Do the same to two halves, and write b − a to `gap`; `room` is for weights of keeping alone."""
+    """Mix two halves in place, and write b − a to `gap`; `room` is needed with weights of keeping only."""
     torch.sub(b, a, out=gap)
     swap, keep = weights
     if room is None:
@@ -90,12 +89,12 @@ def _move(a: Tensor, b: Tensor, weights: tuple[Tensor, Tensor | None], gap: Tens
 
 
 def mix_slopes(layers: Halves, state: Tensor, pull: Tensor, weights: Weights, *, dim: int, room: Tensor) -> Tensor:
-    """Return the derivative of `mix` by the weights of swapping, [layers, *pairs, lists].
+    """Return the derivative of `mix` with respect to the weights of swapping, [layers, *pairs, lists].
 
     Args:
         layers: The network.
-        state: [places, ...], what comes in, lists times columns of it; used up.
-        pull: Like `state`, the derivative by what goes out; used up.
+        state: [places, ...], the input, lists times columns of it; overwritten.
+        pull: Like `state`, the derivative with respect to the output; overwritten.
         weights: Broadcast to the columns.
         dim: Where the columns are.
         room: For the differences b − a of all layers, or more.
@@ -142,7 +141,7 @@ def matrix(layers: Halves, weights: Weights, places: Tensor) -> Tensor:
 
 
 def matrix_slopes(layers: Halves, weights: Weights, places: Tensor, grads: Tensor) -> Tensor:
-    """Return the derivative by the weights of swapping, given that by the result of `matrix`, [lists, n, k]."""
+    """Return the derivative with respect to the weights of swapping, given that of `matrix`, [lists, n, k]."""
     size = len(weights.swap) * layers.numbers()
     total = torch.zeros_like(weights.swap)
     room = total.new_empty(0)  # fresh memory for every block would cost more than the sums
@@ -159,7 +158,7 @@ def matrix_slopes(layers: Halves, weights: Weights, places: Tensor, grads: Tenso
 def _blocks(weights: Tensor, places: Tensor, numbers: int) -> Iterator[tuple[slice, slice, int]]:
     """Return blocks of some `numbers` of lists times columns, and where their columns are, −2 before the lists or −1.
 
-    What there is more of comes last, for the sake of long inner loops. Other devices than the CPU take all at once, up
+    The longer dimension comes last, for long inner loops. Other devices than the CPU take all at once, up
     to a thousand times as much.
     """
     lists, n = places.shape
