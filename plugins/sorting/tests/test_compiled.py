@@ -32,7 +32,7 @@ Operator = Callable[..., Tensor]
 def operators(loss: RankingLoss) -> list[str]:
     """The names of what is compiled of an algorithm."""
     if isinstance(loss, SortingNetwork):
-        return ["permutation", "topk", "rank", "loss"]
+        return ["permutation", "topk", "sort", "rank", "loss"]
     return [name for name in ("permutation", "sort", "rank") if hasattr(loss, name)]
 
 

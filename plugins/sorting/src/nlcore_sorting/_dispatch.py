@@ -43,8 +43,10 @@ def dispatch(
         compiled: Makes the kernel for the CPU, where numba is installed; called, and numba imported, only there.
         by_hand: Makes the kernel in torch for everywhere else.
     """
-    maker = compiled if compiled is not None and compiles(scores) else by_hand
-    if maker is None or not ordinary(scores):
+    if not ordinary(scores):
+        return plain(scores)
+    maker = compiled if compiled is not None and scores.device.type == "cpu" and has_numba() else by_hand
+    if maker is None:
         return plain(scores)
     scores = scores.resolve_neg()
     if not (scores.requires_grad and torch.is_grad_enabled()):

@@ -150,8 +150,8 @@ class SortingNetwork(PermutationLoss):
 
     Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic); O(layers·n·k) for `topk`,
     O(layers·n) for `sort` and `rank`, O(layers·n³) for the Hessian. Besides the result, O(layers·n) numbers are kept
-    between the passes, but O(layers·n²) for the loss on other devices than the CPU. Where numba is installed, matrix,
-    ranks, loss and Hessian are compiled on the CPU.
+    between the passes, but O(layers·n²) for the loss on other devices than the CPU. Where numba is installed, all
+    of them are compiled on the CPU.
 
     Equal scores are pulled apart, because F has a slope at 0. With `logistic_phi` that slope is β·1e10^λ, and with
     `logistic` only the loss corrects a wrong order far beyond 1/β, since the derivative of P itself vanishes there.
@@ -237,17 +237,21 @@ class SortingNetwork(PermutationLoss):
         def plain(scores: Tensor, some: Tensor) -> Tensor:
             return self._cross_entropy(scores, target[some], None if length is None else length[some])
 
-        def kernel(network: Kernel) -> Kernel:
-            return CrossEntropyKernel(network, CrossEntropy(self.objective, target, length), plain)
+        def compiled() -> Kernel:
+            return CrossEntropyKernel(
+                bridge.network(operator, self._rule, length, places),
+                in_torch if operator == "entries" else bridge.CompiledCrossEntropy(target, length),
+                plain,
+            )
 
+        def by_hand() -> Kernel:
+            network = StridedNetwork(operator, self._rule, length, places, exact=True)
+            return CrossEntropyKernel(network, in_torch, plain)
+
+        in_torch = CrossEntropy(self.objective, target, length)
         # Looking for lost digits would wait for another device.
-        cpu = lists.scores.device.type == "cpu"
-        return dispatch(
-            lists.scores,
-            lambda s: self._cross_entropy(s, target, length),
-            lambda: kernel(bridge.network(operator, self._rule, length, places)),
-            (lambda: kernel(StridedNetwork(operator, self._rule, length, places, exact=True))) if cpu else None,
-        )
+        maker = by_hand if lists.scores.device.type == "cpu" else None
+        return dispatch(lists.scores, lambda s: self._cross_entropy(s, target, length), compiled, maker)
 
     def _operator(
         self, operator: Operator, scores: Tensor, length: Tensor | None, places: Tensor | None = None
@@ -255,7 +259,7 @@ class SortingNetwork(PermutationLoss):
         return dispatch(
             scores,
             lambda s: network_operator(operator, s, self._rule, length, places),
-            None if operator == "sort" else lambda: bridge.network(operator, self._rule, length, places),
+            lambda: bridge.network(operator, self._rule, length, places),
             lambda: StridedNetwork(operator, self._rule, length, places),
         )
 

@@ -10,11 +10,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from nlcore_sorting.config import Network, Objective, Regularization
 
 __all__ = [
     "Compiled",
+    "CompiledCrossEntropy",
     "has_numba",
     "network",
     "network_hessians",
@@ -70,8 +70,7 @@ def _kernels(module: str) -> Any:
     return import_module(f"nlcore_sorting._compiled.{module}")
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(NamedTuple):
     """An operator on lists with its first derivative, compiled.
 
     Attributes:
@@ -92,25 +91,26 @@ class Compiled:
 
     def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
         """Return the result for `scores` [..., n], and the memory."""
-        n = scores.shape[-1]
-        rows = scores.detach().reshape(-1, n).contiguous()
-        kept, shape = self.memory(rows, keep), self.shape(n)
-        result = rows.new_empty(len(rows), *shape)
-        self._run(0, rows, n, kept, result)
-        return result.view(*scores.shape[:-1], *shape), (*kept, rows, result) if self.ends else kept
+        *leading, n = scores.shape
+        rows, shape = scores.detach().reshape(-1, n).contiguous(), self.shape(n)
+        batch = rows.shape[0]
+        kept, result = self.memory(rows, keep), rows.new_empty(batch, *shape)
+        self._run(0, rows, (batch, n), kept, result)
+        return result.view(*leading, *shape), (*kept, rows, result) if self.ends else kept
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
         """Return the derivative with respect to the scores, given that with respect to the result."""
         n = grad.shape[-1]
         shape = self.shape(n)
         rows = grad.reshape(-1, *shape).contiguous()
-        result = rows.new_empty(len(rows), n)
-        self._run(1, rows, n, kept, result)
+        batch = rows.shape[0]
+        result = rows.new_empty(batch, n)
+        self._run(1, rows, (batch, n), kept, result)
         return result.view(*grad.shape[: -len(shape)], n)
 
-    def _run(self, which: int, rows: Tensor, n: int, kept: Sequence[Tensor], result: Tensor) -> None:
-        memory = tuple(tensor.numpy() for tensor in kept)
-        self.passes[which](rows.numpy(), *self.options(len(rows), n), memory, result.numpy())
+    def _run(self, which: int, rows: Tensor, size: tuple[int, int], kept: Sequence[Tensor], result: Tensor) -> None:
+        memory = tuple([tensor.numpy() for tensor in kept])
+        self.passes[which](rows.numpy(), *self.options(*size), memory, result.numpy())
 
 
 def softmax_sort(relaxation: Literal["neuralsort", "softsort"], temperature: float, length: Tensor | None) -> Compiled:
@@ -147,34 +147,49 @@ def network(operator: Operator, rule: Rule, length: Tensor | None, places: Tenso
     """Return an operator of a sorting network; it keeps two numbers for every comparator, O(layers·n) a list.
 
     Args:
-        operator: `"permutation"`, its `"rows"` or `"entries"` at some places, or `"rank"`.
+        operator: What is computed.
         rule: The network and its weights.
         length: [..., 1], the number of real items of every list; `None` for all.
         places: [..., k] for rows, [..., n] for entries, int64.
     """
-    kernels = _kernels("network_matrix")
 
     def options(batch: int, n: int) -> tuple[Any, ...]:
+        known = _network_options(rule, length, batch, n)
+        if operator == "sort":
+            return known
         chosen = _every(1 if operator == "rank" else n) if places is None else places.reshape(batch, -1).numpy()
-        return (*_network_options(rule, length, batch, n), (kernels.SELECTIONS[operator], chosen))
+        return (*known, (_kernels("network_matrix").SELECTIONS[operator], chosen))
 
     def memory(rows: Tensor, keep: bool) -> Sequence[Tensor]:
         batch, n = rows.shape
         return rows.new_empty(2, batch if keep else 1, depth(rule.network, n), n // 2, dtype=torch.float64).unbind()
 
     def shape(n: int) -> tuple[int, ...]:
+        if operator == "permutation":
+            return n, n
         if operator == "rows" and places is not None:
             return places.shape[-1], n
-        return {"permutation": (n, n), "entries": (1, n)}.get(operator, (n,))
+        return (1, n) if operator == "entries" else (n,)
 
-    def ranks_slopes(grads: Any, *others: Any) -> None:
-        kernels.mixed_slopes(grads[:, np.newaxis], *others)
+    return Compiled(_network_passes(operator), options, memory, shape)
+
+
+@cache
+def _network_passes(operator: Operator) -> tuple[Callable[..., None], Callable[..., None]]:
+    if operator == "sort":
+        kernels = _kernels("network")
+        return kernels.sorted_values, kernels.sorted_slopes
+    kernels = _kernels("network_matrix")
+    if operator != "rank":
+        return kernels.mixed, kernels.mixed_slopes
 
     def ranks(*given: Any) -> None:
         kernels.mixed(*given[:-1], given[-1][:, np.newaxis])
 
-    passes = (ranks, ranks_slopes) if operator == "rank" else (kernels.mixed, kernels.mixed_slopes)
-    return Compiled(passes, options, memory, shape)
+    def ranks_slopes(grads: Any, *others: Any) -> None:
+        kernels.mixed_slopes(grads[:, np.newaxis], *others)
+
+    return ranks, ranks_slopes
 
 
 def network_hessians(
@@ -187,6 +202,34 @@ def network_hessians(
     options = (*_network_options(rule, length, batch, n), objective == "entries", target.numpy())
     _kernels("network_hessian").hessians(lists.numpy(), *options, result.numpy(), least.numpy())
     return result, least
+
+
+class CompiledCrossEntropy(NamedTuple):
+    """The cross-entropy of the entries of P, compiled; see `nlcore_sorting._network.cross_entropy.CrossEntropy`.
+
+    Attributes:
+        target: [batch, n], int64, the place of every item.
+        length: [batch, 1], the number of real items of every list; `None` for all.
+    """
+
+    target: Tensor
+    length: Tensor | None
+
+    def values(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses and the smallest probability at a true place of every list, both [batch]."""
+        losses, least = p.new_empty(2, p.shape[0]).unbind()
+        self._run(_kernels("cross_entropy").entries, p, losses, least)
+        return losses, least
+
+    def slopes(self, p: Tensor, grad: Tensor) -> Tensor:
+        """Return the derivative with respect to P, given that with respect to the losses, [batch]."""
+        slope = torch.empty_like(p)
+        self._run(_kernels("cross_entropy").entries_slopes, p, grad, slope)
+        return slope
+
+    def _run(self, kernel: Callable[..., None], p: Tensor, one: Tensor, other: Tensor) -> None:
+        batch, _, n = p.shape
+        kernel(p.numpy(), self.target.numpy(), _lengths(self.length, batch, n), one.numpy(), other.numpy())
 
 
 def _network_options(rule: Rule, length: Tensor | None, batch: int, n: int) -> tuple[Any, Any]:

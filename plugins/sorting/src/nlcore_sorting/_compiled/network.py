@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nlcore_sorting._compiled.distributions import activation, swap_slope, tail, weights
 from nlcore_sorting._compiled.jit import compiled
 
-__all__ = ["relax_slopes", "relaxed"]
+__all__ = ["relax_slopes", "relaxed", "sorted_slopes", "sorted_values"]
 
 
 @compiled
@@ -72,3 +74,24 @@ def relax_slopes(grad: Any, network: Any, size: Any, rule: Any, kept: Any) -> No
             slope += (slopes[layer, c] + pull * d) * swap_slope(kind, d, steepness, art)
             grad[i] -= slope
             grad[j] += slope
+
+
+@compiled
+def sorted_values(scores: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
+    """Write the relaxed sorted values of every list to `result` [batch, n]."""
+    values = np.empty(scores.shape[1])
+    for b in range(scores.shape[0]):
+        relaxed(b, scores, network, rule, kept, values)
+        result[b] = values
+
+
+@compiled
+def sorted_slopes(grads: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
+    """Write the derivative with respect to the scores to `result` [batch, n], given that of the sorted values."""
+    lengths, depths = network[3:]
+    pull, slopes = np.empty(result.shape[1]), np.zeros((network[0].shape[0], result.shape[1] // 2))
+    for b in range(result.shape[0]):
+        pull[:] = grads[b]
+        size = (lengths[b], depths[lengths[b]])
+        relax_slopes(pull, network, size, rule, (kept[0][b], kept[1][b], slopes))
+        result[b] = pull

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nlcore_sorting._compiled.cross_entropy import largest
 from nlcore_sorting._compiled.distributions import swap_bend, swap_slope, weights
 from nlcore_sorting._compiled.jit import compiled
 from nlcore_sorting._compiled.network import relaxed
@@ -42,20 +43,6 @@ def _jacobian(network: Any, size: Any, rule: Any, kept: Any, jacobian: Any) -> N
 
 
 @compiled
-def _largest(row: Any) -> Any:
-    """Return the index of the largest number of a row, and the sum of the others."""
-    top = 0
-    for j in range(row.shape[0]):
-        if row[j] > row[top]:
-            top = j
-    others = 0.0
-    for j in range(row.shape[0]):
-        if j != top:
-            others += row[j]
-    return top, max(others, LEAST)
-
-
-@compiled
 def _by_entries(p: Any, places: Any, entries: bool, grad: Any, root: Any, rest: Any) -> float:
     """Write the first derivatives with respect to P [m, m] and the roots of the second; return the least true entry.
 
@@ -76,7 +63,7 @@ def _by_entries(p: Any, places: Any, entries: bool, grad: Any, root: Any, rest: 
     item[places[:m]] = np.arange(m)
     for i in range(m):
         true = item[i]
-        top, others = _largest(p[i])
+        top, others = largest(p[i])
         least = min(least, p[i, true])
         rest[i] = 0.0 if top == true else 1 / (m * others)
         for k in range(m):

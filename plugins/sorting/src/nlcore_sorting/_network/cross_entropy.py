@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nlcore_sorting._compiled.bridge import CompiledCrossEntropy
 from nlcore_sorting._cross_entropy import LEAST
 from nlcore_sorting._dispatch import Kernel
 from nlcore_sorting._lists import real_items
@@ -121,7 +122,7 @@ class CrossEntropyKernel:
     """
 
     network: Kernel
-    loss: CrossEntropy
+    loss: CrossEntropy | CompiledCrossEntropy
     plain: Callable[[Tensor, Tensor], Tensor]
 
     def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
