@@ -115,10 +115,10 @@ def _own(
         return operator if part is None else lambda scores: operator(scores)[part]
 
     def in_torch(n: int) -> Operator:
-        import_module("numba")  # without it both rows would be the same
-        torch_alone, operator = import_module("nlcore_sorting._served").torch_alone, make(n)
+        import_module("numba")  # without it there is nothing to compare
+        torch_alone, operator = import_module("nlcore_sorting._compiled.bridge").torch_alone, make(n)
 
-        def run(scores: Tensor) -> Any:
+        def run(scores: Tensor) -> Tensor:
             with torch_alone():
                 return operator(scores)
 

@@ -23,11 +23,7 @@ _BATCH = 100
 _REPEATS = 15
 _PATIENCE = 0.5
 """Seconds after which no further repeat is begun."""
-_CAPABILITIES = {
-    nlcore.SuppliesGradient: "its gradient",
-    nlcore.SuppliesHessian: "its Hessian",
-    nlcore.GaussNewtonSplit: "a Gauss–Newton split",
-}
+_CAPABILITIES = {"gradient": "its gradient", "hessian": "its Hessian", "split": "a Gauss–Newton split"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +69,7 @@ def probe(loss: Any) -> Probe:
             able[type(curvature).__name__] = f"no: {error}"
     chosen, reason = nlcore.Auto().choose(info, prediction[0].numel())
     return Probe(
-        supplies=[text for kind, text in _CAPABILITIES.items() if isinstance(loss, kind)],
+        supplies=[text for kind, text in _CAPABILITIES.items() if kind in info.supplies],
         curvatures=able,
         auto=repr(chosen),
         reason=reason,

@@ -2,58 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from itertools import product
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import torch
 
-from nlcore_sorting import (
-    FastSoftSort,
-    LapSum,
-    NeuralSort,
-    OptimalTransportSort,
-    PermutationLoss,
-    RankingLoss,
-    SoftSort,
-    SortingNetwork,
-)
-from nlcore_sorting.config import Distribution, Network, Objective
+from nlcore_sorting import PermutationLoss, RankingLoss, SortingNetwork
+from nlcore_sorting._compiled.bridge import torch_alone
+from nlcore_sorting._plugin import nlcore_algorithms
 
 torch.set_num_threads(1)  # the tensors are tiny, and more threads only wait for each other
 
-DISTRIBUTIONS: tuple[Distribution, ...] = ("cauchy", "gaussian", "logistic", "logistic_phi", "optimal", "reciprocal")
-NETWORKS: tuple[Network, ...] = ("odd_even", "bitonic")
-OBJECTIVES: tuple[Objective, ...] = ("rows", "entries")
+SOFTNESS = {"temperature": (0.7,), "steepness": (3.0,), "regularization_strength": (1.5,), "iterations": (40,)}
+SHARP = {"temperature": (0.01, 1.0), "steepness": (10.0, 1000.0), "regularization_strength": (0.01, 1.0)}
 
 
-def softmax_losses() -> list[PermutationLoss]:
-    return [
-        make(temperature=0.7, objective=objective) for make, objective in product((NeuralSort, SoftSort), OBJECTIVES)
-    ]
-
-
-def network_losses() -> list[PermutationLoss]:
-    return [
-        SortingNetwork(network=network, distribution=distribution, steepness=3.0, objective=objective)
-        for network, distribution, objective in product(NETWORKS, DISTRIBUTIONS, OBJECTIVES)
-    ]
-
-
-def matrix_losses() -> list[PermutationLoss]:
-    return (
-        softmax_losses()
-        + network_losses()
-        + [LapSum(temperature=0.7, objective=objective) for objective in OBJECTIVES]
-        + [
-            OptimalTransportSort(regularization_strength=1.5, iterations=40, objective=objective)
-            for objective in OBJECTIVES
-        ]
-    )
-
-
-def projection_losses() -> list[FastSoftSort]:
-    return [FastSoftSort(regularization=regularization) for regularization in ("l2", "kl")]
+def every_loss(choices: dict[str, Sequence[Any]]) -> list[RankingLoss]:
+    """Every registered algorithm, with every choice among words and the given values of numbers."""
+    losses: list[RankingLoss] = []
+    for spec in nlcore_algorithms():
+        cls, config = (
+            getattr(import_module(module), name)
+            for module, name in (reference.split(":") for reference in (spec.factory, spec.config or ""))
+        )
+        fields = {name: field.annotation for name, field in config.model_fields.items()}
+        values = {name: get_args(kind) for name, kind in fields.items() if get_origin(kind) is Literal}
+        values |= {name: chosen for name, chosen in choices.items() if name in fields}
+        losses += [cls(**dict(zip(values, options, strict=True))) for options in product(*values.values())]
+    return losses
 
 
 def name(loss: RankingLoss) -> str:
@@ -65,25 +44,31 @@ def name(loss: RankingLoss) -> str:
     return "-".join([loss.id.removeprefix("sorting/"), *options])
 
 
-def by_rows(losses: Iterable[PermutationLoss]) -> list[PermutationLoss]:
-    """One loss for each relaxation."""
-    return [loss for loss in losses if loss.objective == "rows"]
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    losses = every_loss(SOFTNESS)
+    operators = [loss for loss in losses if getattr(loss, "objective", "rows") == "rows"]
     families: dict[str, Sequence[RankingLoss]] = {
-        "loss": [*matrix_losses(), *projection_losses()],
-        "matrix_loss": matrix_losses(),
-        "operator": [*by_rows(matrix_losses()), *projection_losses()],
-        "matrix_operator": by_rows(matrix_losses()),
-        "network_loss": by_rows(network_losses()),
-        "curved": by_rows(softmax_losses()),
+        "loss": losses,
+        "matrix_loss": [loss for loss in losses if isinstance(loss, PermutationLoss)],
+        "operator": operators,
+        "matrix_operator": [loss for loss in operators if isinstance(loss, PermutationLoss)],
+        "network_loss": [loss for loss in operators if isinstance(loss, SortingNetwork)],
+        "curved": [loss for loss in losses if loss.traits.psd_hessian],
     }
-    for fixture, losses in families.items():
+    if "sharp" in metafunc.fixturenames:
+        metafunc.parametrize("sharp", every_loss(SHARP), ids=repr)
+    for fixture, members in families.items():
         if fixture in metafunc.fixturenames:
-            metafunc.parametrize(fixture, losses, ids=name)
+            metafunc.parametrize(fixture, members, ids=name)
 
 
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(20)
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Block numba."""
+    with torch_alone():
+        yield

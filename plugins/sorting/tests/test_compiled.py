@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from nlcore.protocol import SuppliesHessian
 from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
+from nlcore_sorting._compiled.bridge import torch_alone
 from nlcore_sorting._distributions import DISTRIBUTIONS
-from nlcore_sorting._network_loss import CrossEntropyKernel
-from nlcore_sorting._served import torch_alone
+from nlcore_sorting._network.cross_entropy import CrossEntropyKernel
 from nlcore_sorting.config import Distribution, Network, Objective, Regularization
 
 pytest.importorskip("numba")
@@ -101,7 +100,7 @@ def compiled_losses() -> list[RankingLoss]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_exponentials(dtype: torch.dtype) -> None:
-    from nlcore_sorting._numba_bits import exponentials
+    from nlcore_sorting._compiled.bits import exponentials
 
     kind = torch.finfo(dtype)
     lowest = 1.1 * math.log(kind.smallest_normal)
@@ -128,7 +127,7 @@ def test_exponentials(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n", [1, 2, 7, 40, 256, 257, 700])
 def test_arranged(n: int, dtype: torch.dtype, generator: torch.Generator) -> None:
-    from nlcore_sorting._numba_bits import arrange
+    from nlcore_sorting._compiled.bits import arrange
 
     for values in (
         torch.randn(n, generator=generator, dtype=dtype) * 1e9,
@@ -139,6 +138,29 @@ def test_arranged(n: int, dtype: torch.dtype, generator: torch.Generator) -> Non
             order, work = torch.empty(2, n, dtype=torch.int32)
             arrange(values.numpy(), sign, order.numpy(), work.numpy())
             assert order.tolist() == values.argsort(stable=True, descending=sign < 0).tolist()
+
+
+@pytest.mark.parametrize("art_lambda", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_distributions_are_those_of_torch(distribution: Distribution, art_lambda: float) -> None:
+    from nlcore_sorting._compiled import distributions as compiled
+
+    swap, kind = DISTRIBUTIONS[distribution], compiled.KINDS[distribution]
+    d = torch.tensor([-1e9, -40, -1, -0.3, -0.07, -1e-12, 0, 1e-12, 0.01, 0.3, 2, 1e4], dtype=torch.float64)
+    d.requires_grad_()
+    x = swap.activation(d, 2.5, art_lambda)
+    slope = swap.slope(x) * swap.stretch(d, 2.5, art_lambda)
+    (bend,) = torch.autograd.grad(slope.sum(), d, allow_unused=True, materialize_grads=True)
+    expected = torch.stack([swap.swap(x), swap.swap(-x), slope, bend]).detach()
+    rows = []
+    for number in d.tolist():
+        tail = compiled.tail(kind, abs(compiled.activation(kind, number, 2.5, art_lambda)))
+        keep, move = compiled.weights(tail, number)
+        options = (kind, number, 2.5, art_lambda)
+        rows.append([move, keep, compiled.swap_slope(*options), compiled.swap_bend(*options)])
+    found = torch.tensor(rows, dtype=torch.float64).mT
+    torch.testing.assert_close(found[:2], expected[:2], rtol=1e-12, atol=1e-300)
+    torch.testing.assert_close(found[2:], expected[2:], rtol=1e-11, atol=1e-14)
 
 
 every = pytest.mark.parametrize(
@@ -365,94 +387,16 @@ def test_wrong_order_keeps_its_digits() -> None:
     torch.testing.assert_close(slope[0, 0].item(), 1 - correct, rtol=1e-14, atol=0)
 
 
-@pytest.mark.parametrize("objective", ["rows", "entries"])
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-@pytest.mark.parametrize("network", ["odd_even", "bitonic"])
-def test_the_hessian_of_a_network(
-    network: Network, distribution: Distribution, objective: Objective, generator: torch.Generator
-) -> None:
-    loss = SortingNetwork(network=network, distribution=distribution, objective=objective, steepness=3.0)
-    assert isinstance(loss, SuppliesHessian)
-    scores = torch.randn(6, 9, generator=generator, dtype=torch.float64)
-    scores[5] *= 1e4  # where probabilities underflow
-    mask = torch.arange(9) >= torch.tensor([9, 8, 4, 2, 1, 9]).unsqueeze(-1)
-    target = ranks(torch.randn(6, 9, generator=generator))
-    for padding in (None, mask):
-        with torch_alone():
-            expected = torch.autograd.functional.hessian(
-                lambda s, padding=padding: loss(s, target, mask=padding).sum(), scores
-            )
-        expected = torch.stack([expected[b, :, b] for b in range(6)])
-        scale = expected.abs().amax(dim=(-2, -1), keepdim=True).clamp(min=1e-6)
-        found = loss.hessian(scores, target, mask=padding)
-        torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=1e-9)
-        torch.testing.assert_close((found / scale)[:5], (found.mT / scale)[:5], rtol=0, atol=1e-12)
-        assert loss.hessian(scores.float(), target, mask=padding).dtype == torch.float32
-
-
-@pytest.mark.parametrize("objective", ["rows", "entries"])
-@pytest.mark.parametrize("distribution", ["logistic", "gaussian", "logistic_phi", "cauchy"])
-def test_the_hessian_of_a_sharp_network(
-    distribution: Distribution, objective: Objective, generator: torch.Generator
-) -> None:
-    loss = SortingNetwork(distribution=distribution, objective=objective)
-    assert isinstance(loss, SuppliesHessian)
-    scores = 0.5 * torch.randn(8, 5, generator=generator, dtype=torch.float64) * torch.arange(1, 9).unsqueeze(-1)
-    target = ranks(scores + torch.randn(8, 5, generator=generator))
-    with torch_alone():
-        expected = loss.hessian(scores, target)
-    scale = expected.abs().amax(dim=(-2, -1), keepdim=True)
-    torch.testing.assert_close(loss.hessian(scores, target) / scale, expected / scale, rtol=0, atol=1e-8)
-
-
-@pytest.mark.parametrize("objective", ["rows", "entries"])
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_the_hessian_of_a_network_at_equal_scores(distribution: Distribution, objective: Objective) -> None:
-    loss = SortingNetwork(distribution=distribution, objective=objective)
-    assert isinstance(loss, SuppliesHessian)
-    scores = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.3, -0.1, 0.3, 0.3]], dtype=torch.float64)
-    target = torch.tensor([[2, 0, 3, 1], [0, 1, 2, 3]])
-    with torch_alone():
-        expected = loss.hessian(scores, target)
-    scale = expected.abs().amax(dim=(-2, -1), keepdim=True)
-    torch.testing.assert_close(loss.hessian(scores, target) / scale, expected / scale, rtol=0, atol=1e-9)
-
-
-def test_pieces_of_a_differentiated_hessian(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores, target = torch.randn(7, 5, generator=generator, dtype=torch.float64), torch.arange(5).repeat(7, 1)
-    loss = SortingNetwork()
-    assert isinstance(loss, SuppliesHessian)
-    with torch_alone():
-        whole = loss.hessian(scores, target)
-        monkeypatch.setattr("nlcore_sorting._network_curvature._NUMBERS", 2 * 5**4)
-        torch.testing.assert_close(loss.hessian(scores, target), whole, rtol=1e-12, atol=1e-12)
-
-
 def test_a_numba_that_cannot_be_imported_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "numba.py").write_text("raise ImportError('numba needs another numpy')\n")
     code = (
         "import torch; from nlcore_sorting import SortingNetwork; s = SortingNetwork(); s.sort(torch.randn(2, 4)); "
-        "s(torch.randn(2, 2), torch.tensor([[0, 1], [1, 0]])); assert not hasattr(s, 'hessian')"
+        "t = torch.tensor([[0, 1], [1, 0]]); s(torch.randn(2, 2), t); s.hessian(torch.randn(2, 2), t)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.count("numba is installed, but not used: numba needs another numpy") == 1
-
-
-def test_the_hessian_of_a_network_is_served_where_it_can_be(generator: torch.Generator) -> None:
-    loss = SortingNetwork(steepness=3.0)
-    assert isinstance(loss, SuppliesHessian)
-    scores = torch.randn(4, 6, generator=generator, dtype=torch.float64)
-    target = ranks(torch.randn(4, 6, generator=generator))
-    found = loss.hessian(scores, target)
-    stacked = vmap(loss.hessian)(scores.view(2, 2, 6), target.view(2, 2, 6)).reshape(4, 6, 6)
-    torch.testing.assert_close(stacked, found, rtol=1e-9, atol=1e-10)
-    leaf = scores.clone().requires_grad_()
-    assert torch.autograd.grad(loss.hessian(leaf, target).sum(), leaf)[0].shape == scores.shape
-    loss.hessian(scores[:0], target[:0])
-    with torch_alone():
-        torch.testing.assert_close(loss.hessian(scores, target), found, rtol=1e-9, atol=1e-10)
 
 
 @every

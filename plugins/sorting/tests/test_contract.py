@@ -202,7 +202,7 @@ def test_public_names() -> None:
 def test_registration_imports_no_torch() -> None:
     code = (
         "import sys, nlcore_sorting, nlcore_sorting.config, nlcore_sorting._plugin as plugin\n"
-        "assert len(plugin.nlcore_algorithms()) == 6\n"
+        "assert plugin.nlcore_algorithms()\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,22 +15,19 @@ from torch.func import grad, hessian, jacfwd, jacrev, vjp, vmap
 
 from nlcore_sorting import SortingNetwork, ranks
 from nlcore_sorting._distributions import DISTRIBUTIONS
-from nlcore_sorting._served import torch_alone
 from nlcore_sorting.config import Distribution, Network
+from nlcore_sorting.sorting_network import network_operator
 
 # torch's own forward mode uses what torch deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning"),
+    pytest.mark.usefixtures("alone"),
+]
 
 Operator = Callable[[Tensor], Tensor]
-METHODS = ("permutation", "topk", "sort", "rank", "loss of rows", "loss of entries")
+METHODS: tuple[Any, ...] = ("permutation", "topk", "sort", "rank", "loss of rows", "loss of entries")
 
 every = pytest.mark.parametrize(("network", "method"), list(product(get_args(Network), METHODS)))
-
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    with torch_alone():
-        yield
 
 
 def own(loss: SortingNetwork, method: str) -> Operator:
@@ -42,12 +39,11 @@ def own(loss: SortingNetwork, method: str) -> Operator:
     return lambda scores: loss(*_lists(scores)).view(scores.shape[:-1])
 
 
-def plain(loss: SortingNetwork, method: str) -> Operator:
+def plain(loss: SortingNetwork, method: Any) -> Operator:
     if method == "topk":
-        return lambda scores: loss._plain_rows(scores, _top(scores), None)
+        return lambda scores: network_operator("rows", scores, loss._rule, None, _top(scores))
     if not method.startswith("loss"):
-        form = getattr(loss, f"_plain_{method}")
-        return lambda scores: form(scores, None)
+        return lambda scores: network_operator(method, scores, loss._rule)
     loss = replace(loss, objective=method.removeprefix("loss of "))
     return lambda scores: loss._cross_entropy(*_lists(scores), None).view(scores.shape[:-1])
 
@@ -119,7 +115,7 @@ def test_blocks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in zip(("_STATE", "_STEPS", "_NARROW"), (*blocks, 3), strict=True):
-        monkeypatch.setattr(f"nlcore_sorting._mixing.{name}", value)
+        monkeypatch.setattr(f"nlcore_sorting._network.mixing.{name}", value)
     scores = torch.randn(lists, 13, generator=generator, dtype=torch.float64)
     for method in ("permutation", "topk", "loss of rows", "loss of entries"):
         check(SortingNetwork(network=network, steepness=3.0), method, scores, 1e-11)

@@ -14,21 +14,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["DISTRIBUTIONS", "SoftSwap"]
+__all__ = ["DISTRIBUTIONS", "PHI_EPSILON", "SoftSwap"]
 
-_PHI_EPSILON = 1e-10
+PHI_EPSILON = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
 class SoftSwap:
-    """A distribution function in the forms that a sorting network needs.
+    """A distribution function in the forms that a sorting network uses.
 
     Attributes:
         swap: 1 − α(x), exact where it is small.
         logs: (log α(x), log(1 − α(x))), exact where either is small or near 0.
         slope: The derivative of `swap`.
-        activation: Maps (d, steepness, art_lambda) to x; the product βd unless told.
-        stretch: The derivative of `activation` by d.
+        activation: Maps (d, steepness, art_lambda) to x; βd by default.
+        stretch: The derivative of `activation` with respect to d.
     """
 
     swap: Callable[[Tensor], Tensor]
@@ -51,12 +51,12 @@ def _logistic_slope(x: Tensor) -> Tensor:
 
 
 def _phi(d: Tensor, steepness: float | Tensor, art_lambda: float) -> Tensor:
-    return d * steepness / (d.abs() + _PHI_EPSILON) ** art_lambda
+    return d * steepness / (d.abs() + PHI_EPSILON) ** art_lambda
 
 
 def _phi_stretch(d: Tensor, steepness: float | Tensor, art_lambda: float) -> Tensor:
-    shifted = d.abs() + _PHI_EPSILON
-    return steepness * (_PHI_EPSILON + (1 - art_lambda) * d.abs()) / shifted ** (art_lambda + 1)
+    shifted = d.abs() + PHI_EPSILON
+    return steepness * (PHI_EPSILON + (1 - art_lambda) * d.abs()) / shifted ** (art_lambda + 1)
 
 
 def _cauchy_tail(m: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def _reciprocal_tail(m: Tensor) -> Tensor:
 
 
 def _reciprocal_slope(x: Tensor) -> Tensor:
-    return -1 / (1 + 2 * x.abs()).square()
+    return -1 / (1 + 2 * _magnitude(x)[1]).square()
 
 
 def _reciprocal_log_tail(m: Tensor) -> Tensor:
@@ -143,13 +143,13 @@ def _heavy(
 
 
 def _magnitude(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x < 0 and |x|, the latter with derivative 1 at 0: with 0 there, equal scores would feel nothing."""
+    """Return x < 0 and |x|, the latter with derivative 1 at 0: with 0 there, equal scores would have no gradient."""
     below = x < 0
     return below, torch.where(below, -x, x)
 
 
 DISTRIBUTIONS: dict[str, SoftSwap] = {
-    # The angle of (x, 1) is exact on both sides, which saves telling them apart.
+    # The angle of (x, 1) is exact on both sides; no case distinction is needed.
     "cauchy": SoftSwap(_cauchy_tail, _heavy(_cauchy_tail, _cauchy_log_tail, _cauchy_slope).logs, _cauchy_slope),
     "gaussian": _heavy(_gaussian_tail, _gaussian_log_tail, _gaussian_slope),
     "logistic": SoftSwap(_logistic_swap, _logistic_logs, _logistic_slope),

@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlcore_sorting._served import has_numba
-
 __all__ = ["block_starts", "segment_mean", "segment_sum"]
 
 _MINIMAX_UP_TO = 24
@@ -105,18 +103,10 @@ def _interval_values(y: Tensor, w: Tensor | None) -> Tensor:
 
 
 def _by_pooling(y: Tensor, w: Tensor | None) -> Tensor:
-    """Return the blocks by pooling adjacent violators, O(n) a list: compiled where numba is there, else in Python."""
+    """Return the blocks by pooling adjacent violators, O(n) a list, in Python."""
     shape = y.shape
     rows = y.reshape(-1, shape[-1])
     others = None if w is None else w.expand(shape).reshape(-1, shape[-1])
-    kernels = _compiled()
-    if kernels is not None:
-        starts = torch.empty_like(rows, dtype=torch.int64)
-        if others is None:
-            kernels[0](rows.numpy(), starts.numpy())
-        else:
-            kernels[1](rows.numpy(), others.numpy(), starts.numpy())
-        return starts.reshape(shape)
     found = (
         [_pool_means(row) for row in rows.tolist()]
         if others is None
@@ -165,12 +155,3 @@ def _spread(sizes: list[int]) -> list[int]:
     for size in sizes:
         starts += [len(starts)] * size
     return starts
-
-
-def _compiled() -> tuple[Any, Any] | None:
-    """Return the kernels of `_numba_pooling`, or `None` where numba is not installed."""
-    if not has_numba():
-        return None
-    from nlcore_sorting._numba_pooling import all_logs, all_means
-
-    return all_means, all_logs

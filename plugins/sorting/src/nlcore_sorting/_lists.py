@@ -1,4 +1,4 @@
-"""Lists along any dimension and of any length, brought to the one form that the algorithms work on."""
+"""Lists along any dimension and of any length, in the form that the algorithms work on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Lists", "Padding", "mean_of", "real_items", "top_rows"]
+__all__ = ["Lists", "Padding", "identity_at_padding", "mean_of", "real_items", "top_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Lists:
         Args:
             scores: With the items along `dim`.
             dim: Where the items are.
-            mask: Like `scores`, True at padded items; their scores are never looked at.
+            mask: Like `scores`, True at padded items; their scores are never read.
         """
         if dim != -1:
             scores = scores.movedim(dim, -1)
@@ -64,7 +64,7 @@ class Lists:
         return cls(scores.masked_fill(mask, 0.0).gather(-1, order), padding, dim)
 
     def places(self, values: Tensor, *, descending: bool) -> Tensor:
-        """Return what stands at every place, [..., n], with the items back along `dim`, 0 at padded places."""
+        """Return the values at every rank, [..., n], with the items back along `dim`, 0 at padded ranks."""
         if self.length is not None:
             values = torch.where(real_items(self.length, values.shape[-1]), values, 0.0)
         if descending:
@@ -72,7 +72,7 @@ class Lists:
         return values.movedim(-1, self.dim)
 
     def items(self, places: Tensor, *, descending: bool) -> Tensor:
-        """Return the place of every item, [..., n], with the items back along `dim`; padding has the last places."""
+        """Return the rank of every item, [..., n], with the items back along `dim`; padding has the last ranks."""
         n = self.scores.shape[-1]
         if self.padding is None:
             return ((n - 1) - places if descending else places).movedim(-1, self.dim)
@@ -83,7 +83,7 @@ class Lists:
         return placed.gather(-1, self.padding.position).movedim(-1, self.dim)
 
     def rows(self, matrix: Tensor, *, descending: bool) -> Tensor:
-        """Return a matrix [..., n, n] of places and positions as one of places and items."""
+        """Return a matrix [..., n, n] of ranks and positions as one of ranks and items."""
         if descending and self.length is None:
             matrix = matrix.flip(-2)
         elif descending:
@@ -103,7 +103,7 @@ class Lists:
         return self.columns(matrix.gather(-2, self.padding.position.unsqueeze(-1).expand(matrix.shape)))
 
     def target(self, ranks: Tensor) -> Tensor:
-        """Return the places of the real items among themselves, by position; padding gets the last places."""
+        """Return the ranks of the real items among themselves, by position; padding gets the last ranks."""
         if self.padding is None:
             return ranks
         moved = ranks.gather(-1, self.padding.order)
@@ -115,7 +115,7 @@ class Lists:
 
 
 def top_rows(k: int, length: Tensor | None, scores: Tensor) -> Tensor:
-    """Return the ascending places of the k largest items, largest first: [k], or [..., k] with padding.
+    """Return the ascending ranks of the k largest items, largest first: [k], or [..., k] with padding.
 
     Places of padding, of which there are some when k exceeds the length, stay what they are.
     """
@@ -135,3 +135,23 @@ def mean_of(values: Tensor, length: Tensor | None) -> Tensor:
     if length is None:
         return values.mean(dim=-1, keepdim=True)
     return values.sum(dim=-1, keepdim=True) / length.clamp(min=1)
+
+
+def identity_at_padding(
+    matrix: Tensor, length: Tensor | None, rows: Tensor | None = None, *, on: float, off: float
+) -> Tensor:
+    """Return a matrix with the rows and columns of padding replaced by those of the identity.
+
+    Args:
+        matrix: [..., k, n].
+        length: [..., 1], the number of real items; `None` where all are real.
+        rows: [k] or [..., k], which rows of the whole matrix are given; `None` for all.
+        on: The entry that stands for 1.
+        off: The entry that stands for 0.
+    """
+    if length is None:
+        return matrix
+    places = torch.arange(matrix.shape[-1], device=matrix.device)
+    rows = places if rows is None else rows
+    real = (rows < length).unsqueeze(-1) & (places < length).unsqueeze(-2)
+    return torch.where(real, matrix, off).masked_fill((rows.unsqueeze(-1) == places) & ~real, on)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlcore_sorting._served import forward_mode
+from nlcore_sorting._dispatch import forward_mode
 
 __all__ = ["decayed_sums"]
 
@@ -20,7 +20,7 @@ def decayed_sums(x: Tensor, decay: Tensor) -> Tensor:
 
     Args:
         x: [..., n].
-        decay: [..., n], d; the first is not looked at.
+        decay: [..., n], d; the first is not read.
 
     Returns:
         [..., n].
@@ -32,7 +32,7 @@ def decayed_sums(x: Tensor, decay: Tensor) -> Tensor:
 
 
 def _scan(x: Tensor, decay: Tensor) -> Tensor:
-    """Hillis and Steele's scan: after each step a position knows twice as many before it."""
+    """Hillis and Steele's scan: every step doubles the number of terms in each sum."""
     n = x.shape[-1]
     step = 1
     while step < n:

@@ -27,8 +27,8 @@ Distribution: TypeAlias = Literal["cauchy", "gaussian", "logistic", "logistic_ph
 Regularization: TypeAlias = Literal["l2", "kl"]
 
 _OBJECTIVE = (
-    "How the relaxed permutation matrix is held against the true one: 'rows' is the cross-entropy of every "
-    "place, averaged over n places; 'entries' the binary cross-entropy of every entry, averaged over n² entries."
+    "How the relaxed permutation matrix is compared with the true one: 'rows' is the cross-entropy of every "
+    "rank, averaged over n ranks; 'entries' the binary cross-entropy of every entry, averaged over n² entries."
 )
 
 
@@ -61,7 +61,7 @@ class SortingNetworkConfig(AlgorithmConfig):
         10.0, gt=0, description="Inverse softness β in 1/units of the scores; towards infinity the sort is exact."
     )
     art_lambda: float = Field(
-        0.25, ge=0, le=1, description="Exponent λ of the activation replacement; read by 'logistic_phi' alone."
+        0.25, ge=0, le=1, description="Exponent λ of the activation replacement; used by 'logistic_phi' only."
     )
     objective: Objective = Field("rows", description=_OBJECTIVE)
 

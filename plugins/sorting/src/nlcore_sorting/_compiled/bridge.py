@@ -1,0 +1,269 @@
+"""The door to the kernels: whether numba can serve, and every kernel as an operator on tensors.
+
+The kernels themselves are imported here alone, and only when one is asked for. They run on CPU tensors and compute a
+value and its first derivative; `nlcore_sorting._dispatch` chooses between them and torch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nlcore.errors import PerformanceWarning
+from nlcore_sorting._network.wiring import Operator, Rule, depth, partners
+from nlcore_sorting.config import Network, Objective, Regularization
+
+__all__ = [
+    "Compiled",
+    "CompiledCrossEntropy",
+    "has_numba",
+    "network",
+    "network_hessians",
+    "projection",
+    "softmax_sort",
+    "torch_alone",
+]
+
+_ALONE = ContextVar("_ALONE", default=False)
+
+
+def has_numba() -> bool:
+    """Return whether numba can be imported and is not blocked by `torch_alone`."""
+    return not _ALONE.get() and _importable()
+
+
+@contextmanager
+def torch_alone() -> Iterator[None]:
+    """Compute everything in torch, as if numba were not installed; for comparisons of the two."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
+@cache
+def _importable() -> bool:
+    if find_spec("numba") is None:
+        return False
+    try:
+        import_module("numba")
+    except ImportError as error:
+        warnings.warn(f"numba is installed, but not used: {error}", PerformanceWarning, stacklevel=2)
+        return False
+    return True
+
+
+@cache
+def _kernels(module: str) -> Any:
+    return import_module(f"nlcore_sorting._compiled.{module}")
+
+
+class Compiled(NamedTuple):
+    """An operator on lists with its first derivative, compiled.
+
+    Attributes:
+        passes: The forward and the backward pass. Both take an array with the batch in front (the scores, or the
+            derivative with respect to the result), the options, the memory, and the array to write to.
+        options: The options of the passes for lists of a size [batch, n].
+        memory: Allocates what the forward pass leaves to the backward pass, given the scores [batch, n] and whether
+            there will be a backward pass.
+        shape: Shape of the result of a list of n items.
+        ends: Whether the backward pass also reads the scores and the result, which follow the memory.
+    """
+
+    passes: tuple[Callable[..., None], Callable[..., None]]
+    options: Callable[[int, int], tuple[Any, ...]]
+    memory: Callable[[Tensor, bool], Sequence[Tensor]]
+    shape: Callable[[int], tuple[int, ...]]
+    ends: bool = False
+
+    def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:
+        """Return the result for `scores` [..., n], and the memory."""
+        *leading, n = scores.shape
+        rows, shape = scores.detach().reshape(-1, n).contiguous(), self.shape(n)
+        batch = rows.shape[0]
+        kept, result = self.memory(rows, keep), rows.new_empty(batch, *shape)
+        self._run(0, rows, (batch, n), kept, result)
+        return result.view(*leading, *shape), (*kept, rows, result) if self.ends else kept
+
+    def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Tensor:
+        """Return the derivative with respect to the scores, given that with respect to the result."""
+        n = grad.shape[-1]
+        shape = self.shape(n)
+        rows = grad.reshape(-1, *shape).contiguous()
+        batch = rows.shape[0]
+        result = rows.new_empty(batch, n)
+        self._run(1, rows, (batch, n), kept, result)
+        return result.view(*grad.shape[: -len(shape)], n)
+
+    def _run(self, which: int, rows: Tensor, size: tuple[int, int], kept: Sequence[Tensor], result: Tensor) -> None:
+        memory = tuple([tensor.numpy() for tensor in kept])
+        self.passes[which](rows.numpy(), *self.options(*size), memory, result.numpy())
+
+
+def softmax_sort(relaxation: Literal["neuralsort", "softsort"], temperature: float, length: Tensor | None) -> Compiled:
+    """Return the matrix of NeuralSort or SoftSort; it keeps the order of the items, the scores and the matrix."""
+    kernels = _kernels("softmax")
+    return Compiled(
+        (getattr(kernels, relaxation), getattr(kernels, f"{relaxation}_slopes")),
+        lambda batch, n: (_lengths(length, batch, n), 1 / temperature),
+        lambda rows, keep: (torch.empty_like(rows, dtype=torch.int32),),
+        lambda n: (n, n),
+        ends=True,
+    )
+
+
+def projection(
+    operator: Literal["sort", "rank"], regularization: Regularization, strength: float, length: Tensor | None
+) -> Compiled:
+    """Return soft sort or soft rank; it keeps the order, the blocks and, with `"kl"`, shares: O(n) numbers a list."""
+    kernels = _kernels(f"projection_{regularization}")
+
+    def memory(rows: Tensor, keep: bool) -> Sequence[Tensor]:
+        kept = rows.new_empty(2, *rows.shape, dtype=torch.int32).unbind()
+        return (*kept, torch.empty_like(rows, dtype=torch.float64)) if regularization == "kl" else kept
+
+    return Compiled(
+        (getattr(kernels, operator), getattr(kernels, f"{operator}_slopes")),
+        lambda batch, n: (_lengths(length, batch, n), strength),
+        memory,
+        lambda n: (n,),
+    )
+
+
+def network(operator: Operator, rule: Rule, length: Tensor | None, places: Tensor | None = None) -> Compiled:
+    """Return an operator of a sorting network; it keeps two numbers for every comparator, O(layers·n) a list.
+
+    Args:
+        operator: What is computed.
+        rule: The network and its weights.
+        length: [..., 1], the number of real items of every list; `None` for all.
+        places: [..., k] for rows, [..., n] for entries, int64.
+    """
+
+    def options(batch: int, n: int) -> tuple[Any, ...]:
+        known = _network_options(rule, length, batch, n)
+        if operator == "sort":
+            return known
+        chosen = _every(1 if operator == "rank" else n) if places is None else places.reshape(batch, -1).numpy()
+        return (*known, (_kernels("network_matrix").SELECTIONS[operator], chosen))
+
+    def memory(rows: Tensor, keep: bool) -> Sequence[Tensor]:
+        batch, n = rows.shape
+        return rows.new_empty(2, batch if keep else 1, depth(rule.network, n), n // 2, dtype=torch.float64).unbind()
+
+    def shape(n: int) -> tuple[int, ...]:
+        if operator == "permutation":
+            return n, n
+        if operator == "rows" and places is not None:
+            return places.shape[-1], n
+        return (1, n) if operator == "entries" else (n,)
+
+    return Compiled(_network_passes(operator), options, memory, shape)
+
+
+@cache
+def _network_passes(operator: Operator) -> tuple[Callable[..., None], Callable[..., None]]:
+    if operator == "sort":
+        kernels = _kernels("network")
+        return kernels.sorted_values, kernels.sorted_slopes
+    kernels = _kernels("network_matrix")
+    if operator != "rank":
+        return kernels.mixed, kernels.mixed_slopes
+
+    def ranks(*given: Any) -> None:
+        kernels.mixed(*given[:-1], given[-1][:, np.newaxis])
+
+    def ranks_slopes(grads: Any, *others: Any) -> None:
+        kernels.mixed_slopes(grads[:, np.newaxis], *others)
+
+    return ranks, ranks_slopes
+
+
+def network_hessians(
+    rule: Rule, objective: Objective, scores: Tensor, target: Tensor, length: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the Hessian of every list's loss, [batch, n, n], and its smallest probability at a true place, [batch]."""
+    batch, n = scores.shape
+    lists = scores.detach().resolve_neg().double()
+    result, least = lists.new_empty(batch, n, n), lists.new_empty(batch)
+    options = (*_network_options(rule, length, batch, n), objective == "entries", target.numpy())
+    _kernels("network_hessian").hessians(lists.numpy(), *options, result.numpy(), least.numpy())
+    return result, least
+
+
+class CompiledCrossEntropy(NamedTuple):
+    """The cross-entropy of the entries of P, compiled; see `nlcore_sorting._network.cross_entropy.CrossEntropy`.
+
+    Attributes:
+        target: [batch, n], int64, the place of every item.
+        length: [batch, 1], the number of real items of every list; `None` for all.
+    """
+
+    target: Tensor
+    length: Tensor | None
+
+    def values(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses and the smallest probability at a true place of every list, both [batch]."""
+        losses, least = p.new_empty(2, p.shape[0]).unbind()
+        self._run(_kernels("cross_entropy").entries, p, losses, least)
+        return losses, least
+
+    def slopes(self, p: Tensor, grad: Tensor) -> Tensor:
+        """Return the derivative with respect to P, given that with respect to the losses, [batch]."""
+        slope = torch.empty_like(p)
+        self._run(_kernels("cross_entropy").entries_slopes, p, grad, slope)
+        return slope
+
+    def _run(self, kernel: Callable[..., None], p: Tensor, one: Tensor, other: Tensor) -> None:
+        batch, _, n = p.shape
+        kernel(p.numpy(), self.target.numpy(), _lengths(self.length, batch, n), one.numpy(), other.numpy())
+
+
+def _network_options(rule: Rule, length: Tensor | None, batch: int, n: int) -> tuple[Any, Any]:
+    """Return the network and the rule as the kernels take them."""
+    *wiring, depths = _comparators(rule.network, n)
+    kind = _kernels("distributions").KINDS[rule.distribution]
+    return (*wiring, _lengths(length, batch, n), depths), (kind, rule.steepness, rule.art_lambda)
+
+
+def _lengths(length: Tensor | None, batch: int, n: int) -> NDArray[np.int64]:
+    """Return the number of real items of every list, [batch]."""
+    return _full(batch, n) if length is None else length.reshape(-1).numpy()
+
+
+@lru_cache(maxsize=16)
+def _full(batch: int, n: int) -> NDArray[np.int64]:
+    return np.full(batch, n)
+
+
+@lru_cache(maxsize=16)
+def _every(n: int) -> NDArray[np.int64]:
+    """Return all places, [1, n], the same for every list."""
+    return np.arange(n).reshape(1, n)
+
+
+@lru_cache(maxsize=16)
+def _comparators(network: Network, n: int) -> tuple[NDArray[np.int64], ...]:
+    """Return the lower and the upper places of all comparators [layers, n // 2], their numbers, and all depths."""
+    table = partners(network, n, torch.device("cpu")).numpy()
+    lower, upper = np.zeros((2, len(table), n // 2), np.int64)
+    counts = np.zeros(len(table), np.int64)
+    for layer, partner in enumerate(table):
+        places = np.flatnonzero(partner > np.arange(n))
+        counts[layer] = len(places)
+        lower[layer, : len(places)] = places
+        upper[layer, : len(places)] = partner[places]
+    return lower, upper, counts, np.array([depth(network, m) for m in range(n + 1)])

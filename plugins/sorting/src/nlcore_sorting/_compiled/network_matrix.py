@@ -1,0 +1,212 @@
+"""The matrix P of a sorting network, some of its rows or one entry of every column, compiled.
+
+P is what the layers make of the unit vectors. They do not mix, so a block of them goes through all layers while it is
+in the cache. The backward pass sends it through again and keeps the differences that its comparators met. In a long
+network it keeps them for a section of layers at a time, the last section first, and the state before each: O(√layers·n)
+numbers for a block, and never more than one list and one block at once.
+
+Every layer is a symmetric matrix. Row i of P is therefore what the network run backwards makes of unit vector i, and k
+rows cost k columns. The arguments are those of `network`; `selection` is what is computed, and at which places:
+
+- `_MATRIX`: P, `result` [batch, n, n]; of the places only their number n is read;
+- `_ROWS`: its rows at `places` [batch, k], `result` [batch, k, n];
+- `_ENTRIES`: its entries at `places` [batch, n] of the columns, `result` [batch, 1, n];
+- `_RANKS`: the network run backwards on the numbers of the places, `result` [batch, 1, n]; one place is given.
+
+Places given for one list serve all.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nlcore_sorting._compiled.distributions import weights
+from nlcore_sorting._compiled.jit import compiled
+from nlcore_sorting._compiled.network import relax_slopes, relaxed
+
+__all__ = ["SELECTIONS", "mix", "mixed", "mixed_slopes"]
+
+_MATRIX, _ROWS, _ENTRIES, _RANKS = 0, 1, 2, 3
+SELECTIONS = {"permutation": _MATRIX, "rows": _ROWS, "entries": _ENTRIES, "rank": _RANKS}
+
+_COLUMNS = 64
+"""Unit vectors of a block; a block is a multiple of 16 of them, so that its loops run in whole vectors."""
+
+_STEPS = 1 << 18
+"""Numbers that a section of layers may keep without the states between sections."""
+
+
+@compiled
+def mix(state: Any, network: Any, course: Any, span: Any, kept: Any) -> None:
+    """Send the rows of `state` through some layers.
+
+    `course` says whether the layers are taken from the last to the first, and how many there are; `span` is from which
+    of them, so counted, to which.
+    """
+    lower, upper, counts = network[:3]
+    tails, gaps = kept
+    first, last = span
+    width = state.shape[1]
+    for step in range(first, last):
+        layer = course[1] - 1 - step if course[0] else step
+        for c in range(counts[layer]):
+            upper_row, lower_row = state[lower[layer, c]], state[upper[layer, c]]
+            stay, move = weights(tails[layer, c], gaps[layer, c])
+            keep, swap = state.dtype.type(stay), state.dtype.type(move)
+            for k in range(width):
+                a, b = upper_row[k], lower_row[k]
+                upper_row[k] = keep * a + swap * b
+                lower_row[k] = swap * a + keep * b
+
+
+@compiled
+def _mix_keep(state: Any, network: Any, course: Any, span: Any, kept: Any, steps: Any) -> None:
+    """Like `mix`; keeps the differences b − a in `steps`."""
+    lower, upper, counts = network[:3]
+    tails, gaps = kept
+    first, last = span
+    width = state.shape[1]
+    for step in range(first, last):
+        layer = course[1] - 1 - step if course[0] else step
+        for c in range(counts[layer]):
+            upper_row, lower_row, met = state[lower[layer, c]], state[upper[layer, c]], steps[step - first, c]
+            stay, move = weights(tails[layer, c], gaps[layer, c])
+            keep, swap = state.dtype.type(stay), state.dtype.type(move)
+            for k in range(width):
+                a, b = upper_row[k], lower_row[k]
+                met[k] = b - a
+                upper_row[k] = keep * a + swap * b
+                lower_row[k] = swap * a + keep * b
+
+
+@compiled
+def _mix_back(grad: Any, network: Any, course: Any, span: Any, kept: Any, results: Any) -> None:
+    """Send the derivative back through some layers, and add those with respect to the weights to `slopes`."""
+    lower, upper, counts = network[:3]
+    tails, gaps = kept
+    first, last = span
+    steps, slopes = results
+    width = grad.shape[1]
+    for step in range(last - 1, first - 1, -1):
+        layer = course[1] - 1 - step if course[0] else step
+        for c in range(counts[layer]):
+            upper_row, lower_row, met = grad[lower[layer, c]], grad[upper[layer, c]], steps[step - first, c]
+            stay, move = weights(tails[layer, c], gaps[layer, c])
+            keep, swap = grad.dtype.type(stay), grad.dtype.type(move)
+            total = grad.dtype.type(0)
+            for k in range(width):
+                a, b = upper_row[k], lower_row[k]
+                total += (a - b) * met[k]
+                upper_row[k] = keep * a + swap * b
+                lower_row[k] = swap * a + keep * b
+            slopes[layer, c] += total
+
+
+@compiled
+def _block(columns: int) -> int:
+    return 1 if columns == 1 else min(_COLUMNS, (max(columns, 1) + 15) // 16 * 16)
+
+
+@compiled
+def _units(state: Any, kind: int, places: Any, first: int, last: int) -> None:
+    """Make `state` the unit vectors that a block begins with."""
+    state[:] = 0
+    if kind == _RANKS:
+        for i in range(state.shape[0]):
+            state[i, 0] = i
+        return
+    for k in range(first, last):
+        state[places[k] if kind == _ROWS else k, k - first] = 1
+
+
+@compiled
+def _write(state: Any, kind: int, places: Any, span: Any, result: Any) -> None:
+    """Write what the layers made of the unit vectors of a block into the result of a list."""
+    first, last = span
+    if kind == _MATRIX:
+        result[:, first:last] = state[:, : last - first]
+    elif kind in (_ROWS, _RANKS):
+        result[first:last] = state[:, : last - first].T
+    else:
+        for k in range(first, last):
+            result[0, k] = state[places[k], k - first]
+
+
+@compiled
+def _read(grads: Any, kind: int, places: Any, span: Any, grad: Any) -> None:
+    """Write the derivative with respect to what `_write` read to `grad`, given that with respect to the result."""
+    first, last = span
+    grad[:] = 0
+    if kind == _MATRIX:
+        grad[:, : last - first] = grads[:, first:last]
+    elif kind in (_ROWS, _RANKS):
+        grad[:, : last - first] = grads[first:last].T
+    else:
+        for k in range(first, last):
+            grad[places[k], k - first] = grads[0, k]
+
+
+@compiled
+def mixed(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
+    """Write the selected part of every matrix to `result`."""
+    batch, n = scores.shape
+    kind, places = selection
+    tails, gaps = kept
+    columns = places.shape[1]
+    values = np.empty(n)
+    width = _block(columns)
+    state = np.empty((n, width), result.dtype)
+    for b in range(batch):
+        slot, size = relaxed(b, scores, network, rule, kept, values)
+        course, chosen = (kind in (_ROWS, _RANKS), size[1]), places[b % places.shape[0]]
+        for first in range(0, columns, width):
+            last = min(first + width, columns)
+            _units(state, kind, chosen, first, last)
+            mix(state, network, course, (0, size[1]), (tails[slot], gaps[slot]))
+            _write(state, kind, chosen, (first, last), result[b])
+
+
+@compiled
+def mixed_slopes(grads: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
+    """Write the derivative with respect to the scores to `result` [batch, n], given that of the selected part."""
+    batch, n = result.shape
+    kind, places = selection
+    tails, gaps = kept
+    lengths, depths = network[3:]
+    columns = places.shape[1]
+    width = _block(columns)
+    layers = network[0].shape[0]
+    section = max(1, layers)
+    if layers * (n // 2) * width > _STEPS:
+        section = min(layers, int(math.sqrt(2.0 * layers)) + 1)
+    state = np.empty((n, width), grads.dtype)
+    grad = np.empty((n, width), grads.dtype)
+    steps = np.empty((section, n // 2, width), grads.dtype)
+    states = np.empty(((layers - 1) // section, n, width), grads.dtype)
+    slopes = np.empty((layers, n // 2))
+    pull = np.empty(n)
+    for b in range(batch):
+        size = (lengths[b], depths[lengths[b]])
+        course, own = (kind in (_ROWS, _RANKS), size[1]), (tails[b], gaps[b])
+        chosen = places[b % places.shape[0]]
+        sections = (size[1] - 1) // section
+        slopes[:] = 0
+        for first in range(0, columns, width):
+            last = min(first + width, columns)
+            _units(state, kind, chosen, first, last)
+            for s in range(sections):
+                states[s] = state
+                mix(state, network, course, (s * section, (s + 1) * section), own)
+            _read(grads[b], kind, chosen, (first, last), grad)
+            for s in range(sections, -1, -1):
+                if s < sections:
+                    state[:] = states[s]
+                span = (s * section, min((s + 1) * section, size[1]))
+                _mix_keep(state, network, course, span, own, steps)
+                _mix_back(grad, network, course, span, own, (steps, slopes))
+        pull[:] = 0
+        relax_slopes(pull, network, size, rule, (tails[b], gaps[b], slopes))
+        result[b] = pull

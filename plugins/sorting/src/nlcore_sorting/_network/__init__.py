@@ -1,0 +1,1 @@
+"""The parts of the sorting network: wiring, fast forms in torch, loss and Hessian."""

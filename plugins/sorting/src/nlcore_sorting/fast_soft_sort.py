@@ -1,0 +1,206 @@
+"""FastSoftSort: sort and rank by projection onto the permutahedron."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from nlcore.protocol import Traits
+from nlcore_sorting._compiled import bridge
+from nlcore_sorting._dispatch import dispatch
+from nlcore_sorting._isotonic import block_starts, segment_mean, segment_sum
+from nlcore_sorting._lists import Lists, real_items
+from nlcore_sorting._ranking_loss import RankingLoss, ranks
+from nlcore_sorting.config import FastSoftSortConfig, Regularization
+
+__all__ = ["FastSoftSort", "projection", "soft_rank", "soft_sort"]
+
+_TRAITS = {"l2": Traits(order=1, takes_mask=True), "kl": Traits(order=2, takes_mask=True)}
+
+
+def soft_rank(scores: Tensor, regularization: Regularization, strength: float, length: Tensor | None = None) -> Tensor:
+    """Return the soft ranks of Blondel et al. (2020), from 0.
+
+    With ρ = (n, …, 1) they are P(scores/ε, ρ) − 1 for `"l2"`, and exp P(scores/ε, log ρ) − 1 for `"kl"`.
+
+    Args:
+        scores: [..., n].
+        regularization: `"l2"` or `"kl"`.
+        strength: ε.
+        length: [..., 1], the number n of real items, which stand in front; `None` for all.
+    """
+    order = _descending(scores, length)
+    z = _wide(scores.gather(-1, order)) / strength
+    places = _falling(z, length)
+    if regularization == "l2":
+        projected = projection(z, places, "l2", length)
+    else:
+        projected = projection(z, (places + 1).clamp(min=1).log(), "kl", length).exp() - 1
+    return projected.gather(-1, order.argsort(dim=-1)).to(scores.dtype)
+
+
+def soft_sort(scores: Tensor, regularization: Regularization, strength: float, length: Tensor | None = None) -> Tensor:
+    """Return the soft sorted list, ascending: −P((n, …, 1)/ε, −scores), up to a shift of the first argument."""
+    w = _wide(scores.gather(-1, _descending(-scores, length))).neg()
+    z = (_falling(w, length) / strength).expand(w.shape)
+    return -projection(z, w, regularization, length).to(scores.dtype)
+
+
+def projection(z: Tensor, w: Tensor, regularization: Regularization, length: Tensor | None = None) -> Tensor:
+    """Return P(z, w), the projection of z onto the permutahedron of w, both decreasing.
+
+    It is z − v with v the decreasing isotonic regression of z on w: neighbours are pooled into blocks, and v is
+    mean(z) − mean(w) over a block, or LSE(z) − LSE(w) with `"kl"`.
+
+    Args:
+        z: [..., n].
+        w: [..., n], or broadcast to it.
+        regularization: `"l2"` or `"kl"`.
+        length: [..., 1], the number of real items, which stand in front; `None` for all.
+    """
+    w = w.expand(z.shape)
+    y = (z - w).detach()
+    real = None if length is None else real_items(length, z.shape[-1])
+    if real is not None:  # below everything else, so that padding is pooled with nothing
+        low = torch.where(real, y, torch.inf).amin(dim=-1, keepdim=True)
+        fall = torch.arange(1, z.shape[-1] + 1, dtype=z.dtype, device=z.device)
+        y = torch.where(real, y, torch.where(low.isinf(), 0.0, low - low.abs()) - fall)
+    if regularization == "l2":
+        starts = block_starts(y)
+        return segment_mean(w, starts) + (z - segment_mean(z, starts))
+    other = w if real is None else torch.where(real, w, 0.0)
+    starts = block_starts(torch.where(real, z, y) if real is not None else z, other)
+    return _log_total(w, starts) + (z - _log_total(z, starts))
+
+
+def _log_total(values: Tensor, starts: Tensor) -> Tensor:
+    """Return the log-sum-exp over the block of every position; the first of a block is its largest."""
+    first = values.gather(-1, starts)
+    return first + segment_sum((values - first).clamp(max=0.0).exp(), starts).log()
+
+
+def _descending(scores: Tensor, length: Tensor | None) -> Tensor:
+    key = scores.detach()
+    if length is not None:
+        key = torch.where(real_items(length, key.shape[-1]), key, -torch.inf)
+    return key.argsort(dim=-1, stable=True, descending=True)
+
+
+def _falling(z: Tensor, length: Tensor | None) -> Tensor:
+    """Return n − 1, …, 0, and negative numbers at padding."""
+    n = z.shape[-1] if length is None else length
+    return (n - 1 - torch.arange(z.shape[-1], device=z.device)).to(z.dtype)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """Return float64 where the device has it: small differences of large scores decide which items share a block."""
+    return values if values.device.type == "mps" else values.double()
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FastSoftSort(RankingLoss):
+    """Ranking loss through soft ranks that are a projection onto the permutahedron.
+
+    The permutahedron of w is the convex hull of all permutations of w. With ρ = (n, …, 1), descending, and P(z, w) the
+    projection of z on the permutahedron of w,
+
+    - `"l2"`: P is the nearest point in Euclidean distance; ranks are P(scores/ε, ρ) − 1, and sort is the ascending
+      −P(ρ/ε, −scores): the sum of the ranks is that of 0 … n − 1, the sum of the sorted list that of the scores.
+    - `"kl"`: P is the logarithm of the point of the permutahedron of exp(w) that is nearest to exp(z) in relative
+      entropy; ranks are exp P(scores/ε, log ρ) − 1, with the same sum, and sort is the ascending −P(ρ/ε, −scores). *The
+      scores are negated*, so that Σ exp(−sort) = Σ exp(−scores), and `sort` follows the smallest scores. The paper's
+      soft sort, which is descending and of the scores themselves, Σ exp(sort) = Σ exp(scores), is `-sort(-scores)`;
+      `sort(scores, descending=True)` is the ascending list reversed.
+
+    All come from an isotonic regression: neighbours are pooled into blocks, and inside a block only the mean or the
+    log-sum-exp is corrected. As ε → ∞ all ranks tend to (n − 1)/2; for ε below a bound the result is the hard one.
+
+    The loss of a list is ½ Σ_j (rank_j − target_j)²; `inner` is the rank, `outer` that square, so the Gauss–Newton
+    matrix is JᵀJ. With `"l2"` the ranks are piecewise linear and `traits.order` is 1; with `"kl"` they are smooth
+    inside a block and their second derivatives are exact.
+
+    Time O(n log n), memory O(n) a list: a sort and a pooling. Both are compiled where numba is installed; in torch the
+    pooling is done for all blocks at once, O(n²), for few items, and in Python for more. *Gradients vanish* where no
+    two items are close: a block of one has a constant rank. With a wrong order and ε small against the gaps nothing
+    pulls the items together; choose ε near the gaps of the scores, or larger.
+
+    There is no permutation matrix, hence no `permutation` and no `topk`.
+
+    Args:
+        regularization: `"l2"` or `"kl"`.
+        regularization_strength: ε > 0, in units of the scores; larger is softer.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range.
+
+    References:
+        Blondel, Teboul, Berthet, Djolonga: Fast Differentiable Sorting and Ranking, ICML 2020.
+
+    Example:
+        >>> import torch
+        >>> FastSoftSort(regularization_strength=1.0).rank(torch.tensor([3.0, 1.0, 1.5]))
+        tensor([2.0000, 0.2500, 0.7500])
+    """
+
+    regularization: Regularization = "l2"
+    regularization_strength: float = 1.0
+
+    id: ClassVar[str] = "sorting/fast_soft_sort-v1"
+    config = FastSoftSortConfig
+
+    @property
+    def traits(self) -> Traits:
+        """With `"l2"` the second derivative is zero wherever it exists; with `"kl"` there are two."""
+        return _TRAITS[self.regularization]
+
+    def inner(self, prediction: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """Return the soft ranks.
+
+        Args:
+            prediction: [batch, n].
+            mask: [batch, n], True at padded items.
+
+        Returns:
+            [batch, n], in the precision of the computation.
+        """
+        lists = self._operand(prediction, mask=mask)
+        return lists.items(self._rank(lists.scores, lists.length), descending=False)
+
+    def outer(self, features: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """Return half the squared distance to the true ranks, convex in the soft ones.
+
+        Args:
+            features: [batch, n], soft ranks.
+            target: [batch, n], int64 ranks.
+            mask: [batch, n], True at padded items.
+
+        Returns:
+            [batch].
+        """
+        errors = features - (target if mask is None else ranks(target, mask=mask))
+        return 0.5 * (errors if mask is None else errors.masked_fill(mask, 0.0)).square().sum(dim=-1)
+
+    def _loss(self, lists: Lists, target: Tensor) -> Tensor:
+        errors = self._rank(lists.scores, lists.length) - target
+        if lists.length is not None:
+            errors = torch.where(real_items(lists.length, errors.shape[-1]), errors, 0.0)
+        return 0.5 * errors.square().sum(dim=-1)
+
+    def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        return self._operator("rank", soft_rank, scores, length)
+
+    def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
+        return self._operator("sort", soft_sort, scores, length)
+
+    def _operator(
+        self, name: Literal["sort", "rank"], plain: Callable[..., Tensor], scores: Tensor, length: Tensor | None
+    ) -> Tensor:
+        options = self.regularization, self.regularization_strength, length
+        return dispatch(scores, lambda s: plain(s, *options), lambda: bridge.projection(name, *options))
+
+    def _limit(self, n: int, dtype: torch.dtype) -> float:
+        return torch.finfo(dtype).max / (16 * n * max(1.0, 1 / self.regularization_strength))

@@ -1,0 +1,110 @@
+"""SoftSort: a softmax over distances to the sorted scores for every rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from nlcore_sorting._dispatch import transformed
+from nlcore_sorting._lists import real_items
+from nlcore_sorting._softmax_sort import SoftmaxSort, column_softmax, differences
+from nlcore_sorting.config import Objective, SoftSortConfig
+
+__all__ = ["SoftSort", "softsort_curvature", "softsort_logits"]
+
+
+def softsort_logits(
+    scores: Tensor, temperature: float, length: Tensor | None = None, rows: Tensor | None = None
+) -> Tensor:
+    """Return the logits of SoftSort, whose row-wise softmax is P.
+
+        z[i, j] = −|s_(i) − s_j| / τ
+
+    with s_(i) the i-th smallest score: the matrix of Prillo and Eisenschlos (2020), p = 1, with its rows reversed.
+
+    Args:
+        scores: [..., n].
+        temperature: τ.
+        length: [..., 1], the number of real items, which stand in front; `None` for all.
+        rows: [k] or [..., k], the ranks i; `None` for all.
+
+    Returns:
+        [..., k, n].
+    """
+    if length is None:
+        ordered = scores.sort(dim=-1, stable=True).values
+    else:
+        key = torch.where(real_items(length, scores.shape[-1]), scores, torch.inf)
+        ordered = scores.gather(-1, key.argsort(dim=-1, stable=True))
+    if rows is not None:
+        ordered = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
+    distances = (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs()
+    return distances / -temperature if transformed() else distances.div_(-temperature)
+
+
+def softsort_curvature(scores: Tensor, temperature: float, length: Tensor | None = None) -> Tensor:
+    """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i; see `_softmax_sort`.
+
+    Args:
+        scores: [batch, n].
+        temperature: τ.
+        length: [batch, 1], the number of real items, which stand in front; `None` for all.
+
+    Returns:
+        [batch, n, n], 0 at padding.
+    """
+    gaps, real = differences(scores, length)
+    signs = gaps.sign()
+    flow = column_softmax(gaps.abs().div_(-temperature), real) * signs
+    weights = flow * signs
+    both = weights + weights.mT
+    mean = flow.diagonal_scatter(-flow.sum(dim=-2), dim1=-2, dim2=-1)
+    result = torch.baddbmm(both, mean, mean.mT, beta=-1, alpha=-1)
+    result.diagonal(dim1=-2, dim2=-1).add_(both.sum(dim=-1))
+    return result
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SoftSort(SoftmaxSort):
+    """Ranking loss through SoftSort.
+
+    Row i of P is softmax_j(−|s_(i) − s_j|/τ), s_(i) the i-th smallest score. The rows, not the columns, add up to 1;
+    the largest entry of a row is the item that belongs there, whatever τ. `P @ scores` is not the sorted list unless τ
+    is small against the gaps.
+
+    Time and memory O(n²) a list. The closed-form Hessian (`objective="rows"`) costs O(n³). Where scores are equal they
+    are placed by index, and the derivative of |·| is taken as 0: *a list of nothing but equal scores has gradient 0*,
+    so the last layer of a network must not start at zero. For τ far below the gaps of wrongly ordered scores the loss
+    is piecewise linear and its curvature vanishes.
+
+    Args:
+        temperature: τ > 0, in units of the scores.
+        objective: `"rows"` or `"entries"`, see `RankingLoss`.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range.
+
+    References:
+        Prillo, Eisenschlos: SoftSort: A Continuous Relaxation for the argsort Operator, ICML 2020.
+
+    Example:
+        >>> import torch
+        >>> SoftSort(temperature=0.1).sort(torch.tensor([3.0, 1.0, 2.0])).round(decimals=2)
+        tensor([1., 2., 3.])
+    """
+
+    temperature: float = 1.0
+    objective: Objective = "rows"
+
+    id: ClassVar[str] = "sorting/softsort-v1"
+    _relaxation: ClassVar[Literal["neuralsort", "softsort"]] = "softsort"
+    config = SoftSortConfig
+
+    def _logits(self, scores: Tensor, length: Tensor | None, rows: Tensor | None = None) -> Tensor:
+        return softsort_logits(scores, self.temperature, length, rows)
+
+    def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
+        return softsort_curvature(scores, self.temperature, length)
