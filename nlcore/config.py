@@ -87,7 +87,7 @@ class Configured:
     Attributes:
         id: The id it is registered under, with its version; error messages begin with it.
         config: The configuration, whose field names are those of the dataclass.
-        traits: What the engine may assume. A property where it depends on the options.
+        traits: The assumptions that the engine may make; a property where it depends on the options.
 
     Raises:
         ConfigError: On construction: an option is unknown, of the wrong type or out of range.
@@ -108,7 +108,7 @@ class Configured:
 
         @property
         def traits(self) -> Traits:
-            """What the engine may assume."""
+            """The assumptions that the engine may make."""
             ...
 
     def __init_subclass__(
