@@ -13,7 +13,16 @@ from torch.utils import _pytree as pytree
 from nlcore.capabilities import Capabilities
 from nlcore.errors import ContractError, DeviceError, DtypeError, InPlaceError, ShapeError
 
-__all__ = ["Evaluation", "check_inputs", "finite_rows", "per_sample", "signs", "transformed"]
+__all__ = [
+    "Evaluation",
+    "check_inputs",
+    "cloned",
+    "finite_rows",
+    "in_inference",
+    "per_sample",
+    "signs",
+    "transformed",
+]
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -212,8 +221,20 @@ def per_sample(tensor: Tensor) -> Tensor:
 
 def signs(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return ±1, the same on every call, of the dtype and device of `like`."""
-    generator = torch.Generator().manual_seed(0)
-    return (torch.randint(2, shape, generator=generator) * 2 - 1).to(like)
+    generator = torch.Generator("cpu").manual_seed(0)
+    return (torch.randint(2, shape, generator=generator, device="cpu") * 2 - 1).to(like)
+
+
+def in_inference(*trees: Any) -> bool:
+    """Return whether inference mode is on, or a tensor was made in it: neither can be differentiated."""
+    if torch.is_inference_mode_enabled():
+        return True
+    return any(isinstance(leaf, Tensor) and leaf.is_inference() for leaf in pytree.tree_leaves(trees))
+
+
+def cloned(tree: Any) -> Any:
+    """Return copies of all tensors, ordinary ones where inference mode is off."""
+    return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, tree)
 
 
 def transformed(tensor: Tensor) -> bool:

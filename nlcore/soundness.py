@@ -5,33 +5,44 @@ What they find trains in silence otherwise. They take derivatives in the plaines
 
 from __future__ import annotations
 
-import math
+import inspect
+import random
+import sys
 import warnings
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nlcore.errors import InPlaceError, NumericalWarning, UnsupportedCurvatureError
 from nlcore.evaluation import Evaluation, per_sample, signs, transformed
 
-__all__ = ["check_first_use", "check_mask", "check_soundness", "curvature_gap"]
+__all__ = ["ENOUGH", "check_first_use", "check_mask", "check_soundness", "missing_curvature"]
 
-_TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-1}
-"""Largest relative error of a Hessian product against a central difference of the gradient."""
+ENOUGH = 3
+"""Batches that are looked at until one says something: a batch at its optimum, or of one sample, does not."""
 
-_ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-5}
+_ROUNDING = 1e-5
 """Relative change of a sample's loss that rounding explains, between two evaluations of one batch."""
 
 _MOVING = 0.1
 """Share of samples that have to move for a zero gradient to be suspicious."""
+
+_STEPS = (1.0, 4.0, 64.0, 1024.0)
+"""Steps of central differences, in units of the cube root of the rounding: two neighbours that agree can be trusted."""
+
+_SETTLED, _WRONG, _SHARE = 0.01, 0.02, 0.25
+"""Relative change up to which differences agree, from which on a product is wrong, and the share of wrong samples."""
 
 
 class _Seen(Protocol):
     """What was checked before."""
 
     @property
-    def sound(self) -> bool: ...
+    def checks(self) -> int: ...
 
     @property
     def masked(self) -> bool: ...
@@ -44,19 +55,25 @@ def check_first_use(
     gradient: Tensor,
     weight: Tensor,
     *,
-    hessian: bool,
+    second: str,
     memory: _Seen,
-) -> None:
-    """Run the checks that were not run before: of the loss once, and of the first mask."""
-    if not memory.sound:
-        check_soundness(evaluation, flat, value, gradient, counts=weight > 0, hessian=hessian)
-    if not memory.masked:
-        check_mask(evaluation)
+) -> int:
+    """Run the checks that were not run before, of the loss and of the first mask.
+
+    Returns:
+        How many batches were looked at; `ENOUGH` once one of them was conclusive.
+    """
+    if not memory.masked and evaluation.mask is not None:
+        check_mask(evaluation, flat, value)
+    if memory.checks >= ENOUGH:
+        return memory.checks
+    conclusive = check_soundness(evaluation, flat, value, gradient, counts=weight > 0, second=second)
+    return ENOUGH if conclusive else memory.checks + 1
 
 
 def check_soundness(
-    evaluation: Evaluation, flat: Tensor, value: Tensor, gradient: Tensor, *, counts: Tensor, hessian: bool
-) -> None:
+    evaluation: Evaluation, flat: Tensor, value: Tensor, gradient: Tensor, *, counts: Tensor, second: str
+) -> bool:
     """Compare a loss with itself at a handful of other inputs.
 
     Args:
@@ -65,43 +82,54 @@ def check_soundness(
         value: [N], the losses there.
         gradient: [N, m], their gradients.
         counts: [N] bool, which samples count.
-        hessian: Whether its second derivative is going to be used.
+        second: `"hessian"` if its second derivative is going to be used, `"outer"` if that of its outer loss is.
+
+    Returns:
+        Whether the batch could show a fault: it moves, counts, and has two samples.
 
     Raises:
         InPlaceError: It changes its inputs in place.
-        UnsupportedCurvatureError: Its second derivative is not that of its gradient, so that a Hessian would be wrong.
+        UnsupportedCurvatureError: A second derivative is not that of its gradient, so that a curvature would be wrong.
 
     Warns:
-        NumericalWarning: Its gradient is zero although it moves; it mixes samples; it differs between two calls.
+        NumericalWarning: Its gradient is zero although it moves; it mixes samples; it differs between two calls; its
+            second derivative is zero; what it is given asks for a gradient.
     """
     if transformed(flat) or not flat.shape[0]:
-        return
-    generator = evaluation.generator
-    state = None if generator is None else generator.get_state()
-    with torch.random.fork_rng([flat.device] if flat.device.type == "cuda" else []):
-        if _check_repeated(evaluation, flat, value):
-            _check_independent(evaluation, flat, value)
-            if "gradient" not in evaluation.loss.supplies and not bool(gradient.any()):
-                _check_moved(evaluation, flat, counts)
-            if hessian:
-                _check_hessian(evaluation, flat, counts)
-    if generator is not None and state is not None:
-        generator.set_state(state)
+        return False
+    _check_leaves(evaluation)
+    moves = bool(gradient[counts].any())
+    with _undisturbed(evaluation, flat.device):
+        if not _check_repeated(evaluation, flat, value):
+            return True
+        apart = _check_independent(evaluation, flat, value)
+        if "gradient" not in evaluation.loss.supplies and not moves:
+            _check_moved(evaluation, flat, counts)
+        if second and moves:
+            _check_second(evaluation, flat, counts, second)
+    return moves and apart
 
 
-def check_mask(evaluation: Evaluation) -> None:
-    """Look whether a mask is the inverse of what it should be.
+def check_mask(evaluation: Evaluation, flat: Tensor, value: Tensor) -> None:
+    """Look whether a mask is the inverse of what it should be, and whether the loss heeds it.
+
+    Args:
+        evaluation: The loss at its target.
+        flat: [N, m], the prediction.
+        value: [N], the losses there.
 
     Warns:
-        NumericalWarning: It marks nearly everything, or the first outputs and not the last ones.
+        NumericalWarning: It marks nearly everything, or the first outputs and not the last ones; padding counts.
     """
     if evaluation.mask is None or transformed(evaluation.mask) or not evaluation.mask.numel():
         return
-    name, padded = evaluation.loss.name, per_sample(evaluation.mask).double().mean(0)
+    mask = per_sample(evaluation.mask)
+    name, padded = evaluation.loss.name, mask.double().mean(0)
     half, share = len(padded) // 2, float(padded.mean())
     first, last = (float(part.mean()) if len(part) else 0.0 for part in (padded[:half], padded[half:]))
     inverted = first > 0.5 > last and float(padded[0]) > 0.9 and float(padded[-1]) < 0.5
     if not inverted and share <= 0.95:
+        _check_heeded(evaluation, flat, value, mask)
         return
     what = "most first outputs and few last ones" if inverted else f"{share:.0%} of the outputs"
     warnings.warn(
@@ -112,26 +140,59 @@ def check_mask(evaluation: Evaluation) -> None:
     )
 
 
-def curvature_gap(evaluation: Evaluation, flat: Tensor, along: Tensor, factor: float = 1.0) -> Tensor:
-    """Return by how much Hessian products miss a central difference of the gradient, relative, [N]; zero in rounding.
+def _check_heeded(evaluation: Evaluation, flat: Tensor, value: Tensor, mask: Tensor) -> None:
+    """Put the padded outputs of one sample into another, and look whether its loss changes."""
+    other = torch.where(mask, flat.nan_to_num(posinf=0.0, neginf=0.0).roll(1, 0) + _scale(evaluation, flat), flat)
+    try:
+        with torch.no_grad(), _undisturbed(evaluation, flat.device):
+            beside = evaluation.value(other)
+    except Exception:  # a loss may refuse outputs outside its domain as it likes
+        return
+    if _differs(value, beside):
+        warnings.warn(
+            f"{evaluation.loss.name} has a parameter `mask`, but its loss changes with what stands at padded outputs "
+            f"({_example(value, beside)}): the padding counts. Leave padded outputs out, as by masked_fill.",
+            NumericalWarning,
+            stacklevel=2,
+        )
+
+
+def missing_curvature(evaluation: Evaluation, flat: Tensor, along: Tensor | None = None) -> float:
+    """Return the share of samples whose Hessian product misses a difference of gradients, at the worst output.
 
     Args:
         evaluation: The loss at its target.
         flat: [N, m], the prediction.
-        along: [N, m], the direction.
-        factor: Shortens the step of the difference.
+        along: [N, m], zero at outputs that are not to be moved; ones by default.
     """
-    eps, scale = torch.finfo(flat.dtype).eps, _scale(evaluation, flat)
-    step = factor * eps ** (1 / 3) * scale
-    up, down = (_gradient(evaluation, flat + s * step * along) for s in (1, -1))
-    difference = ((up - down) / (2 * step)).double()
-    exact = _product(evaluation, flat, along).double()
-    size = torch.maximum(difference.norm(dim=1), exact.norm(dim=1))
-    known = size[torch.isfinite(size)]
-    typical = float(known.median()) if known.numel() else 0.0
-    rounding = 1e3 * eps / float(step) * max(float((up.abs() + down.abs()).nan_to_num(posinf=0.0).mean()), 1.0)
-    gap: Tensor = (difference - exact).norm(dim=1) / size.clamp(min=max(1e-3 * typical, 1e-300))
-    return torch.where(size < rounding, 0.0, gap)
+    counts = torch.ones(flat.shape[0], dtype=torch.bool, device=flat.device)
+    return _missing(partial(_gradient, evaluation), flat, counts, along)
+
+
+def _missing(gradient: Callable[..., Tensor], at: Tensor, counts: Tensor, along: Tensor | None = None) -> float:
+    """Return the share of samples whose product is wrong, at the output where that is largest.
+
+    The direction moves every output by signs in units of its own size. A difference counts where it agrees with that of
+    the next longer step: not at a kink, and not in rounding.
+    """
+    size = at.abs().nan_to_num(posinf=0.0).mean(0)
+    unit = size.clamp(min=max(1e-3 * float(size.mean()), 1e-3 if not bool(size.any()) else 0.0))
+    direction = signs(at, tuple(at.shape)) * unit * (1.0 if along is None else along)
+    exact = _product(gradient, at, direction).double()
+    settled, difference, before = torch.zeros_like(exact, dtype=torch.bool), torch.zeros_like(exact), None
+    for factor in _STEPS:
+        step = factor * torch.finfo(at.dtype).eps ** (1 / 3)
+        up, down = (gradient(at + sign * step * direction).double() for sign in (1, -1))
+        now = (up - down) / (2 * step)
+        if before is not None:
+            agree = ~settled & ((now - before).abs() <= _SETTLED * torch.maximum(now.abs(), before.abs()))
+            settled, difference = settled | agree, torch.where(agree, before, difference)
+        before = now
+    size = torch.maximum(difference.abs(), exact.abs())
+    judged = settled & counts.unsqueeze(1) & (size > 1e-6 * size.nan_to_num().amax(1, keepdim=True))
+    wrong = judged & ((difference - exact).abs() > _WRONG * size)
+    share = wrong.sum(0) / judged.sum(0).clamp(min=1)
+    return float(share.max()) if share.numel() else 0.0
 
 
 def _gradient(evaluation: Evaluation, flat: Tensor, *, graph: bool = False) -> Tensor:
@@ -141,21 +202,42 @@ def _gradient(evaluation: Evaluation, flat: Tensor, *, graph: bool = False) -> T
         if "gradient" in evaluation.loss.supplies:
             supplied = evaluation.supplied("gradient", y, tuple(y.shape))
             return supplied if graph else supplied.detach()
-        value = evaluation.value(y)
-        if not value.requires_grad:
-            return torch.zeros_like(y)
-        (gradient,) = torch.autograd.grad(value.sum(), y, create_graph=graph, allow_unused=True)
-        return torch.zeros_like(y) if gradient is None else gradient
+        return _pulled(evaluation.value(y), y, graph=graph)
 
 
-def _product(evaluation: Evaluation, flat: Tensor, along: Tensor) -> Tensor:
-    """Return every sample's Hessian times its direction, [N, m]."""
-    y = flat.detach().requires_grad_()
-    gradient = _gradient(evaluation, y, graph=True)
-    if not gradient.requires_grad:
-        return torch.zeros_like(flat)
-    (product,) = torch.autograd.grad(gradient, y, along, allow_unused=True)
-    return torch.zeros_like(flat) if product is None else product
+def _outer_gradient(evaluation: Evaluation, features: Tensor, *, graph: bool = False) -> Tensor:
+    """Return the gradients of the outer loss at features [N, F], [N, F]."""
+    with torch.enable_grad():
+        f = features if graph else features.detach().requires_grad_()
+        return _pulled(evaluation.outer(f), f, graph=graph)
+
+
+def _pulled(value: Tensor, source: Tensor, *, graph: bool) -> Tensor:
+    if not value.requires_grad:
+        return torch.zeros_like(source)
+    gradient = torch.autograd.grad(value.sum(), source, create_graph=graph, allow_unused=True)[0]
+    return torch.zeros_like(source) if gradient is None else gradient.clone()
+
+
+def _product(gradient: Callable[..., Tensor], at: Tensor, along: Tensor) -> Tensor:
+    """Return every sample's second derivative times its direction, of the shape of `at`."""
+    y = at.detach().requires_grad_()
+    slope = gradient(y, graph=True)
+    if not slope.requires_grad:
+        return torch.zeros_like(at)
+    product = torch.autograd.grad(slope, y, along.to(slope.dtype), allow_unused=True)[0]
+    return torch.zeros_like(at) if product is None else product
+
+
+def _check_leaves(evaluation: Evaluation) -> None:
+    """Warn of tensors beside the prediction that ask for a gradient: a step has none for them."""
+    if any(leaf.requires_grad for leaf in evaluation.leaves()):
+        warnings.warn(
+            f"{evaluation.loss.name}: the target or the context asks for a gradient, and gets none: a Newton step is "
+            f"one of the prediction. Detach it, or make it a part of the prediction.",
+            NumericalWarning,
+            stacklevel=2,
+        )
 
 
 def _check_repeated(evaluation: Evaluation, flat: Tensor, value: Tensor) -> bool:
@@ -177,39 +259,45 @@ def _check_repeated(evaluation: Evaluation, flat: Tensor, value: Tensor) -> bool
     return False
 
 
-def _check_independent(evaluation: Evaluation, flat: Tensor, value: Tensor) -> None:
-    """Move every other sample and look whether the losses of the rest stay."""
+def _check_independent(evaluation: Evaluation, flat: Tensor, value: Tensor) -> bool:
+    """Give every other sample the prediction of its neighbour, and look whether the losses of the rest stay.
+
+    Returns:
+        Whether that changed any prediction.
+    """
     moved = torch.arange(len(flat), device=flat.device) % 2 == 0
-    if len(flat) == 1:
-        return
-    other = torch.where(
-        moved.unsqueeze(1), 1.25 * flat + 0.25 * _scale(evaluation, flat) * signs(flat, tuple(flat.shape)), flat
-    )
+    other = torch.where(moved.unsqueeze(1), flat.roll(1, 0), flat)
+    if len(flat) == 1 or torch.equal(other, flat):
+        return False
     try:
         with torch.no_grad():
             beside = evaluation.value(other)
-    except Exception:  # a loss may refuse outputs outside its domain as it likes
-        return
-    if not _differs(value[~moved], beside[~moved]):
-        return
-    warnings.warn(
-        f"{evaluation.loss.name}: the loss of a sample changes with the predictions of others "
-        f"({_example(value[~moved], beside[~moved])}), as with batch normalisation in training mode or a mean over the "
-        f"batch. Samples have to be independent: the curvature is taken sample by sample. Call .eval() on the modules "
-        f"in it, or normalise over a sample.",
-        NumericalWarning,
-        stacklevel=2,
-    )
+    except Exception:  # a prediction may be outside the domain for another target
+        return True
+    if _differs(value[~moved], beside[~moved]):
+        warnings.warn(
+            f"{evaluation.loss.name}: the loss of a sample changes with the predictions of others "
+            f"({_example(value[~moved], beside[~moved])}), as with batch normalisation in training mode or a mean over "
+            f"the batch. Samples have to be independent: the curvature is taken sample by sample. Call .eval() on the "
+            f"modules in it, or normalise over a sample.",
+            NumericalWarning,
+            stacklevel=2,
+        )
+    return True
 
 
 def _check_moved(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> None:
     """Look whether a loss with zero gradients moves in proportion to a small step, as it does not at an optimum."""
+    evaluation, flat = _widest(evaluation, flat)
     along = signs(flat, tuple(flat.shape))
     step = torch.finfo(flat.dtype).eps ** 0.25 * _scale(evaluation, flat)
-    with torch.no_grad():
-        up, down, here, half_up, half_down = (
-            evaluation.value(flat + share * step * along).double() for share in (1.0, -1.0, 0.0, 0.5, -0.5)
-        )
+    try:
+        with torch.no_grad():
+            up, down, here, half_up, half_down = (
+                evaluation.value(flat + share * step * along).double() for share in (1.0, -1.0, 0.0, 0.5, -0.5)
+            )
+    except Exception:  # a loss may refuse outputs outside its domain as it likes
+        return
     odd, even, half = (up - down).abs(), (up - 2 * here + down).abs(), (half_up - half_down).abs()
     rounding = 100 * torch.finfo(flat.dtype).eps * here.abs().clamp(min=torch.finfo(flat.dtype).tiny)
     linear = (odd < 3 * half) & (half < odd)  # a cubic term would give an eighth at half the step
@@ -225,52 +313,135 @@ def _check_moved(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> None:
     )
 
 
-def _check_hessian(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> None:
-    """Hold the second derivative against differences of the gradient, at the prediction and at a point near it."""
-    name = evaluation.loss.name
-    evaluation, flat = _widest(evaluation, flat)
-    along = signs(flat, tuple(flat.shape))
-    along = along if evaluation.mask is None else along.masked_fill(per_sample(evaluation.mask), 0.0)
+def _check_second(evaluation: Evaluation, flat: Tensor, counts: Tensor, second: str) -> None:
+    """Hold a second derivative against differences of the gradient, at the prediction and at a point near it.
+
+    Only hand-written backward passes lose a part of it without a word; a stop-gradient is the user's choice.
+    """
+    name, (evaluation, flat) = evaluation.loss.name, _widest(evaluation, flat)
+    if evaluation.mask is not None:
+        flat = flat.masked_fill(per_sample(evaluation.mask), 0.0)
     try:
-        product = _product(evaluation, flat, along)
-    except RuntimeError:  # the engine meets the same error and names the remedies
-        return
-    near = flat + 0.1 * _scale(evaluation, flat) * along
-    gap = math.inf
-    for point, factor in ((flat, 1.0), (near, 1.0), (flat, 0.1), (near, 0.1)):  # a kink spoils a difference
-        gaps = curvature_gap(evaluation, point, along, factor)
-        gaps = gaps[counts & torch.isfinite(gaps)]
-        gap = min(gap, float(gaps.median())) if gaps.numel() else 0.0
-        if gap <= _TOLERANCE[flat.dtype]:
-            if not evaluation.loss.declared and not bool(product.any()):
-                _warn_of_zero(name, _gradient(evaluation, flat))
+        gradient, at, written = _second_of(evaluation, flat, second)
+        if at is None:
             return
-    other = "nlcore.GaussNewton() or " if "split" in evaluation.loss.supplies else ""
+        if not bool(_product(gradient, at, signs(at, tuple(at.shape))).any()) and not written:
+            _warn_of_zero(name, gradient(at), second)
+            return
+        near = at + 0.1 * at.abs().nan_to_num(posinf=0.0).mean() * signs(at, tuple(at.shape))
+        share = min(_missing(gradient, point, counts) for point in (at, near)) if written else 0.0
+    except Exception:  # outside its domain, or a derivative is missing: the engine then names the remedies
+        return
+    if share <= _SHARE:
+        return
+    what = "second derivative" if second == "hessian" else "second derivative of the outer loss"
+    other = "nlcore.GaussNewton() or " if second == "hessian" and "split" in evaluation.loss.supplies else ""
     raise UnsupportedCurvatureError(
-        f"{name}: the second derivative misses differences of the gradient by {gap:.0%}. A part of it is missing, as "
-        f"of a backward that torch cannot differentiate. Write that backward in differentiable operations, or use "
-        f"{other}nlcore.EmpiricalFisher(): first derivatives suffice there."
+        f"{name}: the {what} misses differences of the gradient in {share:.0%} of the samples. A part of it is "
+        f"missing, as of a backward that torch cannot differentiate. Write that backward in differentiable operations, "
+        f"or use {other}nlcore.EmpiricalFisher(): first derivatives suffice there."
     )
 
 
-def _warn_of_zero(name: str, gradient: Tensor) -> None:
-    if bool(gradient.any()):
-        warnings.warn(
-            f"{name}: the second derivative is zero for every sample, so it says nothing and the direction is a "
-            f"multiple of the gradient. Use nlcore.EmpiricalFisher(), which needs the first derivative alone.",
-            NumericalWarning,
-            stacklevel=2,
-        )
+def _second_of(evaluation: Evaluation, flat: Tensor, second: str) -> tuple[Callable[..., Tensor], Tensor | None, bool]:
+    """Return the gradient to differentiate, where, and whether a hand-written backward has a part in it."""
+    if second == "hessian":
+        written = "gradient" in evaluation.loss.supplies
+        with torch.enable_grad():
+            value = evaluation.value(flat.detach().requires_grad_())
+        return partial(_gradient, evaluation), flat, written or _hand_written(value)
+    with torch.no_grad():
+        features = evaluation.inner(flat)
+    if not features.is_floating_point():
+        return partial(_outer_gradient, evaluation), None, False
+    shape = features.shape
+
+    def gradient(at: Tensor, *, graph: bool = False) -> Tensor:
+        return per_sample(_outer_gradient(evaluation, at.reshape(shape), graph=graph))
+
+    with torch.enable_grad():
+        value = evaluation.outer(features.detach().requires_grad_())
+    return gradient, per_sample(features), _hand_written(value)
+
+
+def _hand_written(value: Tensor) -> bool:
+    """Return whether an autograd Function of Python or C++ stands in the graph of a value."""
+    waiting: list[Any] = [value.grad_fn]
+    seen = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if isinstance(node, torch.autograd.function.BackwardCFunction) or "Cpp" in node.name():
+            return True
+        seen.add(node)
+        waiting.extend(next_node for next_node, _ in node.next_functions)
+    return False
+
+
+def _warn_of_zero(name: str, gradient: Tensor, second: str) -> None:
+    if not bool(gradient.any()):
+        return
+    what = "the second derivative" if second == "hessian" else "the second derivative of the outer loss"
+    warnings.warn(
+        f"{name}: {what} is zero for every sample, so it says nothing and the direction is a multiple of the gradient. "
+        f"Use nlcore.EmpiricalFisher(), which needs the first derivative alone.",
+        NumericalWarning,
+        stacklevel=2,
+    )
 
 
 def _widest(evaluation: Evaluation, flat: Tensor) -> tuple[Evaluation, Tensor]:
     """Return loss and prediction in float64, or as they are where the loss is written for one precision."""
     try:
         wide = evaluation.in_dtype(torch.float64)
-        _gradient(wide, flat.double())
+        with torch.no_grad():
+            wide.value(flat.double())
     except Exception:  # whatever such a loss raises
         return evaluation, flat
     return wide, flat.double()
+
+
+@contextmanager
+def _undisturbed(evaluation: Evaluation, device: torch.device) -> Iterator[None]:
+    """Restore afterwards what further evaluations may change: random states, and buffers of modules in the loss."""
+    numpy: Any = sys.modules.get("numpy")
+    states = random.getstate(), None if numpy is None else numpy.random.get_state()
+    drawn = None if evaluation.generator is None else evaluation.generator.get_state()
+    buffers = [(one, one.detach().clone()) for module in _modules(evaluation.loss.function) for one in module.buffers()]
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            if numpy is not None:
+                numpy.random.set_state(states[1])
+            if evaluation.generator is not None and drawn is not None:
+                evaluation.generator.set_state(drawn)
+            with torch.no_grad():
+                for buffer, kept in buffers:
+                    if not torch.equal(buffer, kept):
+                        buffer.copy_(kept)
+
+
+def _modules(function: Any, depth: int = 3) -> list[nn.Module]:
+    """Return the modules that a function is, is bound to, holds in fields, is closed over or names."""
+    if isinstance(function, nn.Module):
+        return [function]
+    if depth == 0 or isinstance(function, type):
+        return []
+    parts: list[Any] = []
+    if inspect.isfunction(function):
+        known = inspect.getclosurevars(function)
+        parts = [*known.nonlocals.values(), *known.globals.values(), *(function.__defaults__ or ())]
+    elif inspect.ismethod(function):
+        parts = [function.__self__]
+    elif isinstance(function, partial):
+        parts = [function.func, *function.args, *function.keywords.values()]
+    elif hasattr(function, "__dict__"):
+        parts = list(vars(function).values())
+    return [module for part in parts if callable(part) for module in _modules(part, depth - 1)]
 
 
 def _scale(evaluation: Evaluation, flat: Tensor) -> Tensor:
@@ -290,7 +461,7 @@ def _versions(evaluation: Evaluation, flat: Tensor) -> list[int]:
 def _differs(one: Tensor, other: Tensor) -> bool:
     gap = (one - other).abs()
     size = torch.maximum(one.abs(), other.abs()).clamp(min=float(one.abs().mean().nan_to_num(posinf=0.0)))
-    return bool((gap > _ROUNDING.get(one.dtype, 1e-2) * size).any())
+    return bool((gap > _ROUNDING * size).any())
 
 
 def _example(one: Tensor, other: Tensor) -> str:

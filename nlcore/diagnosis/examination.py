@@ -13,10 +13,9 @@ from nlcore.diagnosis.figures import CurvatureFigures, Point, View, ahead, curva
 from nlcore.diagnosis.precision import Precision, precision_figures, widest_spread
 from nlcore.diagnosis.rules import WRONG_ALLOWED
 from nlcore.errors import ContractError, NlcoreError, NonFiniteError, NumericalWarning
-from nlcore.evaluation import signs
 from nlcore.newton.derivatives import Kind, differentiate
 from nlcore.newton.problem import Problem
-from nlcore.soundness import check_soundness, curvature_gap
+from nlcore.soundness import check_soundness, missing_curvature
 
 __all__ = ["Examination", "examine"]
 
@@ -110,9 +109,7 @@ def _unsound(problem: Problem) -> str:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         counts = problem.samples.weight > 0
-        check_soundness(
-            problem.evaluation, problem.prediction, found.value, found.gradient, counts=counts, hessian=False
-        )
+        check_soundness(problem.evaluation, problem.prediction, found.value, found.gradient, counts=counts, second="")
     return " ".join(str(one.message) for one in said if issubclass(one.category, NumericalWarning))
 
 
@@ -263,16 +260,15 @@ def _second(view: View) -> tuple[Point | None, str]:
     if view.kind == "hessian" and "hessian" not in loss.supplies:
         off = _mismatch(view)
         if off > _MISMATCH:
-            return None, f"Its second derivative misses differences of its own gradient by {off:.0%}."
+            return None, f"Its second derivative misses differences of its own gradient in {off:.0%} of the samples."
     return start, ""
 
 
 def _mismatch(view: View) -> float:
     """Return by how much the Hessian misses a difference of gradients, median over samples."""
     along = torch.zeros_like(view.flat)
-    along[:, view.moving] = view.samples.kept(signs(view.flat, tuple(along[:, view.moving].shape)))
-    gaps = curvature_gap(view.problem.evaluation, view.flat, along)
-    return float(view.problem.samples.quantile(gaps.unsqueeze(1), 0.5))
+    along[:, view.moving] = view.samples.kept(torch.ones_like(along[:, view.moving]))
+    return missing_curvature(view.problem.evaluation, view.flat, along)
 
 
 def _fisher(view: View) -> Point:

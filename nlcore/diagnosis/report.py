@@ -16,7 +16,7 @@ from nlcore.diagnosis.examination import Examination, examine
 from nlcore.diagnosis.figures import RHOS
 from nlcore.diagnosis.rules import Evidence, Verdict, judge
 from nlcore.errors import ContractError, NonFiniteError, ShapeError
-from nlcore.evaluation import check_inputs, per_sample
+from nlcore.evaluation import check_inputs, cloned, in_inference, per_sample
 from nlcore.newton.problem import Problem
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -192,6 +192,12 @@ def diagnose(
         >>> found.verdict, round(found.condition)
         ('gain', 438)
     """
+    if in_inference(prediction, target, weight, mask, context):
+        with torch.inference_mode(False):
+            prediction, target, given = cloned(
+                (prediction, target, {"weight": weight, "mask": mask, "context": context})
+            )
+            return diagnose(loss, prediction, target, generator=generator, **given)
     name = (read := read_capabilities(loss)).name
     check_inputs(read, prediction, target, context)
     if prediction.numel() == 0:
@@ -202,7 +208,9 @@ def diagnose(
     )
     counted = problem.samples.weight
     if not bool((torch.isfinite(counted) & (counted >= 0)).all()) or not bool((counted > 0).any()):
-        raise ContractError(f"{name}: weight must be finite, not negative, and positive for some sample.")
+        raise ContractError(
+            f"{name}: weight must be finite, not negative, and positive for some sample that is not padding throughout."
+        )
     finite = per_sample(torch.isfinite(prediction if mask is None else prediction.masked_fill(mask, 0.0))).all(1)
     if not bool(finite.all()):
         samples = [int(i) for i in (~finite).nonzero().flatten()]

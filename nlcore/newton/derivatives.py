@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from nlcore.errors import ContractError, PerformanceWarning, UnsupportedCurvatureError
+from nlcore.errors import ContractError, DtypeError, PerformanceWarning, UnsupportedCurvatureError
 from nlcore.evaluation import finite_rows, signs, transformed
 from nlcore.newton.problem import Problem
 
@@ -149,13 +149,13 @@ def _with_autograd(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
             with _remedies(problem, "gradient"):
                 gradient = _grad(value.sum(), y, create_graph=kind == "hessian")
     if kind == "gradient":
-        return Derivatives.of(problem, value.detach(), gradient.detach())
+        return Derivatives.of(problem, value.detach(), gradient.detach().clone())
 
     def products(directions: Tensor) -> Tensor:
         with _remedies(problem, "hessian"):
             return _pulled(gradient, y, directions)
 
-    return Derivatives.of(problem, value.detach(), gradient.detach(), products=products, chunk=chunk)
+    return Derivatives.of(problem, value.detach(), gradient.detach().clone(), products=products, chunk=chunk)
 
 
 def _with_func(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
@@ -198,21 +198,24 @@ class _Split:
 
 
 def _split_with_autograd(problem: Problem) -> _Split:
+    dtype = problem.prediction.dtype
     with torch.enable_grad():
         y = problem.prediction.detach().requires_grad_()
-        features = problem.evaluation.inner(y)
+        features, restore = _real(problem, problem.evaluation.inner(y))
         leaf = features.detach().requires_grad_()
-        value = problem.evaluation.outer(leaf)
-        slope = _grad(value.sum(), leaf, create_graph=True)
+        with _remedies(problem, "outer_gradient"):
+            value = problem.evaluation.outer(restore(leaf))
+            slope = _grad(value.sum(), leaf, create_graph=True)
     count, size = features.shape[0], math.prod(features.shape[1:])
 
     def pull(cotangents: Tensor) -> Tensor:
         with _remedies(problem, "gradient"):
-            return _pulled(features, y, cotangents.reshape(-1, *features.shape))
+            return _pulled(features, y, cotangents.reshape(-1, *features.shape)).to(dtype)
 
     def bend(directions: Tensor) -> Tensor:
         with _remedies(problem, "outer"):
-            return _pulled(slope, leaf, directions.reshape(-1, *features.shape)).reshape(-1, count, size)
+            bent = _pulled(slope, leaf, directions.reshape(-1, *features.shape))
+        return bent.reshape(-1, count, size).to(dtype)
 
     def push() -> Linear | None:
         with torch.enable_grad():
@@ -221,10 +224,10 @@ def _split_with_autograd(problem: Problem) -> _Split:
                 transposed = _grad(features, y, dual, create_graph=True)
             except RuntimeError:
                 return None
-        return lambda directions: _pulled(transposed, dual, directions).reshape(-1, count, size)
+        return lambda directions: _pulled(transposed, dual, directions).reshape(-1, count, size).to(dtype)
 
     gradient = pull(slope.detach().unsqueeze(0))[0]
-    return _Split(value.detach(), gradient, size, pull, push, bend)
+    return _Split(value.detach().to(dtype), gradient, size, pull, push, bend)
 
 
 def _split_with_func(problem: Problem) -> _Split:
@@ -246,10 +249,12 @@ def _split_with_func(problem: Problem) -> _Split:
         return lambda directions: vmap(lambda v: again(v)[0])(directions).reshape(-1, count, size)
 
     def pull(cotangents: Tensor) -> Tensor:
-        return vmap(lambda u: transpose(u)[0])(cotangents.reshape(-1, *features.shape))
+        with _remedies(problem, "gauss_newton", transform=True):
+            return vmap(lambda u: transpose(u)[0])(cotangents.reshape(-1, *features.shape))
 
     def bend(directions: Tensor) -> Tensor:
-        bent = vmap(lambda u: pull_outer(u)[0])(directions.reshape(-1, *features.shape))
+        with _remedies(problem, "outer", transform=True):
+            bent = vmap(lambda u: pull_outer(u)[0])(directions.reshape(-1, *features.shape))
         return bent.reshape(-1, count, size)
 
     return _Split(value, gradient, size, pull, push, bend)
@@ -264,11 +269,19 @@ def _gauss_newton(problem: Problem, split: _Split, chunk: int, pushes: bool | No
         return (split.pull(piece) for piece in units)
 
     found = Derivatives.of(problem, split.value, split.gradient, bend=split.bend, chunk=chunk)
-    if split.features <= 2 * size and split.features * split.gradient.numel() <= BUDGET:
-        return replace(found, jacobian=torch.cat(list(rows())).transpose(0, 1))
+    fits = split.features * split.gradient.numel() <= BUDGET
+
+    def by_rows() -> Derivatives:
+        jacobian, keep = torch.cat(list(rows())).transpose(0, 1), problem.samples.keep
+        return replace(found, jacobian=jacobian if keep is None else torch.where(keep.unsqueeze(1), jacobian, 0.0))
+
+    if split.features <= 2 * size and fits:
+        return by_rows()
     push = None if pushes is False else split.push()
     if push is not None and pushes is None and not torch.compiler.is_compiling():
         push = _checked(problem, split, push)
+    if push is None and fits:
+        return replace(by_rows(), pushes=False)
 
     def products(directions: Tensor) -> Tensor:
         if push is not None:
@@ -325,8 +338,8 @@ def _pulled(output: Tensor, source: Tensor, directions: Tensor) -> Tensor:
             return torch.func.vmap(lambda one: _grad(output, source, one, retain_graph=True))(directions)
         except Exception:  # whatever a hand-written backward raises on a batch of directions
             pass
-    pulled = [_grad(output, source, direction, retain_graph=True) for direction in directions]
-    return pulled[0].unsqueeze(0) if len(pulled) == 1 else torch.stack(pulled)
+    # Cloned one by one: a hand-written backward may change its cotangent, or return the same buffer every time.
+    return torch.stack([_grad(output, source, one.clone(), retain_graph=True).clone() for one in directions])
 
 
 _WHAT = {
@@ -334,7 +347,24 @@ _WHAT = {
     "hessian": "its second derivative",
     "gauss_newton": "its Jacobian",
     "outer": "the second derivative of its outer loss",
+    "outer_gradient": "the gradient of its outer loss",
 }
+
+
+def _real(problem: Problem, features: Tensor) -> tuple[Tensor, Linear]:
+    """Return features as real numbers, and the map back to what the outer loss takes.
+
+    Raises:
+        DtypeError: They are integers or booleans.
+    """
+    if features.is_complex():
+        return torch.view_as_real(features), torch.view_as_complex
+    if not features.is_floating_point():
+        raise DtypeError(
+            f"{problem.loss.name}.inner must return floating-point features, and returned {features.dtype}: integers "
+            f"have no derivative."
+        )
+    return features, lambda same: same
 
 
 @contextmanager
@@ -343,13 +373,13 @@ def _remedies(problem: Problem, kind: str, *, transform: bool = False) -> Iterat
     try:
         yield
     except RuntimeError as error:
-        if transform and not any(word in str(error) for word in ("functorch", "vmap", "torch.func")):
+        if transform and not any(word in str(error) for word in ("functorch", "vmap", "torch.func", "storage")):
             raise
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         name, splits = problem.loss.name, "split" in problem.loss.supplies
         if transform:
             remedy = 'Use Traits(transforms="autograd") or backend="autograd", which differentiate more.'
-        elif kind == "gradient":
+        elif kind.endswith("gradient"):
             remedy = (
                 "Every operation needs a derivative that torch.autograd.grad can take (checkpoint with "
                 "use_reentrant=False). A loss that has loss.backward() alone trains behind nlcore.inject_fisher, "

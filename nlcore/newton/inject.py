@@ -149,6 +149,7 @@ class _Inject(torch.autograd.Function):
             direction = _directions(ctx.fisher, gradient, incoming.dtype, None)
         else:
             with ranks.together():
+                ranks.check_alike(f"{ctx.fisher!r} of {size} outputs, loss reduced to {ctx.reduction}")
                 direction = _directions(ctx.fisher, gradient, incoming.dtype, ranks)
         return (direction * factor).to(incoming.dtype).reshape(incoming.shape), None, None, None, None
 

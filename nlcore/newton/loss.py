@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nlcore.capabilities import read_capabilities
-from nlcore.errors import ConfigError
-from nlcore.evaluation import per_sample
+from nlcore.errors import ConfigError, UnsupportedCurvatureError
+from nlcore.evaluation import cloned, in_inference, per_sample
 from nlcore.newton.auto import Auto
 from nlcore.newton.damping import DampingState
 from nlcore.newton.matrix import Curvature
@@ -21,6 +21,7 @@ from nlcore.newton.outcome import Memory, NewtonStep
 from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
 from nlcore.newton.step import OnFailure, resolve_curvature, take_step
+from nlcore.soundness import ENOUGH
 
 __all__ = ["NewtonLoss"]
 
@@ -127,24 +128,31 @@ class NewtonLoss(nn.Module):
         """
         given: dict[str, Any] = {"weight": weight, "mask": mask, "context": context, "generator": self.generator}
         training = torch.is_grad_enabled() and isinstance(prediction, Tensor) and prediction.requires_grad
+        _require_reverse_mode(self._capabilities.name, prediction)
         if not training and self.value == "original":
             problem = Problem.of(self._capabilities, prediction, target, **given)
             with torch.autocast(prediction.device.type, enabled=False):
                 return self._reduce(problem.evaluation.value(problem.prediction), problem)
+        if in_inference(prediction, target, weight, mask, context):
+            with torch.inference_mode(False):
+                trees = cloned((prediction, target, {"weight": weight, "mask": mask, "context": context}))
+                return self.forward(trees[0], trees[1], **trees[2])
         compiling = torch.compiler.is_compiling()  # a compiled step looks anew every time: its graph has no age
         step, problem = take_step(
             self._capabilities,
             prediction,
             target,
-            self._chosen(prediction),
-            memory=Memory(sound=True, masked=True) if compiling else self._memory,
+            self.curvature if isinstance(self.curvature, Curvature) else self._choose,
+            memory=Memory(checks=ENOUGH, masked=True) if compiling else self._memory,
             ranks=self._ranks(prediction) if training else None,
             backend=self.backend,
             raising=self.on_failure == "raise",
+            reduction=f"reduced to {self.reduction}",
             **given,
         )
         value = step.value if self.value == "original" else per_sample(step.direction).square().sum(1) / 2
-        if not training:
+        if not training:  # what was checked is kept, and nothing that a step depends on
+            self._memory = replace(step.memory, damping=self._memory.damping)
             return self._reduce(value, problem)
         if not compiling:
             self._memory = step.memory
@@ -179,7 +187,8 @@ class NewtonLoss(nn.Module):
         Raises:
             ConfigError: It is not a state of this class.
         """
-        sound = isinstance(state, Tensor) and state.shape == (3,) and bool(torch.isfinite(state).all())
+        readable = isinstance(state, Tensor) and not state.is_meta and state.layout == torch.strided
+        sound = readable and state.shape == (3,) and bool(torch.isfinite(state).all())
         rho, own, age = state.double().tolist() if sound else (-1.0, 0.0, 0.0)
         if rho < 0 or own not in (0.0, 1.0) or age < 0 or age != int(age):
             raise ConfigError(
@@ -206,11 +215,8 @@ class NewtonLoss(nn.Module):
         if f"{prefix}_extra_state" in missing:  # a memory with a harmless start
             missing.remove(f"{prefix}_extra_state")
 
-    def _chosen(self, prediction: Tensor) -> Curvature:
-        if not isinstance(self.curvature, Auto):
-            return self.curvature
-        size = math.prod(prediction.shape[1:]) if isinstance(prediction, Tensor) else None
-        return self.curvature.choose(self._capabilities, size)[0]
+    def _choose(self, size: int) -> Curvature:
+        return resolve_curvature(self.curvature, self._capabilities, size)
 
     def _ranks(self, prediction: Tensor) -> Ranks | None:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -235,6 +241,14 @@ class NewtonLoss(nn.Module):
         return total if samples.ranks is None else total * samples.ranks.count
 
 
+def _require_reverse_mode(name: str, prediction: Any) -> None:
+    """Refuse a prediction with a tangent: its value would carry none, and the step is made in the backward pass."""
+    if isinstance(prediction, Tensor) and torch.autograd.forward_ad.unpack_dual(prediction).tangent is not None:
+        raise UnsupportedCurvatureError(
+            f"{name}: a Newton loss has no forward-mode derivative. Use torch.autograd.grad, torch.func.grad or jacrev."
+        )
+
+
 class _Attach(torch.autograd.Function):
     """The given value in the forward pass; the given direction, times what comes in, in the backward pass."""
 
@@ -254,7 +268,29 @@ class _Attach(torch.autograd.Function):
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         (direction,) = ctx.saved_tensors
         shaped = incoming.reshape(-1, *[1] * (direction.ndim - 1))
-        return (shaped * direction).to(ctx.dtype), None, None
+        gradient = (shaped * direction).to(ctx.dtype)
+        return (_Last.apply(gradient) if gradient.requires_grad else gradient), None, None
+
+
+class _Last(torch.autograd.Function):
+    """The identity, and an error where somebody goes further back: a direction has no derivative."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gradient: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor) -> Tensor:  # type: ignore[override]
+        raise UnsupportedCurvatureError(
+            "A Newton direction has no derivative of its own: it was taken at a fixed prediction. Differentiate the "
+            "plain loss where a second derivative is needed, as for a gradient penalty."
+        )
 
 
 _Attach.forward.__signature__ = inspect.signature(_Attach.forward)  # type: ignore[attr-defined]

@@ -42,13 +42,13 @@ class Memory:
 
     Attributes:
         damping: The state of a `Bounded` damping.
-        sound: Whether the loss passed its first-use checks.
+        checks: How many batches the first-use checks have looked at.
         masked: Whether a mask was looked at.
         pushes: Whether products with the Jacobian were found right; `None` before they were needed.
     """
 
     damping: DampingState | None = None
-    sound: bool = False
+    checks: int = 0
     masked: bool = False
     pushes: bool | None = None
 

@@ -196,6 +196,8 @@ def _samples(
         given = weight.detach().to(device, torch.float64)
         if raising:
             _require_weights(loss, given)
+        else:  # a sample with a weight that means nothing does not count
+            given = torch.where((given >= 0) & (given < math.inf), given, 0.0)
     else:
         got = list(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
         raise ShapeError(f"{loss.name}: weight needs one number per sample, shape {[count]}, got {got}.")

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from nlcore.errors import ConfigError, ContractError, NumericalError
+from nlcore.errors import ConfigError, ContractError, NumericalError, error_text
 
 __all__ = ["Ranks", "resolve_group"]
 
@@ -118,10 +118,12 @@ class Ranks:
         try:
             yield
             self._agree("end", 0)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             if not self.ended:
                 self._header(_FAILED, "failure", 0)
-                self._end(f"{type(error).__name__}: {error}")
+                self._end(f"{type(error).__name__}: {error_text(error)}")
             raise
 
     def _agree(self, what: str, size: int) -> None:

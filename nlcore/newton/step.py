@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from nlcore.capabilities import Capabilities, read_capabilities
 from nlcore.errors import ConfigError, NumericalWarning
-from nlcore.evaluation import finite_rows
+from nlcore.evaluation import cloned, finite_rows, in_inference
 from nlcore.newton.auto import Auto
 from nlcore.newton.damping import choose_damping
 from nlcore.newton.derivatives import differentiate
@@ -23,11 +24,17 @@ from nlcore.newton.outcome import Memory, NewtonStep, StepDetail
 from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
 from nlcore.newton.solve import limit, solve
-from nlcore.soundness import check_first_use
+from nlcore.soundness import ENOUGH, check_first_use
 
 __all__ = ["OnFailure", "newton_step", "resolve_curvature", "take_step"]
 
 OnFailure: TypeAlias = Literal["raise", "fallback"]
+
+Chooser: TypeAlias = Callable[[int], Curvature]
+"""Maps the number of outputs of a sample to a curvature."""
+
+_SECOND = {"hessian": "hessian", "gauss_newton": "outer"}
+"""The second derivative that a curvature uses."""
 
 
 def newton_step(
@@ -91,9 +98,22 @@ def newton_step(
     """
     check_choice("", "on_failure", on_failure, ("raise", "fallback"))
     check_choice("", "backend", backend, ("auto", "func", "autograd"))
+    given: dict[str, Any] = {"weight": weight, "mask": mask, "context": context}
+    if in_inference(prediction, target, given):
+        with torch.inference_mode(False):
+            prediction, target, given = cloned((prediction, target, given))
+            return newton_step(
+                loss,
+                prediction,
+                target,
+                curvature,
+                on_failure=on_failure,
+                generator=generator,
+                backend=backend,
+                process_group=process_group,
+                **given,
+            )
     known = read_capabilities(loss)
-    size = math.prod(prediction.shape[1:]) if isinstance(prediction, Tensor) else None
-    chosen = resolve_curvature(curvature, known, size)
     device = prediction.device if isinstance(prediction, Tensor) else torch.device("cpu")
     ranks = resolve_group(process_group, known.name, device)
     hold = mask is not None and "mask" not in known.accepts
@@ -104,16 +124,16 @@ def newton_step(
             NumericalWarning,
             stacklevel=2,
         )
-    given: dict[str, Any] = {"weight": weight, "mask": mask, "context": context, "hold": hold}
-    given |= {"generator": generator, "backend": backend, "raising": on_failure == "raise"}
-    return take_step(known, prediction, target, chosen, memory=Memory(), ranks=ranks, **given)[0]
+    given |= {"hold": hold, "generator": generator, "backend": backend, "raising": on_failure == "raise"}
+    choose = partial(resolve_curvature, curvature, known)
+    return take_step(known, prediction, target, choose, memory=Memory(), ranks=ranks, **given)[0]
 
 
 def take_step(
     loss: Capabilities,
     prediction: Tensor,
     target: Any,
-    curvature: Curvature,
+    curvature: Curvature | Chooser,
     *,
     memory: Memory,
     ranks: Ranks | None,
@@ -125,7 +145,7 @@ def take_step(
         loss: The loss.
         prediction: [batch, *event].
         target: Passed to the loss.
-        curvature: One that the loss can supply.
+        curvature: One that the loss can supply, or what chooses it by the number of outputs.
         memory: What the last step left.
         ranks: The processes that share the batch.
         given: The other arguments of `Problem.of`.
@@ -140,18 +160,22 @@ def _step(
     loss: Capabilities,
     prediction: Tensor,
     target: Any,
-    curvature: Curvature,
+    chosen: Curvature | Chooser,
     *,
     memory: Memory,
     ranks: Ranks | None,
+    reduction: str = "",
     **given: Any,
 ) -> tuple[NewtonStep, Problem]:
     """The engine: problem, derivatives, matrix, damping, solve, limit."""
     problem = whole = Problem.of(loss, prediction, target, ranks=ranks, **given)
+    count, size = problem.prediction.shape
+    curvature = chosen if isinstance(chosen, Curvature) else chosen(size)
     if ranks is not None:
-        ranks.check_alike(f"{curvature!r} of {problem.prediction.shape[1]} outputs")
-    elif problem.prediction.shape[0] == 0:
-        return _empty(problem, curvature), problem
+        ranks.check_alike(f"{curvature!r} of {size} outputs {reduction}".strip())
+        count = problem.samples.count()
+    if count == 0:
+        return _empty(problem, curvature, memory), problem
     with torch.autocast(problem.prediction.device.type, enabled=False):
         derivatives = differentiate(problem, curvature.kind, chunk_size=curvature.chunk_size, pushes=memory.pushes)
         gradient, usable = derivatives.gradient, derivatives.usable
@@ -161,10 +185,11 @@ def _step(
             problem = replace(problem, samples=problem.samples.where(usable))
         elif not bool(usable.all()):
             raise_nonfinite(problem, usable)
-        if not (memory.sound and memory.masked):
-            hessian = curvature.kind == "hessian" and derivatives.supplied is None
+        checks = memory.checks
+        if checks < ENOUGH or not memory.masked:
+            second = _SECOND.get(curvature.kind, "") if derivatives.supplied is None else ""
             known = derivatives.value, derivatives.gradient, problem.samples.weight
-            check_first_use(problem.evaluation, problem.prediction, *known, hessian=hessian, memory=memory)
+            checks = check_first_use(problem.evaluation, problem.prediction, *known, second=second, memory=memory)
         matrix = curvature.matrix(derivatives, problem)
         damped = choose_damping(curvature.damping, matrix, memory.damping)
         solution = solve(matrix, damped, gradient.double(), curvature, wait=problem.raising)
@@ -179,7 +204,7 @@ def _step(
         direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
     elif codes.numel() and int(codes.max()) > Result.indefinite.value:
         raise_unsolved(problem, codes, strength, solution.condition)
-    memory = Memory(damped.state, True, memory.masked or problem.evaluation.mask is not None, derivatives.pushes)
+    memory = Memory(damped.state, checks, memory.masked or problem.evaluation.mask is not None, derivatives.pushes)
     detail = StepDetail(strength, mean_curvature, solution.condition, solution.residual, matrix.negative, damped.own)
     shape, target = problem.evaluation.shape, problem.prediction - direction
     gradient, direction, target = gradient.reshape(shape), direction.reshape(shape), target.reshape(shape)
@@ -212,7 +237,7 @@ def resolve_curvature(curvature: object, loss: Capabilities, size: int | None) -
     return curvature
 
 
-def _empty(problem: Problem, curvature: Curvature) -> NewtonStep:
+def _empty(problem: Problem, curvature: Curvature, memory: Memory) -> NewtonStep:
     nothing = problem.prediction.reshape(problem.evaluation.shape)
     codes = torch.zeros(0, dtype=torch.int8, device=nothing.device)
-    return NewtonStep(nothing.new_zeros(0), nothing, nothing, nothing, codes, curvature, None)
+    return NewtonStep(nothing.new_zeros(0), nothing, nothing, nothing, codes, curvature, None, memory)

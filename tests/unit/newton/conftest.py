@@ -25,3 +25,13 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("largest relative error against the float64 reference")
         for name, (error, where) in sorted(_worst.items()):
             terminalreporter.write_line(f"{name:<34} {error:.2e}  {where}")
+
+
+def pytest_collection_modifyitems(items):
+    """The losses of these tests take a mask and read padded outputs, as the reference does: the engine leaves them out."""
+    read = pytest.mark.filterwarnings(
+        "ignore:.*changes with what stands at padded outputs:nlcore.errors.NumericalWarning"
+    )
+    for item in items:
+        if "unit/newton" in item.path.as_posix() and item.path.name != "test_hostile_losses.py":
+            item.add_marker(read, append=False)
