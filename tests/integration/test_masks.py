@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import nlcore
+from nlcore.capabilities import read_capabilities
 from nlcore.newton import GaussNewton, Hessian
 from nlcore.protocol import GaussNewtonSplit, SuppliesGradient, SuppliesHessian
 from nlcore.registry import default
@@ -181,7 +182,7 @@ def test_second_derivatives_are_those_of_the_samples_alone(case: Any) -> None:
 @any_garbage
 def test_directions_are_those_of_the_samples_alone(case: Any, garbage: str) -> None:
     loss = case.subject().algorithm
-    if isinstance(loss, GaussNewtonSplit):
+    if "split" in read_capabilities(loss).supplies:
         curvature: Any = GaussNewton(damping=0.3, aggregate="sample", max_ratio=None)
     elif loss.traits.order >= 2:
         curvature = Hessian(damping=0.3, aggregate="sample", max_ratio=None)
