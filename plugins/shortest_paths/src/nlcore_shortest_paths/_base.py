@@ -157,8 +157,8 @@ class SolvedLoss(EstimatedLoss):
     min_cost: float = 1e-3
 
     def _shortest_changed(self, costs: Tensor) -> Tensor:
-        """Return the masks of the shortest paths of changed costs, [N, H, W]."""
-        return self._shortest(costs.clamp(min=self.min_cost))
+        """Return the masks of the shortest paths of changed costs, [N, H, W], which are clamped in place."""
+        return self._shortest(costs.clamp_(min=self.min_cost))
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ContractError, NonFiniteError, shorten
-from nlcore.inputs import holds
+from nlcore.inputs import read
 
 __all__ = ["check_path", "check_positive"]
 
@@ -27,7 +27,7 @@ def check_positive(name: str, costs: Tensor, *, what: str = "costs", event_ndim:
     if not costs.numel():
         return
     low, high = costs.aminmax()
-    if holds((low > 0) & (high < torch.inf)):  # False for NaN
+    if read((low > 0) & (high < torch.inf)) is not False:  # False for NaN
         return
     shape = costs.shape[-event_ndim:]
     flat = costs.reshape(-1, shape.numel())

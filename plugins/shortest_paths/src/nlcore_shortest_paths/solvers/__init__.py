@@ -5,7 +5,9 @@ The back ends are `sweeps` in torch, `scipy_dijkstra`, and the kernels behind `n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
@@ -15,7 +17,6 @@ from torch import Tensor
 from nlcore.errors import ConfigError, ContractError, DtypeError, nearest
 from nlcore.inputs import check_inputs, working
 from nlcore_shortest_paths._costs import check_positive
-from nlcore_shortest_paths.solvers import sweeps
 from nlcore_shortest_paths.solvers.grid import Grid, grid
 
 __all__ = ["Backend", "available_backends", "path_cost", "shortest_path", "solve_grid"]
@@ -103,22 +104,21 @@ def solve_grid(costs: Tensor, graph: Grid, backend: Backend = "auto") -> Tensor:
     """
     if not costs.numel():
         return torch.zeros_like(costs)
-    name = _choose(backend, costs, graph)
-    if name == "numba":
-        from nlcore_shortest_paths import _compiled
-
-        return _compiled.solve(costs, graph)
-    if name == "scipy":
-        from nlcore_shortest_paths.solvers import scipy_dijkstra
-
-        return scipy_dijkstra.solve(costs, graph)
-    return sweeps.solve(costs, graph)
+    return _solver(_choose(backend, costs, graph))(costs, graph)
 
 
 @cache
 def available_backends() -> tuple[str, ...]:
     """Return the names of the installed back ends, `"torch"` first."""
     return ("torch", *(name for name in ("numba", "scipy") if find_spec(name) is not None))
+
+
+@cache
+def _solver(name: str) -> Callable[[Tensor, Grid], Tensor]:
+    """Return the function of a back end, which is imported when it is first used."""
+    modules = {"torch": "solvers.sweeps", "numba": "_compiled", "scipy": "solvers.scipy_dijkstra"}
+    solve: Callable[[Tensor, Grid], Tensor] = import_module(f"nlcore_shortest_paths.{modules[name]}").solve
+    return solve
 
 
 def _choose(backend: str, costs: Tensor, graph: Grid) -> str:
