@@ -227,6 +227,8 @@ def signs(like: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def in_inference(*trees: Any) -> bool:
     """Return whether inference mode is on, or a tensor was made in it: neither can be differentiated."""
+    if torch.compiler.is_compiling():
+        return False
     if torch.is_inference_mode_enabled():
         return True
     return any(isinstance(leaf, Tensor) and leaf.is_inference() for leaf in pytree.tree_leaves(trees))

@@ -23,7 +23,7 @@ _WHOLE, _PART = 256, 128
 """Outputs up to which all are looked at, and how many of more."""
 
 _BUDGET, _SAMPLES, _COMPARED = 2**20, 256, 1024
-_MISMATCH = 0.1
+_MISMATCH = 0.5
 
 
 @dataclass(frozen=True, slots=True)

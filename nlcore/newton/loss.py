@@ -243,7 +243,9 @@ class NewtonLoss(nn.Module):
 
 def _require_reverse_mode(name: str, prediction: Any) -> None:
     """Refuse a prediction with a tangent: its value would carry none, and the step is made in the backward pass."""
-    if isinstance(prediction, Tensor) and torch.autograd.forward_ad.unpack_dual(prediction).tangent is not None:
+    if torch.compiler.is_compiling() or not isinstance(prediction, Tensor):
+        return
+    if torch.autograd.forward_ad.unpack_dual(prediction).tangent is not None:
         raise UnsupportedCurvatureError(
             f"{name}: a Newton loss has no forward-mode derivative. Use torch.autograd.grad, torch.func.grad or jacrev."
         )

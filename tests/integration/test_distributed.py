@@ -12,6 +12,8 @@ import torch
 
 from . import ranks
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*stands at padded outputs:nlcore.errors.NumericalWarning")
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):

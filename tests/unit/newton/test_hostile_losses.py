@@ -195,6 +195,7 @@ def test_inference_mode_changes_nothing(loss):
     assert torch.equal(newton_step(loss, made_inside, t).direction, wanted.direction)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_further_derivatives_are_refused_by_name():
     y, t = data()
     leaf = y.clone().requires_grad_()
