@@ -120,7 +120,8 @@ def _own(
 
         def run(scores: Tensor) -> Tensor:
             with torch_alone():
-                return operator(scores)
+                result: Tensor = operator(scores)
+            return result
 
         return run
 

@@ -36,7 +36,7 @@ class Evaluation:
         shape: Of the prediction, [N, *event].
         target: The target, with half-precision tensors widened where the prediction was.
         mask: [N, *event] bool for a loss that takes one, else `None`.
-        context: What the loss needs of every sample beside the prediction, for a loss that takes it.
+        context: Tensors that the loss needs beside the prediction, for a loss that takes them.
         generator: Random numbers of a stochastic loss.
         state: Where they begin: every evaluation of a stochastic loss sees the same draw.
     """

@@ -1,4 +1,4 @@
-"""Validation of inputs; messages name the algorithm, the input and what is needed."""
+"""Validation of inputs; messages name the algorithm, the input and its expected form."""
 
 from __future__ import annotations
 
@@ -163,10 +163,10 @@ _PARSED: dict[str, _Form] = {}  # not functools.cache, which torch.compile warns
 def _parse(needed: str) -> _Form:
     match = re.fullmatch(r"(\[(\.\.\.)?(?:, )?((?:\w+(?:, )?)*)\])(?: (?!or )(\w+))?( or None)?", needed)
     if match is None:
-        raise ValueError(f"{needed!r} is no shape and dtype; write them as '[batch, n] floating' or '[..., n]'.")
+        raise ValueError(f"{needed!r} is not a shape with a dtype; write them as '[batch, n] floating' or '[..., n]'.")
     shape, ellipsis, sizes, dtype, optional = match.groups()
     if dtype not in ("floating", "real", "same", None) and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise ValueError(f"{needed!r}: {dtype!r} is no dtype; write floating, real, same, or one of torch as int64.")
+        raise ValueError(f"{needed!r}: {dtype!r} is not a dtype; write floating, real, same, or one of torch as int64.")
     names = tuple(filter(None, sizes.split(", ")))
     _PARSED[needed] = _Form(shape, names, ellipsis is not None, dtype or "any", optional is not None)
     return _PARSED[needed]

@@ -31,12 +31,12 @@ CAPABILITIES = ("gradient", "hessian", "split")
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What the engine may assume about a loss before it has seen any data.
+    """Assumptions that the engine may make about a loss before any data.
 
     Attributes:
         event_ndim: Number of dimensions of one prediction; the batch comes in front of them.
-        order: How many derivatives exist and say something. A piecewise-linear loss has order 1: its
-            second derivative is zero wherever it exists, and a Hessian would be silently empty.
+        order: Number of derivatives that exist and are not zero almost everywhere. A piecewise-linear loss has
+            order 1: its second derivative is zero wherever it exists, and a Hessian would be silently empty.
         stochastic: Whether the loss draws random numbers, which it takes from `generator` alone.
         transforms: `"func"` when `torch.func` can differentiate the loss, `"autograd"` when it uses
             old-style autograd Functions that only `torch.autograd.grad` understands.
@@ -109,7 +109,7 @@ class AlgorithmicLoss(Protocol):
 
     @property
     def traits(self) -> Traits:
-        """What the engine may assume; constant over the life of the object."""
+        """Assumptions that the engine may make; constant over the life of the object."""
         ...
 
     def __call__(self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None) -> Tensor:
@@ -117,7 +117,7 @@ class AlgorithmicLoss(Protocol):
 
         Args:
             prediction: [batch, *event], what the network predicts.
-            target: What is known; a tensor or nested tuples, lists and dicts of tensors, batch first.
+            target: The target; a tensor or nested tuples, lists and dicts of tensors, batch first.
             generator: Source of random numbers of a stochastic loss.
 
         Returns:

@@ -1,6 +1,7 @@
 """First-use checks of a loss: derivatives of its own values, repeatable values, independent samples, a sensible mask.
 
-What they find trains in silence otherwise. They take derivatives in the plainest way there is, apart from the engine's.
+The faults they find would train silently otherwise. Their derivatives are those of `nlcore.differences`, apart from the
+engine's.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from nlcore.differences import gradient_of, missing_share, outer_gradient_of, second_product
 from nlcore.errors import InPlaceError, NumericalWarning, UnsupportedCurvatureError
 from nlcore.evaluation import Evaluation, per_sample, signs, transformed
 
-__all__ = ["ENOUGH", "check_first_use", "check_mask", "check_soundness", "missing_curvature"]
+__all__ = ["ENOUGH", "check_first_use", "check_mask", "check_soundness"]
 
 ENOUGH = 3
-"""Batches that are looked at until one says something: a batch at its optimum, or of one sample, does not."""
+"""Batches that are looked at until one is conclusive: a batch at its optimum, or of one sample, does not."""
 
 _ROUNDING = 1e-5
 """Relative change of a sample's loss that rounding explains, between two evaluations of one batch."""
@@ -31,15 +33,13 @@ _ROUNDING = 1e-5
 _MOVING = 0.1
 """Share of samples that have to move for a zero gradient to be suspicious."""
 
-_STEPS = (1.0, 4.0, 64.0, 1024.0)
-"""Steps of central differences, in units of the cube root of the rounding: two neighbours that agree can be trusted."""
 
-_SETTLED, _WRONG, _SHARE = 0.01, 0.02, 0.25
-"""Relative change up to which differences agree, from which on a product is wrong, and the share of wrong samples."""
+_SHARE = 0.25
+"""Share of samples with a wrong second derivative from which on it is an error."""
 
 
 class _Seen(Protocol):
-    """What was checked before."""
+    """The checks that were run before."""
 
     @property
     def checks(self) -> int: ...
@@ -157,80 +157,8 @@ def _check_heeded(evaluation: Evaluation, flat: Tensor, value: Tensor, mask: Ten
         )
 
 
-def missing_curvature(evaluation: Evaluation, flat: Tensor, along: Tensor | None = None) -> float:
-    """Return the share of samples whose Hessian product misses a difference of gradients, at the worst output.
-
-    Args:
-        evaluation: The loss at its target.
-        flat: [N, m], the prediction.
-        along: [N, m], zero at outputs that are not to be moved; ones by default.
-    """
-    counts = torch.ones(flat.shape[0], dtype=torch.bool, device=flat.device)
-    return _missing(partial(_gradient, evaluation), flat, counts, along)
-
-
-def _missing(gradient: Callable[..., Tensor], at: Tensor, counts: Tensor, along: Tensor | None = None) -> float:
-    """Return the share of samples whose product is wrong, at the output where that is largest.
-
-    The direction moves every output by signs in units of its own size. A difference counts where it agrees with that of
-    the next longer step: not at a kink, and not in rounding.
-    """
-    size = at.abs().nan_to_num(posinf=0.0).mean(0)
-    unit = size.clamp(min=max(1e-3 * float(size.mean()), 1e-3 if not bool(size.any()) else 0.0))
-    direction = signs(at, tuple(at.shape)) * unit * (1.0 if along is None else along)
-    exact = _product(gradient, at, direction).double()
-    settled, difference, before = torch.zeros_like(exact, dtype=torch.bool), torch.zeros_like(exact), None
-    for factor in _STEPS:
-        step = factor * torch.finfo(at.dtype).eps ** (1 / 3)
-        up, down = (gradient(at + sign * step * direction).double() for sign in (1, -1))
-        now = (up - down) / (2 * step)
-        if before is not None:
-            agree = ~settled & ((now - before).abs() <= _SETTLED * torch.maximum(now.abs(), before.abs()))
-            settled, difference = settled | agree, torch.where(agree, before, difference)
-        before = now
-    size = torch.maximum(difference.abs(), exact.abs())
-    judged = settled & counts.unsqueeze(1) & (size > 1e-6 * size.nan_to_num().amax(1, keepdim=True))
-    wrong = judged & ((difference - exact).abs() > _WRONG * size)
-    share = wrong.sum(0) / judged.sum(0).clamp(min=1)
-    return float(share.max()) if share.numel() else 0.0
-
-
-def _gradient(evaluation: Evaluation, flat: Tensor, *, graph: bool = False) -> Tensor:
-    """Return the gradients at outputs [N, m], [N, m]; with a graph to `flat` if asked for."""
-    with torch.enable_grad():
-        y = flat if graph else flat.detach().requires_grad_()
-        if "gradient" in evaluation.loss.supplies:
-            supplied = evaluation.supplied("gradient", y, tuple(y.shape))
-            return supplied if graph else supplied.detach()
-        return _pulled(evaluation.value(y), y, graph=graph)
-
-
-def _outer_gradient(evaluation: Evaluation, features: Tensor, *, graph: bool = False) -> Tensor:
-    """Return the gradients of the outer loss at features [N, F], [N, F]."""
-    with torch.enable_grad():
-        f = features if graph else features.detach().requires_grad_()
-        return _pulled(evaluation.outer(f), f, graph=graph)
-
-
-def _pulled(value: Tensor, source: Tensor, *, graph: bool) -> Tensor:
-    if not value.requires_grad:
-        return torch.zeros_like(source)
-    gradient = torch.autograd.grad(value.sum(), source, create_graph=graph, allow_unused=True)[0]
-    return torch.zeros_like(source) if gradient is None else gradient.clone()
-
-
-def _product(gradient: Callable[..., Tensor], at: Tensor, along: Tensor) -> Tensor:
-    """Return every sample's second derivative times its direction, of the shape of `at`."""
-    y = at.detach().requires_grad_()
-    slope = gradient(y, graph=True)
-    if not slope.requires_grad:
-        return torch.zeros_like(at)
-    product = torch.autograd.grad(slope, y, along.to(slope.dtype), allow_unused=True)[0]
-    return torch.zeros_like(at) if product is None else product
-
-
 def _check_leaves(evaluation: Evaluation) -> None:
-    """Warn of tensors beside the prediction that ask for a gradient: a step has none for them."""
+    """Warn of tensors beside the prediction that ask for a gradient: a step gives them no gradient."""
     if any(leaf.requires_grad for leaf in evaluation.leaves()):
         warnings.warn(
             f"{evaluation.loss.name}: the target or the context asks for a gradient, and gets none: a Newton step is "
@@ -316,7 +244,7 @@ def _check_moved(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> None:
 def _check_second(evaluation: Evaluation, flat: Tensor, counts: Tensor, second: str) -> None:
     """Hold a second derivative against differences of the gradient, at the prediction and at a point near it.
 
-    Only hand-written backward passes lose a part of it without a word; a stop-gradient is the user's choice.
+    Only hand-written backward passes lose a part of it silently; a stop-gradient is the user's choice.
     """
     name, (evaluation, flat) = evaluation.loss.name, _widest(evaluation, flat)
     if evaluation.mask is not None:
@@ -325,11 +253,11 @@ def _check_second(evaluation: Evaluation, flat: Tensor, counts: Tensor, second: 
         gradient, at, written = _second_of(evaluation, flat, second)
         if at is None:
             return
-        if not bool(_product(gradient, at, signs(at, tuple(at.shape))).any()) and not written:
+        if not bool(second_product(gradient, at, signs(at, tuple(at.shape))).any()) and not written:
             _warn_of_zero(name, gradient(at), second)
             return
         near = at + 0.1 * at.abs().nan_to_num(posinf=0.0).mean() * signs(at, tuple(at.shape))
-        share = min(_missing(gradient, point, counts) for point in (at, near)) if written else 0.0
+        share = min(missing_share(gradient, point, counts) for point in (at, near)) if written else 0.0
     except Exception:  # outside its domain, or a derivative is missing: the engine then names the remedies
         return
     if share <= _SHARE:
@@ -349,15 +277,15 @@ def _second_of(evaluation: Evaluation, flat: Tensor, second: str) -> tuple[Calla
         written = "gradient" in evaluation.loss.supplies
         with torch.enable_grad():
             value = evaluation.value(flat.detach().requires_grad_())
-        return partial(_gradient, evaluation), flat, written or _hand_written(value)
+        return partial(gradient_of, evaluation), flat, written or _hand_written(value)
     with torch.no_grad():
         features = evaluation.inner(flat)
     if not features.is_floating_point():
-        return partial(_outer_gradient, evaluation), None, False
+        return partial(outer_gradient_of, evaluation), None, False
     shape = features.shape
 
     def gradient(at: Tensor, *, graph: bool = False) -> Tensor:
-        return per_sample(_outer_gradient(evaluation, at.reshape(shape), graph=graph))
+        return per_sample(outer_gradient_of(evaluation, at.reshape(shape), graph=graph))
 
     with torch.enable_grad():
         value = evaluation.outer(features.detach().requires_grad_())
@@ -384,7 +312,7 @@ def _warn_of_zero(name: str, gradient: Tensor, second: str) -> None:
         return
     what = "the second derivative" if second == "hessian" else "the second derivative of the outer loss"
     warnings.warn(
-        f"{name}: {what} is zero for every sample, so it says nothing and the direction is a multiple of the gradient. "
+        f"{name}: {what} is zero for every sample, so the direction is a multiple of the gradient. "
         f"Use nlcore.EmpiricalFisher(), which needs the first derivative alone.",
         NumericalWarning,
         stacklevel=2,

@@ -12,10 +12,11 @@ from torch import Tensor
 from nlcore.diagnosis.figures import CurvatureFigures, Point, View, ahead, curvature_figures
 from nlcore.diagnosis.precision import Precision, precision_figures, widest_spread
 from nlcore.diagnosis.rules import WRONG_ALLOWED
+from nlcore.differences import missing_curvature
 from nlcore.errors import ContractError, NlcoreError, NonFiniteError, NumericalWarning
 from nlcore.newton.derivatives import Kind, differentiate
 from nlcore.newton.problem import Problem
-from nlcore.soundness import check_soundness, missing_curvature
+from nlcore.soundness import check_soundness
 
 __all__ = ["Examination", "examine"]
 
@@ -43,7 +44,7 @@ class Examination:
         samples: How many were looked at.
         outputs: How many were looked at.
         all_outputs: How many there are.
-        unsound: What the first-use checks of the loss say; empty if they found nothing.
+        unsound: The text of the first-use checks of the loss; empty if they found nothing.
         notes: In words.
     """
 
@@ -220,7 +221,7 @@ def _taken(view: View, places: Tensor) -> View:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ContractError(
             f"{problem.loss.name}: the loss accepts the whole batch and not {len(places)} of its {len(view.flat)} "
-            f"samples ({line}). What it needs of every sample beside prediction and target has to come as the context: "
+            f"samples ({line}). Tensors that it needs beside prediction and target have to come as the context: "
             f"nlcore.diagnose(loss, prediction, target, context=…), which nlcore.compose takes as a second "
             f"parameter of inner."
         ) from error

@@ -21,7 +21,7 @@ RHOS = (1.0, 0.1, 0.01, 0.001)
 """The relative dampings at which the amplification is shown."""
 
 _COSINE_RHO = 0.01
-"""The damping of the directions that are compared with the gradient: enough to tame noise, little enough to turn."""
+"""The damping of the directions that are compared with the gradient: enough against noise, little enough to turn."""
 
 _FLAT = 1e-10
 """Eigenvalues below this share of the largest count as zero in float64; in float32, 1e-5."""

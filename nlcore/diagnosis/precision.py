@@ -1,4 +1,4 @@
-"""Whether a loss can be trained in float32: its gradient there against the one in float64, sample by sample."""
+"""Precision of a loss in float32: its gradient there against the one in float64, sample by sample."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ __all__ = ["Diagnosis", "diagnose"]
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """What curvature will do for a loss; `print` it to read it.
+    """The expected effect of curvature on a loss; `print` it to read it.
 
     "Further on" means at outputs that leave a tenth of the loss: where every network that learns has to come.
 
@@ -173,7 +173,7 @@ def diagnose(
         target: Passed to the loss; floating-point tensors are also cast to float32 and float64.
         weight: [batch], how much each sample counts.
         mask: [batch, *event] bool, for a loss that takes one. **True = padded, the opposite of an attention mask.**
-        context: What the loss needs of every sample beside the prediction; for a loss that takes it.
+        context: Tensors that the loss needs beside the prediction, batch first; for a loss that takes them.
         generator: Random numbers of a stochastic loss; its state is not changed. Seeded with zero by default.
 
     Returns:

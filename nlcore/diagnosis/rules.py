@@ -22,7 +22,7 @@ Verdict: TypeAlias = Literal[
 ]
 
 WRONG_ALLOWED = 0.01
-"""The share of samples with a wrong float32 gradient from which on the loss is to be mended."""
+"""The share of samples with a wrong float32 gradient from which on the loss is to be fixed."""
 
 _ILL, _ROUND = 10.0, 2.0
 """Running totals of 3 and 4 numbers, condition 16 and 29, gained 20 points; no ranking loss has more than 3."""
@@ -37,7 +37,7 @@ _CLIPPED = "the plain loss with torch.nn.utils.clip_grad_norm_"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the verdict is drawn from.
+    """The figures behind a verdict.
 
     Attributes:
         name: The curvature's class: `"GaussNewton"`, `"Hessian"` or `"EmpiricalFisher"`.
@@ -46,7 +46,7 @@ class Evidence:
         gradient_ratio: Largest to median norm of the samples' gradients.
         broken: Share of the samples whose loss or gradient is not finite even in float64.
         precision: Float32 against float64; `None` where it could not be compared.
-        unsound: What the first-use checks of the loss say; empty if they found nothing.
+        unsound: The text of the first-use checks of the loss; empty if they found nothing.
         whole: Whether all outputs were looked at.
     """
 
@@ -86,7 +86,7 @@ def judge(evidence: Evidence) -> Advice:
     | lies between                                                                | `undecided`           |
 
     One matrix amplifies where, at the prediction or further on, even ρ = 0.1 leaves an amplification above 1.5: the
-    damping that would tame it takes away most of the gain.
+    damping that would bound it takes away most of the gain.
     """
     return _mend(evidence) or _opaque(evidence) or _round(evidence) or _ill(evidence) or _between(evidence)
 
@@ -104,7 +104,7 @@ def _mend(evidence: Evidence) -> Advice | None:
         f"In float32 the gradient of {_share(precision.wrong)} of the samples is off by more than 1 % (at most by a "
         f"factor of {precision.gradient_error:.2g}); it is exactly zero for {_share(precision.vanished)} and a "
         f"hundred times too long for {_share(precision.exploding)} of them, where float64 gives other numbers. One "
-        f"such step can ruin a run, and no curvature mends it. Clipping or a Fisher only softens the blow."
+        f"such step can ruin a run, and no curvature repairs it. Clipping or a Fisher only softens the blow."
     )
     return Advice("fix the loss first", reason, (remedy,))
 

@@ -52,7 +52,7 @@ class Composed:
             parameter, the context, and a parameter `mask`.
         outer_function: `([batch, *features], target) -> [batch]`, convex in the features; it may have a parameter
             `mask`.
-        traits: What the engine may assume.
+        traits: The assumptions that the engine may make.
         example_function: Makes a valid `(prediction, target)`; needed only for checks.
     """
 
@@ -134,7 +134,7 @@ def compose(
 
     Args:
         inner: `[batch, *event] -> [batch, *features]`: your simulator, filter or relaxed algorithm; differentiable,
-            samples independent. What it needs of every sample beside the prediction (an initial state, a length) is a
+            samples independent. Tensors that it needs beside the prediction (an initial state, a length) are a
             second positional parameter without a default: the context, given as `criterion(…, context=…)`. With a
             parameter `mask` it receives the mask, True = padded.
         outer: `"squared_error"` for ½‖features − target‖², or a function `(features, target) -> [batch]` that is

@@ -116,7 +116,7 @@ Damping: TypeAlias = float | Relative | Bounded
 
 @dataclass(frozen=True, slots=True)
 class DampingState:
-    """What a `Bounded` damping keeps between the steps of a `NewtonLoss`.
+    """The state of a `Bounded` damping between the steps of a `NewtonLoss`.
 
     Attributes:
         rho: [], the ρ in use.
@@ -136,7 +136,7 @@ class Damped:
     Attributes:
         strength: [], λ in units of the matrix.
         own: [] bool, whether each sample's own matrix is used; `None` where the options say so.
-        state: What the next choice starts from.
+        state: The state for the next choice.
     """
 
     strength: Tensor
@@ -150,7 +150,7 @@ def choose_damping(damping: Damping, matrix: CurvatureMatrix, state: DampingStat
     Args:
         damping: The number or rule.
         matrix: C.
-        state: What an earlier step of the same training left.
+        state: The state after an earlier step of the same training.
     """
     if isinstance(damping, Relative):
         return Damped(damping_strength(damping.rho, matrix.mean_curvature, matrix.largest))

@@ -108,7 +108,7 @@ def differentiate(
 
     Args:
         problem: The loss and what it is evaluated on; its prediction is not changed, nor part of the result's graph.
-        kind: What is needed; curvature is computed for nothing else.
+        kind: The derivatives to take; curvature costs nothing unless it is asked for.
         chunk_size: How many directions are pulled back at a time; when `None` what suits a cache, on a GPU 128 MiB.
         pushes: Whether products with J may be trusted, as found by an earlier step; `None` checks them.
 
@@ -185,7 +185,7 @@ class _Split:
         gradient: [N, m], their gradients.
         features: F, how many features a sample has.
         pull: Jᵀ.
-        push: J; made when needed, since it costs a graph, and `None` where torch has none.
+        push: J; made when needed, since it costs a graph, and `None` where torch lacks it.
         bend: The Hessian of the outer loss.
     """
 

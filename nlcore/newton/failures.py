@@ -1,4 +1,4 @@
-"""How a Newton step can end: outcomes as values that travel on the device with the data, and their messages."""
+"""Outcomes of a Newton step: values that travel on the device with the data, and their messages."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Hessian(SecondOrder):
             )
 
     def repair(self, matrix: Tensor, problem: Problem) -> tuple[Tensor, Tensor | None]:
-        """Return |H|, or H without its negative eigenvalues, by `psd`, unless the loss promises that it has none."""
+        """Return |H|, or H without its negative eigenvalues, by `psd`; H itself if the loss promises none."""
         if self.psd == "none" or problem.loss.traits.psd_hessian:
             return matrix, None
         return repaired(matrix, self.psd)

@@ -115,11 +115,11 @@ class NewtonLoss(nn.Module):
 
         Args:
             prediction: [batch, *event].
-            target: What the loss takes.
+            target: The target, as the loss takes it.
             weight: [batch], the weight of each sample; the mean is Σ wᵢℓᵢ / Σ wᵢ, whatever their scale.
             mask: [batch, *event] bool, for a loss that takes one. **True = padded, the opposite of an attention
                 mask**: padded outputs take no part in value, gradient, trace or mean.
-            context: What the loss needs of every sample beside the prediction, a nested structure of tensors, batch
+            context: Tensors that the loss needs beside the prediction, a nested structure of tensors, batch
                 first; for a loss that takes it.
 
         Raises:
@@ -170,7 +170,7 @@ class NewtonLoss(nn.Module):
 
     @property
     def stats(self) -> dict[str, float | str]:
-        """What the last step was like, as a flat dict for a logger; empty before the first. See `NewtonStep.stats`."""
+        """Statistics of the last step, as a flat dict for a logger; empty before the first. See `NewtonStep.stats`."""
         return {} if self.last_step is None else self.last_step.stats
 
     def get_extra_state(self) -> Tensor:

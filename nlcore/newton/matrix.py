@@ -93,7 +93,7 @@ class SecondOrder(Curvature):
     """A curvature that is a mean over samples of matrices, or those matrices: what `Hessian` and `GaussNewton` share.
 
     Attributes:
-        psd: What becomes of negative eigenvalues; with `"none"` they are a property of the loss, and not a failure.
+        psd: Treatment of negative eigenvalues; with `"none"` they are a property of the loss, and not a failure.
         psd_scope: Whether the samples' own matrices are repaired, or their mean.
     """
 
@@ -244,7 +244,7 @@ def form_mean_of(derivatives: Derivatives, problem: Problem) -> tuple[Tensor, Sa
     if derivatives.jacobian is not None:
         return _mean_from_rows(derivatives.jacobian, derivatives.outer(), samples)
     count, size = derivatives.gradient.shape
-    blocks = derivatives.supplied  # symmetric but for what is taken from their mean
+    blocks = derivatives.supplied  # made symmetric in their mean
     if blocks is None and not problem.raising and count * size**2 <= BUDGET:
         blocks = derivatives.blocks()
     if blocks is not None:

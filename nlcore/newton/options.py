@@ -17,7 +17,7 @@ def check_choice(owner: str, name: str, value: object, choices: tuple[str, ...])
         owner: The class whose option it is; empty for a function.
         name: The option.
         value: Its value.
-        choices: What it can be.
+        choices: The allowed values.
 
     Raises:
         ConfigError: With the choices and the nearest one.

@@ -38,7 +38,7 @@ class StepDetail:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a step leaves for the next one of the same training.
+    """State that a step leaves for the next one of the same training.
 
     Attributes:
         damping: The state of a `Bounded` damping.
@@ -65,7 +65,7 @@ class NewtonStep:
         codes: [N] int8, a `Result` for each sample.
         curvature: The curvature that was used.
         detail: The damping and condition behind it.
-        memory: What the next step of the same training starts from.
+        memory: The state for the next step of the same training.
     """
 
     value: Tensor

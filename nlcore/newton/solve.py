@@ -94,7 +94,7 @@ def limit(solution: Solution, damped: Damped, curvature: Curvature, samples: Sam
         return solution
     lost = ~finite_rows(solution.direction) & (solution.codes <= Result.indefinite.value)
     codes = torch.where(lost, Result.nonfinite.value, solution.codes)
-    sound = codes <= Result.indefinite.value  # a failed direction is no measure for the others
+    sound = codes <= Result.indefinite.value  # a failed direction does not count for the others
     direction = torch.where(sound.unsqueeze(-1), solution.direction, 0.0)
     samples = samples.where(sound)
     if trusted and curvature.max_ratio is not None:

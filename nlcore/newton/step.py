@@ -16,7 +16,7 @@ from nlcore.errors import ConfigError, NumericalWarning
 from nlcore.evaluation import cloned, finite_rows, in_inference
 from nlcore.newton.auto import Auto
 from nlcore.newton.damping import choose_damping
-from nlcore.newton.derivatives import differentiate
+from nlcore.newton.derivatives import Derivatives, differentiate
 from nlcore.newton.failures import Result, raise_nonfinite, raise_unsolved
 from nlcore.newton.matrix import Curvature
 from nlcore.newton.options import check_choice
@@ -63,7 +63,7 @@ def newton_step(
             in value, gradient, trace or mean. With a loss that takes no mask it warns, and they are held fixed: the
             step is that of the other outputs, with these as they are, and they count in the value. `NewtonLoss`
             refuses such a loss.
-        context: What the loss needs of every sample beside the prediction, a nested structure of tensors, batch
+        context: Tensors that the loss needs beside the prediction, a nested structure of tensors, batch
             first; for a loss that takes it.
         on_failure: `"raise"` an error that names the samples, or `"fallback"` to the plain gradient for those whose
             curvature failed, and to no step for those whose gradient itself is not finite.
@@ -146,7 +146,7 @@ def take_step(
         prediction: [batch, *event].
         target: Passed to the loss.
         curvature: One that the loss can supply, or what chooses it by the number of outputs.
-        memory: What the last step left.
+        memory: The state after the last step.
         ranks: The processes that share the batch.
         given: The other arguments of `Problem.of`.
     """
@@ -178,13 +178,8 @@ def _step(
         return _empty(problem, curvature, memory), problem
     with torch.autocast(problem.prediction.device.type, enabled=False):
         derivatives = differentiate(problem, curvature.kind, chunk_size=curvature.chunk_size, pushes=memory.pushes)
+        problem, derivatives = _usable(problem, derivatives)
         gradient, usable = derivatives.gradient, derivatives.usable
-        if not problem.raising:
-            gradient = torch.where(usable.unsqueeze(-1), gradient, 0.0)
-            derivatives = replace(derivatives, gradient=gradient)
-            problem = replace(problem, samples=problem.samples.where(usable))
-        elif not bool(usable.all()):
-            raise_nonfinite(problem, usable)
         checks = memory.checks
         if checks < ENOUGH or not memory.masked:
             second = _SECOND.get(curvature.kind, "") if derivatives.supplied is None else ""
@@ -212,6 +207,17 @@ def _step(
     return step, whole
 
 
+def _usable(problem: Problem, derivatives: Derivatives) -> tuple[Problem, Derivatives]:
+    """Leave out the samples whose value or gradient is not finite, or raise an error that names them."""
+    usable = derivatives.usable
+    if problem.raising:
+        if not bool(usable.all()):
+            raise_nonfinite(problem, usable)
+        return problem, derivatives
+    gradient = torch.where(usable.unsqueeze(-1), derivatives.gradient, 0.0)
+    return replace(problem, samples=problem.samples.where(usable)), replace(derivatives, gradient=gradient)
+
+
 def resolve_curvature(curvature: object, loss: Capabilities, size: int | None) -> Curvature:
     """Return the curvature to use for a loss.
 
@@ -230,7 +236,7 @@ def resolve_curvature(curvature: object, loss: Capabilities, size: int | None) -
         curvature = curvature.choose(loss, size)[0]
     if not isinstance(curvature, Curvature):
         raise ConfigError(
-            f"{curvature!r} is no curvature. Give nlcore.Hessian(), nlcore.GaussNewton(), "
+            f"{curvature!r} is not a curvature. Give nlcore.Hessian(), nlcore.GaussNewton(), "
             f"nlcore.EmpiricalFisher() or nlcore.Auto(), an instance and not the class."
         )
     curvature.check(loss)

@@ -27,7 +27,7 @@ class Field:
     """A gradient or direction along the moving output.
 
     Attributes:
-        title: What it is.
+        title: Its name.
         vectors: [points, m].
     """
 
@@ -47,9 +47,9 @@ class Sweep:
         value: [points], the loss.
         fields: The gradient, and the direction with every curvature that the loss can supply.
         matrix: [rows, columns], a relaxed permutation or path at the start; `None` without one.
-        matrix_title: What it is, what its columns are, what its rows are.
+        matrix_title: Names of the matrix, its columns and its rows.
         lines: [points, k], relaxed numbers along the way; `None` without any.
-        lines_title: What they are.
+        lines_title: Their name.
         exact: [points], the exact counterpart of the moving output's line, where there is one.
     """
 
@@ -196,7 +196,7 @@ def _lines(loss: object, moved: Tensor, moving: int) -> tuple[Tensor | None, str
 
 
 def _tried(method: Any, batch: Tensor) -> Tensor | None:
-    """Return what an optional method of a stranger's loss gives, `None` where it wants something else."""
+    """Return what an optional method of a stranger's loss gives, `None` where it takes other arguments."""
     try:
         with torch.no_grad():
             found = method(batch)

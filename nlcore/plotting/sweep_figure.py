@@ -35,7 +35,7 @@ def draw(found: Sweep, *, title: str = "", format: str = "png", dark: bool = Fal
     """Return a picture of a sweep.
 
     Args:
-        found: What to draw.
+        found: The sweep.
         title: Above everything; nothing when empty.
         format: `"png"`, `"svg"` or `"pdf"`.
         dark: For a dark page.

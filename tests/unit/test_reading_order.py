@@ -41,7 +41,7 @@ print(json.dumps(entered))
 MAKE = {
     "before": "make = nlcore.make",
     "call": "make('sorting/neuralsort')",
-    "order": ["registry", "discovery", "plugins", "isolation", "hooks", "spec", "instances"],
+    "order": ["registry", "discovery", "plugins", "isolation", "spec", "hooks", "instances"],
     "files": 7,
     "stays": 14,
 }

@@ -55,7 +55,7 @@ def test_wrong_inputs(graded: ListLoss, error: type[Exception], message: str, gi
     [
         (ShapeError, r"\[batch\] = \[2\] is needed", torch.zeros(2, 3, dtype=torch.int64), None),
         (DtypeError, "int64 is needed", torch.zeros(2), None),
-        (ContractError, "no class among 0 … 2.*sample 1 has 3", torch.tensor([0, 3]), None),
+        (ContractError, "not a class among 0 … 2.*sample 1 has 3", torch.tensor([0, 3]), None),
         (ContractError, "sample 0 has -1", torch.tensor([-1, 2]), None),
         (
             ContractError,

@@ -357,7 +357,7 @@ def test_a_split_that_returns_no_tensor_is_named(member):
 @pytest.mark.parametrize("curvature", [Hessian, EmpiricalFisher, GaussNewton, Auto, 0.1, "hessian", []], ids=repr)
 def test_a_curvature_is_an_instance(curvature):
     for call in (lambda: NewtonLoss(SPLIT, curvature), lambda: newton_step(SPLIT, *data(), curvature)):
-        with pytest.raises(ConfigError, match=r"is no curvature.*an instance") as caught:
+        with pytest.raises(ConfigError, match=r"is not a curvature.*an instance") as caught:
             call()
         assert repr(curvature) in str(caught.value)
 

@@ -32,7 +32,7 @@ def write_report(study: Study, runs: Mapping[Cell, Run], folder: Path) -> str:
 
 
 def table(study: Study, rows: Sequence[Row]) -> Table:
-    """Return the table of a study, with what a reader needs to know to judge it."""
+    """Return the table of a study, with notes for the reader."""
     columns = _columns(study, rows)
     return Table(
         head=tuple(columns),

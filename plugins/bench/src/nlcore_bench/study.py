@@ -34,7 +34,7 @@ class Study:
     """A task, the methods that are compared, and the seeds.
 
     Attributes:
-        task: What is learned.
+        task: The task.
         methods: Names of the methods; empty for all of the task.
         tuning: Number of seeds on which every candidate is tried, 0, 1, …
         seeds: Number of reported seeds, 1000, 1001, …; none is a tuning seed.

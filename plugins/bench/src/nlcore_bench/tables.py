@@ -19,7 +19,7 @@ class Table:
         head: Names of the columns.
         rows: Cells, as many in each row as there are columns.
         title: One line above the table; omitted if empty.
-        notes: What a reader needs to know, one list item each.
+        notes: Notes for the reader, one list item each.
         words: Number of leading columns that hold words and are aligned to the left; numbers are aligned to the right.
     """
 

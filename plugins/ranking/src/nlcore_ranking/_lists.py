@@ -169,7 +169,7 @@ def _wrong_target(name: str, rows: list[int], target: Tensor, valid: Tensor) -> 
     where = f"{name}: target of samples {shorten(rows)}"
     if target.ndim == 1:
         return ContractError(
-            f"{where} is no class among 0 … {valid.shape[1] - 1}, or one that is padded; sample {rows[0]} has "
+            f"{where} is not a class among 0 … {valid.shape[1] - 1}, or one that is padded; sample {rows[0]} has "
             f"{int(target[rows[0]])}."
         )
     grades = target[rows[0]][valid[rows[0]]]

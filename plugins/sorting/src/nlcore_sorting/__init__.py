@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nlcore.plugin import lazy_exports
 from nlcore_sorting._plugin import nlcore_algorithms
 
-if TYPE_CHECKING:  # for type checkers and editors; what there is at run time follows from the specifications
+if TYPE_CHECKING:  # for type checkers and editors; the names at run time follow from the specifications
     from nlcore_sorting._permutation_loss import PermutationLoss as PermutationLoss
     from nlcore_sorting._ranking_loss import RankingLoss as RankingLoss
     from nlcore_sorting._ranking_loss import ranks as ranks

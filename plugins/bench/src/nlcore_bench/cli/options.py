@@ -23,7 +23,7 @@ def add_folder_options(parser: argparse.ArgumentParser, name: str) -> None:
 
     Args:
         parser: The parser of a command.
-        name: What the folder of the results is called below `--out`.
+        name: Name of the folder of results below `--out`.
     """
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"write results to DIR/{name} (default: runs, or runs/quick)"

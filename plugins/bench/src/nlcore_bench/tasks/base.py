@@ -58,7 +58,7 @@ class Task(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader needs to know to judge the numbers."""
+        """Notes for the reader of the numbers."""
 
     @property
     def methods(self) -> tuple[Method, ...]:

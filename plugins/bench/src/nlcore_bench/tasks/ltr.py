@@ -77,7 +77,7 @@ class Ltr:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader needs to know to judge the numbers."""
+        """Notes for the reader of the numbers."""
         if self.data is not None:
             origin = "Queries without a relevant item are left out of NDCG, those of one grade out of the pairs."
         else:

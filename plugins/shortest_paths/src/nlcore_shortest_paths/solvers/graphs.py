@@ -57,7 +57,7 @@ def graph_shortest_path(costs: Tensor, edges: Tensor, *, source: int, goal: int)
         raise ContractError(f"{_NAME}: an edge has the node {int(edges.min())}; nodes are counted from 0.")
     for name, node in (("source", source), ("goal", goal)):
         if not 0 <= node < nodes:
-            raise ConfigError(f"{name} {node} is no node of an edge; the nodes are 0 to {nodes - 1}.")
+            raise ConfigError(f"{name} {node} is not a node of an edge; the nodes are 0 to {nodes - 1}.")
     return _solve(flat, edges.cpu(), nodes, source, goal).reshape(costs.shape).to(costs)
 
 

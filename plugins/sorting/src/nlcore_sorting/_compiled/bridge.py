@@ -147,7 +147,7 @@ def network(operator: Operator, rule: Rule, length: Tensor | None, places: Tenso
     """Return an operator of a sorting network; it keeps two numbers for every comparator, O(layers·n) a list.
 
     Args:
-        operator: What is computed.
+        operator: Name of the operator.
         rule: The network and its weights.
         length: [..., 1], the number of real items of every list; `None` for all.
         places: [..., k] for rows, [..., n] for entries, int64.

@@ -1,6 +1,6 @@
 """The cross-entropy of the entries of P [batch, n, n], compiled, from probabilities in float64.
 
-`places` [batch, n] are the true places of the items, `lengths` [batch] the numbers of real items.
+`places` [batch, n] are the true ranks, `lengths` [batch] the numbers of real items.
 """
 
 from __future__ import annotations

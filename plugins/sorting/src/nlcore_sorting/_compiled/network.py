@@ -3,7 +3,7 @@
 Arguments: `network` holds the comparators, `lower` and `upper` [layers, n // 2], their `counts` [layers], the `lengths`
 [batch] of the lists, and `depths` [n + 1], the number of layers for every length. `rule` is the number of the
 distribution, β and λ. `kept` are `tails` and `gaps` [batch, layers, n // 2], float64: the lesser weight of every
-comparator, exact, and its difference b − a, which tells which weight is the lesser. Both are 0 for comparators that a
+comparator, exact, and its difference b − a, whose sign marks the lesser weight. Both are 0 for comparators that a
 shorter list lacks. They hold one list where there is no backward pass.
 """
 

@@ -44,7 +44,7 @@ def hessians(
         rule: The network and its weights.
         objective: Which loss.
         scores: [batch, n].
-        target: [batch, n], the places of the items.
+        target: [batch, n], the ranks.
         length: [batch, 1], the numbers of real items; `None` for all.
         loss: The loss from the logarithm of P, for lists that have lost digits, and where the Hessian is itself
             differentiated or transformed.

@@ -32,11 +32,11 @@ def precise(scores: Tensor) -> torch.dtype:
 class StridedNetwork:
     """One operator of a sorting network as a `Kernel`.
 
-    Between the passes it keeps d for every comparator, O(layers·n) a list. What it returns for padding does not matter,
+    Between the passes it keeps d for every comparator, O(layers·n) a list. Its values for padding do not matter,
     except that no real item has a weight there.
 
     Attributes:
-        operator: What is computed.
+        operator: Name of the operator.
         rule: The network and its weights.
         length: [..., 1], the number of real items of every list; `None` for all.
         places: [..., k] for rows, [..., n] for entries, int64.
