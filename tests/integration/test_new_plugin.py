@@ -132,7 +132,7 @@ def test_nothing_of_the_source_tree_is_there(place: Place) -> None:
 def test_the_doctor_finds_nothing(place: Place) -> None:
     told = place.run("nlcore", "doctor").stdout
     assert told.endswith("All is well.\n")
-    assert "needs 'nlcore<1,>=0.1'" in told
+    assert "needs 'nlcore<1,>=0.2'" in told
 
 
 def test_it_is_certified(place: Place) -> None:

@@ -222,7 +222,7 @@ class TestNew:
         project = (folder / "pyproject.toml").read_text("utf-8")
         assert 'name = "nlcore-my-losses"' in project
         assert 'my_losses = "nlcore_my_losses._plugin"' in project
-        assert 'dependencies = ["nlcore>=0.1,<1"]' in project
+        assert 'dependencies = ["nlcore>=0.2,<1"]' in project
         assert (folder / "src/nlcore_my_losses/py.typed").exists()
         for file in folder.rglob("*"):
             assert "@name" not in str(file)

@@ -291,7 +291,7 @@ class TestGraphs:
         [
             ([1.0, -1.0], {}, ContractError, "sample 0 has -1 on edge 1"),
             ([1.0, float("nan")], {}, NonFiniteError, "samples 0"),
-            ([1.0, 1.0], {"goal": 7}, ConfigError, "goal 7 is no node"),
+            ([1.0, 1.0], {"goal": 7}, ConfigError, "goal 7 is not a node"),
             ([1.0, 1.0], {"source": 2, "goal": 0}, ContractError, "no edges lead from node 2 to node 0"),
             ([1.0], {}, ShapeError, r"\[1, 1\] and edges \[2, 2\]"),
         ],

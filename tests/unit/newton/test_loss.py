@@ -279,6 +279,7 @@ def test_inputs_are_not_changed(curvature):
         assert torch.equal(now, then)
 
 
+@pytest.mark.filterwarnings("ignore:Wavy. the target or the context asks for a gradient:nlcore.errors.NumericalWarning")
 def test_the_target_may_carry_a_graph_and_gets_no_gradient():
     prediction, target = data()
     t = target.clone().requires_grad_()

@@ -87,9 +87,9 @@ class Paths:
         "SPO+ and 'true costs supervised' receive the true costs, the others the true path. The latter is the "
         "reference: it needs no algorithm.",
         "An estimated Hessian (Fenchel–Young, smoothed) is averaged over the batch and then made positive "
-        "semi-definite by |H|. Black box, I-MLE, negative identity, central difference and SPO+ have no Hessian. That of "
-        "the relaxed Bellman–Ford algorithm, and its Gauss–Newton matrix, are left out: with them a step takes 700 and "
-        "100 times as long as a plain one.",
+        "semi-definite by |H|. Black box, I-MLE, negative identity, central difference and SPO+ have no Hessian. "
+        "That of the relaxed Bellman–Ford algorithm, and its Gauss–Newton matrix, are left out: with them a step takes "
+        "700 and 100 times as long as a plain one.",
         "Steps with the Hessian of maximum entropy are normalised to one length, as decided on validation maps: "
         "without that no candidate exceeds 1 %, since this Hessian is almost 0 for an untrained network and the first "
         "steps are a million times as long as the later ones.",
