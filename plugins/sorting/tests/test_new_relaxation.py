@@ -60,14 +60,14 @@ class BlurSortConfig(AlgorithmConfig):
     temperature: float = Field(1.0, gt=0, description="Softness τ in squared units of the scores.")
     objective: Objective = Field("rows", description=_OBJECTIVE)
 '''
-SPEC = """        AlgorithmSpec(
-            id="sorting/blursort-v1",
-            factory="nlcore_sorting.blursort:BlurSort",
-            config="nlcore_sorting.config:BlurSortConfig",
-            summary="Ranking through a softmax over squared distances to the sorted scores",
-            since="0.2.0",
-        ),
-    )
+SPEC = """    AlgorithmSpec(
+        id="sorting/blursort-v1",
+        factory="nlcore_sorting.blursort:BlurSort",
+        config="nlcore_sorting.config:BlurSortConfig",
+        summary="Ranking through a softmax over squared distances to the sorted scores",
+        since="0.2.0",
+    ),
+)
 """
 
 
@@ -83,8 +83,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     config, plugin = package / "config.py", package / "_plugin.py"
     config.write_text(config.read_text() + CONFIG)
     text = plugin.read_text()
-    assert text.endswith("    )\n")
-    plugin.write_text(text.removesuffix("    )\n") + SPEC)
+    end = "    ),\n)\n"
+    assert text.count(end) == 1, "the table of algorithms in _plugin.py is not where this test adds a row"
+    plugin.write_text(text.replace(end, f"    ),\n{SPEC}"))
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
 
 
