@@ -14,7 +14,7 @@ import pytest
 
 from nlcore.errors import NlcoreError
 from nlcore_bench.files import write_whole
-from nlcore_bench.runs import Cell, ResultsError, Run, Store
+from nlcore_bench.records import Cell, ResultsError, Run, Store
 
 SETTINGS: dict[str, Any] = {
     "steps": 6,
@@ -280,7 +280,7 @@ def test_a_kill_at_any_byte_of_a_write_costs_that_run_alone(tmp_path: Path) -> N
 CHILD = """
 import sys
 from pathlib import Path
-from nlcore_bench.runs import Cell, ResultsError, Run, Store
+from nlcore_bench.records import Cell, ResultsError, Run, Store
 store = Store(Path(sys.argv[1]), {"a": 1})
 with store.writing():
     for seed in range(int(sys.argv[2])):
@@ -359,7 +359,7 @@ def test_a_folder_that_cannot_be_locked_is_named(tmp_path: Path, monkeypatch: py
         raise OSError(37, "No locks available")
 
     store = Store(tmp_path, SETTINGS)
-    monkeypatch.setattr("nlcore_bench.runs.lock", refuse)
+    monkeypatch.setattr("nlcore_bench.records.lock", refuse)
     with pytest.raises(ResultsError, match=r"runs\.jsonl for writing: .*No locks available"), store.writing():
         pass
 

@@ -15,8 +15,8 @@ from matplotlib import image
 
 from nlcore_bench import Study, workers, write_report
 from nlcore_bench.picture import band
+from nlcore_bench.records import Cell, Run
 from nlcore_bench.report import table
-from nlcore_bench.runs import Cell, Run
 from nlcore_bench.statistics import Sample, first_step, summarise
 from nlcore_bench.tasks import Metric
 

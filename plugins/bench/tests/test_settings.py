@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nlcore_bench.runs import ResultsError, Store
+from nlcore_bench.records import ResultsError, Store
 
 SETTINGS: dict[str, Any] = {"steps": 6, "learning_rates": (0.1, 0.2), "methods": {"plain": {"clip": None}}}
 NESTED = {"settings": SETTINGS}

@@ -15,7 +15,7 @@ from nlcore.errors import ConfigError
 from nlcore_bench import Paths, Ranking, ResultsError, Study, Task, Totals, workers
 from nlcore_bench.methods.base import Candidate
 from nlcore_bench.methods.totals import TOTALS
-from nlcore_bench.runs import Cell, Run, Store
+from nlcore_bench.records import Cell, Run, Store
 from nlcore_bench.study import run_cell
 from nlcore_bench.train import train
 

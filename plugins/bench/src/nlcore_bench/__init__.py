@@ -8,8 +8,8 @@ from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
     from nlcore_bench.methods.base import Curvature, Method
+    from nlcore_bench.records import ResultsError, Store
     from nlcore_bench.report import write_report
-    from nlcore_bench.runs import ResultsError, Store
     from nlcore_bench.study import Study, workers
     from nlcore_bench.tasks import Batch, Ltr, Metric, Paths, Ranking, Task, Totals
 
@@ -32,8 +32,8 @@ __all__ = [
 
 _HOMES = {
     "methods.base": ["Curvature", "Method"],
+    "records": ["ResultsError", "Store"],
     "report": ["write_report"],
-    "runs": ["ResultsError", "Store"],
     "study": ["Study", "workers"],
     "tasks": ["Batch", "Ltr", "Metric", "Paths", "Ranking", "Task", "Totals"],
 }

@@ -12,7 +12,7 @@ from typing import Any
 from nlcore.plotting.figure import BLACK, BLUE, GREEN, ORANGE, new_figure, render
 from nlcore_bench.files import write_whole
 from nlcore_bench.methods.base import Candidate
-from nlcore_bench.runs import Cell, Run
+from nlcore_bench.records import Cell, Run
 from nlcore_bench.statistics import Row, Sample, summarise
 from nlcore_bench.study import Study, Workers
 from nlcore_bench.tables import Table

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nlcore.plotting.figure import BLACK, BLUE, GREY, ORANGE, new_figure, render
 from nlcore_bench.files import write_whole
-from nlcore_bench.runs import Cell, Run
+from nlcore_bench.records import Cell, Run
 from nlcore_bench.statistics import Row, summarise
 from nlcore_bench.study import Study
 from nlcore_bench.tasks.paths import Paths

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nlcore_bench.files import write_whole
 from nlcore_bench.picture import draw_curves
-from nlcore_bench.runs import Cell, Run
+from nlcore_bench.records import Cell, Run
 from nlcore_bench.statistics import Row, Sample, summarise
 from nlcore_bench.study import Study
 from nlcore_bench.tables import Table

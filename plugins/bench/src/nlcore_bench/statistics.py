@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import sem, t
 
 from nlcore_bench.methods.base import Candidate, Method
-from nlcore_bench.runs import Cell, Run
+from nlcore_bench.records import Cell, Run
 from nlcore_bench.study import Study
 from nlcore_bench.tasks.base import Metric
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from nlcore.errors import ConfigError, nearest
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.methods.base import Candidate, Method
-from nlcore_bench.runs import Cell, ResultsError, Run, Store, installed
+from nlcore_bench.records import Cell, ResultsError, Run, Store, installed
 from nlcore_bench.tasks.base import Task
 from nlcore_bench.train import train
 

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from nlcore_bench.engine.contestants import LOSSES, Step, loss_part, solvers
-from nlcore_bench.runs import installed
+from nlcore_bench.records import installed
 from nlcore_bench.timer import Timing, interleaved
 from nlcore_bench.train import one_thread
 
