@@ -13,16 +13,18 @@ from contextvars import ContextVar
 from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nlcore.errors import PerformanceWarning
 from nlcore_sorting._network.wiring import Operator, Rule, depth, partners
 from nlcore_sorting.config import Network, Objective, Regularization
+
+if TYPE_CHECKING:  # NumPy comes with numba, and is imported with the first kernel
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "Compiled",
@@ -184,10 +186,10 @@ def _network_passes(operator: Operator) -> tuple[Callable[..., None], Callable[.
         return kernels.mixed, kernels.mixed_slopes
 
     def ranks(*given: Any) -> None:
-        kernels.mixed(*given[:-1], given[-1][:, np.newaxis])
+        kernels.mixed(*given[:-1], given[-1][:, None])
 
     def ranks_slopes(grads: Any, *others: Any) -> None:
-        kernels.mixed_slopes(grads[:, np.newaxis], *others)
+        kernels.mixed_slopes(grads[:, None], *others)
 
     return ranks, ranks_slopes
 
@@ -246,18 +248,24 @@ def _lengths(length: Tensor | None, batch: int, n: int) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=16)
 def _full(batch: int, n: int) -> NDArray[np.int64]:
+    import numpy as np
+
     return np.full(batch, n)
 
 
 @lru_cache(maxsize=16)
 def _every(n: int) -> NDArray[np.int64]:
     """Return all places, [1, n], the same for every list."""
+    import numpy as np
+
     return np.arange(n).reshape(1, n)
 
 
 @lru_cache(maxsize=16)
 def _comparators(network: Network, n: int) -> tuple[NDArray[np.int64], ...]:
     """Return the lower and the upper places of all comparators [layers, n // 2], their numbers, and all depths."""
+    import numpy as np
+
     table = partners(network, n, torch.device("cpu")).numpy()
     lower, upper = np.zeros((2, len(table), n // 2), np.int64)
     counts = np.zeros(len(table), np.int64)
