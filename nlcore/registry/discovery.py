@@ -8,7 +8,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias, final
@@ -182,7 +182,7 @@ def discover(source: EntryPointSource | None) -> list[Candidate]:
     distinct: dict[tuple[str, str, str], Candidate] = {}
     for one in candidates:
         entry_point, key = one.entry_point, normalised(one.distribution)
-        # Two nameless distributions are two: only their module distinguishes them.
+        # Only the module distinguishes distributions without a name.
         identity = (key or f"?{entry_point.value}", entry_point.name, entry_point.group)
         distinct.setdefault(identity, replace(one, keys=(normalised(entry_point.name), key)))
     served = {(owner, name) for owner, name, group in distinct if group == GROUP}
@@ -223,7 +223,7 @@ def installed_candidates() -> Iterator[Candidate]:
     """Yield the entry points of installed distributions in the groups of nlcore.
 
     `importlib.metadata.entry_points()` fails as a whole when those of one distribution, however unrelated, are
-    malformed. Here a fault concerns its own distribution only. Of several copies of a distribution one counts.
+    malformed. Here a fault concerns its own distribution only. Of several copies of a distribution only one counts.
     """
     distributions, core = list(installed()), core_version()
     keys = {one.key for one in distributions if GROUP_PREFIX in one.entry_points}
@@ -257,7 +257,7 @@ def _parsed(owner: Installed, core: str) -> Iterator[Candidate]:
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:
         parser.read_string(owner.entry_points)
-    except Exception as error:  # a line that continues nothing raises an AttributeError within the parser
+    except Exception as error:  # a continuation line without a first line raises an AttributeError in the parser
         fault = f"its entry_points.txt cannot be read: {error_text(error, with_class=False)}"
         yield replace(Candidate.of(metadata.EntryPoint("?", "", GROUP), owner, core), fault=fault)
         return
@@ -282,19 +282,20 @@ def unmet_requirement(requires: Iterable[str], name: str, version: str) -> str |
         name: The distribution to look for.
         version: The installed version of it.
     """
+    key = normalised(name)
+    named = (text for text in requires if normalised(text.lstrip()).startswith(key))
+    return next((text for text in named if _unmet(text, key, version)), None)
+
+
+@lru_cache(maxsize=256)
+def _unmet(text: str, key: str, version: str) -> bool:
     from packaging.requirements import Requirement  # 15 ms, which `import nlcore` does not need
     from packaging.version import Version
 
-    key = normalised(name)
-    for text in requires:
-        if not normalised(text.lstrip()).startswith(key):
-            continue
-        try:
-            requirement, public = Requirement(text), Version(version).public
-            unmet = not requirement.specifier.contains(public, prereleases=True)
-        except ValueError:  # malformed, or with a number of more digits than Python reads
-            continue
-        left = requirement.marker or requirement.url or "===" in text
-        if unmet and not left and normalised(requirement.name) == key:
-            return text
-    return None
+    try:
+        requirement, public = Requirement(text), Version(version).public
+        unmet = not requirement.specifier.contains(public, prereleases=True)
+    except ValueError:  # malformed, or with a number of more digits than Python reads
+        return False
+    left = requirement.marker or requirement.url or "===" in text
+    return unmet and not left and normalised(requirement.name) == key

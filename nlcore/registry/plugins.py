@@ -11,6 +11,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from nlcore.errors import PluginLoadError, PluginLoadWarning, RegistryError, attempted, error_text, printable, shorten
 from nlcore.registry.discovery import LOCAL, RESERVED, Candidate, normalised
@@ -58,6 +59,7 @@ class Settings:
         )
 
 
+@lru_cache(maxsize=16)
 def _words(text: str) -> frozenset[str]:
     return frozenset(normalised(word) for word in re.split(r"[\s,]+", text) if word)
 
@@ -99,7 +101,7 @@ class Plugins:
         self._active = {one.record.namespace: one for one in discovered}
         self._warned: set[tuple[str, str]] = set()
         for one in self._plugins:
-            if one not in discovered:
+            if one.record.state is not PluginState.DISCOVERED:
                 _trace(settings, one.record)
 
     @property
