@@ -18,7 +18,7 @@ __all__ = ["Capabilities", "keywords", "parameters_of", "read_capabilities"]
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """A loss with everything that is known of it before any data.
+    """A loss and what is known about it before it is evaluated.
 
     Attributes:
         function: The object as the user gave it.

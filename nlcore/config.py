@@ -119,7 +119,7 @@ class Configured:
         traits: Traits | None = None,
         **others: Any,
     ) -> None:
-        """Set what the class statement names, and make a class with a configuration a dataclass."""
+        """Set the attributes that the class statement gives, and make a class with a configuration a dataclass."""
         super().__init_subclass__(**others)
         for name, value in {"id": id, "config": config, "traits": traits}.items():
             if value is not None:

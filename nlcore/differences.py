@@ -1,4 +1,4 @@
-"""Second derivatives of a loss, taken in the plainest way, and the central differences that they have to agree with."""
+"""Second derivatives of a loss by differentiating twice, and the central differences that they have to agree with."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from nlcore.evaluation import Evaluation, signs
 __all__ = ["gradient_of", "missing_curvature", "missing_share", "outer_gradient_of", "second_product"]
 
 _STEPS = (1.0, 4.0, 64.0, 1024.0)
-"""Steps of central differences, in units of the cube root of the rounding: two neighbours that agree can be trusted."""
+"""Steps of central differences, in units of the cube root of the rounding; one that agrees with the next is trusted."""
 
 _SETTLED, _WRONG = 0.01, 0.02
-"""Relative change up to which differences agree, and from which on a product is wrong."""
+"""Relative change up to which differences agree, and relative error above which a product is wrong."""
 
 
 def missing_curvature(evaluation: Evaluation, flat: Tensor, along: Tensor | None = None) -> float:
@@ -35,7 +35,7 @@ def missing_share(gradient: Callable[..., Tensor], at: Tensor, counts: Tensor, a
     """Return the share of samples whose product is wrong, at the output where that is largest.
 
     The direction moves every output by signs in units of its own size. A difference counts where it agrees with that of
-    the next longer step: not at a kink, and not in rounding.
+    the next longer step, which excludes kinks and rounding errors.
     """
     size = at.abs().nan_to_num(posinf=0.0).mean(0)
     unit = size.clamp(min=max(1e-3 * float(size.mean()), 1e-3 if not bool(size.any()) else 0.0))

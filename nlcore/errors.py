@@ -186,7 +186,7 @@ def shorten(items: Sequence[object], limit: int = 8) -> str:
 def attempted(read: Callable[[], _T], otherwise: _T) -> _T:
     """Return what `read` returns, or `otherwise` if it raises anything but an interrupt by the user.
 
-    For objects of others, whose `__str__`, `__repr__` or properties may raise, `SystemExit` included.
+    It is for objects of third parties, whose `__str__`, `__repr__` or properties may raise, even `SystemExit`.
     """
     try:
         return read()
@@ -197,7 +197,7 @@ def attempted(read: Callable[[], _T], otherwise: _T) -> _T:
 
 
 def error_text(error: BaseException, *, with_class: bool = True) -> str:
-    """Return the class and the text of an error, printable, whatever its `__str__` does.
+    """Return the class and the text of an error, printable, even if its `__str__` raises.
 
     Args:
         error: Any exception.

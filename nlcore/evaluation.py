@@ -1,4 +1,4 @@
-"""Evaluation of a loss at its target: how it is called, what comes back, one draw of random numbers."""
+"""Evaluation of a loss at its target: the call, the validation of its results, one draw of random numbers."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _HALF = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A loss with everything it is given but the prediction.
+    """A loss with all its arguments except the prediction.
 
     Attributes:
         loss: The loss and its capabilities.
-        shape: Of the prediction, [N, *event].
+        shape: Shape of the prediction, [N, *event].
         target: The target, with half-precision tensors widened where the prediction was.
         mask: [N, *event] bool for a loss that takes one, else `None`.
         context: Tensors that the loss needs beside the prediction, for a loss that takes them.
         generator: Random numbers of a stochastic loss.
-        state: Where they begin: every evaluation of a stochastic loss sees the same draw.
+        state: State of the generator at the start: every evaluation of a stochastic loss sees the same draw.
     """
 
     loss: Capabilities
@@ -61,9 +61,9 @@ class Evaluation:
         generator: torch.Generator | None = None,
         hold: bool = False,
     ) -> Evaluation:
-        """Validate what a loss is given.
+        """Validate the arguments of a loss.
 
-        With `hold`, a mask is not for the loss: it marks outputs that are held fixed.
+        With `hold`, the mask is not passed to the loss: it marks outputs that are held fixed.
 
         Raises:
             ContractError: Wrong shape, dtype or device; a mask or context that the loss does not take.
@@ -83,20 +83,20 @@ class Evaluation:
 
         Raises:
             ShapeError: The loss returned something other than one number per sample.
-            DtypeError: It returned other numbers than floating-point ones.
+            DtypeError: It returned a tensor that is not floating point.
         """
         self._rewind()
         value = self._called(self.loss.function, flat, self.target)
         count = list(self.shape[:1])
         if not isinstance(value, Tensor) or value.shape != self.shape[:1]:
             raise ShapeError(
-                f"{self.loss.name}: a loss must return one number per sample, shape {count}, and returned "
+                f"{self.loss.name}: a loss must return one number per sample, shape {count}, but returned "
                 f"{_described(value)} for a prediction of shape {list(self.shape)}. Leave out the reduction over the "
                 f"batch (reduction='none') and sum over the other dimensions."
             )
         if not value.is_floating_point():
             raise DtypeError(
-                f"{self.loss.name}: a loss must return a floating-point tensor, and returned {value.dtype}."
+                f"{self.loss.name}: a loss must return a floating-point tensor, but returned {value.dtype}."
             )
         return value
 
@@ -105,7 +105,7 @@ class Evaluation:
         features = self._called(self.loss.function.inner, flat, generator=False)  # type: ignore[attr-defined]
         if not isinstance(features, Tensor) or features.shape[:1] != self.shape[:1]:
             raise ShapeError(
-                f"{self.loss.name}.inner must return a tensor with the batch of {self.shape[0]} in front, and returned "
+                f"{self.loss.name}.inner must return a tensor with the batch of {self.shape[0]} in front, but returned "
                 f"{_described(features)}."
             )
         return features
@@ -116,7 +116,7 @@ class Evaluation:
         value = self.loss.function.outer(features, self.target, **masked)  # type: ignore[attr-defined]
         if not isinstance(value, Tensor) or value.shape != self.shape[:1]:
             raise ShapeError(
-                f"{self.loss.name}.outer must return one number per sample, shape {list(self.shape[:1])}, and "
+                f"{self.loss.name}.outer must return one number per sample, shape {list(self.shape[:1])}, but "
                 f"returned {_described(value)}."
             )
         return value
@@ -127,7 +127,7 @@ class Evaluation:
         result = self._called(getattr(self.loss.function, method), flat, self.target)
         if not isinstance(result, Tensor) or result.numel() != math.prod(shape) or result.shape[:1] != shape[:1]:
             raise ShapeError(
-                f"{self.loss.name}.{method} must return shape {list(shape)}, and returned {_described(result)}."
+                f"{self.loss.name}.{method} must return shape {list(shape)}, but returned {_described(result)}."
             )
         return result.reshape(shape).to(flat.dtype)
 
@@ -180,7 +180,7 @@ class Evaluation:
 
 
 def check_inputs(loss: Capabilities, prediction: Any, target: Any, context: Any = None) -> None:
-    """Refuse what no loss can work on; no value is read, so nothing waits for the device.
+    """Refuse arguments that no loss can take; no value is read, so nothing waits for the device.
 
     Raises:
         DtypeError: The prediction is not a floating-point tensor.
@@ -189,19 +189,19 @@ def check_inputs(loss: Capabilities, prediction: Any, target: Any, context: Any 
         ContractError: The loss does not take a context.
     """
     if not isinstance(prediction, Tensor):
-        raise DtypeError(f"{loss.name}: the prediction must be a tensor, and is a {type(prediction).__name__}.")
+        raise DtypeError(f"{loss.name}: the prediction must be a tensor, but is a {type(prediction).__name__}.")
     if not prediction.is_floating_point():
         raise DtypeError(
-            f"{loss.name}: the prediction must be of a floating-point dtype, and is {prediction.dtype}. "
+            f"{loss.name}: the prediction must be of a floating-point dtype, but is {prediction.dtype}. "
             f"Call prediction.float()."
         )
     shape = list(prediction.shape)
     if prediction.ndim == 0:
-        raise ShapeError(f"{loss.name}: the prediction needs the batch in front, and has shape [].")
+        raise ShapeError(f"{loss.name}: the prediction needs the batch in front, but has shape [].")
     if loss.declared and prediction.ndim != 1 + loss.traits.event_ndim:
         raise ShapeError(
             f"{loss.name}: the prediction must have {1 + loss.traits.event_ndim} dimensions, the batch and "
-            f"{loss.traits.event_ndim} of the event, and has shape {shape}."
+            f"{loss.traits.event_ndim} of the event, but has shape {shape}."
         )
     if context is not None and "context" not in loss.accepts:
         raise ContractError(
@@ -245,7 +245,7 @@ def transformed(tensor: Tensor) -> bool:
 
 
 def finite_rows(flat: Tensor, keep: Tensor | None = None) -> Tensor:
-    """Return which rows of [N, m] are finite where they are kept, [N]; x·0 is 0 for finite x alone."""
+    """Return which rows of [N, m] have only finite entries where kept, [N]; x·0 is 0 only if x is finite."""
     zeros = flat * 0 if keep is None else torch.where(keep, flat * 0, 0.0)
     return zeros.sum(-1) == 0
 

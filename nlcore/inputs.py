@@ -198,7 +198,7 @@ def _misshapen(
 
 
 def _conversion(tensor: Tensor, wanted: _Form, first: tuple[str, Tensor] | None) -> str:
-    """Return advice to convert the dtype; of two that must be the same either can be, and one loses precision."""
+    """Return advice on the dtype; of two that must be equal either can be converted, one with a loss of precision."""
     if wanted.dtype == "same" and first is not None:
         return f" Call .to({first[1].dtype}) on it, or .to({tensor.dtype}) on {first[0]}."
     return f" Call {_CURES.get(wanted.dtype, f'.to(torch.{wanted.dtype})')} on it."

@@ -14,7 +14,7 @@ def __getattr__(name: str) -> Any:
     import nlcore.plotting
 
     warnings.warn(
-        f"nlcore.pictures.{name} is deprecated and goes in 0.3; import nlcore.plotting.{name}.",
+        f"nlcore.pictures.{name} is deprecated and will be removed in 0.3; import nlcore.plotting.{name}.",
         DeprecationWarning,
         stacklevel=2,
     )

@@ -76,9 +76,9 @@ class Traits:
 
 
 def _with_old_name(traits: type[Traits]) -> None:
-    """Accept and answer `convex`, the name of `psd_hessian` until 0.2, with a warning."""
+    """Accept `convex`, the name of `psd_hessian` until 0.2, as an argument and an attribute, with a warning."""
     created = traits.__init__
-    message = "Traits.convex is named psd_hessian since 0.2, and the old name goes with 0.3."
+    message = "Traits.convex was renamed to psd_hessian in 0.2; the old name will be removed in 0.3."
 
     @functools.wraps(created)
     def init(self: Traits, *args: Any, convex: bool | None = None, **options: Any) -> None:

@@ -25,17 +25,17 @@ from nlcore.evaluation import Evaluation, per_sample, signs, transformed
 __all__ = ["ENOUGH", "check_first_use", "check_mask", "check_soundness"]
 
 ENOUGH = 3
-"""Batches that are looked at until one is conclusive: a batch at its optimum, or of one sample, does not."""
+"""Batches that are checked unless an earlier one is conclusive; one at its optimum, or of one sample, is not."""
 
 _ROUNDING = 1e-5
 """Relative change of a sample's loss that rounding explains, between two evaluations of one batch."""
 
 _MOVING = 0.1
-"""Share of samples that have to move for a zero gradient to be suspicious."""
+"""Share of samples whose loss has to change for a zero gradient to be reported."""
 
 
 _SHARE = 0.25
-"""Share of samples with a wrong second derivative from which on it is an error."""
+"""Share of samples with a wrong second derivative above which an error is raised."""
 
 
 class _Seen(Protocol):
@@ -61,7 +61,7 @@ def check_first_use(
     """Run the checks that were not run before, of the loss and of the first mask.
 
     Returns:
-        How many batches were looked at; `ENOUGH` once one of them was conclusive.
+        The number of batches that were checked; `ENOUGH` once one of them was conclusive.
     """
     if not memory.masked and evaluation.mask is not None:
         check_mask(evaluation, flat, value)
@@ -85,15 +85,16 @@ def check_soundness(
         second: `"hessian"` if its second derivative is going to be used, `"outer"` if that of its outer loss is.
 
     Returns:
-        Whether the batch could show a fault: it moves, counts, and has two samples.
+        Whether the batch is conclusive: two evaluations of it differ; or some sample that counts has a gradient that is
+        not zero, and two predictions differ.
 
     Raises:
         InPlaceError: It changes its inputs in place.
         UnsupportedCurvatureError: A second derivative is not that of its gradient, so that a curvature would be wrong.
 
     Warns:
-        NumericalWarning: Its gradient is zero although it moves; it mixes samples; it differs between two calls; its
-            second derivative is zero; what it is given asks for a gradient.
+        NumericalWarning: Its gradient is zero although its value changes; it mixes samples; it differs between two
+            calls; its second derivative is zero; its target or context requires a gradient.
     """
     if transformed(flat) or not flat.shape[0]:
         return False
@@ -111,7 +112,7 @@ def check_soundness(
 
 
 def check_mask(evaluation: Evaluation, flat: Tensor, value: Tensor) -> None:
-    """Look whether a mask is the inverse of what it should be, and whether the loss heeds it.
+    """Check whether a mask looks inverted, and whether the loss ignores padded outputs.
 
     Args:
         evaluation: The loss at its target.
@@ -119,7 +120,8 @@ def check_mask(evaluation: Evaluation, flat: Tensor, value: Tensor) -> None:
         value: [N], the losses there.
 
     Warns:
-        NumericalWarning: It marks nearly everything, or the first outputs and not the last ones; padding counts.
+        NumericalWarning: The mask marks nearly everything, or the first outputs and not the last ones; or the loss
+            depends on padded outputs.
     """
     if evaluation.mask is None or transformed(evaluation.mask) or not evaluation.mask.numel():
         return
@@ -141,7 +143,7 @@ def check_mask(evaluation: Evaluation, flat: Tensor, value: Tensor) -> None:
 
 
 def _check_heeded(evaluation: Evaluation, flat: Tensor, value: Tensor, mask: Tensor) -> None:
-    """Put the padded outputs of one sample into another, and look whether its loss changes."""
+    """Replace the padded outputs of each sample by those of another one, and warn if its loss changes."""
     other = torch.where(mask, flat.nan_to_num(posinf=0.0, neginf=0.0).roll(1, 0) + _scale(evaluation, flat), flat)
     try:
         with torch.no_grad(), _undisturbed(evaluation, flat.device):
@@ -158,7 +160,7 @@ def _check_heeded(evaluation: Evaluation, flat: Tensor, value: Tensor, mask: Ten
 
 
 def _check_leaves(evaluation: Evaluation) -> None:
-    """Warn of tensors beside the prediction that ask for a gradient: a step gives them no gradient."""
+    """Warn of tensors beside the prediction that require a gradient: a step gives them none."""
     if any(leaf.requires_grad for leaf in evaluation.leaves()):
         warnings.warn(
             f"{evaluation.loss.name}: the target or the context asks for a gradient, and gets none: a Newton step is "
@@ -188,7 +190,7 @@ def _check_repeated(evaluation: Evaluation, flat: Tensor, value: Tensor) -> bool
 
 
 def _check_independent(evaluation: Evaluation, flat: Tensor, value: Tensor) -> bool:
-    """Give every other sample the prediction of its neighbour, and look whether the losses of the rest stay.
+    """Replace every second prediction by that of its neighbour, and warn if losses of the other samples change.
 
     Returns:
         Whether that changed any prediction.
@@ -215,7 +217,7 @@ def _check_independent(evaluation: Evaluation, flat: Tensor, value: Tensor) -> b
 
 
 def _check_moved(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> None:
-    """Look whether a loss with zero gradients moves in proportion to a small step, as it does not at an optimum."""
+    """Warn if a loss with zero gradients changes in proportion to a small step, which it does not at an optimum."""
     evaluation, flat = _widest(evaluation, flat)
     along = signs(flat, tuple(flat.shape))
     step = torch.finfo(flat.dtype).eps ** 0.25 * _scale(evaluation, flat)
@@ -235,14 +237,14 @@ def _check_moved(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> None:
     warnings.warn(
         f"{evaluation.loss.name}: the gradient is exactly zero for every sample, although the loss changes with the "
         f"prediction. Its graph is cut: look for .detach(), .data, .item(), torch.no_grad() or a trip through NumPy, "
-        f"and give a derivative by an autograd Function or a method `gradient`. As it is, nothing is learned.",
+        f"and give a derivative by an autograd Function or a method `gradient`. The network learns nothing otherwise.",
         NumericalWarning,
         stacklevel=2,
     )
 
 
 def _check_second(evaluation: Evaluation, flat: Tensor, counts: Tensor, second: str) -> None:
-    """Hold a second derivative against differences of the gradient, at the prediction and at a point near it.
+    """Compare a second derivative with differences of the gradient, at the prediction and at a point near it.
 
     Only hand-written backward passes lose a part of it silently; a stop-gradient is the user's choice.
     """
@@ -266,13 +268,13 @@ def _check_second(evaluation: Evaluation, flat: Tensor, counts: Tensor, second: 
     other = "nlcore.GaussNewton() or " if second == "hessian" and "split" in evaluation.loss.supplies else ""
     raise UnsupportedCurvatureError(
         f"{name}: the {what} misses differences of the gradient in {share:.0%} of the samples. A part of it is "
-        f"missing, as of a backward that torch cannot differentiate. Write that backward in differentiable operations, "
-        f"or use {other}nlcore.EmpiricalFisher(): first derivatives suffice there."
+        f"missing, as for a backward that torch cannot differentiate. Write that backward in differentiable "
+        f"operations, or use {other}nlcore.EmpiricalFisher(): first derivatives suffice there."
     )
 
 
 def _second_of(evaluation: Evaluation, flat: Tensor, second: str) -> tuple[Callable[..., Tensor], Tensor | None, bool]:
-    """Return the gradient to differentiate, where, and whether a hand-written backward has a part in it."""
+    """Return the gradient to differentiate, the point, and whether the gradient comes from a hand-written backward."""
     if second == "hessian":
         written = "gradient" in evaluation.loss.supplies
         with torch.enable_grad():
@@ -325,14 +327,14 @@ def _widest(evaluation: Evaluation, flat: Tensor) -> tuple[Evaluation, Tensor]:
         wide = evaluation.in_dtype(torch.float64)
         with torch.no_grad():
             wide.value(flat.double())
-    except Exception:  # whatever such a loss raises
+    except Exception:  # such a loss may raise anything
         return evaluation, flat
     return wide, flat.double()
 
 
 @contextmanager
 def _undisturbed(evaluation: Evaluation, device: torch.device) -> Iterator[None]:
-    """Restore afterwards what further evaluations may change: random states, and buffers of modules in the loss."""
+    """Restore what further evaluations may change: random states, and buffers of modules in the loss."""
     numpy: Any = sys.modules.get("numpy")
     states = random.getstate(), None if numpy is None else numpy.random.get_state()
     drawn = None if evaluation.generator is None else evaluation.generator.get_state()
@@ -354,7 +356,7 @@ def _undisturbed(evaluation: Evaluation, device: torch.device) -> Iterator[None]
 
 
 def _modules(function: Any, depth: int = 3) -> list[nn.Module]:
-    """Return the modules that a function is, is bound to, holds in fields, is closed over or names."""
+    """Return the modules that a function is or refers to: by its binding, fields, closure or global names."""
     if isinstance(function, nn.Module):
         return [function]
     if depth == 0 or isinstance(function, type):

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _outcome(words: Sequence[str], *, ends: bool) -> int:
-    """Run the command line, with every error as one line.
+    """Run the command line; every error is printed as one line.
 
     Args:
         words: The words after `nlcore`.
@@ -61,7 +61,7 @@ def _outcome(words: Sequence[str], *, ends: bool) -> int:
     except NlcoreError as error:
         _report(error_text(error, with_class=False), error, hint=False)
         return _WRONG_USE if isinstance(error, RegistryError | ConfigError) else _FAILED
-    except BrokenPipeError:  # the reader has gone, as `head` does
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         return _FAILED
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -84,7 +84,7 @@ def _dispatch(words: Sequence[str], *, ends: bool) -> int:
 
 
 def _dispatch_to_core(name: str, words: Sequence[str], *, ends: bool) -> int:
-    """Run a command of the core, with standard output kept for its answer."""
+    """Run a command of the core, with standard output reserved for its answer."""
     parser, run = core_command(name)
     try:
         arguments = parser.parse_args(words)
@@ -94,7 +94,7 @@ def _dispatch_to_core(name: str, words: Sequence[str], *, ends: bool) -> int:
     try:
         return run(arguments)
     finally:
-        if not ends:  # else output of a plugin until the end of the process would follow the answer
+        if not ends:  # otherwise later output of a plugin would follow the answer
             standard_output.release()
 
 
@@ -171,7 +171,7 @@ def _hint_at_faults() -> str:
 
 
 def _report(text: str, error: BaseException, *, hint: bool) -> None:
-    """Print one line about an error, and its traceback if the environment asks for it, else a hint at that."""
+    """Print one line about an error, and its traceback if the environment asks for it, otherwise how to get it."""
     complain(f"nlcore: error: {text}")
     if Settings.of().trace:
         trace = attempted(lambda: "".join(traceback.format_exception(error)), error_text(error))

@@ -72,7 +72,7 @@ def whole_number(low: int, high: int, needed: str = "") -> Callable[[str], int]:
     Args:
         low: The smallest.
         high: The largest.
-        needed: The demand in words, for the error.
+        needed: The requirement in words, for the error.
     """
     needed = needed or f"a whole number from {low} to {high} is needed"
 

@@ -13,18 +13,18 @@ from nlcore.errors import ConfigError
 
 __all__ = ["new_file", "new_folder"]
 
-_KEPT = 40  # characters of a name in that of its temporary neighbour
+_KEPT = 40  # characters of a name that the temporary name repeats
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, whose file takes its place when all is written.
+    """Yield a temporary path beside `path`; its file replaces that at `path` when the block ends.
 
-    The present file stays as it is until then, and for good if something fails. A device or a pipe is
-    written to directly.
+    An existing file stays unchanged until then, and also if the block raises. A device or a pipe is written to
+    directly.
 
     Raises:
-        ConfigError: The file cannot be written there; before anything is done, as far as that can be seen.
+        ConfigError: The file cannot be written there; raised before the block runs where that can be checked.
     """
     temporary = None
     try:
@@ -48,10 +48,10 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path`, which takes its place, or fills it, when all is written.
+    """Yield a temporary folder beside `path`, whose content is moved to `path` when the block ends.
 
     Raises:
-        ConfigError: There is something in the folder already, or it cannot be written.
+        ConfigError: The folder is not empty, or cannot be written.
     """
     temporary = None
     try:
@@ -63,7 +63,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary = _neighbour(path.resolve())
         temporary.mkdir()
         yield temporary
-        if path.exists():  # perhaps the folder that the shell is in
+        if path.exists():  # it may be the current folder of the shell
             for item in temporary.iterdir():
                 item.rename(path / item.name)
         else:
@@ -77,5 +77,5 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _neighbour(path: Path) -> Path:
-    """Return a path that nobody has, in the same folder and with the same ending."""
+    """Return an unused path in the same folder, with the same ending."""
     return path.with_name(f".{path.stem[:_KEPT]}-{secrets.token_hex(4)}{path.suffix[:_KEPT]}")

@@ -32,7 +32,7 @@ def print_json(value: Any) -> None:
 
 
 def complain(text: str) -> None:
-    """Print a line on standard error; if that cannot be written, nobody is there to read it."""
+    """Print a line on standard error; if it cannot be written, nothing is raised."""
     line = printable(" ".join(text.split()))
     _print_error(line if len(line) <= _LONGEST_COMPLAINT else f"{line[:_LONGEST_COMPLAINT]} …")
 
@@ -68,7 +68,7 @@ def table(headers: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
-    """Give the process standard streams that can be written to: closed ones lead nowhere, every character fits."""
+    """Make the standard streams writable: closed ones lead to the null device, and unknown characters are escaped."""
     before = sys.stdout, sys.stderr
     for number in range(3):
         try:
@@ -95,7 +95,7 @@ def finished(code: int) -> int:
 
 
 def _settled(stream: TextIO | None) -> OSError | None:
-    """Flush a stream for the last time; the rest is dropped, so that Python is silent at its end."""
+    """Flush a stream for the last time; what cannot be written is dropped, so that Python reports nothing at exit."""
     if stream is None:
         return None
     try:

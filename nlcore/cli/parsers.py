@@ -21,7 +21,7 @@ _WORD = re.compile(r"\w[\w.-]*")
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that prints its help as an answer, and keeps its arguments, which argparse has under private names.
+    """A parser that prints its help as an answer, and records its arguments, which argparse stores under private names.
 
     Attributes:
         arguments: In the order of their addition, `--help` among them.
@@ -108,7 +108,7 @@ class PluginCommand:
     Attributes:
         name: The first word after `nlcore`.
         help: One line for the overview; empty for an alias.
-        parser: Of the words after the name.
+        parser: The parser of the words after the name.
         origin: The distribution and its version.
     """
 
@@ -119,7 +119,7 @@ class PluginCommand:
 
 
 class _Collector:
-    """Takes the place of argparse's `add_subparsers()` object for one plugin, and keeps the commands it adds.
+    """A substitute for argparse's `add_subparsers()` object for one plugin, which records the commands it adds.
 
     Since every plugin has its own, one that fails half-way leaves nothing behind.
     """

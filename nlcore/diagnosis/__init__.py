@@ -1,4 +1,4 @@
-"""Diagnosis of a loss: whether curvature will pay, said before any training."""
+"""Diagnosis of a loss before any training: whether curvature will help."""
 
 from nlcore.diagnosis.report import Diagnosis, diagnose
 

@@ -21,7 +21,7 @@ from nlcore.soundness import check_soundness
 __all__ = ["Examination", "examine"]
 
 _WHOLE, _PART = 256, 128
-"""Outputs up to which all are looked at, and how many of more."""
+"""Number of outputs up to which all are examined, and the number that is examined of more."""
 
 _BUDGET, _SAMPLES, _COMPARED = 2**20, 256, 1024
 _MISMATCH = 0.5
@@ -29,23 +29,23 @@ _MISMATCH = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """All that was measured of a loss.
+    """The measurements of a loss.
 
     Attributes:
-        name: Class of the curvature that the figures are of.
+        name: Name of the class of the measured curvature.
         here: The figures at the prediction.
-        further: Those further on; `None` without a second derivative.
+        further: The figures further on; `None` without a second derivative.
         loss_left: The share of the loss that is left there.
         precision: Float32 against float64; `None` where not compared.
         spread: How many times wider the outputs may become before float32 goes wrong.
         broken: Share of the samples that are not finite in float64.
-        gradient_norms: Of the samples.
-        gradient_ratio: Largest to median of them.
-        samples: How many were looked at.
-        outputs: How many were looked at.
-        all_outputs: How many there are.
+        gradient_norms: Norms of the samples' gradients.
+        gradient_ratio: Ratio of the largest to the median norm.
+        samples: Number of samples that were examined.
+        outputs: Number of outputs that were examined.
+        all_outputs: Number of outputs of a sample.
         unsound: The text of the first-use checks of the loss; empty if they found nothing.
-        notes: In words.
+        notes: Remarks on how the figures were obtained.
     """
 
     name: str
@@ -69,7 +69,7 @@ def examine(problem: Problem, dtype: torch.dtype) -> Examination:
 
     Args:
         problem: The loss at a finite prediction.
-        dtype: Of the prediction as it was given.
+        dtype: Dtype of the prediction as it was given.
 
     Raises:
         NonFiniteError: No sample has a finite loss and gradient.
@@ -105,7 +105,7 @@ def examine(problem: Problem, dtype: torch.dtype) -> Examination:
 
 
 def _unsound(problem: Problem) -> str:
-    """Return what the first-use checks say, but for the Hessian, which is examined in more detail."""
+    """Return the warnings of the first-use checks, except those on the Hessian, which is examined in more detail."""
     found = differentiate(problem, "gradient")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -129,7 +129,7 @@ def _in_float64(view: View, notes: list[str]) -> View:
     wide = replace(view, problem=view.problem.in_dtype(torch.float64))
     try:
         wide.derivatives(wide.flat, "gradient")
-    except Exception as error:  # whatever a loss that is written for one precision raises in another
+    except Exception as error:  # a loss written for one precision may raise anything in another
         view.derivatives(view.flat, "gradient")
         dtype = view.flat.dtype
         notes.append(f"The loss runs in {dtype} alone, so that precision was not compared ({type(error).__name__}).")
@@ -207,7 +207,7 @@ def _some(view: View, most: int) -> View:
 def _taken(view: View, places: Tensor) -> View:
     """Return some of the samples."""
     problem = view.problem
-    if problem.loss.traits.stochastic:  # its random numbers depend on the size of the batch; others count for nothing
+    if problem.loss.traits.stochastic:  # random numbers depend on the batch size; the others get weight 0
         counts = torch.zeros_like(problem.samples.weight, dtype=torch.bool)
         counts[places] = True
         return replace(view, problem=replace(problem, samples=problem.samples.where(counts)))
@@ -266,7 +266,7 @@ def _second(view: View) -> tuple[Point | None, str]:
 
 
 def _mismatch(view: View) -> float:
-    """Return by how much the Hessian misses a difference of gradients, median over samples."""
+    """Return the error of the Hessian relative to a difference of gradients, median over samples."""
     along = torch.zeros_like(view.flat)
     along[:, view.moving] = view.samples.kept(torch.ones_like(along[:, view.moving]))
     return missing_curvature(view.problem.evaluation, view.flat, along)

@@ -21,7 +21,7 @@ RHOS = (1.0, 0.1, 0.01, 0.001)
 """The relative dampings at which the amplification is shown."""
 
 _COSINE_RHO = 0.01
-"""The damping of the directions that are compared with the gradient: enough against noise, little enough to turn."""
+"""Damping of the directions compared with the gradient: it suppresses noise and still lets the directions turn."""
 
 _FLAT = 1e-10
 """Eigenvalues below this share of the largest count as zero in float64; in float32, 1e-5."""
@@ -37,10 +37,10 @@ class View:
     """A problem of which some outputs may be held fixed.
 
     Attributes:
-        problem: The loss at a batch of outputs, in the precision that all is computed in.
-        kind: The curvature looked at.
+        problem: The loss at a batch of outputs, in the precision of the computation.
+        kind: The curvature that is measured.
         moving: The k of the m outputs that the figures are about; the others are held fixed.
-        dtype: Of the prediction as it was given.
+        dtype: Dtype of the prediction as it was given.
     """
 
     problem: Problem

@@ -37,8 +37,8 @@ class Diagnosis:
         use: Expressions to train with, the first one first; several where no figure decides between them.
         loss: Name of the loss.
         curvature: `"GaussNewton"`, `"Hessian"` (every sample's |H|), or `"EmpiricalFisher"`: what the figures are of.
-        samples: How many were looked at.
-        outputs: How many of each were looked at.
+        samples: Number of samples that were examined.
+        outputs: Number of outputs of each sample that were examined.
         condition: Of the mean curvature off its null space.
         flat_directions: Size of that null space.
         own_condition: Median over the samples of the condition of their own matrices.
@@ -215,13 +215,13 @@ def diagnose(
     if not bool(finite.all()):
         samples = [int(i) for i in (~finite).nonzero().flatten()]
         raise NonFiniteError(f"{name}: the prediction is NaN or infinite in the samples {samples[:5]}.", samples)
-    with torch.no_grad():  # as the user would call it, so that what is wrong with the call is said by the loss itself
+    with torch.no_grad():  # called as the user would, so that the loss itself reports an error of the call
         problem.evaluation.value(problem.prediction)
     return _told(read, examine(problem, prediction.dtype))
 
 
 def _source(loss: Capabilities, prediction: Tensor, generator: torch.Generator | None) -> torch.Generator | None:
-    """Return a source of random numbers of its own, for a loss that uses any."""
+    """Return a generator of its own for a loss that draws random numbers."""
     if generator is None:
         return torch.Generator(prediction.device).manual_seed(0) if loss.traits.stochastic else None
     source = torch.Generator(generator.device)

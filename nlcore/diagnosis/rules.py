@@ -22,7 +22,7 @@ Verdict: TypeAlias = Literal[
 ]
 
 WRONG_ALLOWED = 0.01
-"""The share of samples with a wrong float32 gradient from which on the loss is to be fixed."""
+"""Share of samples with a wrong float32 gradient above which the verdict is to fix the loss."""
 
 _ILL, _ROUND = 10.0, 2.0
 """Running totals of 3 and 4 numbers, condition 16 and 29, gained 20 points; no ranking loss has more than 3."""
@@ -47,7 +47,7 @@ class Evidence:
         broken: Share of the samples whose loss or gradient is not finite even in float64.
         precision: Float32 against float64; `None` where it could not be compared.
         unsound: The text of the first-use checks of the loss; empty if they found nothing.
-        whole: Whether all outputs were looked at.
+        whole: Whether all outputs were examined.
     """
 
     name: str
@@ -93,7 +93,7 @@ def judge(evidence: Evidence) -> Advice:
 
 def _mend(evidence: Evidence) -> Advice | None:
     if evidence.unsound:
-        return Advice("fix the loss first", evidence.unsound, ("the loss with that put right, then diagnose it again",))
+        return Advice("fix the loss first", evidence.unsound, ("the corrected loss, after another diagnosis",))
     precision, remedy = evidence.precision, "the same loss written with logarithms, then diagnose it again"
     if evidence.broken > WRONG_ALLOWED:
         reason = f"The loss or its gradient is not finite for {_share(evidence.broken)} of the samples, in float64."

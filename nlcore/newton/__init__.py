@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
     if name not in ("diagnose", "Diagnosis"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(
-        f"nlcore.newton.{name} is nlcore.diagnosis.{name} since 0.2, and the old name goes with 0.3.",
+        f"nlcore.newton.{name} is deprecated and will be removed in 0.3; import nlcore.diagnosis.{name}.",
         DeprecationWarning,
         stacklevel=2,
     )

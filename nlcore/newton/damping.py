@@ -81,8 +81,8 @@ class Bounded:
         limit: The largest amplification allowed, 1 < limit.
         quantile: The share of the samples for which it must hold.
         per_sample_rho: ρ of the samples' own matrices, relative to the mean curvature of the batch.
-        refresh: After how many steps of a `NewtonLoss` ρ is chosen again; a single `newton_step` always does so. A
-            network that moves fast outruns an old ρ: with 25 a simulator's training was seen to collapse.
+        refresh: Number of steps of a `NewtonLoss` after which ρ is chosen again; a single `newton_step` always chooses
+            it. An old ρ can be too small for a network that changes fast: with 25, training of a simulator collapsed.
 
     Raises:
         ConfigError: An argument is outside its range.
@@ -246,7 +246,7 @@ def check_options(curvature: Curvature) -> None:
     """Refuse options that a curvature cannot take; for `Hessian` and `GaussNewton`.
 
     Raises:
-        ConfigError: With the option, its value and what it can be.
+        ConfigError: An option has a value it cannot take; the message names the allowed values.
     """
     owner, chunk = type(curvature).__name__, curvature.chunk_size
     check_choice(owner, "aggregate", curvature.aggregate, get_args(Scope))

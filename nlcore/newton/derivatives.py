@@ -109,7 +109,7 @@ def differentiate(
     Args:
         problem: The loss and what it is evaluated on; its prediction is not changed, nor part of the result's graph.
         kind: The derivatives to take; curvature costs nothing unless it is asked for.
-        chunk_size: How many directions are pulled back at a time; when `None` what suits a cache, on a GPU 128 MiB.
+        chunk_size: How many directions are pulled back at a time; `None` takes what fits a cache, or 128 MiB on a GPU.
         pushes: Whether products with J may be trusted, as found by an earlier step; `None` checks them.
 
     Raises:
@@ -219,7 +219,7 @@ def _split_with_autograd(problem: Problem) -> _Split:
 
     def push() -> Linear | None:
         with torch.enable_grad():
-            dual = torch.ones_like(features, requires_grad=True)  # J is linear in it; some rules fail at zero
+            dual = torch.ones_like(features, requires_grad=True)  # any value but 0, where some rules fail
             try:
                 transposed = _grad(features, y, dual, create_graph=True)
             except RuntimeError:
@@ -306,9 +306,9 @@ def _checked(problem: Problem, split: _Split, push: Linear) -> Linear | None:
     if bool(((gap <= torch.finfo(flat.dtype).eps ** 0.5 * size) | ~finite_rows(pulled[0])).all()):
         return push
     warnings.warn(
-        f"{problem.loss.name}: the product of the Jacobian with a direction is missing or wrong, as of a backward that "
-        f"cannot be differentiated; it is taken from all {features} rows of the Jacobian instead, which is slow. Make "
-        f"the backward differentiable, or use nlcore.EmpiricalFisher().",
+        f"{problem.loss.name}: the product of the Jacobian with a direction is missing or wrong, as for a backward "
+        f"that cannot be differentiated; it is taken from all {features} rows of the Jacobian instead, which is slow. "
+        f"Make the backward differentiable, or use nlcore.EmpiricalFisher().",
         PerformanceWarning,
         stacklevel=2,
     )
@@ -337,7 +337,7 @@ def _pulled(output: Tensor, source: Tensor, directions: Tensor) -> Tensor:
         try:
             # Not torch.func.vmap, which is faster and was seen to give wrong numbers for cdist, without an error.
             return _grad(output, source, directions, retain_graph=True, is_grads_batched=True)
-        except Exception:  # whatever a hand-written backward raises on a batch of directions
+        except Exception:  # a hand-written backward may raise anything on a batch of directions
             pass
     # Cloned one by one: a hand-written backward may change its cotangent, or return the same buffer every time.
     return torch.stack([_grad(output, source, one.clone(), retain_graph=True).clone() for one in directions])

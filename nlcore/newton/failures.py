@@ -39,7 +39,8 @@ def raise_nonfinite(problem: Problem, usable: Tensor) -> NoReturn:
         usable: [N] bool, which samples have a finite prediction, loss and gradient.
 
     Raises:
-        NonFiniteError: With the samples, and whether the network or the loss is at fault.
+        NonFiniteError: Some sample is not finite; the message names the samples, and whether the network or the loss is
+            at fault.
     """
     name, finite = problem.loss.name, finite_rows(problem.prediction, problem.samples.keep)
     if not bool(finite.all()):

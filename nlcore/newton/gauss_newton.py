@@ -31,7 +31,7 @@ class GaussNewton(SecondOrder):
         normalize: Whether the directions of a batch are scaled to a root mean square of one; see `Hessian`.
         solver: `"cholesky"`, `"eigen"`, or `"cg"`, conjugate gradients that never form an m×m matrix; `"auto"` is
             Cholesky.
-        chunk_size: How many directions are pulled back at a time; when `None` what suits a cache, on a GPU 128 MiB.
+        chunk_size: How many directions are pulled back at a time; `None` takes what fits a cache, or 128 MiB on a GPU.
 
     Raises:
         ConfigError: An option has a value it cannot take.

@@ -38,7 +38,7 @@ class Hessian(SecondOrder):
             earlier and larger steps, then shrinks its own; a normalised one leaves the length to the learning rate.
         solver: `"cholesky"`, `"eigen"`, or `"cg"`, conjugate gradients that never form an m×m matrix; `"auto"` is
             Cholesky.
-        chunk_size: How many directions are pulled back at a time; when `None` what suits a cache, on a GPU 128 MiB.
+        chunk_size: How many directions are pulled back at a time; `None` takes what fits a cache, or 128 MiB on a GPU.
 
     Raises:
         ConfigError: An option has a value it cannot take.
@@ -82,7 +82,7 @@ class Hessian(SecondOrder):
             )
 
     def repair(self, matrix: Tensor, problem: Problem) -> tuple[Tensor, Tensor | None]:
-        """Return |H|, or H without its negative eigenvalues, by `psd`; H itself if the loss promises none."""
+        """Return |H|, or H with negative eigenvalues set to 0, by `psd`; H itself under the promise `psd_hessian`."""
         if self.psd == "none" or problem.loss.traits.psd_hessian:
             return matrix, None
         return repaired(matrix, self.psd)

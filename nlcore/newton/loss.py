@@ -37,8 +37,8 @@ class NewtonLoss(nn.Module):
     scalers, loss weights and accumulation work. Without gradients (`torch.no_grad`) only the value is computed, on
     this process alone.
 
-    On its first step the loss is checked: derivatives against differences, two evaluations, a part of the batch
-    against the whole.
+    On its first step the loss is checked: its derivatives are compared with differences, a second evaluation with the
+    first, and the losses of some samples with those in a batch where the other samples have changed.
 
     Args:
         loss: An `AlgorithmicLoss`, or any callable `(prediction, target) -> [batch]`; one with a parameter `mask` or
@@ -151,7 +151,7 @@ class NewtonLoss(nn.Module):
             **given,
         )
         value = step.value if self.value == "original" else per_sample(step.direction).square().sum(1) / 2
-        if not training:  # what was checked is kept, and nothing that a step depends on
+        if not training:  # of the state only the results of checks are kept, on which no step depends
             self._memory = replace(step.memory, damping=self._memory.damping)
             return self._reduce(value, problem)
         if not compiling:
@@ -205,14 +205,14 @@ class NewtonLoss(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], strict: bool, *lists: list[str]
     ) -> None:
-        """Load a checkpoint, also one of a training that had another loss, or of version 0.1."""
+        """Load a checkpoint, also one of a training with another loss, or of version 0.1."""
         missing = lists[0]
         age = state_dict.get(f"{prefix}_extra_state")
         if isinstance(age, int) and f"{prefix}_rho" in state_dict:  # version 0.1
             old = (state_dict.pop(f"{prefix}_rho"), state_dict.pop(f"{prefix}_per_sample"), torch.tensor(age))
             state_dict[f"{prefix}_extra_state"] = torch.stack([one.double().cpu() for one in old])
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *lists)
-        if f"{prefix}_extra_state" in missing:  # a memory with a harmless start
+        if f"{prefix}_extra_state" in missing:  # not required: the present state is kept
             missing.remove(f"{prefix}_extra_state")
 
     def _choose(self, size: int) -> Curvature:
@@ -225,7 +225,7 @@ class NewtonLoss(nn.Module):
         return resolve_group(self.process_group, self._capabilities.name, prediction.device)
 
     def _reduce(self, value: Tensor, problem: Problem) -> Tensor:
-        """Return the loss; over ranks times their number, since gradients are averaged over them."""
+        """Return the loss; with several ranks multiplied by their number, since gradients are averaged over them."""
         samples = problem.samples
         if self.reduction != "mean":
             if problem.unit is not None:
@@ -242,7 +242,7 @@ class NewtonLoss(nn.Module):
 
 
 def _require_reverse_mode(name: str, prediction: Any) -> None:
-    """Refuse a prediction with a tangent: its value would carry none, and the step is made in the backward pass."""
+    """Refuse a prediction with a tangent: the value would lack one, as the step is taken in the backward pass."""
     if torch.compiler.is_compiling() or not isinstance(prediction, Tensor):
         return
     if torch.autograd.forward_ad.unpack_dual(prediction).tangent is not None:
@@ -275,7 +275,7 @@ class _Attach(torch.autograd.Function):
 
 
 class _Last(torch.autograd.Function):
-    """The identity, and an error where somebody goes further back: a direction has no derivative."""
+    """The identity, whose backward pass raises an error: a direction has no derivative."""
 
     generate_vmap_rule = True
 

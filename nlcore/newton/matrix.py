@@ -72,7 +72,7 @@ class Curvature(ABC):
     def __repr__(self) -> str:
         return concise(self)
 
-    def check(self, loss: Capabilities) -> None:  # noqa: B027 - by default every loss will do
+    def check(self, loss: Capabilities) -> None:  # noqa: B027 - by default every loss is accepted
         """Refuse a loss that has no such curvature.
 
         Raises:
@@ -84,13 +84,13 @@ class Curvature(ABC):
         """Return the curvature matrix of a batch.
 
         Args:
-            derivatives: Of the kind that this curvature names.
+            derivatives: The derivatives of the kind that this curvature names.
             problem: Which samples and outputs count.
         """
 
 
 class SecondOrder(Curvature):
-    """A curvature that is a mean over samples of matrices, or those matrices: what `Hessian` and `GaussNewton` share.
+    """A curvature made of one matrix per sample, or of their mean: the base of `Hessian` and `GaussNewton`.
 
     Attributes:
         psd: Treatment of negative eigenvalues; with `"none"` they are a property of the loss, and not a failure.
@@ -139,8 +139,8 @@ class CurvatureMatrix(ABC):
     """A symmetric matrix C over the outputs, formed as C/unit.
 
     Attributes:
-        samples: Those it was formed from; weight zero where a sample's curvature is not finite.
-        finite: [N] bool, where it is; `None` where it always is.
+        samples: Those it was formed from; the weight is zero where a sample's curvature is not finite.
+        finite: [N] bool, which samples have a finite curvature; `None` if all have.
         size: m.
         mean_curvature: [], |tr C|/m over the outputs that count.
         largest: [], the scale of its entries: the largest absolute entry where it is formed.
@@ -192,8 +192,8 @@ class GramMatrix(CurvatureMatrix):
 
     Attributes:
         root: [r, m], the rows R of all ranks.
-        own_rows: Which of them are of this rank's samples.
-        weight: [N, m] or `None`: the factors by which the rows are those of the gradients, if they are.
+        own_rows: The rows that belong to this rank's samples.
+        weight: [N, m] or `None`: if the rows are weighted gradients, the factors that the gradients were multiplied by.
     """
 
     root: Tensor
@@ -234,11 +234,11 @@ def form_mean(blocks: Tensor, samples: Samples) -> Tensor:
 
 
 def form_mean_of(derivatives: Derivatives, problem: Problem) -> tuple[Tensor, Samples, Tensor]:
-    """Return the mean curvature [m, m] at the least cost, the samples it is of, and which are finite, [N].
+    """Return the mean curvature [m, m] at the least cost, the samples it was formed from, and which are finite, [N].
 
     From the rows of the Jacobian it is one product of matrices. Without them, and where all samples' matrices would be
-    too large, it is summed a chunk of rows at a time; such a sum cannot leave out as a whole a sample of which a later
-    row turns out not to be finite, so that a step that falls back forms the matrices while they fit.
+    too large, it is summed over chunks of rows. Such a sum cannot exclude a sample when one of its later rows turns out
+    not to be finite; a step that may fall back therefore forms the matrices as long as they fit.
     """
     samples = problem.samples
     if derivatives.jacobian is not None:
@@ -252,7 +252,7 @@ def form_mean_of(derivatives: Derivatives, problem: Problem) -> tuple[Tensor, Sa
         samples = samples.where(finite)
         return form_mean(blocks, samples), samples, finite
     finite = torch.ones_like(samples.weight, dtype=torch.bool)
-    samples = samples.where(finite)  # an exchange, as on a rank without samples, which forms matrices
+    samples = samples.where(finite)  # changes no weight, but exchanges as a rank that forms matrices does
     identity = torch.eye(size, dtype=derivatives.gradient.dtype, device=derivatives.gradient.device)
     rows = _mean_product(derivatives, samples, finite)(identity)
     return (rows + rows.mT) / 2, samples, finite

@@ -20,7 +20,7 @@ def check_choice(owner: str, name: str, value: object, choices: tuple[str, ...])
         choices: The allowed values.
 
     Raises:
-        ConfigError: With the choices and the nearest one.
+        ConfigError: The value is none of them; the message lists the choices and suggests the nearest one.
     """
     if value not in choices:
         given = f"{owner}({name}={value!r})" if owner else f"{name}={value!r}"
@@ -31,7 +31,7 @@ def check_positive(owner: str, name: str, value: object) -> None:
     """Refuse a value that is neither a positive number nor `None`.
 
     Raises:
-        ConfigError: With the option and its value.
+        ConfigError: The value is neither; the message names the option and the value.
     """
     if value is not None and not (is_number(value) and value > 0):  # type: ignore[operator]
         raise ConfigError(f"{owner}({name}={value!r}): give a positive number, or None for no limit.")

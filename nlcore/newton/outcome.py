@@ -1,4 +1,4 @@
-"""The outcome of a Newton step: directions, what is known of how they came about, what the next step starts from."""
+"""The outcome of a Newton step: directions, diagnostics, and the state for the next step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Memory", "NewtonStep", "StepDetail"]
 
 @dataclass(frozen=True, slots=True)
 class StepDetail:
-    """The damping of a step and what is known of its matrix, for statistics.
+    """The damping of a step and the diagnostics of its matrix, for statistics.
 
     Attributes:
         strength: [], λ, in the units of the loss's curvature.
@@ -42,8 +42,8 @@ class Memory:
 
     Attributes:
         damping: The state of a `Bounded` damping.
-        checks: How many batches the first-use checks have looked at.
-        masked: Whether a mask was looked at.
+        checks: Number of batches that the first-use checks have examined.
+        masked: Whether a mask was checked.
         pushes: Whether products with the Jacobian were found right; `None` before they were needed.
     """
 

@@ -148,7 +148,7 @@ class Problem:
         raising: bool = True,
         hold: bool = False,
     ) -> Problem:
-        """Validate what a step is given; with `hold`, a mask marks outputs held fixed, and the loss does not see it.
+        """Validate the arguments of a step; with `hold`, a mask marks outputs held fixed and is not passed to the loss.
 
         Raises:
             ContractError: Wrong shape, dtype or device; a mask or context that the loss does not take; a weight that
@@ -196,7 +196,7 @@ def _samples(
         given = weight.detach().to(device, torch.float64)
         if raising:
             _require_weights(loss, given)
-        else:  # a sample with a weight that means nothing does not count
+        else:  # a sample with an invalid weight does not count
             given = torch.where((given >= 0) & (given < math.inf), given, 0.0)
     else:
         got = list(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__

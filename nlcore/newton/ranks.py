@@ -29,7 +29,7 @@ def resolve_group(group: Any, name: str, device: torch.device) -> Ranks | None:
         device: Device of the prediction.
 
     Raises:
-        ConfigError: It is something else.
+        ConfigError: `group` is something else.
     """
     if group is False or not dist.is_available() or not dist.is_initialized():
         return None
@@ -113,7 +113,7 @@ class Ranks:
         """Run a step such that an exception on one rank raises on all.
 
         Raises:
-            NumericalError: On the other ranks, with the text of the exception.
+            NumericalError: Another rank raised an exception; the message holds its text.
         """
         try:
             yield
@@ -155,21 +155,21 @@ class Ranks:
         return len({row[1] for row in rows}) > 1 or len(sizes) > 1
 
     def _end(self, text: str) -> list[tuple[int, str]]:
-        """Exchange last words with all ranks."""
+        """Exchange a final message with all ranks, and return the messages by rank."""
         texts: list[Any] = [None] * self.count
         self._run(lambda: dist.all_gather_object(texts, text, group=self.group))
         self.ended = True
         return list(enumerate(texts))
 
     def _run(self, exchange: Callable[[], object]) -> None:
-        """Run an exchange; an error that says it did not come about names the likely causes."""
+        """Run an exchange; if it fails, the error names the likely causes."""
         try:
             exchange()
         except RuntimeError as error:
             self.ended = True
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ContractError(
-                f"{self.name}: an exchange with the other ranks did not come about ({line}). A rank has ended, or "
+                f"{self.name}: an exchange with the other ranks failed ({line}). A rank has ended, or "
                 f"takes another number of steps: with uneven inputs, as under DistributedDataParallel.join(), and in "
                 f"code that only some ranks run, give process_group=False."
             ) from error

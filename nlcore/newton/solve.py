@@ -25,7 +25,7 @@ _EPSILON = torch.finfo(torch.float64).eps
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """Directions with what can be said of how they came about.
+    """Directions, with the outcome of the solve that gave them.
 
     Attributes:
         direction: [N, m], (C + λI)⁻¹ g for every sample.
@@ -103,7 +103,7 @@ def limit(solution: Solution, damped: Damped, curvature: Curvature, samples: Sam
         if curvature.aggregate == "batch" and damped.own is not None:
             shorter = torch.where(damped.own, shorter, direction)
         direction = shorter
-    if curvature.normalize:  # a batch that is where it should be stays there
+    if curvature.normalize:  # a batch at its optimum stays there
         size = samples.root_mean_square(direction)
         direction = direction / torch.where(size > 0, size, 1.0)
     return replace(solution, direction=direction, codes=codes)

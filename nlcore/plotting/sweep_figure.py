@@ -22,6 +22,9 @@ Panel: TypeAlias = Callable[[Any, Sweep], None]
 def check_drawing(format: str) -> None:
     """Raise the errors of `draw` before anything is computed.
 
+    Args:
+        format: As for `draw`.
+
     Raises:
         ConfigError: The format is unknown, or matplotlib is not installed.
     """
@@ -32,13 +35,13 @@ def check_drawing(format: str) -> None:
 
 
 def draw(found: Sweep, *, title: str = "", format: str = "png", dark: bool = False) -> bytes:
-    """Return a picture of a sweep.
+    """Return a picture of a sweep, as the bytes of a file.
 
     Args:
         found: The sweep.
-        title: Above everything; nothing when empty.
+        title: The line above the panels; none when empty.
         format: `"png"`, `"svg"` or `"pdf"`.
-        dark: For a dark page.
+        dark: Whether the colours are those of a dark page.
 
     Raises:
         ConfigError: The format is none of these, or matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""The registry of this process, and its methods as functions, which `nlcore.make` and the like are."""
+"""The registry of this process, and its methods as functions such as `nlcore.make`."""
 
 from __future__ import annotations
 

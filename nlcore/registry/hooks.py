@@ -67,7 +67,7 @@ _SPECIFICATIONS: Any = _Specifications()
 
 
 class _Manager(pluggy.PluginManager):
-    """A plugin manager that passes over the names that every module and every class has."""
+    """A plugin manager that ignores the attributes that every module and every class has."""
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
         return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)

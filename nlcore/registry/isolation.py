@@ -35,7 +35,7 @@ class StandardOutput:
 
     While it is reserved, output to `sys.stdout` or to descriptor 1 goes to standard error, and standard input is at its
     end, so that code of a plugin neither spoils the answer nor waits for input. Then all three streams are restored,
-    whatever the code has put in their place.
+    even if the code has replaced them.
 
     A process has one standard output: a reservation holds for all threads, and for as long as one of them needs it.
     """
@@ -59,7 +59,7 @@ class StandardOutput:
             self.release()
 
     def reserve(self) -> None:
-        """Reserve it until `release` is called as often as this; without it, until the process ends."""
+        """Reserve it until `release` has been called as many times as this method, or until the process ends."""
         with self._lock:
             if not self._depth:
                 try:
@@ -98,7 +98,7 @@ class StandardOutput:
                 raise OSError(error.errno, error.strerror or str(error), "standard output") from error
 
     def _divert(self) -> None:
-        """Put other streams in the place of the standard ones, first the objects and then the descriptors."""
+        """Replace the standard streams, first the objects and then the descriptors."""
         self._diverted = ExitStack()
         streams = sys.stdin, sys.stdout, sys.stderr
         self._diverted.callback(_put_back, *streams)
@@ -143,7 +143,7 @@ def _descriptor(stream: TextIO | None) -> int | None:
 
 
 def _kept_descriptor(number: int, stack: ExitStack) -> int | None:
-    """Return a copy of a descriptor, which takes its old place when the stack is closed; `None` if it is not open."""
+    """Return a copy of a descriptor, which is restored when the stack is closed; `None` if it is not open."""
     try:
         copy = _copied(number)
     except OSError:
@@ -154,7 +154,7 @@ def _kept_descriptor(number: int, stack: ExitStack) -> int | None:
 
 
 def _copied(number: int) -> int:
-    """Return a copy of a descriptor that takes the place of none of the standard ones, which may be closed."""
+    """Return a copy of a descriptor, never with the number of a standard one, which may be closed."""
     copy = os.dup(number)
     if copy > _STDERR:
         return copy
@@ -188,7 +188,7 @@ standard_output = StandardOutput()
 
 
 class PluginFault(Exception):  # noqa: N818
-    """An exception of plugin code, in a form that `except` can take.
+    """An exception of plugin code, wrapped so that `except Exception` catches it.
 
     Attributes:
         cause: The exception itself, of any class but `KeyboardInterrupt`.
@@ -201,7 +201,7 @@ class PluginFault(Exception):  # noqa: N818
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Run code of a plugin: its output goes to standard error, and an interrupt by the user passes.
+    """Run code of a plugin: its output goes to standard error, and `KeyboardInterrupt` is not caught.
 
     Raises:
         PluginFault: It has raised anything else.
@@ -223,7 +223,7 @@ def calling(what: str) -> Iterator[None]:
         what: The id, its origin and the function that is called, for the message.
 
     Raises:
-        PluginError: It has raised an error that no `except Exception` takes, as `SystemExit`.
+        PluginError: It has raised an exception that `except Exception` does not catch, such as `SystemExit`.
     """
     with standard_output.reserved():
         try:
@@ -275,7 +275,7 @@ def _place(cause: BaseException | None) -> str:
 
 
 def describe(value: object) -> str:
-    """Return a short text for a value that is not of the expected kind, whatever its `__repr__` does."""
+    """Return a short text for a value that is not of the expected kind, even if its `__repr__` raises."""
     if value is None:
         return "None"
     kind = printable(attempted(lambda: str.__str__(type(value).__qualname__), "unknown"))

@@ -51,7 +51,7 @@ def refusal(namespace: str, records: Sequence[PluginRecord], known: Collection[s
     Args:
         namespace: The namespace that was asked for.
         records: Those of all plugins.
-        known: The namespaces that there are.
+        known: The namespaces to list.
     """
     claims = [record for record in records if record.namespace == namespace]
     rank = [PluginState.FAILED, PluginState.INCOMPATIBLE, PluginState.CONFLICT, PluginState.DISABLED]

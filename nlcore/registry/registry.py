@@ -197,7 +197,7 @@ class Registry:
         record asks for this one.
 
         Raises:
-            RegistryError: The record is of another form; otherwise as `make`.
+            RegistryError: The record has another form. Other errors are those of `make`.
         """
         id, values, versions = _parsed(record)
         spec, _, owner = self._find(id)

@@ -75,7 +75,7 @@ class Check:
 
     Attributes:
         name: `group.name`.
-        summary: Its demand, in one line.
+        summary: Its requirement, in one line.
         requires: The checks it builds on; where one of them fails this one is not run.
         condition: Why it does not apply, or an empty text.
         function: Raises `CheckFailedError`.

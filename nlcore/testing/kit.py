@@ -35,7 +35,7 @@ class Kit:
         self._outcomes: dict[str, Outcome] = {}
 
     def outcome(self, name: str) -> Outcome:
-        """Return how a check ends, running it when nobody has asked for it yet."""
+        """Return the outcome of a check, which is run at the first request."""
         if name not in self._outcomes:
             self._outcomes[name] = self._run(self._checks[name])
         return self._outcomes[name]
@@ -66,7 +66,7 @@ class BoundCheck:
 
     Attributes:
         name: `group.name`.
-        summary: Its demand.
+        summary: Its requirement.
         algorithm: The loss under test.
     """
 
@@ -133,7 +133,7 @@ def check_algorithm(
         config: The class of its options; without it those checks are left out.
         factory: The callable that takes the options, if it is not the class of the algorithm.
         options: The options that the algorithm was made with, where they are not the defaults.
-        dtypes: Those it is to work in; derivatives are checked in the widest, best in float64.
+        dtypes: Those it has to work in; derivatives are checked in the widest, best in float64.
         device: That of the examples.
         seed: Of the examples.
         raise_on_failure: Whether to raise; else look at `report.failed`.

@@ -179,7 +179,7 @@ def _resolved(reference: str) -> Any:
 
 def _choices(reference: str, base: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield each option that is a choice with each of its values but the default."""
-    # Where the class cannot be had, that shows when the algorithm is made.
+    # A class that cannot be loaded is reported when the algorithm is made.
     fields: dict[str, Any] = attempted(lambda: dict(_resolved(reference).model_fields), {})
     for name, one in fields.items():
         annotation = one.annotation

@@ -16,7 +16,7 @@ class Status(StrEnum):
     """How one check ended.
 
     Attributes:
-        PASSED: The algorithm meets the demand of the check.
+        PASSED: The algorithm meets the requirement of the check.
         FAILED: It does not, or it passes although a failure was announced.
         EXPECTED: It fails, as was announced with a reason.
         BLOCKED: Not run, since a check that it builds on fails.
@@ -79,7 +79,7 @@ class Report:
                 the announcement is out of date.
 
         Raises:
-            ConfigError: There is no check of a name, or a reason is empty.
+            ConfigError: A name is not that of a check, or a reason is empty.
         """
         known_names(expected, [one.name for one in self.outcomes])
         return Report(self.algorithm, tuple(_announced(one, expected) for one in self.outcomes))
@@ -88,7 +88,7 @@ class Report:
         """Raise unless all is well.
 
         Raises:
-            ConformanceError: With each failing check and the fault.
+            ConformanceError: A check failed; the message names each with its fault.
         """
         if self.ok:
             return
@@ -136,7 +136,7 @@ def known_names(expected: Mapping[str, str], names: list[str]) -> None:
     """Refuse announcements for unknown checks, or without a reason.
 
     Raises:
-        ConfigError: With the nearest name.
+        ConfigError: An announcement has no reason, or names no check; the message then suggests the nearest name.
     """
     for name, reason in expected.items():
         if name not in names:

@@ -20,7 +20,7 @@ BATCH = 4
 
 
 class TargetInContext(NamedTuple):
-    """The target and the context of a loss that takes one: a share of the batch is a share of both."""
+    """The target and the context of a loss that takes one; a part of the batch is taken of both."""
 
     target: Any
     context: Any
@@ -63,7 +63,7 @@ class Subject:
 
     @property
     def traits(self) -> Traits:
-        """The traits; the defaults where they are not `Traits`, which a check of its own finds."""
+        """The traits; the defaults where they are not `Traits`, which another check reports."""
         found = getattr(self.algorithm, "traits", None)
         return found if isinstance(found, Traits) else Traits()
 
@@ -88,7 +88,7 @@ class Subject:
 
     @property
     def methods(self) -> list[str]:
-        """The names of the functions of prediction and target that draw random numbers: the call, and supplied ones."""
+        """The names of the methods that take prediction, target and generator: the call, and supplied derivatives."""
         return ["__call__", *(name for name in ("gradient", "hessian") if name in self._supplies)]
 
     @property

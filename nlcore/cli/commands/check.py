@@ -20,7 +20,7 @@ EXAMPLES = (
     ("nlcore check sorting/neuralsort", "one algorithm with its defaults"),
     ("nlcore check sorting/neuralsort -o objective=entries", "with an option"),
     ("nlcore check sorting", "all algorithms of a plugin, each choice of an option"),
-    ("nlcore check sorting/softsort --verbose", "the demand and the result of each check"),
+    ("nlcore check sorting/softsort --verbose", "the requirement and the result of each check"),
 )
 
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also with each further value of an option that is a choice among some; a namespace implies it",
     )
-    parser.add_argument("--verbose", "-v", action="store_true", help="list every check with its demand")
+    parser.add_argument("--verbose", "-v", action="store_true", help="list every check with its requirement")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -90,7 +90,7 @@ def _printed(todo: Sequence[Case], *, verbose: bool) -> Iterator[Report]:
 
 
 def _text(name: str, message: str) -> str:
-    """Return the finding, or the demand of the check."""
+    """Return the finding, or the requirement of the check."""
     from nlcore.testing.checks import CATALOGUE
 
     return message or next((one.summary for one in CATALOGUE if one.name == name), "It can be made.")

@@ -1,7 +1,7 @@
 """`nlcore completion`: a script that lets a shell complete commands, options and ids.
 
-The script asks this command at each press of the key. The answer is read from the parsers of the commands; only the one
-that is typed is built.
+The script calls this command at each press of the Tab key. The candidates are read from the parsers of the commands; of
+these only that of the typed command is built.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--words",
         nargs=argparse.REMAINDER,
-        help="complete the last of these words, which follow nlcore; the script asks this at every press of the key",
+        help="the words after nlcore, of which the last is completed; the script passes them when Tab is pressed",
     )
 
 
@@ -116,7 +116,7 @@ def _joined(words: Sequence[str]) -> list[str]:
 
 
 def _candidates(before: Sequence[str], current: str) -> list[Candidate] | None:
-    """Return the candidates for the word behind `before`; `None` for the name of a file."""
+    """Return the candidates for the word after `before`; `None` where it is the name of a file."""
     first = before[0] if before else ""
     if first in COMMANDS:
         return _read(core_command(first)[0], before[1:], current)

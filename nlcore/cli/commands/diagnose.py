@@ -17,7 +17,7 @@ EXAMPLES = (
     ("nlcore diagnose sorting/neuralsort -o temperature=0.1", "with an option"),
 )
 
-_MOST = 1_000_000  # samples; more of them change no figure and take all memory
+_MOST = 1_000_000  # samples; more would change no figure and exhaust the memory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

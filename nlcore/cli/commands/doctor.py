@@ -50,9 +50,9 @@ class Finding:
     """One line of the doctor's report.
 
     Attributes:
-        level: `"ok"`, `"note"` for a setting that may be meant, `"wrong"` for a fault to be fixed.
+        level: `"ok"`, `"note"` for a setting that may be intended, `"wrong"` for a fault to be fixed.
         subject: The name of a distribution, a plugin, an algorithm or a variable.
-        text: Its state, and the remedy where that is not right.
+        text: Its state, and the remedy for a fault.
     """
 
     level: Level

@@ -94,7 +94,7 @@ def checked_name(name: str, records: Sequence[PluginRecord]) -> str:
         records: The plugins that are installed.
 
     Raises:
-        ConfigError: It cannot be a namespace, or somebody has it. The message suggests one.
+        ConfigError: It cannot be a namespace, or another plugin has it. The message suggests one.
     """
     if not is_namespace(name) or name.startswith("nlcore"):
         words = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")

@@ -58,7 +58,7 @@ def constructor(subject: Subject) -> None:
     needed = {name for name, one in parameters.items() if one.default is _EMPTY and one.kind not in _REST}
     extra = sorted(needed - fields.keys())
     what = f"the constructor needs {shorten(extra)}, which are not options"
-    ensure(not extra, what, "Add them to the Config, or defaults.")
+    ensure(not extra, what, "Add them to the Config, or give them defaults.")
     for name, field in fields.items():
         mine = parameters[name].default
         theirs = _EMPTY if field.is_required() else field.get_default(call_default_factory=True)

@@ -1,4 +1,4 @@
-"""Checks of devices, on `meta`: its tensors compute nothing, are everywhere, and refuse to be mixed with others."""
+"""Checks of devices, on `meta`: it exists on every machine, computes nothing, and mixes with no other device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of precision: the dtype that goes in comes out, and is used on the way."""
+"""Checks of precision: results have the dtype of the prediction, and are computed in it."""
 
 from __future__ import annotations
 

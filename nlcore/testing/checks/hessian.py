@@ -108,7 +108,7 @@ def lowest_eigenvalue(matrix: Tensor) -> tuple[int, float, float]:
 
 
 def _matrix(subject: Subject, prediction: Tensor, target: object) -> Tensor:
-    """Return each sample's Hessian; of a large event that of the 16 outputs that other checks try."""
+    """Return each sample's Hessian; for a large event only that of the 16 outputs that other checks examine."""
     if subject.supplies_hessian:
         return subject.supplied("hessian", prediction, target).detach()
     size, vectors = prediction[0].numel(), directions(prediction)

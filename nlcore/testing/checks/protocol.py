@@ -33,7 +33,7 @@ def traits(subject: Subject) -> None:
     found = subject.algorithm.traits
     if not isinstance(found, Traits):
         fail(f"traits is {found!r}", "Return an nlcore.Traits, whose fields all have defaults.")
-    what = f"traits changes between two looks, from {found}"
+    what = f"traits changes between two reads, from {found}"
     ensure(subject.algorithm.traits == found, what, "Return the same traits for the life of the object.")
     choices = get_args(get_type_hints(Traits)["transforms"])
     remedy = f"Choose one of {', '.join(map(repr, choices))}."

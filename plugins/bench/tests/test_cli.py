@@ -120,7 +120,7 @@ def test_the_old_name_of_methods_still_works_and_says_so(capsys: pytest.CaptureF
     words = ["bench", "totals", "--quick", "--steps", "2", "--workers", "1", "--quiet", "--out"]
     assert main([*words, str(tmp_path / "old"), "--arms", "plain"]) == 0
     shown = capsys.readouterr()
-    assert "--arms is deprecated and goes in 0.3; use --methods." in shown.err
+    assert "--arms is deprecated and will be removed in 0.3; use --methods." in shown.err
     assert main([*words, str(tmp_path / "new"), "--methods", "plain"]) == 0
     assert capsys.readouterr().err == ""
     folders = [tmp_path / name / "totals" for name in ("old", "new")]

@@ -197,7 +197,7 @@ class TestWarcraft:
         ("name", "content", "message"),
         [
             ("val_maps.npy", None, r"no such file.*10\.17617/3\.YJCQ5S.*--warcraft DIR"),
-            ("val_maps.npy", b"broken", "no NumPy file"),
+            ("val_maps.npy", b"broken", "not a NumPy file"),
             ("val_vertex_weights.npy", np.zeros((4, 12, 12), np.int16), "holds int16"),
             ("val_shortest_paths.npy", np.zeros((4, 6, 6), np.uint8), "do not belong together"),
             ("val_shortest_paths.npy", np.ones((4, 12, 12), np.uint8), "val map 0 is not shortest"),
@@ -210,9 +210,9 @@ class TestWarcraft:
                 "map 0 has weights that are not finite",
             ),
             ("val_vertex_weights.npy", np.zeros((4, 12, 12), np.float16), "val map 0 has weights that are not finite"),
-            ("val_vertex_weights.npy", np.array([{}]), "no NumPy file"),
-            ("val_maps.npy", b"PK\x03\x04 an archive", "no NumPy file"),
-            ("val_maps.npy", b"\x93NUMPY\x01\x00\x08\x00{'descr'", "no NumPy file, or one that is cut off"),
+            ("val_vertex_weights.npy", np.array([{}]), "not a NumPy file"),
+            ("val_maps.npy", b"PK\x03\x04 an archive", "not a NumPy file"),
+            ("val_maps.npy", b"\x93NUMPY\x01\x00\x08\x00{'descr'", "not a NumPy file, or one that is cut off"),
         ],
     )
     def test_other_files_are_refused(self, folder: Path, name: str, content, message: str) -> None:
@@ -233,9 +233,9 @@ class TestWarcraft:
             (whole[:-1], "cut off"),
             (whole[:200], "cut off"),
             (whole + b"ab", "1154 bytes of data in place of 1152"),
-            (whole.replace(b"(4, 12, 12)", b"(4, 12, 10**9)"[:11]), "no NumPy file"),
-            (whole.replace(b"(4, 12, 12)", b"(9**9,9,99)"), "no NumPy file"),
-            (whole.replace(b"(4, 12, 12), }  ", b"(4, 12, 99999)}"), "no NumPy file"),
+            (whole.replace(b"(4, 12, 12)", b"(4, 12, 10**9)"[:11]), "not a NumPy file"),
+            (whole.replace(b"(4, 12, 12)", b"(9**9,9,99)"), "not a NumPy file"),
+            (whole.replace(b"(4, 12, 12), }  ", b"(4, 12, 99999)}"), "not a NumPy file"),
         ):
             path.write_bytes(data)
             with pytest.raises(ConfigError, match=rf"val_vertex_weights\.npy: .*{message}"):

@@ -225,7 +225,7 @@ def test_a_value_of_another_type_is_named_with_its_line_and_field(tmp_path: Path
             for one in VALUES
             if one != "times"
         ),
-        (json.dumps({**VALUES, "accuracy": 1.0}), "there is no field accuracy"),
+        (json.dumps({**VALUES, "accuracy": 1.0}), "the field accuracy is unknown"),
         (json.dumps({**VALUES, "cell": {"seed": 1}}), "not a JSON object with the fields of a run"),
         (GOOD.replace('"seed": 0', '"seed": 0, "seed": 1'), "the key 'seed' occurs twice"),
         (GOOD.replace('{"accuracy": 50.0}', '{"accuracy": 50.0, "accuracy": 9.0}'), "the key 'accuracy' occurs twice"),
@@ -383,5 +383,5 @@ def test_records_of_format_1_open_and_are_gone_on_with(tmp_path: Path) -> None:
 
 def test_a_line_with_the_old_and_the_new_name_of_a_field_is_refused() -> None:
     line = json.dumps({**json.loads(run(0).line()), "arm": "plain"})
-    with pytest.raises(ValueError, match="there is no field arm"):
+    with pytest.raises(ValueError, match="the field arm is unknown"):
         Run.parse(line)

@@ -21,7 +21,7 @@ NESTED = {"settings": SETTINGS}
         ('{"settings": {"steps": 6, "steps": 6}}', "the key 'steps' occurs twice"),
         (json.dumps({**NESTED, "environment": {"torch": 2}}), "environment.torch is 2"),
         (json.dumps({**NESTED, "environment": "torch"}), "environment is 'torch'"),
-        (json.dumps({**NESTED, "methods": {}}), "there is no field methods"),
+        (json.dumps({**NESTED, "methods": {}}), "the field methods is unknown"),
         ('{"environment": {}}', "the field settings is missing"),
         ("[" * 100_000, "nested too deeply"),
         ('{"settings":' * 950 + "1" + "}" * 950, "holds no settings"),

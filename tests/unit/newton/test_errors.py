@@ -62,7 +62,7 @@ def test_a_loss_must_return_one_number_a_sample(result, got):
     def my_loss(prediction, target):
         return result(prediction)
 
-    message = rf"my_loss: a loss must return one number per sample, shape \[5\], and returned {got} for .* \[5, 4\]"
+    message = rf"my_loss: a loss must return one number per sample, shape \[5\], but returned {got} for .* \[5, 4\]"
     refused(ShapeError, message, my_loss, *data())
 
 
@@ -71,7 +71,7 @@ def test_a_loss_must_return_floats(dtype):
     def my_loss(prediction, target):
         return torch.zeros(prediction.shape[0], dtype=dtype)
 
-    refused(DtypeError, rf"my_loss: a loss must return a floating-point tensor, and returned {dtype}", my_loss, *data())
+    refused(DtypeError, rf"my_loss: a loss must return a floating-point tensor, but returned {dtype}", my_loss, *data())
 
 
 @pytest.mark.parametrize("loss", [half_square, Wavy(), SquaredError(), CrossEntropy()])
@@ -88,7 +88,7 @@ def test_a_nested_target_of_another_batch():
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool, torch.complex64])
 def test_a_prediction_that_is_no_float(dtype):
-    refused(DtypeError, rf"floating-point dtype, and is {dtype}", half_square, torch.ones(5, 4).to(dtype), data()[1])
+    refused(DtypeError, rf"floating-point dtype, but is {dtype}", half_square, torch.ones(5, 4).to(dtype), data()[1])
 
 
 @pytest.mark.parametrize("prediction", [[[1.0]], None, 1.0, "y"], ids=repr)

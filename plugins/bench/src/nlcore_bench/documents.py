@@ -27,7 +27,7 @@ Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 
 _WORDS = {
     "missing": "the field {name} is missing",
-    "unexpected_keyword_argument": "there is no field {name}",
+    "unexpected_keyword_argument": "the field {name} is unknown",
     "dataclass_type": "{name} is {value}, not an object",
 }
 
@@ -43,7 +43,7 @@ def parse(text: bytes | str) -> Any:
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg}, at character {error.pos + 1}") from error
     except RecursionError as error:
-        raise ValueError("not JSON of a sensible depth: it is nested too deeply") from error
+        raise ValueError("the JSON is nested too deeply") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

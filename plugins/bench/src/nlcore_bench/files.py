@@ -23,7 +23,7 @@ class WriteError(ResultsError, OSError):
 
 
 def make_folder(folder: Path) -> Path:
-    """Return a folder that results can be written to, made if it is not there; before hours of work, not after.
+    """Return a folder that results can be written to, created if absent, so that an error comes before hours of work.
 
     Raises:
         WriteError: It cannot be made or written to.

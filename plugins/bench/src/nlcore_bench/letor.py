@@ -12,7 +12,7 @@ def __getattr__(name: str) -> Any:
     if name.startswith("_") or name not in letor.__all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(
-        f"nlcore_bench.letor.{name} is deprecated and goes in 0.3; import nlcore_bench.data.letor.{name}.",
+        f"nlcore_bench.letor.{name} is deprecated and will be removed in 0.3; import nlcore_bench.data.letor.{name}.",
         DeprecationWarning,
         stacklevel=2,
     )

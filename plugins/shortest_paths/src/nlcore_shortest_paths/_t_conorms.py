@@ -1,4 +1,4 @@
-"""T-conorms, by which mass that visits a cell repeatedly adds up to at most 1."""
+"""T-conorms: sums bounded by 1, of the mass that visits a cell repeatedly."""
 
 from __future__ import annotations
 

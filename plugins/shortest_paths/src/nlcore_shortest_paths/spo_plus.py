@@ -29,7 +29,7 @@ class SPOPlus(
     **The target is the true costs**, not the path: prediction and target are [batch, H, W], both positive. A step costs
     two exact solutions a map.
 
-    Where it fails: the solver needs positive costs, and 2ĉ − c is not where ĉ < c/2. There it is clamped to
+    Where it fails: the solver needs positive costs, and 2ĉ − c is negative where ĉ < c/2. There it is clamped to
     `min_cost`, and the loss is no longer convex nor an upper bound of the regret; training can become unstable. Start
     from costs that are too large rather than too small.
 

@@ -13,7 +13,7 @@ from nlcore_sorting._lists import identity_at_padding
 __all__ = ["Loss", "differentiated"]
 
 Loss: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Of scores [batch, n], the ranks of the items [batch, n], and the lengths of the lists [batch, 1] if they differ."""
+"""A loss of scores [batch, n], ranks of the items [batch, n], and lengths of the lists [batch, 1] if they differ."""
 
 _NUMBERS = 1 << 23
 """Numbers that the matrices of all layers, one for every direction of differentiation, may hold at a time."""

@@ -56,7 +56,7 @@ def _relax(scores: Tensor, rule: Rule, length: Tensor | None) -> tuple[Tensor, l
         other = values.index_select(0, partner)
         x = distribution.activation((other - values) * side.view(n, *ones), rule.steepness, rule.art_lambda)
         swap = distribution.swap(x)
-        if there is not None:  # in a shorter list nothing is swapped beyond its items and layers
+        if there is not None:  # a shorter list has comparators only for its own items and layers
             swap = torch.where(there[layer], swap, 0.0)
         layers.append(_Layer(partner, x, swap))
         values = torch.lerp(values, other, swap)

@@ -66,10 +66,10 @@ def add_study_options(
 
 
 class _OldName(argparse.Action):
-    """The option `--arms`, which goes in 0.3."""
+    """The deprecated option `--arms`, which will be removed in 0.3."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
-        print(f"{option} is deprecated and goes in 0.3; use --methods.", file=sys.stderr)
+        print(f"{option} is deprecated and will be removed in 0.3; use --methods.", file=sys.stderr)
         setattr(namespace, self.dest, values)
 
 
@@ -101,7 +101,7 @@ def cores() -> int:
 
 
 def moved_error(command: str, suite: str) -> ConfigError:
-    """Return the error of a command that has moved to `python -m benchmarks`; it goes in 0.3.
+    """Return the error of a command that has moved to `python -m benchmarks`; to be removed in 0.3.
 
     Args:
         command: The old command.

@@ -96,12 +96,12 @@ def _add_paths(commands: Any) -> None:
         metavar="FILE",
         help="check size and MD5 sum of FILE, the downloaded archive of the Warcraft maps, and exit",
     )
-    parser.add_argument("--speed", action="store_true", help=argparse.SUPPRESS)  # goes in 0.3
+    parser.add_argument("--speed", action="store_true", help=argparse.SUPPRESS)  # to be removed in 0.3
     parser.set_defaults(run=run_paths, tasks=("paths",))
 
 
 def _add_moved(commands: Any) -> None:
-    """Add `sorting`, which is not listed and names the new command; goes in 0.3."""
+    """Add the hidden command `sorting`, whose error names the new command; to be removed in 0.3."""
     parser = commands.add_parser("sorting", add_help=False)
     parser.add_argument("--out")
     parser.add_argument("--quick", action="store_true")

@@ -107,7 +107,7 @@ def _load(path: Path, kind: type[np.generic], ndim: int) -> np.ndarray:
         array = np.lib.format.open_memmap(path, mode="r")
         size = path.stat().st_size
     except Exception as error:  # the parser of a damaged header can raise anything
-        raise ConfigError(f"{path}: no NumPy file, or one that is cut off ({error}). {_WHERE}") from error
+        raise ConfigError(f"{path}: not a NumPy file, or one that is cut off ({error}). {_WHERE}") from error
     if not np.issubdtype(array.dtype, kind) or array.ndim != ndim:
         expected = f"{kind.__name__} in {ndim} dimensions"
         raise ConfigError(f"{path}: holds {array.dtype} of shape {array.shape}; expected {expected}. {_WHERE}")

@@ -1,6 +1,6 @@
-"""The door to the kernels: whether numba can serve, and every kernel as an operator on tensors.
+"""Access to the kernels: whether numba is available, and every kernel as an operator on tensors.
 
-The kernels themselves are imported here alone, and only when one is asked for. They run on CPU tensors and compute a
+The kernels themselves are imported here alone, and only when one is used. They run on CPU tensors and compute a
 value and its first derivative; `nlcore_sorting._dispatch` chooses between them and torch.
 """
 
@@ -82,7 +82,7 @@ class Compiled(NamedTuple):
         memory: Allocates what the forward pass leaves to the backward pass, given the scores [batch, n] and whether
             there will be a backward pass.
         shape: Shape of the result of a list of n items.
-        ends: Whether the backward pass also reads the scores and the result, which follow the memory.
+        ends: Whether the backward pass also reads the scores and the result, which it takes after the memory.
     """
 
     passes: tuple[Callable[..., None], Callable[..., None]]
