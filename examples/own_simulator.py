@@ -2,7 +2,7 @@
 
 A body is pushed sixteen times and slowed by quadratic drag. Its path depends on all pushes before, so the loss is badly
 conditioned, and differently for every sample. `nlcore.compose` makes the simulator a loss, the Newton loss does the
-rest.
+rest. The pushes themselves are needed, and the network can produce them: the aim is "outputs".
 """
 
 import os
@@ -62,7 +62,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     steps = int(os.environ.get("NLCORE_EXAMPLE_STEPS", "500"))
     loss = nlcore.compose(simulate)
-    newton = nlcore.NewtonLoss(loss)
-    print(f"plain:  error of the pushes {train(Mean(loss), steps):.3f}")
-    print(f"Newton: error of the pushes {train(newton, steps):.3f}")
-    print(newton.explain())
+    outputs = nlcore.NewtonLoss(loss, nlcore.Auto(aim="outputs"))
+    print(f"plain:         error of the pushes {train(Mean(loss), steps):.3f}")
+    print(f"aim 'loss':    error of the pushes {train(nlcore.NewtonLoss(loss), steps):.3f}")
+    print(f"aim 'outputs': error of the pushes {train(outputs, steps):.3f}")
+    print(outputs.explain())

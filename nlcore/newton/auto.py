@@ -1,8 +1,11 @@
-"""The choice of a curvature by what a loss supplies: one table, in one function."""
+"""The default: the directions that are probed, and the curvature where no network can be probed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
 
 from nlcore.capabilities import Capabilities
 from nlcore.newton.damping import Bounded, Relative
@@ -10,49 +13,134 @@ from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.gauss_newton import GaussNewton
 from nlcore.newton.hessian import Hessian
 from nlcore.newton.matrix import Curvature
+from nlcore.newton.options import check_choice
+from nlcore.newton.problem import Problem
+from nlcore.newton.selection import Candidates
 
-__all__ = ["Auto"]
+__all__ = ["Aim", "Auto"]
+
+Aim = Literal["loss", "outputs"]
 
 _LARGEST_BLOCK = 256
 """Outputs per sample above which forming every sample's m×m matrix costs more than the network it serves."""
 
+_MOST_PULLS = 32
+"""Backward passes of the loss, for one matrix, up to which a matrix may be formed at every step or nearly so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """Let the loss decide.
+    """Choose by probes of the network, or by the loss where there is no network to probe.
 
-    | the loss …                                          | curvature                                     |
-    |-----------------------------------------------------|-----------------------------------------------|
-    | has more than 256 outputs                           | `EmpiricalFisher(Relative(1.0))`              |
-    | supplies its Hessian                                | `Hessian(Bounded(), normalize=True)`          |
-    | is random, or supplies its gradient alone           | `EmpiricalFisher(Relative(1.0))`              |
-    | has a Gauss–Newton split                            | `GaussNewton(Bounded(), normalize=True)`      |
-    | is an `AlgorithmicLoss` with two derivatives        | `Hessian(Bounded(), normalize=True)`          |
-    | is anything else: one derivative, a plain callable  | `EmpiricalFisher(Relative(1.0))`              |
+    With `aim="loss"` a `NewtonLoss` probes several directions on the network, from the gradient to the Newton step, and
+    takes the one along which the original loss falls furthest. With `aim="outputs"` it takes the Newton step: right
+    where the outputs themselves are wanted and the network can reach them. It brings the outputs nearest to a solution
+    of the algorithm, and may raise the loss on the way.
 
-    The first row that fits is taken. The steps are normalised, so pair them with a learning rate that decays.
+    The curvature with `aim="outputs"`, by the first row that fits:
+
+    | the loss …                                          | curvature                                                  |
+    |-----------------------------------------------------|------------------------------------------------------------|
+    | has more than 256 outputs                           | `EmpiricalFisher(Relative(1.0))`                           |
+    | supplies its Hessian                                | `Hessian(Bounded(validated=True), normalize=True)`         |
+    | is random, or supplies its gradient alone           | `EmpiricalFisher(Relative(1.0))`                           |
+    | has a Gauss–Newton split                            | `GaussNewton(Bounded(validated=True), normalize=True)`     |
+    | is an `AlgorithmicLoss` with two derivatives        | `Hessian(Bounded(validated=True), normalize=True)`         |
+    | is anything else: one derivative, a plain callable  | `EmpiricalFisher(Relative(1.0))`                           |
+
+    Without a network, as in `newton_step`, and where it cannot be probed, `aim="loss"` takes the half power with
+    `Relative(0.1)` of the same matrices, such as `GaussNewton(Relative(0.1), power=0.5)`.
+
+    Args:
+        aim: `"loss"`, or `"outputs"`.
+
+    Raises:
+        ConfigError: The aim is neither.
     """
 
-    def choose(  # noqa: PLR0911 - one return for each row of the table
-        self, loss: Capabilities, size: int | None = None
-    ) -> tuple[Curvature, str]:
-        """Return the curvature for a loss, and why.
+    aim: Aim = "loss"
+
+    def __post_init__(self) -> None:
+        check_choice("Auto", "aim", self.aim, get_args(Aim))
+
+    def choose(self, loss: Capabilities, size: int | None = None) -> tuple[Curvature, str]:
+        """Return the curvature for a loss without a network, and why.
 
         Args:
             loss: The loss.
             size: Number of outputs of a sample, when data are at hand.
         """
-        fisher = EmpiricalFisher(damping=Relative(1.0))
+        kind, reason = second_order(loss)
         if size is not None and size > _LARGEST_BLOCK:
-            return fisher, f"{size} outputs a sample are too many to form a matrix for each"
-        if "hessian" in loss.supplies:
-            return Hessian(damping=Bounded(), normalize=True), "the loss supplies its Hessian"
-        if loss.traits.stochastic or "gradient" in loss.supplies:
-            return fisher, "the loss is random or supplies its gradient alone"
-        if "split" in loss.supplies:
-            return GaussNewton(damping=Bounded(), normalize=True), "the loss has a Gauss–Newton split"
-        if loss.declared and loss.traits.order >= 2:
-            return Hessian(damping=Bounded(), normalize=True), "the loss has two derivatives"
-        if not loss.declared:
-            return fisher, "nothing is known of a plain callable's second derivative"
-        return fisher, f"the loss has derivatives of order {loss.traits.order}"
+            kind, reason = None, f"{size} outputs a sample are too many to form a matrix for each"
+        if self.aim == "outputs":
+            fisher = EmpiricalFisher(damping=Relative(1.0))
+            return (fisher if kind is None else kind(damping=Bounded(validated=True), normalize=True)), reason
+        return (kind or EmpiricalFisher)(damping=Relative(0.1), power=0.5), reason
+
+    def candidates(self, problem: Problem) -> Candidates:
+        """Return the directions that are probed: those that the loss can supply at a bounded cost.
+
+        Args:
+            problem: The loss at the first batch.
+        """
+        loss, size = problem.loss, problem.prediction.shape[1]
+        gradient = EmpiricalFisher(power=0.0)
+        fishers = EmpiricalFisher(damping=Relative(0.1)), EmpiricalFisher(damping=Relative(1.0))
+        kind, _ = second_order(loss)
+        pulls = 0 if kind is None else _pulls(problem, kind)
+        if kind is None or size > _LARGEST_BLOCK or (pulls > _MOST_PULLS and kind is Hessian):
+            half = EmpiricalFisher(damping=Relative(0.1), power=0.5)
+            return Candidates((gradient, *fishers, half), fallback=3, interval=10)
+        batch = (
+            kind(damping=Relative(0.1), power=0.5),
+            kind(damping=Relative(1e-3)),
+            kind(damping=Relative(0.1)),
+        )
+        if loss.traits.constant_curvature:
+            return Candidates((gradient, fishers[0], *batch), newton=3, fallback=2, constant=True, alike=True)
+        bounded = kind(damping=Bounded())
+        if pulls > _MOST_PULLS:
+            return Candidates(
+                (gradient, fishers[0], *batch),
+                newton=3,
+                bounded=bounded,
+                fallback=2,
+                refresh=pulls // 3,
+                interval=pulls // 3,
+            )
+        own = (
+            kind(damping=Relative(1e-2), aggregate="sample"),
+            kind(damping=Relative(0.1), aggregate="sample", power=0.5),
+        )
+        return Candidates((gradient, fishers[0], *batch, *own), newton=5, bounded=bounded, fallback=2)
+
+
+def second_order(loss: Capabilities) -> tuple[type[Hessian] | type[GaussNewton] | None, str]:
+    """Return the second-order curvature that a loss can supply, `None` without one, and why.
+
+    Args:
+        loss: The loss.
+    """
+    if "hessian" in loss.supplies:
+        return Hessian, "the loss supplies its Hessian"
+    if loss.traits.stochastic or "gradient" in loss.supplies:
+        return None, "the loss is random or supplies its gradient alone"
+    if "split" in loss.supplies:
+        return GaussNewton, "the loss has a Gauss–Newton split"
+    if not loss.declared:
+        return None, "nothing is known of a plain callable's second derivative"
+    if loss.traits.order >= 2:
+        return Hessian, "the loss has two derivatives"
+    return None, f"the loss has derivatives of order {loss.traits.order}"
+
+
+def _pulls(problem: Problem, kind: type[Hessian] | type[GaussNewton]) -> int:
+    """Return the number of backward passes of the loss that one matrix takes."""
+    size = problem.prediction.shape[1]
+    if kind is Hessian:
+        return 0 if "hessian" in problem.loss.supplies else size
+    with torch.no_grad():
+        features = problem.evaluation.inner(problem.prediction)
+    count = features[0].numel() * (2 if features.is_complex() else 1) if len(features) else size
+    return min(size, count)

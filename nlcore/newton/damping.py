@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError, UnsupportedCurvatureError
+from nlcore.newton.derivatives import Derivatives
 from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, Scope
-from nlcore.newton.options import check_choice, check_positive, concise, is_number
+from nlcore.newton.options import check_choice, check_flag, check_positive, concise, is_number
 from nlcore.newton.problem import Samples
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "amplification",
     "bounded_rho",
     "check_damping",
+    "check_length",
     "check_options",
+    "check_power",
     "choose_damping",
     "damping_strength",
 ]
@@ -33,6 +36,9 @@ _FLOOR = 1e-12
 
 _CANDIDATES = tuple(10.0 ** (-3 + k / 2) for k in range(7))
 """The ρ that `Bounded` chooses among, 1e-3 to 1."""
+
+_VALIDATED = tuple(10.0 ** (-4 + k / 2) for k in range(11))
+"""The ρ that cross-validation chooses among, 1e-4 to 10."""
 
 _ITERATIONS = 24
 """Power iterations for the amplification; they bring it to a few per cent, from below."""
@@ -83,6 +89,9 @@ class Bounded:
         per_sample_rho: ρ of the samples' own matrices, relative to the mean curvature of the batch.
         refresh: Number of steps of a `NewtonLoss` after which ρ is chosen again; a single `newton_step` always chooses
             it. An old ρ can be too small for a network that changes fast: with 25, training of a simulator collapsed.
+        validated: Whether ρ is at least the one that generalised cross-validation finds for the noise of the target
+            (Golub, Heath & Wahba 1979). It takes the loss for half a sum of squares of as many residuals as a
+            Gauss–Newton split has features, and has no effect without a split.
 
     Raises:
         ConfigError: An argument is outside its range.
@@ -92,6 +101,7 @@ class Bounded:
     quantile: float = 0.9
     per_sample_rho: float = 1e-2
     refresh: int = 5
+    validated: bool = False
 
     needs_own: ClassVar[bool] = True
 
@@ -107,6 +117,7 @@ class Bounded:
         ):
             if not is_number(value) or not low < value < high:
                 raise ConfigError(f"Bounded({name}={value!r}): give a number between {low} and {high}.")
+        check_flag("Bounded", "validated", self.validated)
         if not isinstance(self.refresh, int):
             raise ConfigError(f"Bounded(refresh={self.refresh!r}): give a whole number of steps.")
 
@@ -144,13 +155,19 @@ class Damped:
     state: DampingState | None = None
 
 
-def choose_damping(damping: Damping, matrix: CurvatureMatrix, state: DampingState | None = None) -> Damped:
+def choose_damping(
+    damping: Damping,
+    matrix: CurvatureMatrix,
+    state: DampingState | None = None,
+    derivatives: Derivatives | None = None,
+) -> Damped:
     """Return λ for a curvature matrix.
 
     Args:
         damping: The number or rule.
         matrix: C.
         state: The state after an earlier step of the same training.
+        derivatives: Value and gradient, by which `Bounded(validated=True)` sees noise.
     """
     if isinstance(damping, Relative):
         return Damped(damping_strength(damping.rho, matrix.mean_curvature, matrix.largest))
@@ -165,7 +182,10 @@ def choose_damping(damping: Damping, matrix: CurvatureMatrix, state: DampingStat
     if state is None or state.age == 0:
         rho = bounded_rho(damping, matrix.mean, matrix.own, matrix.mean_curvature, matrix.samples)
         own = torch.isinf(rho)
-        state = DampingState(torch.where(own, damping.per_sample_rho, rho), own, 0)
+        rho = torch.where(own, damping.per_sample_rho, rho)
+        if damping.validated and derivatives is not None and derivatives.features is not None:
+            rho = torch.maximum(rho, validated_rho(matrix, matrix.own, own, derivatives))
+        state = DampingState(rho, own, 0)
     strength = damping_strength(state.rho, matrix.mean_curvature, matrix.largest)
     return Damped(strength, state.own, replace(state, age=(state.age + 1) % damping.refresh))
 
@@ -211,6 +231,34 @@ def bounded_rho(damping: Bounded, matrix: Tensor, blocks: Tensor, mean_curvature
     return torch.where(found <= damping.limit, candidates, torch.inf).amin()
 
 
+def validated_rho(matrix: DenseMatrix, blocks: Tensor, own: Tensor, derivatives: Derivatives) -> Tensor:
+    """Return the ρ of least generalised cross-validation, [].
+
+    With r the F residuals of a sample and ŷ(λ) = y − (C + λI)⁻¹g, it is the mean of ‖r(ŷ)‖² over the square of the mean
+    of F − tr C(C + λI)⁻¹: how well a residual is predicted that was left out. Noise that a small λ would fit raises it.
+
+    Args:
+        matrix: The mean, and which samples count.
+        blocks: [N, m, m], the samples' own matrices.
+        own: [] bool, whether each sample's own matrix is used.
+        derivatives: Value [N] and gradient [N, m], and the number of features.
+    """
+    samples = matrix.samples
+    own_matrices = torch.where(own, blocks, matrix.mean)
+    values, vectors = torch.linalg.eigh(own_matrices)
+    values = values.clamp(min=0.0).unsqueeze(-1)
+    candidates = torch.tensor(_VALIDATED, dtype=values.dtype, device=values.device)
+    strengths = (candidates * matrix.mean_curvature).clamp(min=torch.finfo(values.dtype).tiny)
+    along = (vectors.mT @ derivatives.gradient.double().unsqueeze(-1)).square() / (values + strengths)
+    fit = (along * (values / (values + strengths) - 2)).sum(1)
+    start = 2 * derivatives.value.double().unsqueeze(-1)
+    rest = torch.maximum(start + fit, 1e-6 * start.abs())
+    free = (derivatives.features or 0) - (values / (values + strengths)).sum(1)
+    weight = samples.weight / samples.total(samples.weight.sum()).clamp(min=1e-300)
+    means = samples.total(torch.stack([weight @ rest, weight @ free]))
+    return candidates[(means[0] / means[1].square()).argmin()]
+
+
 def amplification(matrix: Tensor, blocks: Tensor, strengths: Tensor, samples: Samples, quantile: float) -> Tensor:
     """Return a quantile over the samples of ‖(C + λI)⁻¹H_i‖ / max(1, ‖H_i‖/‖C‖) for several λ at once.
 
@@ -242,6 +290,38 @@ def amplification(matrix: Tensor, blocks: Tensor, strengths: Tensor, samples: Sa
     return samples.quantile((norm[:-1] / norm[-1].clamp(min=1)).mT, quantile)
 
 
+def check_power(curvature: Curvature) -> None:
+    """Refuse a power outside 0 … 1, and a solver or a sign of eigenvalues for which a fraction of it has no meaning.
+
+    Raises:
+        ConfigError: The power, or what does not go with it.
+    """
+    owner, power, solver = type(curvature).__name__, curvature.power, curvature.solver
+    if not is_number(power) or not 0 <= power <= 1:
+        raise ConfigError(f"{owner}(power={power!r}): give a number from 0, the gradient, to 1, the Newton step.")
+    if power in (0, 1):
+        return
+    if solver not in ("auto", "eigen", "low_rank", "kernel"):
+        raise ConfigError(
+            f"{owner}(power={power!r}, solver={solver!r}): a fractional power is taken of eigenvalues. Use "
+            f"solver='auto', 'eigen' or 'low_rank'."
+        )
+    if getattr(curvature, "psd", "abs") == "none":
+        raise ConfigError(
+            f"{owner}(power={power!r}, psd='none'): a negative eigenvalue has no fractional power. Use psd='abs'."
+        )
+
+
+def check_length(owner: str, length: object) -> None:
+    """Refuse what is neither True, False nor a positive length of a direction.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not isinstance(length, (bool, Tensor)) and not (isinstance(length, float) and 0 < length < math.inf):
+        raise ConfigError(f"{owner}(normalize={length!r}): give True, False, or a root mean square such as 0.5.")
+
+
 def check_options(curvature: Curvature) -> None:
     """Refuse options that a curvature cannot take; for `Hessian` and `GaussNewton`.
 
@@ -250,14 +330,14 @@ def check_options(curvature: Curvature) -> None:
     """
     owner, chunk = type(curvature).__name__, curvature.chunk_size
     check_choice(owner, "aggregate", curvature.aggregate, get_args(Scope))
-    check_choice(owner, "solver", curvature.solver, ("auto", "cholesky", "eigen", "cg"))
+    check_choice(owner, "solver", curvature.solver, ("auto", "cholesky", "eigen", "low_rank", "cg"))
+    check_power(curvature)
     check_positive(owner, "max_ratio", curvature.max_ratio)
     if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
         raise ConfigError(f"{owner}(chunk_size={chunk!r}): give a whole number ≥ 1, or None.")
-    if not isinstance(curvature.normalize, bool):
-        raise ConfigError(f"{owner}(normalize={curvature.normalize!r}): give True or False.")
-    if curvature.solver == "cg" and isinstance(curvature.damping, Bounded):
+    check_length(owner, curvature.normalize)
+    if curvature.solver in ("cg", "low_rank") and isinstance(curvature.damping, Bounded):
         raise ConfigError(
-            f"{owner}(damping={curvature.damping!r}, solver='cg'): the bound needs every sample's formed matrix. "
-            f"Use damping=nlcore.Relative(0.1) with conjugate gradients."
+            f"{owner}(damping={curvature.damping!r}, solver={curvature.solver!r}): the bound needs every sample's "
+            f"formed matrix. Use damping=nlcore.Relative(0.1) with this solver."
         )

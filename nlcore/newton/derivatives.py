@@ -48,6 +48,7 @@ class Derivatives:
         jacobian: [N, F, m], the rows of J, where there are few features: then the curvature is Jᵀ·bend(J).
         bend: The Hessian of the outer loss times directions in the space of features.
         supplied: [N, m, m], the Hessians the loss supplies itself.
+        features: F, for the Gauss–Newton matrix.
         chunk: How many directions are pulled back at a time.
         pushes: Whether J times a direction was found to agree with the rows of J; `None` where it is not needed.
     """
@@ -59,6 +60,7 @@ class Derivatives:
     jacobian: Tensor | None = None
     bend: Linear | None = None
     supplied: Tensor | None = None
+    features: int | None = None
     chunk: int = 1
     pushes: bool | None = None
 
@@ -268,7 +270,7 @@ def _gauss_newton(problem: Problem, split: _Split, chunk: int, pushes: bool | No
         units = _basis(split.gradient, split.features).expand(-1, count, -1).split(chunk)
         return (split.pull(piece) for piece in units)
 
-    found = Derivatives.of(problem, split.value, split.gradient, bend=split.bend, chunk=chunk)
+    found = Derivatives.of(problem, split.value, split.gradient, bend=split.bend, features=split.features, chunk=chunk)
     fits = split.features * split.gradient.numel() <= BUDGET
 
     def by_rows() -> Derivatives:

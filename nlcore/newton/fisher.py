@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from nlcore.capabilities import Capabilities
 from nlcore.errors import UnsupportedCurvatureError
-from nlcore.newton.damping import Damping, Relative, check_damping
+from nlcore.newton.damping import Damping, Relative, check_damping, check_length, check_power
 from nlcore.newton.derivatives import Derivatives, Kind
 from nlcore.newton.matrix import (
     Curvature,
@@ -37,6 +37,10 @@ class EmpiricalFisher(Curvature):
         max_step: With `Relative` damping, the largest root mean square over the outputs of a sample's step, in
             units of the prediction; `None` for no limit. A number as damping bounds the step by itself, to
             √N/(2√λ), so there it does not apply.
+        weighting: `"raw"`, or `"normalized"`: every gradient is divided by its own norm, so that the trace is 1, λ lies
+            between 0 and 1, outliers lose their weight, and the step shrinks with the gradient.
+        power: κ of the direction (C + λI)^(−κ)∇ℓ: 1 is the Newton step, ½ a whitening, 0 the gradient.
+        normalize: The root mean square that the directions of a batch are scaled to; True is 1. See `Hessian`.
         solver: `"cholesky"` or `"eigen"` on the m×m matrix, `"kernel"` on the N×N matrix of inner products, which is
             never larger than the batch; `"auto"` takes the smaller of the two.
 
@@ -48,12 +52,18 @@ class EmpiricalFisher(Curvature):
 
     damping: Damping = field(default_factory=lambda: Relative(1.0))
     max_step: float | None = 100.0
+    weighting: Literal["raw", "normalized"] = "raw"
+    power: float = 1.0
+    normalize: bool | float = False
     solver: Solver = "auto"
 
     def __post_init__(self) -> None:
         check_damping(self.damping, "EmpiricalFisher", bounded=False)
         check_choice("EmpiricalFisher", "solver", self.solver, ("auto", "cholesky", "eigen", "kernel"))
         check_positive("EmpiricalFisher", "max_step", self.max_step)
+        check_choice("EmpiricalFisher", "weighting", self.weighting, ("raw", "normalized"))
+        check_power(self)
+        check_length("EmpiricalFisher", self.normalize)
 
     def check(self, loss: Capabilities) -> None:
         """Refuse a loss without any gradient.
@@ -74,7 +84,12 @@ class EmpiricalFisher(Curvature):
         """
         samples, size = problem.samples, derivatives.gradient.shape[1]
         weight = samples.weight.sqrt().unsqueeze(-1) * samples.scale
-        root = derivatives.gradient.double() * weight
+        gradient = derivatives.gradient.double()
+        if self.weighting == "normalized":
+            largest = gradient.abs().amax(-1, keepdim=True)
+            norm = largest * (gradient / torch.where(largest > 0, largest, 1.0)).norm(dim=-1, keepdim=True)
+            weight = torch.where(norm > 0, weight / norm, 0.0)
+        root = gradient * weight
         unit = samples.largest(root.abs())
         unit = torch.where(unit > 0, unit.clamp(min=1e-150), 1.0)
         if not isinstance(self.damping, Relative):

@@ -28,9 +28,10 @@ class GaussNewton(SecondOrder):
         aggregate: `"batch"` takes one matrix for all samples, right where the Jacobian is the same for all;
             `"sample"` each sample's own.
         max_ratio: With each sample's own matrix, the longest step in units of the batch's median step.
-        normalize: Whether the directions of a batch are scaled to a root mean square of one; see `Hessian`.
-        solver: `"cholesky"`, `"eigen"`, or `"cg"`, conjugate gradients that never form an m×m matrix; `"auto"` is
-            Cholesky.
+        normalize: The root mean square that the directions of a batch are scaled to; True is 1. See `Hessian`.
+        power: κ of the direction (C + λI)^(−κ)∇ℓ: 1 is the Newton step, ½ a whitening, 0 the gradient.
+        solver: `"cholesky"` or `"eigen"`; or, without forming an m×m matrix, `"cg"`, conjugate gradients, or
+            `"low_rank"`, the leading eigenvectors by random products; `"auto"` is Cholesky for power 1, else eigen.
         chunk_size: How many directions are pulled back at a time; `None` takes what fits a cache, or 128 MiB on a GPU.
 
     Raises:
@@ -42,7 +43,8 @@ class GaussNewton(SecondOrder):
     damping: Damping = field(default_factory=lambda: Relative(0.1))
     aggregate: Scope = "batch"
     max_ratio: float | None = 1.0
-    normalize: bool = False
+    normalize: bool | float = False
+    power: float = 1.0
     solver: Solver = "auto"
     chunk_size: int | None = None
 

@@ -33,11 +33,12 @@ class Hessian(SecondOrder):
         psd_scope: Whether they are repaired sample by sample, or once in the mean.
         aggregate: `"batch"` takes one matrix for all samples, `"sample"` each sample's own.
         max_ratio: With each sample's own matrix, the longest step in units of the batch's median step.
-        normalize: Whether the directions of a batch are scaled to a root mean square of one, in units of the
-            prediction. A Newton step shrinks with the residual, and an optimiser such as Adam, which remembers
+        normalize: The root mean square that the directions of a batch are scaled to, in units of the prediction;
+            True is 1. A Newton step shrinks with the residual, and an optimiser such as Adam, which remembers
             earlier and larger steps, then shrinks its own; a normalised one leaves the length to the learning rate.
-        solver: `"cholesky"`, `"eigen"`, or `"cg"`, conjugate gradients that never form an m×m matrix; `"auto"` is
-            Cholesky.
+        power: κ of the direction (C + λI)^(−κ)∇ℓ: 1 is the Newton step, ½ a whitening, 0 the gradient.
+        solver: `"cholesky"` or `"eigen"`; or, without forming an m×m matrix, `"cg"`, conjugate gradients, or
+            `"low_rank"`, the leading eigenvectors by random products; `"auto"` is Cholesky for power 1, else eigen.
         chunk_size: How many directions are pulled back at a time; `None` takes what fits a cache, or 128 MiB on a GPU.
 
     Raises:
@@ -51,7 +52,8 @@ class Hessian(SecondOrder):
     psd_scope: Scope = "sample"
     aggregate: Scope = "batch"
     max_ratio: float | None = 1.0
-    normalize: bool = False
+    normalize: bool | float = False
+    power: float = 1.0
     solver: Solver = "auto"
     chunk_size: int | None = None
 
@@ -75,10 +77,10 @@ class Hessian(SecondOrder):
                 f"{loss.name} has derivatives of order {loss.traits.order}: its Hessian is zero or missing and a "
                 f"Newton step with it would mean nothing. Use {other} instead."
             )
-        if self.solver == "cg" and self.psd != "none" and not loss.traits.psd_hessian:
+        if self.solver in ("cg", "low_rank") and self.psd != "none" and not loss.traits.psd_hessian:
             raise UnsupportedCurvatureError(
-                f"{loss.name}: psd={self.psd!r} needs the eigenvalues of a formed matrix, and solver='cg' forms none. "
-                f"Use Hessian(psd='none', solver='cg'), which stops at negative curvature and records it."
+                f"{loss.name}: psd={self.psd!r} needs the eigenvalues of a formed matrix, and solver={self.solver!r} "
+                f"forms none. Use Hessian(psd='none', solver='cg'), which stops at negative curvature and records it."
             )
 
     def repair(self, matrix: Tensor, problem: Problem) -> tuple[Tensor, Tensor | None]:

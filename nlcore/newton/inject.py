@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from nlcore.capabilities import Capabilities
 from nlcore.errors import ConfigError, DtypeError, ShapeError
 from nlcore.evaluation import Evaluation, finite_rows
-from nlcore.newton.damping import Damping, Relative, choose_damping
+from nlcore.newton.damping import Damping, Relative
 from nlcore.newton.derivatives import Derivatives
 from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.problem import Problem, Samples
 from nlcore.newton.ranks import Ranks, resolve_group
-from nlcore.newton.solve import limit, solve
+from nlcore.newton.solve import directions
 from nlcore.protocol import Traits
 
 __all__ = ["InjectFisher", "inject_fisher"]
@@ -165,8 +165,6 @@ def _directions(fisher: EmpiricalFisher, gradient: Tensor, dtype: torch.dtype, r
     problem = Problem(_OPAQUE, evaluation, gradient, samples, raising=False)
     kept = torch.where(usable.unsqueeze(-1), gradient, 0.0)
     derivatives = Derivatives(gradient.new_zeros(len(gradient)), kept.to(dtype), usable)
-    matrix = fisher.matrix(derivatives, problem)
-    damped = choose_damping(fisher.damping, matrix)
-    solution = limit(solve(matrix, damped, kept, fisher, wait=False), damped, fisher, samples)
+    solution = directions(derivatives, problem, fisher)
     regular = (solution.codes == 0).unsqueeze(-1) & usable.unsqueeze(-1)
     return torch.where(regular, solution.direction, gradient)

@@ -20,6 +20,7 @@ from nlcore.newton.options import check_choice
 from nlcore.newton.outcome import Memory, NewtonStep
 from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
+from nlcore.newton.selection import Probe, Selection
 from nlcore.newton.step import OnFailure, resolve_curvature, take_step
 from nlcore.soundness import ENOUGH
 
@@ -32,10 +33,11 @@ Value = Literal["original", "newton"]
 class NewtonLoss(nn.Module):
     """Train a network towards one Newton step of its loss (Petersen et al., Newton Losses, arXiv 2410.19055).
 
-    A drop-in for the loss: the value is that of the original loss, the gradient that reaches the network is the
-    damped Newton direction (C + λI)⁻¹∇ℓ of every sample. It is exactly linear in the incoming scalar, so gradient
-    scalers, loss weights and accumulation work. Without gradients (`torch.no_grad`) only the value is computed, on
-    this process alone.
+    A drop-in for the loss: the value is that of the original loss, the gradient that reaches the network is a
+    direction (C + λI)^(−κ)∇ℓ of every sample. By default several of them, from the gradient (κ = 0) to the Newton step
+    (κ = 1), are probed on the network, and the one along which the loss falls furthest is taken; see `Auto`. It is
+    exactly linear in the incoming scalar, so gradient scalers, loss weights and accumulation work. Without gradients
+    (`torch.no_grad`) only the value is computed, on this process alone.
 
     On its first step the loss is checked: its derivatives are compared with differences, a second evaluation with the
     first, and the losses of some samples with those in a batch where the other samples have changed.
@@ -43,8 +45,8 @@ class NewtonLoss(nn.Module):
     Args:
         loss: An `AlgorithmicLoss`, or any callable `(prediction, target) -> [batch]`; one with a parameter `mask` or
             `context` receives them.
-        curvature: `Hessian(...)`, `GaussNewton(...)` or `EmpiricalFisher(...)`; `None` is `Auto()`, which picks by
-            what the loss can supply.
+        curvature: `Hessian(...)`, `GaussNewton(...)` or `EmpiricalFisher(...)`; `None` is `Auto()`, which probes the
+            network, and `Auto(aim="outputs")` takes a Newton step for those who want the outputs themselves.
         reduction: `"mean"` over the batch, weighted where weights are given; `"sum"`; or `"none"`.
         value: `"original"` reports ℓ, so that logs compare with plain training; `"newton"` reports ½‖z* − y‖², with
             and without gradients. The gradient is the same.
@@ -100,6 +102,8 @@ class NewtonLoss(nn.Module):
         self.generator, self.backend = generator, backend
         self.process_group = process_group
         self._memory = Memory()
+        self._selection: Selection | None = None
+        self._saved: Tensor | None = None
         self.last_step: NewtonStep | None = None
 
     def forward(
@@ -138,18 +142,25 @@ class NewtonLoss(nn.Module):
                 trees = cloned((prediction, target, {"weight": weight, "mask": mask, "context": context}))
                 return self.forward(trees[0], trees[1], **trees[2])
         compiling = torch.compiler.is_compiling()  # a compiled step looks anew every time: its graph has no age
+
+        def choose(problem: Problem) -> Curvature:
+            return self._choose(problem, prediction, probing=training and not compiling)
+
         step, problem = take_step(
             self._capabilities,
             prediction,
             target,
-            self.curvature if isinstance(self.curvature, Curvature) else self._choose,
+            self.curvature if isinstance(self.curvature, Curvature) else choose,
             memory=Memory(checks=ENOUGH, masked=True) if compiling else self._memory,
             ranks=self._ranks(prediction) if training else None,
             backend=self.backend,
             raising=self.on_failure == "raise",
+            forgiving=isinstance(self.curvature, Auto) and self.curvature.aim == "loss",
             reduction=f"reduced to {self.reduction}",
             **given,
         )
+        if self._selection is not None and training and not compiling and step.detail is not None:
+            step = self._selection.lengthened(step, problem)
         value = step.value if self.value == "original" else per_sample(step.direction).square().sum(1) / 2
         if not training:  # of the state only the results of checks are kept, on which no step depends
             self._memory = replace(step.memory, damping=self._memory.damping)
@@ -160,21 +171,60 @@ class NewtonLoss(nn.Module):
         return self._reduce(_Attach.apply(prediction, value, step.direction), problem)
 
     def explain(self) -> str:
-        """Return which curvature is used and why, in a sentence."""
+        """Return which curvature is used and why, in a sentence or two."""
         name = self._capabilities.name
-        if isinstance(self.curvature, Auto):
-            size = None if self.last_step is None else math.prod(self.last_step.direction.shape[1:])
-            chosen, reason = self.curvature.choose(self._capabilities, size)
+        if not isinstance(self.curvature, Auto):
+            return f"{name}: {self.curvature!r}, as given, with damping={self.curvature.damping!r}."
+        if self._selection is not None:
+            return f"{name}: {self._selection.explain()}"
+        size = None if self.last_step is None else math.prod(self.last_step.direction.shape[1:])
+        chosen, reason = self.curvature.choose(self._capabilities, size)
+        if self.curvature.aim == "outputs":
             return f"{name}: {chosen!r}, because {reason}."
-        return f"{name}: {self.curvature!r}, as given, with damping={self.curvature.damping!r}."
+        return f"{name}: chosen by probes of the network once it trains; until then {chosen!r}, because {reason}."
 
     @property
     def stats(self) -> dict[str, float | str]:
-        """Statistics of the last step, as a flat dict for a logger; empty before the first. See `NewtonStep.stats`."""
-        return {} if self.last_step is None else self.last_step.stats
+        """Statistics of the last step, as a flat dict for a logger; empty before the first.
+
+        See `NewtonStep.stats`. With `Auto(aim="loss")` also `probes` (their number so far), `progress` (how far the
+        loss falls along the chosen direction, in units of the gradient's own fall; geometric mean over the probes) and
+        `length` (root mean square of the direction).
+        """
+        if self.last_step is None:
+            return {}
+        return self.last_step.stats | ({} if self._selection is None else self._selection.stats())
+
+    @property
+    def history(self) -> tuple[Probe, ...]:
+        """The probes of the network so far, for `Auto(aim="loss")`; see `plot`."""
+        return () if self._selection is None else tuple(self._selection.history)
+
+    def plot(self, *, format: str = "png", dark: bool = False) -> bytes:
+        """Return a picture of what `Auto(aim="loss")` chose when, and of the progress of each candidate.
+
+        Args:
+            format: `"png"`, `"svg"` or `"pdf"`.
+            dark: Whether the colours are those of a dark page.
+
+        Raises:
+            ConfigError: There are no probes yet, the format is unknown, or matplotlib is not installed.
+        """
+        from nlcore.plotting.selection_figure import draw_selection
+
+        names = () if self._selection is None else self._selection.names
+        return draw_selection(self.history, names, format=format, dark=dark)
 
     def get_extra_state(self) -> Tensor:
-        """Return the state of a `Bounded` damping for `state_dict`, [3] float64: ρ or zero, whether per sample, age."""
+        """Return the state for `state_dict`, a tensor: of the choice of `Auto`, or of a `Bounded` damping.
+
+        The latter is [3] float64: ρ or zero, whether per sample, age. A probe that waits for the next batch is not
+        saved.
+        """
+        if self._selection is not None:
+            return self._selection.state()
+        if self._saved is not None:
+            return self._saved
         state = self._memory.damping
         if state is None:
             return torch.zeros(3, dtype=torch.float64)
@@ -182,21 +232,25 @@ class NewtonLoss(nn.Module):
         return torch.stack([state.rho.detach(), state.own.double(), age]).cpu()
 
     def set_extra_state(self, state: Any) -> None:
-        """Restore it.
+        """Restore it; the state of another choice of curvature is left alone, and that choice begins anew.
 
         Raises:
             ConfigError: It is not a state of this class.
         """
         readable = isinstance(state, Tensor) and not state.is_meta and state.layout == torch.strided
-        sound = readable and state.shape == (3,) and bool(torch.isfinite(state).all())
-        rho, own, age = state.double().tolist() if sound else (-1.0, 0.0, 0.0)
+        sound = readable and state.ndim == 1 and bool(torch.isfinite(state).all())
+        if sound and Selection.recognises(state):
+            self._selection, self._saved = None, state.detach().double().cpu().clone()
+            return
+        rho, own, age = state.double().tolist() if sound and state.shape == (3,) else (-1.0, 0.0, 0.0)
         if rho < 0 or own not in (0.0, 1.0) or age < 0 or age != int(age):
             raise ConfigError(
                 f"NewtonLoss cannot load the state {state!r}: three numbers are needed, ρ ≥ 0, 0 or 1, and the age in "
-                f"whole steps. Leave the entry out to begin anew."
+                f"whole steps, or the longer state of Auto(aim='loss'). Leave the entry out to begin anew."
             )
         damping = None if rho == 0 else DampingState(state[0].double(), state[1].bool(), int(age))
         self._memory = replace(self._memory, damping=damping)
+        self._selection, self._saved = None, None
 
     def extra_repr(self) -> str:
         """Return the options that differ from the defaults."""
@@ -215,8 +269,19 @@ class NewtonLoss(nn.Module):
         if f"{prefix}_extra_state" in missing:  # not required: the present state is kept
             missing.remove(f"{prefix}_extra_state")
 
-    def _choose(self, size: int) -> Curvature:
-        return resolve_curvature(self.curvature, self._capabilities, size)
+    def _choose(self, problem: Problem, prediction: Tensor, *, probing: bool) -> Curvature:
+        """Return the curvature of `Auto`: by a probe of the network, or without one."""
+        auto = self.curvature
+        if not isinstance(auto, Auto) or auto.aim == "outputs" or not (probing or self._selection):
+            return resolve_curvature(auto, self._capabilities, problem.prediction.shape[1])
+        if not probing and self._selection is not None:
+            return self._selection.curvature
+        if self._selection is None:
+            self._selection = Selection(auto.candidates(problem), self._capabilities.name)
+            if self._saved is not None:
+                self._selection.load(self._saved)
+                self._saved = None
+        return self._selection.choose(problem, prediction)
 
     def _ranks(self, prediction: Tensor) -> Ranks | None:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -24,6 +24,8 @@ __all__ = [
     "CurvatureMatrix",
     "DenseMatrix",
     "GramMatrix",
+    "IdentityMatrix",
+    "InverseMatrix",
     "ProductMatrix",
     "Psd",
     "Scope",
@@ -37,7 +39,7 @@ __all__ = [
 
 Psd: TypeAlias = Literal["abs", "clip", "none"]
 Scope: TypeAlias = Literal["sample", "batch"]
-Solver: TypeAlias = Literal["auto", "cholesky", "eigen", "kernel", "cg"]
+Solver: TypeAlias = Literal["auto", "cholesky", "eigen", "kernel", "low_rank", "cg"]
 
 _EXACT_TRACE = 1024
 """Outputs up to which the trace of a matrix that is not formed is summed exactly; above, it is estimated."""
@@ -52,21 +54,23 @@ class Curvature(ABC):
     Attributes:
         kind: The derivatives it needs.
         damping: λ as a number, or a rule.
+        power: κ of the direction (C + λI)^(−κ)g, from 0, the gradient, to 1, the Newton step.
         solver: How C + λI is solved.
         aggregate: Whether one matrix serves all samples, or each sample has its own.
         max_ratio: With each sample's own matrix, the longest step in units of the batch's median step.
         max_step: The largest root mean square of a sample's step over its outputs.
-        normalize: Whether directions are scaled to a root mean square of one over the batch.
+        normalize: The root mean square over the batch that directions are scaled to; True is one, False leaves them.
         chunk_size: How many directions are pulled back at a time.
     """
 
     kind: ClassVar[Kind]
     damping: Any = 1.0
+    power: float = 1.0
     solver: Solver = "auto"
     aggregate: Scope = "batch"
     max_ratio: float | None = None
     max_step: float | None = None
-    normalize: bool = False
+    normalize: bool | float | Tensor = False
     chunk_size: int | None = None
 
     def __repr__(self) -> str:
@@ -106,7 +110,7 @@ class SecondOrder(Curvature):
 
     def matrix(self, derivatives: Derivatives, problem: Problem) -> CurvatureMatrix:
         """Return the matrix in the structure that options and damping ask for."""
-        if self.solver == "cg":
+        if self.solver in ("cg", "low_rank"):
             return form_products(derivatives, problem, self)
         separate = self.aggregate == "sample" or bool(getattr(self.damping, "needs_own", False))
         repairs = self.psd_scope == "sample" and self.psd != "none" and not problem.loss.traits.psd_hessian
@@ -169,6 +173,21 @@ class CurvatureMatrix(ABC):
         return self.matvec(torch.eye(self.size, dtype=torch.float64, device=self.mean_curvature.device))
 
 
+@dataclass(frozen=True, slots=True)
+class IdentityMatrix(CurvatureMatrix):
+    """The identity, with which a Newton step is the gradient: what the power 0 makes of every curvature."""
+
+    @classmethod
+    def of(cls, problem: Problem) -> IdentityMatrix:
+        """Return the identity over the outputs of a problem."""
+        one = torch.ones((), dtype=torch.float64, device=problem.prediction.device)
+        return cls(problem.samples, None, problem.prediction.shape[1], one, one)
+
+    def matvec(self, rows: Tensor) -> Tensor:
+        """Return the rows."""
+        return rows
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenseMatrix(CurvatureMatrix):
     """The mean over the samples, and where they were formed the samples' own matrices.
@@ -184,6 +203,21 @@ class DenseMatrix(CurvatureMatrix):
     def matvec(self, rows: Tensor) -> Tensor:
         """Return the mean times each row of [r, m]."""
         return rows @ self.mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InverseMatrix(CurvatureMatrix):
+    """A matrix known by (C + λI)^(−κ), which was computed for an earlier batch.
+
+    Attributes:
+        inverse: [m, m].
+    """
+
+    inverse: Tensor
+
+    def matvec(self, rows: Tensor) -> Tensor:
+        """Return the matrix whose inverse is known times each row of [r, m]."""
+        return torch.linalg.solve(self.inverse, rows.mT).mT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +245,7 @@ class ProductMatrix(CurvatureMatrix):
 
     Attributes:
         product: Maps [r, m] to the mean matrix times each row.
-        own_product: Maps [N, m] to each sample's own matrix times its row; `None` where the mean is to be used.
+        own_product: Maps [*, N, m] to each sample's own matrix times its rows; `None` where the mean is to be used.
         tolerance: Relative residual that the rounding of the products allows.
     """
 
@@ -324,12 +358,14 @@ def _mean_product(derivatives: Derivatives, samples: Samples, finite: Tensor | N
 
 
 def _own_product(derivatives: Derivatives, samples: Samples) -> Linear:
-    """Return the map from [N, m] to each sample's own curvature times its row, in float64."""
+    """Return the map from [*, N, m] to each sample's own curvature times its rows, in float64."""
     keep = samples.counted
 
     def product(rows: Tensor) -> Tensor:
         inside = torch.where(keep, rows, 0.0).to(derivatives.gradient.dtype)
-        return torch.where(keep, derivatives.apply(inside.unsqueeze(0))[0], 0.0).double()
+        pieces = inside.view(-1, *rows.shape[-2:]).split(derivatives.chunk)
+        images = [derivatives.apply(piece) for piece in pieces]
+        return torch.where(keep, torch.cat(images), 0.0).double().view(rows.shape)
 
     return product
 

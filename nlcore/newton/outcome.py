@@ -96,7 +96,7 @@ class NewtonStep:
         gradient), `step` (root mean square of the direction), and the number of samples `indefinite`, `singular`,
         `nonfinite`.
         """
-        stats: dict[str, float | str] = {"curvature": type(self.curvature).__name__}
+        stats: dict[str, float | str] = {"curvature": type(getattr(self.curvature, "of", self.curvature)).__name__}
         if self.detail is not None:
             stats["damping"] = float(self.detail.strength.max())
             stats["mean_curvature"] = float(self.detail.mean_curvature)

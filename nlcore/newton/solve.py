@@ -9,13 +9,24 @@ import torch
 from torch import Tensor
 
 from nlcore.evaluation import finite_rows
-from nlcore.newton.damping import Damped
+from nlcore.newton.damping import Damped, choose_damping
+from nlcore.newton.derivatives import Derivatives
 from nlcore.newton.failures import Result
-from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, GramMatrix, ProductMatrix, Solver
+from nlcore.newton.low_rank import leading_eigenvectors
+from nlcore.newton.matrix import (
+    Curvature,
+    CurvatureMatrix,
+    DenseMatrix,
+    GramMatrix,
+    IdentityMatrix,
+    InverseMatrix,
+    ProductMatrix,
+    Solver,
+)
 from nlcore.newton.options import is_number
-from nlcore.newton.problem import Samples
+from nlcore.newton.problem import Problem, Samples
 
-__all__ = ["Solution", "capped", "limit", "solve"]
+__all__ = ["Solution", "capped", "directions", "inverse_power", "limit", "solve"]
 
 _ITERATIONS = 500
 """Most products of a conjugate-gradient solve; few outputs take fewer, since m suffice but for rounding."""
@@ -28,7 +39,7 @@ class Solution:
     """Directions, with the outcome of the solve that gave them.
 
     Attributes:
-        direction: [N, m], (C + λI)⁻¹ g for every sample.
+        direction: [N, m], (C + λI)^(−κ) g for every sample.
         codes: [N] int8, a `Result` each.
         condition: [] or [N], an estimate of the condition number of C + λI; NaN where there is none.
         residual: [N], the relative residual an iterative solve stopped at; `None` for a direct one.
@@ -40,33 +51,67 @@ class Solution:
     residual: Tensor | None = None
 
 
+def directions(derivatives: Derivatives, problem: Problem, curvature: Curvature) -> Solution:
+    """Return the directions of a curvature, apart from a step: for probes, and for a gradient that comes from outside.
+
+    Args:
+        derivatives: Of the kind that the curvature needs; the gradient alone for the power 0.
+        problem: Which samples and outputs count.
+        curvature: The curvature.
+    """
+    matrix = curvature.matrix(derivatives, problem) if curvature.power else IdentityMatrix.of(problem)
+    damped = choose_damping(curvature.damping if curvature.power else 0.0, matrix)
+    solution = solve(matrix, damped, derivatives.gradient.double(), curvature, wait=problem.raising)
+    return limit(solution, damped, curvature, matrix.samples)
+
+
+def inverse_power(matrix: DenseMatrix, damped: Damped, power: float) -> Tensor | None:
+    """Return (C + λI)^(−κ) of the mean matrix, [m, m], in the units of the loss; `None` if it is not positive."""
+    values, vectors = _eigenpairs(_regular(matrix, own=False))
+    values = values + damped.strength
+    if not bool(values.amin() > _least(matrix.size, _EPSILON) * values.amax()):
+        return None
+    inverse = (vectors * values**-power) @ vectors.mT
+    return inverse if matrix.unit is None else inverse / matrix.unit**power
+
+
 def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: Curvature, *, wait: bool) -> Solution:
-    """Return (C + λI)⁻¹g for every sample.
+    """Return (C + λI)^(−κ)g for every sample.
 
     Args:
         matrix: C.
         damped: λ, and whether each sample's own matrix is used.
         gradient: [N, m] float64.
-        curvature: The solver, and whether one matrix serves all samples.
+        curvature: The power κ, the solver, and whether one matrix serves all samples.
         wait: Whether waiting for the device is allowed.
 
     Returns:
         The directions, zero at padded outputs; a sample whose curvature is not finite has the code `nonfinite`.
     """
     if isinstance(matrix, GramMatrix):
-        solution = _solve_gram(matrix, damped.strength, gradient, wait=wait)
+        solution = _solve_gram(matrix, damped.strength, gradient, curvature.power, wait=wait)
     elif isinstance(matrix, ProductMatrix):
-        solution = _solve_products(matrix, damped.strength, gradient, wait=wait)
+        by_rank = curvature.solver == "low_rank"
+        solution = (
+            _solve_low_rank(matrix, damped.strength, gradient, curvature.power, allow_indefinite=not matrix.definite)
+            if by_rank
+            else _solve_products(matrix, damped.strength, gradient, wait=wait)
+        )
     elif isinstance(matrix, DenseMatrix):
         chosen = _chosen(matrix, damped, curvature, wait=wait)
         solution = solve_dense(
             chosen,
             damped.strength,
-            gradient if matrix.unit is None else gradient / matrix.unit,
+            gradient if matrix.unit is None else gradient / matrix.unit**curvature.power,
+            power=curvature.power,
             solver=curvature.solver,
             allow_indefinite=not matrix.definite,
             precision=matrix.rounding,
         )
+    elif isinstance(matrix, (IdentityMatrix, InverseMatrix)):
+        codes = torch.zeros(len(gradient), dtype=torch.int8, device=gradient.device)
+        product = gradient @ matrix.inverse if isinstance(matrix, InverseMatrix) else gradient
+        solution = Solution(product, codes, matrix.largest)
     else:
         raise TypeError(f"{type(matrix).__name__} has no solver.")
     codes, direction, keep = solution.codes, solution.direction, matrix.samples.keep
@@ -84,13 +129,13 @@ def limit(solution: Solution, damped: Damped, curvature: Curvature, samples: Sam
         curvature: With `max_step`, `max_ratio` and `normalize`.
         samples: Which samples and outputs count.
     """
-    own = curvature.aggregate == "sample" or damped.own is not None
+    own = bool(curvature.power) and (curvature.aggregate == "sample" or damped.own is not None)
     trusted = curvature.max_ratio is not None and own
-    if curvature.max_step is not None and not is_number(curvature.damping):
+    if curvature.power and curvature.max_step is not None and not is_number(curvature.damping):
         outputs = solution.direction.shape[1] if samples.keep is None else samples.keep.sum(-1, keepdim=True).double()
         longest = curvature.max_step * outputs**0.5
         solution = replace(solution, direction=capped(solution.direction, longest))
-    if not (trusted or curvature.normalize):
+    if not trusted and curvature.normalize is False:
         return solution
     lost = ~finite_rows(solution.direction) & (solution.codes <= Result.indefinite.value)
     codes = torch.where(lost, Result.nonfinite.value, solution.codes)
@@ -103,9 +148,9 @@ def limit(solution: Solution, damped: Damped, curvature: Curvature, samples: Sam
         if curvature.aggregate == "batch" and damped.own is not None:
             shorter = torch.where(damped.own, shorter, direction)
         direction = shorter
-    if curvature.normalize:  # a batch at its optimum stays there
+    if curvature.normalize is not False:  # a batch at its optimum stays there
         size = samples.root_mean_square(direction)
-        direction = direction / torch.where(size > 0, size, 1.0)
+        direction = direction * (curvature.normalize / torch.where(size > 0, size, 1.0))
     return replace(solution, direction=direction, codes=codes)
 
 
@@ -139,17 +184,16 @@ def _regular(matrix: DenseMatrix, *, own: bool) -> Tensor:
     return matrix.mean + torch.diag_embed((samples.scale == 0).to(matrix.mean.dtype))
 
 
-def _solve_gram(matrix: GramMatrix, strength: Tensor, gradient: Tensor, *, wait: bool) -> Solution:
+def _solve_gram(matrix: GramMatrix, strength: Tensor, gradient: Tensor, power: float, *, wait: bool) -> Solution:
     """Solve by the rows of R; where those are the weighted gradients, without a cancellation."""
     unit = torch.ones_like(strength) if matrix.unit is None else matrix.unit
     if matrix.weight is None:
-        return solve_kernel(matrix.root, strength, gradient / unit)
-    solution, counts = solve_kernel(matrix.root, strength), matrix.weight > 0
-    direction = solution.direction[matrix.own_rows] / (matrix.weight * unit.sqrt())
+        return solve_kernel(matrix.root, strength, gradient / unit**power, power=power)
+    solution, counts = solve_kernel(matrix.root, strength, power=power), matrix.weight > 0
+    direction = solution.direction[matrix.own_rows] * unit ** (0.5 - power) / matrix.weight
     if not (wait and bool(counts.all())):
-        scaled = gradient / unit
-        others = (scaled - (scaled @ matrix.root.mT) @ solution.direction) / strength
-        direction = torch.where(counts, direction, others)
+        others = solve_kernel(matrix.root, strength, gradient / unit**power, power=power)
+        direction = torch.where(counts, direction, others.direction)
     return Solution(direction, solution.codes[matrix.own_rows], solution.condition)
 
 
@@ -175,6 +219,7 @@ def solve_dense(
     *,
     solver: Solver,
     allow_indefinite: bool,
+    power: float = 1.0,
     precision: float = 0.0,
 ) -> Solution:
     """Solve with C + λI formed.
@@ -183,8 +228,9 @@ def solve_dense(
         matrix: [m, m] for all samples, or [N, m, m]; symmetric.
         strength: [], λ.
         gradient: [N, m].
-        solver: `"cholesky"` or `"eigen"`; anything else is Cholesky.
+        solver: `"cholesky"` or `"eigen"`; anything else is Cholesky where κ = 1, else eigen.
         allow_indefinite: Whether negative eigenvalues are solved as they are, and recorded, or count as a failure.
+        power: κ.
         precision: Relative error of the matrix. Without a λ above it, a matrix whose pivots fall to its size is
             singular for all that is known: what looks like a small eigenvalue is rounding.
 
@@ -194,10 +240,12 @@ def solve_dense(
     size = matrix.shape[-1]
     damped = matrix + strength * torch.eye(size, dtype=matrix.dtype, device=matrix.device)
     rhs = gradient.mT if matrix.ndim == 2 else gradient.unsqueeze(-1)
-    method = _eigen if solver == "eigen" else _cholesky
     largest = damped.diagonal(dim1=-2, dim2=-1).abs().amax(-1)
     least = torch.where(strength < precision * largest, _least(size, max(precision, _EPSILON)), _least(size, _EPSILON))
-    direction, codes, condition = method(damped, rhs, allow_indefinite, least)
+    if solver == "eigen" or power != 1:
+        direction, codes, condition = _eigen(_eigenpairs(damped), rhs, allow_indefinite, least, power)
+    else:
+        direction, codes, condition = _cholesky(damped, rhs, allow_indefinite, least)
     direction = direction.mT if matrix.ndim == 2 else direction.squeeze(-1)
     return Solution(direction, codes.expand(gradient.shape[:1]), condition)
 
@@ -218,26 +266,61 @@ def _cholesky(damped: Tensor, rhs: Tensor, allow_indefinite: bool, least: Tensor
     return solution, codes, torch.where(definite, 1 / ratio, 1 / lu_ratio)
 
 
-def _eigen(damped: Tensor, rhs: Tensor, allow_indefinite: bool, least: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(damped)
+def _eigen(
+    pairs: tuple[Tensor, Tensor], rhs: Tensor, allow_indefinite: bool, least: Tensor, power: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Solve by the eigenvalues and eigenvectors of C + λI."""
+    values, vectors = pairs
     size = values.abs()
     ratio = size.amin(-1) / size.amax(-1)
     bad = _code(Result.indefinite if allow_indefinite else Result.singular, values)
     codes = torch.where(values.amin(-1) > 0, _code(Result.ok, values), bad)
     codes = torch.where(ratio > least, codes, _code(Result.singular, values))
-    return vectors @ ((vectors.mT @ rhs) / values.unsqueeze(-1)), codes, 1 / ratio
+    inverse = 1 / values if power == 1 else values**-power
+    return vectors @ ((vectors.mT @ rhs) * inverse.unsqueeze(-1)), codes, 1 / ratio
 
 
-def solve_kernel(root: Tensor, strength: Tensor, gradient: Tensor | None = None) -> Solution:
-    """Solve with C + λI, C = RᵀR, by the N×N matrix RRᵀ (Woodbury).
+def _eigenpairs(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues and eigenvectors of [*, m, m], NaN where the iteration does not converge."""
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+    except RuntimeError:  # torch.linalg.LinAlgError, which torch does not export to type checkers
+        if matrix.ndim == 2:
+            return torch.full_like(matrix[0], torch.nan), torch.full_like(matrix, torch.nan)
+        pairs = [_eigenpairs(one) for one in matrix.flatten(0, -3)]
+        values, vectors = (torch.stack(part) for part in zip(*pairs, strict=True))
+        return values.view(matrix.shape[:-1]), vectors.view(matrix.shape)
+    return values, vectors
 
-    For the rows of R themselves, (RᵀR + λI)⁻¹Rᵀ = Rᵀ(RRᵀ + λI)⁻¹, which loses nothing to cancellation; for others,
-    (g − Rᵀ(RRᵀ + λI)⁻¹Rg)/λ.
+
+def _solve_low_rank(
+    matrix: ProductMatrix, strength: Tensor, gradient: Tensor, power: float, *, allow_indefinite: bool
+) -> Solution:
+    """Solve by the leading eigenvectors; along all others C is nothing beside λ."""
+    own, rows = matrix.own_product, gradient.unsqueeze(0)
+    product = own or (lambda directions: matrix.product(directions[:, 0]).unsqueeze(1))
+    like = gradient if own is not None else gradient.new_zeros(1, matrix.size)
+    values, vectors = leading_eigenvectors(product, like, matrix.tolerance * strength)
+    rhs = gradient.unsqueeze(-1) if own is not None else rows.mT
+    least = torch.as_tensor(_least(matrix.size, matrix.rounding), device=gradient.device)
+    direction, codes, condition = _eigen((values + strength, vectors), rhs, allow_indefinite, least, power)
+    if vectors.shape[-1] < matrix.size:
+        direction = direction + (rhs - vectors @ (vectors.mT @ rhs)) * strength**-power
+    direction = direction.squeeze(-1) if own is not None else direction[0].mT
+    return Solution(direction, codes.expand(gradient.shape[:1]), condition if own is not None else condition[0])
+
+
+def solve_kernel(root: Tensor, strength: Tensor, gradient: Tensor | None = None, *, power: float = 1.0) -> Solution:
+    """Solve with C + λI, C = RᵀR, by the N×N matrix K = RRᵀ (Woodbury).
+
+    For the rows of R themselves, (RᵀR + λI)^(−κ)Rᵀ = Rᵀ(K + λI)^(−κ), which loses nothing to cancellation; for others,
+    (g − Rᵀ(K + λI)⁻¹Rg)/λ, or with another power λ^(−κ)g + RᵀU diag(((s + λ)^(−κ) − λ^(−κ))/s)UᵀRg, K = U diag(s)Uᵀ.
 
     Args:
         root: [N, m], R, with N < m.
         strength: [], λ; with λ = 0 the m×m matrix has no inverse and the result says so.
         gradient: [n, m], the right-hand sides; the rows of R when `None`.
+        power: κ.
 
     Returns:
         The directions, [N, m] or [n, m].
@@ -246,14 +329,29 @@ def solve_kernel(root: Tensor, strength: Tensor, gradient: Tensor | None = None)
     damped = kernel + strength * torch.eye(root.shape[0], dtype=root.dtype, device=root.device)
     factor, info = torch.linalg.cholesky_ex(damped)
     largest = kernel.diagonal().sum() + strength
-    if gradient is None:
+    if power != 1:
+        direction = _kernel_power(kernel, root, strength, gradient, power)
+    elif gradient is None:
         direction = torch.cholesky_solve(root, factor)
-        regular = (info == 0) & (strength > 0) & (_pivot_ratio(factor).square() > _least(root.shape[0], _EPSILON))
     else:
         direction = (gradient - torch.cholesky_solve(root @ gradient.mT, factor).mT @ root) / strength
+    if gradient is None:
+        regular = (info == 0) & (strength > 0) & (_pivot_ratio(factor).square() > _least(root.shape[0], _EPSILON))
+    else:
         regular = (info == 0) & (strength > _least(root.shape[0], _EPSILON) * largest)
     codes = (~regular).to(torch.int8) * Result.singular.value
     return Solution(direction, codes.expand(direction.shape[:1]), largest / strength)
+
+
+def _kernel_power(kernel: Tensor, root: Tensor, strength: Tensor, gradient: Tensor | None, power: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(kernel)
+    values = values.clamp(min=0.0)
+    if gradient is None:
+        return (vectors * (values + strength) ** -power) @ (vectors.mT @ root)
+    base = strength**-power
+    change = base * torch.expm1(-power * torch.log1p(values / strength))
+    factor = torch.where(values > 0, change / torch.where(values > 0, values, 1.0), -power * base / strength)
+    return base * gradient + ((gradient @ root.mT) @ (vectors * factor)) @ vectors.mT @ root
 
 
 def solve_conjugate(

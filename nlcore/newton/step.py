@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -18,7 +17,7 @@ from nlcore.newton.auto import Auto
 from nlcore.newton.damping import choose_damping
 from nlcore.newton.derivatives import Derivatives, differentiate
 from nlcore.newton.failures import Result, raise_nonfinite, raise_unsolved
-from nlcore.newton.matrix import Curvature
+from nlcore.newton.matrix import Curvature, IdentityMatrix
 from nlcore.newton.options import check_choice
 from nlcore.newton.outcome import Memory, NewtonStep, StepDetail
 from nlcore.newton.problem import Backend, Problem
@@ -30,8 +29,8 @@ __all__ = ["OnFailure", "newton_step", "resolve_curvature", "take_step"]
 
 OnFailure: TypeAlias = Literal["raise", "fallback"]
 
-Chooser: TypeAlias = Callable[[int], Curvature]
-"""Maps the number of outputs of a sample to a curvature."""
+Chooser: TypeAlias = Callable[[Problem], Curvature]
+"""Chooses the curvature of a step."""
 
 _SECOND = {"hessian": "hessian", "gauss_newton": "outer"}
 """The second derivative that a curvature uses."""
@@ -125,7 +124,10 @@ def newton_step(
             stacklevel=2,
         )
     given |= {"hold": hold, "generator": generator, "backend": backend, "raising": on_failure == "raise"}
-    choose = partial(resolve_curvature, curvature, known)
+
+    def choose(problem: Problem) -> Curvature:
+        return resolve_curvature(curvature, known, problem.prediction.shape[1])
+
     return take_step(known, prediction, target, choose, memory=Memory(), ranks=ranks, **given)[0]
 
 
@@ -145,10 +147,11 @@ def take_step(
         loss: The loss.
         prediction: [batch, *event].
         target: Passed to the loss.
-        curvature: One that the loss can supply, or what chooses it by the number of outputs.
+        curvature: One that the loss can supply, or what chooses it.
         memory: The state after the last step.
         ranks: The processes that share the batch.
-        given: The other arguments of `Problem.of`.
+        given: The other arguments of `Problem.of`; and `forgiving`, whether a curvature that fails falls back to the
+            gradient even where failures raise.
     """
     if ranks is None:
         return _step(loss, prediction, target, curvature, memory=memory, ranks=None, **given)
@@ -165,28 +168,30 @@ def _step(
     memory: Memory,
     ranks: Ranks | None,
     reduction: str = "",
+    forgiving: bool = False,
     **given: Any,
 ) -> tuple[NewtonStep, Problem]:
     """The engine: problem, derivatives, matrix, damping, solve, limit."""
     problem = whole = Problem.of(loss, prediction, target, ranks=ranks, **given)
     count, size = problem.prediction.shape
-    curvature = chosen if isinstance(chosen, Curvature) else chosen(size)
+    curvature = chosen if isinstance(chosen, Curvature) else chosen(problem)
     if ranks is not None:
         ranks.check_alike(f"{curvature!r} of {size} outputs {reduction}".strip())
         count = problem.samples.count()
     if count == 0:
         return _empty(problem, curvature, memory), problem
     with torch.autocast(problem.prediction.device.type, enabled=False):
-        derivatives = differentiate(problem, curvature.kind, chunk_size=curvature.chunk_size, pushes=memory.pushes)
+        kind = curvature.kind if curvature.power else "gradient"
+        derivatives = differentiate(problem, kind, chunk_size=curvature.chunk_size, pushes=memory.pushes)
         problem, derivatives = _usable(problem, derivatives)
         gradient, usable = derivatives.gradient, derivatives.usable
         checks = memory.checks
         if checks < ENOUGH or not memory.masked:
-            second = _SECOND.get(curvature.kind, "") if derivatives.supplied is None else ""
+            second = _SECOND.get(kind, "") if derivatives.supplied is None else ""
             known = derivatives.value, derivatives.gradient, problem.samples.weight
             checks = check_first_use(problem.evaluation, problem.prediction, *known, second=second, memory=memory)
-        matrix = curvature.matrix(derivatives, problem)
-        damped = choose_damping(curvature.damping, matrix, memory.damping)
+        matrix = curvature.matrix(derivatives, problem) if curvature.power else IdentityMatrix.of(problem)
+        damped = choose_damping(curvature.damping if curvature.power else 0.0, matrix, memory.damping, derivatives)
         solution = solve(matrix, damped, gradient.double(), curvature, wait=problem.raising)
         solution = limit(solution, damped, curvature, matrix.samples)
 
@@ -195,7 +200,7 @@ def _step(
     codes = torch.where(sound, solution.codes, Result.nonfinite.value).to(torch.int8)
     unit = 1.0 if matrix.unit is None else matrix.unit
     strength, mean_curvature = damped.strength * unit, matrix.mean_curvature * unit
-    if not problem.raising:
+    if forgiving or not problem.raising:
         direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
     elif codes.numel() and int(codes.max()) > Result.indefinite.value:
         raise_unsolved(problem, codes, strength, solution.condition)

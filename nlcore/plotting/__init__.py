@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from nlcore.plotting.figure import check_drawing
 from nlcore.plotting.sweep import Field, Sweep, sweep
-from nlcore.plotting.sweep_figure import check_drawing, draw
+from nlcore.plotting.sweep_figure import draw
 
 __all__ = ["Field", "Sweep", "check_drawing", "draw", "sweep"]

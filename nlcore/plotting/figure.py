@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from nlcore.errors import ConfigError
+from nlcore.errors import ConfigError, nearest
 
 __all__ = [
     "BLACK",
@@ -17,7 +17,9 @@ __all__ = [
     "PINK",
     "SKY",
     "VERMILION",
+    "check_drawing",
     "check_matplotlib",
+    "figure_style",
     "new_figure",
     "panels",
     "render",
@@ -29,6 +31,8 @@ BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 VERMILION, SKY = "#D55E00", "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, PINK, VERMILION, SKY)
 """Colours of lines, in order; `BLACK` or `GREY` is for what they are compared with."""
+
+_FORMATS = ("png", "svg", "pdf")
 
 _METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
@@ -49,6 +53,46 @@ def check_matplotlib() -> None:
         raise ConfigError(
             f"A picture needs matplotlib, which cannot be imported ({error}). Run: pip install 'nlcore[plot]'."
         ) from error
+
+
+def check_drawing(format: str) -> None:
+    """Raise the errors of `draw` before anything is computed.
+
+    Args:
+        format: As for `draw`.
+
+    Raises:
+        ConfigError: The format is unknown, or matplotlib is not installed.
+    """
+    if format not in _FORMATS:
+        choices = ", ".join(map(repr, _FORMATS))
+        raise ConfigError(f"a picture has no format {format!r}{nearest(format, _FORMATS)}; choose one of {choices}.")
+    check_matplotlib()
+
+
+def figure_style(dark: bool) -> Any:
+    """Return the settings of matplotlib for a light or a dark page."""
+    ink, paper = ("#d5d7e2", "#1e2129") if dark else ("#222222", "#ffffff")
+    return {
+        "figure.facecolor": paper,
+        "axes.facecolor": paper,
+        "savefig.facecolor": paper,
+        "legend.facecolor": paper,
+        "axes.edgecolor": ink,
+        "axes.labelcolor": ink,
+        "axes.titlecolor": ink,
+        "text.color": ink,
+        "xtick.color": ink,
+        "ytick.color": ink,
+        "axes.titlesize": 10,
+        "axes.labelsize": 9,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "svg.hashsalt": "nlcore",
+    }
 
 
 def new_figure(width: float, height: float, *, dpi: int = 120) -> Any:

@@ -7,31 +7,14 @@ from typing import Any, TypeAlias
 
 import torch
 
-from nlcore.errors import ConfigError, nearest
-from nlcore.plotting.figure import COLOURS, check_matplotlib, new_figure, render
+from nlcore.plotting.figure import COLOURS, check_drawing, figure_style, new_figure, render
 from nlcore.plotting.sweep import Sweep
 
-__all__ = ["check_drawing", "draw"]
+__all__ = ["draw"]
 
 _MOST_LINES = 6
-_FORMATS = ("png", "svg", "pdf")
 
 Panel: TypeAlias = Callable[[Any, Sweep], None]
-
-
-def check_drawing(format: str) -> None:
-    """Raise the errors of `draw` before anything is computed.
-
-    Args:
-        format: As for `draw`.
-
-    Raises:
-        ConfigError: The format is unknown, or matplotlib is not installed.
-    """
-    if format not in _FORMATS:
-        choices = ", ".join(map(repr, _FORMATS))
-        raise ConfigError(f"a picture has no format {format!r}{nearest(format, _FORMATS)}; choose one of {choices}.")
-    check_matplotlib()
 
 
 def draw(found: Sweep, *, title: str = "", format: str = "png", dark: bool = False) -> bytes:
@@ -49,7 +32,7 @@ def draw(found: Sweep, *, title: str = "", format: str = "png", dark: bool = Fal
     check_drawing(format)
     from matplotlib import rc_context
 
-    with rc_context(_style(dark)):
+    with rc_context(figure_style(dark)):
         panels = [panel for panel, there in ((_matrix, found.matrix), (_lines, found.lines)) if there is not None]
         figure = new_figure(9.6, 5.4 if panels else 2.9)
         if panels:
@@ -61,30 +44,6 @@ def draw(found: Sweep, *, title: str = "", format: str = "png", dark: bool = Fal
         if title:
             figure.suptitle(title, fontsize=12)
         return render(figure, format)
-
-
-def _style(dark: bool) -> Any:
-    ink, paper = ("#d5d7e2", "#1e2129") if dark else ("#222222", "#ffffff")
-    return {
-        "figure.facecolor": paper,
-        "axes.facecolor": paper,
-        "savefig.facecolor": paper,
-        "legend.facecolor": paper,
-        "axes.edgecolor": ink,
-        "axes.labelcolor": ink,
-        "axes.titlecolor": ink,
-        "text.color": ink,
-        "xtick.color": ink,
-        "ytick.color": ink,
-        "axes.titlesize": 10,
-        "axes.labelsize": 9,
-        "xtick.labelsize": 8,
-        "ytick.labelsize": 8,
-        "legend.fontsize": 8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "svg.hashsalt": "nlcore",
-    }
 
 
 def _draw_row(part: Any, found: Sweep, panels: list[Panel]) -> None:

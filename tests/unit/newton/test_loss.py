@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from nlcore import EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, Traits, newton_step
+from nlcore import Auto, EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, Traits, newton_step
 from nlcore.builtin.losses import AbsoluteError, CrossEntropy, SquaredError
 
 from .losses import SPLIT, Counting, Noisy, Wavy, data, half_square
@@ -464,8 +464,8 @@ def test_a_stochastic_loss_follows_the_global_seed():
         (half_square, "EmpiricalFisher"),
     ],
 )
-def test_the_choice_is_explained_before_and_after_data(loss, kind):
-    criterion = NewtonLoss(loss)
+def test_the_choice_for_outputs_is_explained_before_and_after_data(loss, kind):
+    criterion = NewtonLoss(loss, Auto(aim="outputs"))
     assert criterion.stats == {}
     before = criterion.explain()
     assert f"{kind}(" in before
@@ -475,9 +475,20 @@ def test_the_choice_is_explained_before_and_after_data(loss, kind):
     assert criterion.stats["curvature"] == kind
 
 
+def test_the_choice_by_probes_is_explained_before_and_after_data():
+    criterion = NewtonLoss(Wavy())
+    assert "chosen by probes of the network once it trains; until then Hessian(power=0.5)" in criterion.explain()
+    prediction, target = data()
+    for _ in range(3):
+        gradient(criterion, prediction, target)
+    assert "probes of 7 directions on the network" in criterion.explain()
+    assert repr(criterion.curvature) == "Auto(aim='loss')"
+    assert criterion.stats["probes"] == 1
+
+
 def test_the_choice_for_many_outputs_is_a_fisher():
     prediction, target = data(2, 300)
-    criterion = NewtonLoss(SquaredError())
+    criterion = NewtonLoss(SquaredError(), Auto(aim="outputs"))
     gradient(criterion, prediction, target)
     assert criterion.stats["curvature"] == "EmpiricalFisher"
     assert "EmpiricalFisher(" in criterion.explain()
@@ -485,7 +496,7 @@ def test_the_choice_for_many_outputs_is_a_fisher():
 
 
 def test_the_reason_for_many_outputs_names_their_number():
-    criterion = NewtonLoss(SquaredError())
+    criterion = NewtonLoss(SquaredError(), Auto(aim="outputs"))
     gradient(criterion, *data(2, 300))
     assert "300" in criterion.explain()
 

@@ -1,0 +1,204 @@
+"""The network behind a prediction, seen through its graph: how it turns a direction into a change of the outputs.
+
+J is the Jacobian of the outputs with respect to the parameters. A direction d reaches the parameters as q = Jᵀd, and a
+small step along q moves the outputs by Jq. The graph of the prediction gives both: Jᵀ is the backward pass, and J is
+the derivative of the backward pass, which is linear, with respect to the cotangent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nlcore.evaluation import transformed
+from nlcore.newton.problem import Problem
+
+__all__ = ["Network", "UnprobeableError", "greatest_fall"]
+
+_LENGTHS = (1.0, 2.0**-4, 2.0**-8)
+"""The lengths of the line search, in units of the step that would bring a linear loss to zero."""
+
+_REFINEMENTS = 2
+"""Parabolas that are fitted to the best length so far."""
+
+_AT_A_TIME = 2**15
+"""Outputs of all samples and lengths that the loss is evaluated on at a time."""
+
+_TOLERANCE = 0.02
+"""Largest relative difference of ⟨g, J Jᵀg⟩ and ‖Jᵀg‖² for which the graph counts as differentiable twice."""
+
+
+class UnprobeableError(Exception):
+    """The graph of a prediction does not allow a probe; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The network behind a prediction.
+
+    Attributes:
+        prediction: [N, *event], with its graph.
+        leaves: The parameters it hangs on.
+        dual: The cotangent of the backward pass, a tensor like the prediction.
+        pulled: Jᵀ·dual, with its graph; `None` for a parameter without part in it.
+    """
+
+    prediction: Tensor
+    leaves: tuple[Tensor, ...]
+    dual: Tensor
+    pulled: tuple[Tensor | None, ...]
+
+    @classmethod
+    def of(cls, prediction: Tensor, *, check: bool = True) -> Network:
+        """Return the network behind a prediction.
+
+        Args:
+            prediction: [N, *event].
+            check: Whether ⟨v, JJᵀv⟩ is compared with ‖Jᵀv‖², as a backward pass may have a wrong derivative.
+
+        Raises:
+            UnprobeableError: The graph can be differentiated once only, or not at all apart from `backward`.
+        """
+        if transformed(prediction):
+            raise UnprobeableError("the step is compiled, or taken under a transform of torch.func")
+        leaves = _leaves(prediction)
+        if any(leaf._backward_hooks for leaf in leaves):
+            raise UnprobeableError("a parameter has a hook, which a probe would call")
+        with torch.enable_grad():
+            dual = torch.ones_like(prediction, requires_grad=True)
+            try:
+                pulled = torch.autograd.grad(prediction, leaves, dual, create_graph=True, allow_unused=True)
+            except RuntimeError as error:
+                raise UnprobeableError(_line(error)) from error
+        if not any(one is not None and one.requires_grad for one in pulled):
+            raise UnprobeableError("the backward pass of the network cannot be differentiated")
+        network = cls(prediction, leaves, dual, pulled)
+        if check:
+            change = [
+                torch.zeros_like(leaf) if q is None else q.detach() for q, leaf in zip(pulled, leaves, strict=True)
+            ]
+            moved, size = (
+                float(network.push(change).double().sum()),
+                sum(float(q.double().square().sum()) for q in change),
+            )
+            if not abs(moved - size) <= _TOLERANCE * size:
+                raise UnprobeableError("the derivative of its backward pass is wrong")
+        return network
+
+    def pull(self, direction: Tensor) -> tuple[Tensor, ...]:
+        """Return q = Jᵀd of a direction [N, m], one tensor for each parameter."""
+        shaped = direction.reshape(self.prediction.shape).to(self.prediction.dtype)
+        found = torch.autograd.grad(self.prediction, self.leaves, shaped, retain_graph=True, allow_unused=True)
+        return tuple(
+            torch.zeros_like(leaf) if one is None else one for one, leaf in zip(found, self.leaves, strict=True)
+        )
+
+    def push(self, change: Sequence[Tensor]) -> Tensor:
+        """Return Jq, [N, m], of a change q of the parameters.
+
+        Raises:
+            UnprobeableError: A part of the network can be differentiated once only.
+        """
+        known = [k for k, one in enumerate(self.pulled) if one is not None and one.requires_grad]
+        outputs: Any = [self.pulled[k] for k in known]
+        parts = [change[k].to(self.leaves[k].dtype) for k in known]
+        try:
+            (moved,) = torch.autograd.grad(outputs, self.dual, parts, retain_graph=True, allow_unused=True)
+        except RuntimeError as error:
+            raise UnprobeableError(_line(error)) from error
+        if moved is None:
+            raise UnprobeableError("the backward pass of the network cannot be differentiated")
+        return moved.detach().flatten(1) if moved.ndim > 1 else moved.detach().unsqueeze(-1)
+
+
+def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor) -> Tensor:
+    """Return how far the mean loss falls at best along each of K moves of the outputs.
+
+    Args:
+        problem: The loss and the samples.
+        value: [N], the losses at the prediction.
+        slope: [N, m], their gradients.
+        moves: [K, N, m]; the outputs go along −αΔ, α > 0.
+
+    Returns:
+        [K] float64, at least 0.
+    """
+    share = problem.samples.weight / problem.samples.total(problem.samples.weight.sum()).clamp(min=1e-300)
+    start = problem.samples.total((share * torch.where(share > 0, value, 0.0)).sum())
+    initial = problem.samples.total(torch.einsum("n,nm,knm->k", share, slope.double(), moves.double()))
+    unit = torch.where(initial > 0, start.abs() / torch.where(initial > 0, initial, 1.0), 0.0)
+
+    def means(lengths: Tensor) -> Tensor:
+        """Return the mean loss of [K] moves at [r, K] lengths, [r, K]."""
+        there = problem.prediction - lengths[..., None, None].to(moves.dtype) * moves
+        found = _values(problem, there.flatten(0, 1))
+        summed = torch.where(share > 0, share * found, 0.0).sum(-1)
+        return problem.samples.total(summed).view(lengths.shape)
+
+    lengths = unit * unit.new_tensor(_LENGTHS).unsqueeze(-1)
+    found = means(lengths)
+    for _ in range(_REFINEMENTS):
+        best, place = torch.nan_to_num(found, nan=torch.inf).min(0)
+        length = lengths.gather(0, place.unsqueeze(0))[0]
+        bend = best - start + initial * length  # of the parabola through the start, its slope and the best length
+        vertex = torch.where(bend > 0, initial * length.square() / (2 * bend.clamp(min=1e-300)), 4 * length)
+        vertex = torch.minimum(torch.maximum(vertex, length / 8), 8 * length)
+        lengths, found = torch.cat([lengths, vertex.unsqueeze(0)]), torch.cat([found, means(vertex.unsqueeze(0))])
+    fall = start - torch.nan_to_num(found, nan=torch.inf).amin(0)
+    return torch.where((initial > 0) & (unit > 0), fall.clamp(min=0.0), 0.0)
+
+
+def _values(problem: Problem, predictions: Tensor) -> Tensor:
+    """Return the losses [r, N] at [r, N, m] predictions, a few at a time."""
+    count, size = problem.prediction.shape
+    pieces = []
+    for piece in predictions.split(max(1, _AT_A_TIME // max(1, count * size))):
+        pieces.append(_tried(problem, piece))
+    return torch.cat(pieces)
+
+
+def _tried(problem: Problem, predictions: Tensor) -> Tensor:
+    """Return the losses [r, N] at [r, N, m] predictions, infinite where the loss raises, as for negative costs."""
+    trials, (count, size) = len(predictions), problem.prediction.shape
+    index = torch.arange(count, device=predictions.device).repeat(trials)
+    try:
+        with torch.no_grad():
+            found = problem.evaluation.take(index).value(predictions.reshape(-1, size).to(problem.prediction.dtype))
+    except Exception:  # a loss may raise anything outside its domain
+        if trials == 1:
+            return torch.full((1, count), torch.inf, dtype=torch.float64, device=predictions.device)
+        return torch.cat([_tried(problem, half) for half in predictions.tensor_split(2)])
+    return found.double().view(trials, count)
+
+
+def _leaves(prediction: Tensor) -> tuple[Tensor, ...]:
+    """Return the leaves that a prediction hangs on, in the order of its graph.
+
+    Raises:
+        UnprobeableError: A module has a backward hook.
+    """
+    if prediction.grad_fn is None:
+        return (prediction,)
+    found: list[Tensor] = []
+    seen = {prediction.grad_fn}
+    stack = [prediction.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node.name().startswith("BackwardHookFunction"):
+            raise UnprobeableError("a module has a backward hook, which a probe would call")
+        variable = getattr(node, "variable", None)
+        if isinstance(variable, Tensor):
+            found.append(variable)
+        for after, _ in node.next_functions:
+            if after is not None and after not in seen:
+                seen.add(after)
+                stack.append(after)
+    return tuple(found)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,477 @@
+"""The choice of `Auto`: candidates are probed on the network, the mean of the probes decides, the length follows.
+
+A probe finds for each candidate d how far the original loss falls at best along Δ = JJᵀd, the change of the outputs
+that the network makes of d, relative to the same for the gradient; on the batch that gave d, and on the next one. A
+quarter of the weight goes to the cosine of Δ with the samples' own Newton steps: among directions along which the loss
+falls equally far now, the one that brings the outputs nearer to a solution lets it fall further later.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nlcore.errors import ConfigError, PerformanceWarning
+from nlcore.newton.damping import amplification, choose_damping, validated_rho
+from nlcore.newton.derivatives import Derivatives, Kind, differentiate
+from nlcore.newton.matrix import Curvature, DenseMatrix
+from nlcore.newton.outcome import NewtonStep
+from nlcore.newton.probe import Network, UnprobeableError, greatest_fall
+from nlcore.newton.problem import Problem
+from nlcore.newton.reused import Reused
+from nlcore.newton.solve import directions, inverse_power
+
+__all__ = ["Candidates", "Probe", "Selection"]
+
+_LEAST, _MOST = -4.0, 1.0
+"""Bounds of one probe's log ratio: a lucky line search counts little, a harmful direction much."""
+
+_RATE = 0.1
+"""Least weight of a probe in the running means."""
+
+_AGREEMENT = 0.25
+"""Weight of the agreement with the Newton step; log ratios of it lie between −1 and 1."""
+
+_MARGIN = 0.1
+"""Advantage for which the choice changes."""
+
+_DENSE, _EVERY, _GROWTH = 50, 5, 1.15
+"""Steps with a probe every 5; later probes lie a factor apart, up to the longest gap."""
+
+_LONGEST = 200
+
+_MEMORY = 1000
+"""Steps over which the length of a direction follows the length of the gradient, as Adam's second moment does."""
+
+_RISE = 2.0
+"""A loss this many times its running mean sends the choice back to the gradient, and to dense probes."""
+
+_COUNTS, _HEADER = 12, 15
+"""Numbers at the start of a saved state: whole ones, and all."""
+
+_UNKNOWN = -1e300
+"""A number of a saved state that is not known yet."""
+
+_TRUST = 6
+"""Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
+that is new its samples are alike, and a step that ruins the outputs of others later looks best."""
+
+_ALIKE, _ALIKE_RHO = 2.0, 1e-2
+"""Samples are alike where their curvature is amplified at most this much by the inverse of the mean with this ρ; the
+Newton step of a batch is barred where its own ρ amplifies more."""
+
+_PATIENCE = 0.3
+"""Further advantage that the gradient needs where samples are alike: it falls along the steep directions, which are
+soon used up."""
+
+_FAR = 1.0
+"""A candidate this far behind the best is probed every fourth time only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The directions that are probed.
+
+    Attributes:
+        curvatures: The candidates; the first is the gradient.
+        newton: Index of the samples' own Newton steps; `None` if they are not probed.
+        bounded: A curvature with `Bounded` damping, whose matrices show how alike the samples are; `None` without one.
+        fallback: Index of the one that is taken where the network cannot be probed.
+        constant: Whether the matrix is the same for all samples and steps.
+        alike: Whether it is known to be the same for all samples.
+        refresh: Steps for which the matrix of a batch serves otherwise.
+        interval: Fewest steps between two probes.
+    """
+
+    curvatures: tuple[Curvature, ...]
+    newton: int | None = None
+    bounded: Curvature | None = None
+    fallback: int = 0
+    constant: bool = False
+    alike: bool = False
+    refresh: int = 10
+    interval: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One line of the history of a choice.
+
+    Attributes:
+        step: The step at which a probe was complete.
+        scores: The mean scores of the candidates, after it.
+        chosen: Index of the candidate in use.
+    """
+
+    step: int
+    scores: tuple[float, ...]
+    chosen: int
+
+
+@dataclass(slots=True)
+class _Pending:
+    """The part of a probe that waits for the next batch: a change of the parameters for each candidate."""
+
+    leaves: tuple[Tensor, ...]
+    members: list[int]
+    changes: list[tuple[Tensor, ...]]
+    scores: Tensor
+
+
+class Selection:
+    """The state of a choice.
+
+    Args:
+        candidates: The directions to choose from.
+        name: Name of the loss, for messages.
+
+    Attributes:
+        history: The probes so far.
+        reason: Why the network cannot be probed; `None` while it can.
+    """
+
+    def __init__(self, candidates: Candidates, name: str) -> None:
+        self.candidates, self.name = candidates, name
+        count = len(candidates.curvatures)
+        self.scores = torch.zeros(count, dtype=torch.float64)
+        self.agreement, self.barred = torch.zeros(2, count, dtype=torch.float64)
+        self.alike = candidates.alike
+        self.probes = self.age = self.next_probe = self.current = self.dense_until = 0
+        self.length: Tensor | None = None
+        self.level = math.nan
+        self.history: list[Probe] = []
+        self.reason: str | None = None
+        self._pending: _Pending | None = None
+        self._value: Tensor | None = None
+        self._kept: dict[int, tuple[int, Reused]] = {}
+
+    @property
+    def curvature(self) -> Curvature:
+        """The curvature in use."""
+        return self.candidates.curvatures[self.current]
+
+    def choose(self, problem: Problem, prediction: Tensor) -> Curvature:
+        """Return the curvature of this step, after a probe where one is due.
+
+        Args:
+            problem: The loss at the prediction.
+            prediction: [batch, *event], with its graph.
+        """
+        if problem.samples.ranks is None and not len(prediction):
+            return self.curvature
+        self._guard(problem)
+        due = self.age >= self.next_probe
+        if self.reason is None and (due or self._pending is not None):
+            kept = prediction.grad if prediction.retains_grad else None
+            self._probe(problem, prediction, due=due)
+            if prediction.retains_grad:
+                prediction.grad = kept
+        self.age += 1
+        return self._reusing(self.current, problem)
+
+    def lengthened(self, step: NewtonStep, problem: Problem) -> NewtonStep:
+        """Return a step of the length of the gradients so far.
+
+        The length is their root mean square, in the geometric mean with a memory of 1 000 steps: constant while a
+        training begins, which keeps the pace of an optimiser that divides by earlier gradients, and in the long run the
+        gradient's own, so that steps shrink where gradients do. A loss multiplied by a constant multiplies it.
+        """
+        self._value = step.value
+        samples = problem.samples
+        count = step.value.shape[0]
+        own = samples.root_mean_square(torch.nan_to_num(step.gradient.reshape(count, -1).double()))
+        length = own if self.length is None else torch.where(self.length > 0, self.length, own)
+        ratio = torch.where((own > 0) & (length > 0), own / length.clamp(min=1e-300), 1.0)
+        self.length = length * ratio ** (1 / _MEMORY)
+        size = samples.root_mean_square(torch.nan_to_num(step.direction.reshape(count, -1).double()))
+        scale = torch.where(size > 0, self.length / torch.where(size > 0, size, 1.0), 1.0)
+        direction = step.direction * scale.to(step.direction.dtype)
+        curvature = replace(step.curvature, normalize=self.length)  # type: ignore[type-var]
+        target = step.target + (step.direction - direction)
+        return replace(step, direction=direction, target=target, curvature=curvature)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The candidates, as constructor calls; the first is "the gradient"."""
+        return ("the gradient", *(repr(one) for one in self.candidates.curvatures[1:]))
+
+    def explain(self) -> str:
+        """Return the choice and its reason, in a sentence."""
+        if self.reason is not None:
+            return f"{self.curvature!r}, because the network cannot be probed: {self.reason}."
+        count = len(self.candidates.curvatures)
+        probes = f"the mean of {self.probes} probes of {count} directions on the network"
+        probes = probes if self.probes else f"the first probe of {count} directions on the network"
+        if self.current == 0:
+            return f"the gradient, because no other direction lets the loss fall clearly further; {probes}."
+        further = math.exp(float(self.scores[self.current]))
+        why = f"the loss falls {further:.2g} times as far as along the gradient"
+        if further < 1.1:
+            why = f"{why}, and soft directions are not left behind"
+        return f"{self.curvature!r}, because {why}; {probes}."
+
+    def stats(self) -> dict[str, float]:
+        """Return the numbers of the choice: probes, progress, length."""
+        length = math.nan if self.length is None else float(self.length)
+        return {"probes": self.probes, "progress": math.exp(float(self.scores[self.current])), "length": length}
+
+    def state(self) -> Tensor:
+        """Return the state as a tensor, for a checkpoint; a probe that waits for the next batch is not part of it."""
+        length = 0.0 if self.length is None else float(self.length)
+        value = math.nan if self._value is None or not self._value.numel() else _mean(self._value)
+        age, kept = self._kept.get(self.current, (0, None))
+        index, size = (-1, 0) if kept is None else (self.current, len(kept.inverse))
+        numbers = [len(self.scores), self.probes, self.age, self.next_probe, self.current, self.dense_until]
+        numbers += [index, age, size, self.reason is not None, len(self.history) > 0, self.alike]
+        levels = [length, *(-math.inf if math.isnan(one) else one for one in (self.level, value))]
+        pieces = [
+            torch.tensor(numbers, dtype=torch.float64),
+            torch.tensor(levels, dtype=torch.float64).clamp(min=_UNKNOWN),
+        ]
+        pieces += [self.scores, self.agreement, self.barred]
+        if kept is not None:
+            pieces += [torch.tensor([kept.damping], dtype=torch.float64), kept.inverse.flatten().cpu()]
+        return torch.cat(pieces)
+
+    @staticmethod
+    def recognises(state: Tensor) -> bool:
+        """Return whether a finite tensor [n] is the state of a choice."""
+        if len(state) < _HEADER or bool((state[:_COUNTS] != state[:_COUNTS].round()).any()):
+            return False
+        count, current, index, size = (int(state[k]) for k in (0, 4, 6, 8))
+        length = _HEADER + 3 * count + (size * size + 1 if index >= 0 else 0)
+        return 0 <= current < count and index < count and size >= 0 and len(state) == length
+
+    def load(self, state: Tensor) -> None:
+        """Restore it.
+
+        Raises:
+            ConfigError: It is the state of other candidates.
+        """
+        count = len(self.scores)
+        if int(state[0]) != count:
+            raise ConfigError(
+                f"{self.name}: the saved state of Auto is of {int(state[0])} candidates, and this loss has {count}. "
+                f"Leave the entry out of the checkpoint to begin anew."
+            )
+        numbers = [int(one) for one in state[1:_COUNTS].tolist()]
+        self.probes, self.age, self.next_probe, self.current, self.dense_until, index, age, size, blind, told, alike = (
+            numbers
+        )
+        length, level, value = (math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist())
+        self.alike = bool(alike)
+        self.length = torch.tensor(length, dtype=torch.float64) if length > 0 else None
+        self.level, self._value = level, None if math.isnan(value) else torch.tensor([value], dtype=torch.float64)
+        blocks = state[_HEADER : _HEADER + 3 * count].view(3, count).clone()
+        self.scores, self.agreement, self.barred = blocks
+        self.reason = "as it could not before the checkpoint" if blind else None
+        if told:
+            self.history.append(Probe(self.age, tuple(self.scores.tolist()), self.current))
+        if index >= 0:
+            rest = state[_HEADER + 3 * count :]
+            inverse = rest[1:].reshape(size, size).clone()
+            self._kept[index] = age, Reused(self.candidates.curvatures[index], inverse, float(rest[0]))
+
+    def _guard(self, problem: Problem) -> None:
+        """Go back to the gradient, and to dense probes, where the loss of the last step has risen."""
+        value, self._value = self._value, None
+        if value is None:
+            return
+        ranks = problem.samples.ranks
+        last = _mean(value)
+        if ranks is not None:
+            last = float(ranks.total(torch.tensor(last, dtype=torch.float64, device=ranks.device))) / ranks.count
+        if math.isnan(self.level):
+            self.level = last
+        if self.current != 0 and self.reason is None and last > 0 and last > _RISE * self.level > 0:
+            self.current = 0
+            self.dense_until = self.age + _DENSE // 2
+            self.next_probe = self.age
+            self._pending = None
+        self.level += 0.05 * (last - self.level)
+
+    def _reusing(self, member: int, problem: Problem) -> Curvature:
+        """Return a candidate, by the matrix of an earlier batch where it serves still."""
+        curvature, size = self.candidates.curvatures[member], problem.prediction.shape[1]
+        if curvature.aggregate == "sample" or not curvature.power or curvature.kind == "gradient":
+            return curvature
+        constant = self.candidates.constant and problem.samples.keep is None
+        age, kept = self._kept.get(member, (0, None))
+        if kept is not None and len(kept.inverse) == size and (constant or self.age - age < self.candidates.refresh):
+            return replace(kept, inverse=kept.inverse.to(problem.prediction.device))
+        matrix = curvature.matrix(_derivatives(problem, curvature), problem)
+        damped = choose_damping(curvature.damping, matrix)
+        inverse = inverse_power(matrix, damped, curvature.power) if isinstance(matrix, DenseMatrix) else None
+        if inverse is None:
+            return curvature
+        unit = 1.0 if matrix.unit is None else matrix.unit
+        reused = Reused(curvature, inverse, float(damped.strength * unit))
+        self._kept[member] = self.age, reused
+        return reused
+
+    def _probe(self, problem: Problem, prediction: Tensor, *, due: bool) -> None:
+        ranks = problem.samples.ranks
+        network, reason = None, "another rank cannot probe its network"
+        try:
+            network = Network.of(prediction, check=not self.history)
+        except UnprobeableError as error:
+            reason = str(error)
+        blind = torch.tensor(int(network is None), device=prediction.device)
+        if network is None or (ranks is not None and bool(ranks.largest(blind))):
+            self._give_up(reason)
+            return
+        plain = differentiate(problem, "gradient")
+        samples = problem.samples.where(plain.usable)
+        problem = replace(problem, samples=samples, raising=False)
+        slope = torch.where(plain.usable.unsqueeze(-1), plain.gradient, 0.0)
+        plain = replace(plain, gradient=slope, value=torch.where(plain.usable, plain.value, 0.0))
+        self._complete(problem, plain, network)
+        if due:
+            self._begin(problem, plain, network)
+            gap = _EVERY if self.age < max(_DENSE, self.dense_until) else min(_LONGEST, int(self.age * (_GROWTH - 1)))
+            self.next_probe = self.age + max(gap, self.candidates.interval)
+
+    def _give_up(self, reason: str) -> None:
+        self.reason, self._pending = reason, None
+        self.current = self.candidates.fallback
+        warnings.warn(
+            f"{self.name}: the default cannot probe this network ({reason}); it takes {self.curvature!r} from here on.",
+            PerformanceWarning,
+            stacklevel=2,
+        )
+
+    def _complete(self, problem: Problem, plain: Derivatives, network: Network) -> None:
+        """Judge the directions of the last batch on this one, and decide."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        scores = pending.scores
+        here = len(pending.leaves) == len(network.leaves)
+        if here and all(a is b for a, b in zip(pending.leaves, network.leaves, strict=True)):
+            moves = torch.stack([network.push(change) for change in pending.changes])
+            scores = (scores + _log_ratios(greatest_fall(problem, plain.value, plain.gradient, moves))) / 2
+        self.probes += 1
+        self._mix(self.scores, scores, pending.members)
+        self._decide()
+        self.history.append(Probe(self.age, tuple(self.scores.tolist()), self.current))
+
+    def _begin(self, problem: Problem, plain: Derivatives, network: Network) -> None:
+        """Judge the directions of this batch on it, and keep them for the next."""
+        self._bar(problem)
+        members = self._members()
+        directions = self._directions(problem, members)
+        weight = problem.samples.weight.unsqueeze(-1)
+        changes = [network.pull(weight * one) for one in directions]
+        ranks = problem.samples.ranks
+        if ranks is not None:
+            changes = [tuple(ranks.total(part) for part in change) for change in changes]
+        moves = torch.stack([network.push(change) for change in changes])
+        scores = _log_ratios(greatest_fall(problem, plain.value, plain.gradient, moves))
+        newton = self.candidates.newton
+        if newton is not None and newton in members:
+            agreement = _cosines(problem, directions[members.index(newton)], moves)
+            self._mix(self.agreement, agreement, members, more=1)
+        self._pending = _Pending(network.leaves, members, changes, scores)
+        if self.probes == 0:
+            self._mix(self.scores, scores, members, more=1)
+            self._decide()
+
+    def _members(self) -> list[int]:
+        """Return the candidates of a probe: all, but those far behind only every fourth time."""
+        every = range(len(self.scores))
+        if self.probes % 4 == 0 or self.probes < 6:
+            return list(every)
+        least = float(self.scores.max()) - _FAR
+        kept = (0, self.current, self.candidates.newton)
+        return [k for k in every if k in kept or float(self.scores[k]) > least]
+
+    def _mix(self, means: Tensor, found: Tensor, members: list[int], more: int = 0) -> None:
+        rate = max(1 / (self.probes + more), _RATE)
+        for place, member in enumerate(members):
+            means[member] += rate * (float(found[place]) - means[member])
+
+    def _decide(self) -> None:
+        """Choose the best candidate by the probes so far, where it is better than the present one by a margin."""
+        scores = self.scores
+        newton = self.candidates.newton
+        if newton is not None and not self.barred[newton]:
+            agreement = self.agreement.clamp(min=0.02)
+            scores = scores + _AGREEMENT * (agreement / agreement[0]).log().clamp(-1, 1)
+        scores = torch.where(self.barred > 0, -torch.inf, scores)
+        if self.alike:
+            scores[0] -= _PATIENCE
+        if self.probes < _TRUST and not self.alike:
+            known = torch.tensor([0, self.candidates.fallback])
+            scores = torch.full_like(scores, -torch.inf).index_copy(0, known, scores[known])
+        best = int(scores.argmax())
+        first = self.probes == 0 and self.alike
+        if first or scores[best] > scores[self.current] + _MARGIN:
+            self.current = best
+
+    def _bar(self, problem: Problem) -> None:
+        """Bar the Newton steps that amplify what other samples or noise would ask for; note if samples are alike."""
+        bounded = self.candidates.bounded
+        if bounded is None:
+            return
+        derivatives = _derivatives(problem, bounded)
+        matrix = bounded.matrix(derivatives, problem)
+        if not isinstance(matrix, DenseMatrix) or matrix.own is None:
+            return
+        newton = [k for k, one in enumerate(self.candidates.curvatures) if one.kind == bounded.kind and one.power == 1]
+        rhos = torch.tensor([_ALIKE_RHO, *(self.candidates.curvatures[k].damping.rho for k in newton)])
+        strengths = rhos.to(matrix.mean) * matrix.mean_curvature
+        found = amplification(matrix.mean, matrix.own, strengths, matrix.samples, bounded.damping.quantile).cpu()
+        self.alike = float(found[0]) <= _ALIKE
+        own = torch.tensor([self.candidates.curvatures[k].aggregate == "sample" for k in newton])
+        barred = (found[1:] > _ALIKE) & ~own
+        if derivatives.features is not None:
+            least = validated_rho(matrix, matrix.own, torch.zeros_like(matrix.mean_curvature) > 0, derivatives)
+            barred |= rhos[1:] < float(least)
+        self.barred[newton] = barred.double()
+
+    def _directions(self, problem: Problem, members: Sequence[int]) -> list[Tensor]:
+        """Return the candidates' directions [N, m], of the length one; those that fail are zero."""
+        found: list[Tensor] = []
+        known: dict[Kind, Derivatives] = {}
+        for member in members:
+            curvature = self.candidates.curvatures[member]
+            if self.candidates.constant:
+                curvature = self._reusing(member, problem)
+            kind: Kind = curvature.kind if curvature.power else "gradient"
+            if kind not in known:
+                known[kind] = _derivatives(problem, curvature)
+            direction = directions(known[kind], problem, curvature).direction
+            direction = torch.where(torch.isfinite(direction).all(-1, keepdim=True), direction, 0.0)
+            size = problem.samples.root_mean_square(direction)
+            found.append(direction / torch.where(size > 0, size, 1.0))
+        return found
+
+
+def _mean(value: Tensor) -> float:
+    return float(torch.nan_to_num(value.double()).mean()) if value.numel() else 0.0
+
+
+def _derivatives(problem: Problem, curvature: Curvature) -> Derivatives:
+    kind: Kind = curvature.kind if curvature.power else "gradient"
+    derivatives = differentiate(problem, kind, chunk_size=curvature.chunk_size)
+    return replace(derivatives, gradient=torch.where(derivatives.usable.unsqueeze(-1), derivatives.gradient, 0.0))
+
+
+def _log_ratios(falls: Tensor) -> Tensor:
+    """Return log P/P₀ of the falls [K], the first of which is the gradient's, within bounds."""
+    ratio = (falls.clamp(min=1e-300) / falls[0].clamp(min=1e-300)).log().clamp(_LEAST, _MOST)
+    return torch.where((falls > 0) | (falls[0] > 0), ratio, 0.0).cpu()
+
+
+def _cosines(problem: Problem, reference: Tensor, moves: Tensor) -> Tensor:
+    """Return the cosines of K moves [K, N, m] with a reference [N, m], over the global batch, [K]."""
+    weight = problem.samples.weight.unsqueeze(-1)
+    moves, total = moves.double(), problem.samples.total
+    inner = total((weight * reference * moves).sum((1, 2)))
+    sizes = total((weight * moves.square()).sum((1, 2))) * total((weight * reference.square()).sum())
+    return (inner / torch.where(sizes > 0, sizes, 1.0).sqrt()).cpu()

@@ -1,0 +1,362 @@
+"""The default: it leaves no trace, resumes exactly, equals the step it reports, and never harms."""
+
+from __future__ import annotations
+
+import copy
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import nlcore
+from nlcore import Auto, GaussNewton, NewtonLoss, Relative, newton_step
+from nlcore.errors import ConfigError, PerformanceWarning
+from nlcore.newton.probe import Network, greatest_fall
+from nlcore.newton.problem import Problem
+from tests.unit.newton.losses import Noisy, Wavy, half_square
+
+M, N = 6, 16
+
+
+def network(*layers: nn.Module, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 24), *(layers or (nn.Tanh(),)), nn.Linear(24, M))
+
+
+def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(N, 4, generator=generator)
+    return x, torch.cat([x, x[:, :2].square()], 1).cumsum(1)
+
+
+def train(criterion, net, optimizer, steps, *, start=0, forward=None, after=None):
+    for seed in range(start, start + steps):
+        x, target = batch(seed)
+        optimizer.zero_grad()
+        loss = criterion((forward or net)(x), target)
+        loss.backward()
+        optimizer.step()
+        if after is not None:
+            after(seed)
+    return loss.item()
+
+
+def started(loss=None, *, layers=(), steps=8, **options):
+    net = network(*layers)
+    criterion = NewtonLoss(nlcore.make("sequences/prefix_sum") if loss is None else loss, **options)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    train(criterion, net, optimizer, steps)
+    return criterion, net, optimizer
+
+
+def bent(y):
+    return torch.sin(y).cumsum(-1) + 0.1 * y
+
+
+def test_the_network_is_seen_as_it_is():
+    net = network().double()
+    x = batch(0)[0].double()
+    parameters = tuple(net.parameters())
+    prediction = net(x)
+    seen = Network.of(prediction)
+    assert {id(leaf) for leaf in seen.leaves} == {id(one) for one in parameters}
+    jacobians = torch.autograd.functional.jacobian(
+        lambda *p: torch.func.functional_call(net, dict(zip(dict(net.named_parameters()), p, strict=True)), (x,)),
+        parameters,
+    )
+    jacobian = {id(p): j.reshape(N * M, -1) for p, j in zip(parameters, jacobians, strict=True)}
+    direction = torch.randn(N, M, dtype=torch.float64)
+    change = seen.pull(direction)
+    for leaf, part in zip(seen.leaves, change, strict=True):
+        assert torch.allclose(part.flatten(), direction.flatten() @ jacobian[id(leaf)], atol=1e-12)
+    moved = sum(jacobian[id(leaf)] @ part.flatten() for leaf, part in zip(seen.leaves, change, strict=True))
+    assert torch.allclose(seen.push(change).flatten(), moved, atol=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_greatest_fall_is_that_of_a_fine_search(scale):
+    torch.manual_seed(1)
+    loss = nlcore.compose(bent)
+    prediction, target = torch.randn(N, M, dtype=torch.float64), torch.randn(N, M, dtype=torch.float64)
+    problem = Problem.of(nlcore.capabilities.read_capabilities(loss), prediction, target)
+    y = prediction.clone().requires_grad_()
+    value = loss(y, target)
+    (slope,) = torch.autograd.grad(value.sum(), y)
+    moves = torch.stack([slope, slope @ torch.randn(M, M, dtype=torch.float64).abs(), -slope]) * scale
+    found = greatest_fall(problem, value.detach(), slope, moves)
+    lengths = torch.logspace(-6, 2, 4000, dtype=torch.float64) / scale
+    for move, fall in zip(moves[:2], found[:2], strict=True):
+        values = torch.stack([loss(prediction - length * move, target).mean() for length in lengths])
+        best = value.mean() - values.min()
+        assert 0.9 * best <= fall <= 1.01 * best
+    assert found[2] == 0
+
+
+def test_the_first_step_is_that_of_the_curvature_it_reports():
+    for loss in (nlcore.compose(bent), Wavy(), half_square, nlcore.make("sequences/prefix_sum")):
+        net = network()
+        criterion = NewtonLoss(loss)
+        for seed in range(12):
+            x, target = batch(seed)
+            prediction = net(x)
+            prediction.retain_grad()
+            criterion(prediction, target).backward()
+            step = criterion.last_step
+            again = newton_step(loss, prediction.detach(), target, step.curvature)
+            assert torch.allclose(again.direction, step.direction, rtol=1e-4, atol=1e-6)
+            assert torch.allclose(N * prediction.grad, step.direction, rtol=1e-4, atol=1e-6)
+            assert torch.allclose(step.target, prediction.detach() - step.direction, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [(nn.Tanh(),), (nn.BatchNorm1d(24), nn.ReLU(), nn.Dropout(0.3))])
+def test_a_probe_leaves_no_trace(layers):
+    net = network(*copy.deepcopy(layers)).train()
+    calls = []
+    net[0].register_forward_hook(lambda *_: calls.append(1))
+    for parameter in net.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    criterion = NewtonLoss(nlcore.compose(bent))
+    x, target = batch(0)
+    prediction = net(x)
+    prediction.retain_grad()
+    grads = [parameter.grad.clone() for parameter in net.parameters()]
+    buffers = [buffer.clone() for buffer in net.buffers()]
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    weights = [parameter.detach().clone() for parameter in net.parameters()]
+    versions = [parameter._version for parameter in net.parameters()]
+    hooks = [dict(module._forward_hooks) for module in net.modules()]
+    criterion(prediction, target)
+    assert criterion._selection._pending is not None
+    assert all(torch.equal(a, b.grad) for a, b in zip(grads, net.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(buffers, net.buffers(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(weights, net.parameters(), strict=True))
+    assert versions == [parameter._version for parameter in net.parameters()]
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert (states[1] == np.random.get_state()[1]).all()
+    assert states[2] == random.getstate()
+    assert hooks == [dict(module._forward_hooks) for module in net.modules()]
+    assert prediction.grad is None
+    assert calls == [1]
+
+
+def test_a_run_from_a_checkpoint_goes_on_to_the_last_digit():
+    for loss in (nlcore.make("sequences/prefix_sum"), nlcore.compose(bent), half_square):
+        criterion, net, optimizer = started(loss, steps=23)
+        saved = copy.deepcopy((criterion.state_dict(), net.state_dict(), optimizer.state_dict()))
+        criterion._selection._pending = None
+        expected = train(criterion, net, optimizer, 30, start=23)
+        criterion, net, optimizer = started(loss, steps=0 or 1)
+        criterion = NewtonLoss(loss)
+        for part, state in zip((criterion, net, optimizer), saved, strict=True):
+            part.load_state_dict(state)
+        assert train(criterion, net, optimizer, 30, start=23) == expected
+
+
+def test_states_that_do_not_fit_are_refused_or_begin_anew():
+    criterion, _, _ = started()
+    state = criterion.get_extra_state()
+    assert state.dtype == torch.float64
+    other = NewtonLoss(half_square)
+    other.set_extra_state(state)
+    with pytest.raises(ConfigError, match="of 5 candidates, and this loss has 4"):
+        train(other, net := network(), torch.optim.SGD(net.parameters(), 0.1), 1)
+    for wrong in (state[:-1], torch.cat([state, state[:1]]), state * float("nan"), torch.ones(20)):
+        with pytest.raises(ConfigError, match="cannot load the state"):
+            NewtonLoss(half_square).set_extra_state(wrong)
+    NewtonLoss(half_square, nlcore.EmpiricalFisher()).set_extra_state(state)
+    fresh = NewtonLoss(half_square)
+    fresh.set_extra_state(torch.zeros(3, dtype=torch.float64))
+    assert fresh._selection is None
+
+
+def test_equal_trainings_choose_alike():
+    runs = [started(nlcore.compose(bent), steps=40)[0] for _ in range(2)]
+    assert runs[0].history == runs[1].history
+    assert len(runs[0].history) > 6
+
+
+class OnceOnly(torch.autograd.Function):
+    """The identity, whose backward pass cannot be differentiated."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, incoming):
+        return incoming
+
+
+calls = []
+
+
+def hooked(net):
+    net[1].register_full_backward_hook(lambda *_: calls.append(1))
+
+
+@pytest.mark.parametrize(
+    ("forward", "match"),
+    [
+        (lambda net, x: OnceOnly.apply(net(x)), "once_differentiable"),
+        (lambda net, x: checkpoint(net, x.requires_grad_(), use_reentrant=True), "[Cc]heckpoint"),
+        (lambda net, x: (hooked(net), net(x))[1], "a module has a backward hook"),
+        (lambda net, x: (next(net.parameters()).register_hook(calls.append), net(x))[1], "a parameter has a hook"),
+    ],
+)
+def test_a_network_that_cannot_be_probed_gets_the_half_power(forward, match):
+    net = network()
+    calls.clear()
+    criterion = NewtonLoss(nlcore.compose(bent))
+    with pytest.warns(PerformanceWarning, match="cannot probe this network") as caught:
+        train(criterion, net, torch.optim.Adam(net.parameters(), 1e-2), 3, forward=lambda x: forward(net, x))
+    assert len([one for one in caught if "probe" in str(one.message)]) == 1
+    assert "GaussNewton(power=0.5), because the network cannot be probed" in criterion.explain()
+    assert criterion._selection.curvature == GaussNewton(damping=Relative(0.1), power=0.5)
+    assert len(calls) in (0, 1 + 2 + 3)  # every step adds a hook, and every backward pass calls each once
+
+
+def test_checkpoints_without_reentry_are_probed():
+    net = network()
+    criterion = NewtonLoss(nlcore.compose(bent))
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(criterion, net, optimizer, 12, forward=lambda x: checkpoint(net, x, use_reentrant=False))
+    plain = started(nlcore.compose(bent), steps=12)[0]
+    assert [one.chosen for one in criterion.history] == [one.chosen for one in plain.history]
+
+
+def test_a_loss_that_scales_scales_the_directions_and_nothing_else():
+    loss = nlcore.compose(bent)
+    scaled = nlcore.compose(bent, lambda f, t: 1e4 * (f - t).square().sum(-1) / 2)
+    a, b = started(loss, steps=30)[0], started(scaled, steps=30)[0]
+    assert [one.chosen for one in a.history] == [one.chosen for one in b.history]
+    assert b.stats["length"] == pytest.approx(1e4 * a.stats["length"], rel=1e-2)
+
+
+def test_the_length_does_not_jump_when_the_choice_changes():
+    lengths, chosen = [], []
+    net = network()
+    criterion = NewtonLoss(nlcore.compose(bent))
+
+    def after(_):
+        lengths.append(criterion.last_step.direction.square().mean().sqrt().item())
+        chosen.append(criterion._selection.current)
+
+    train(criterion, net, torch.optim.Adam(net.parameters(), 1e-2), 60, after=after)
+    assert len(set(chosen)) > 1
+    ratios = torch.tensor(lengths[1:]) / torch.tensor(lengths[:-1])
+    assert ratios.log().abs().max() < 0.01
+
+
+def test_a_loss_that_rises_sends_the_choice_back_to_the_gradient():
+    criterion, net, _ = started(nlcore.compose(bent), steps=30)
+    selection = criterion._selection
+    selection.current, selection._pending, selection.next_probe = 3, None, 10**6
+    x, target = batch(99)
+    criterion(net(x), target + 50)
+    assert selection.current == 3
+    criterion(net(x), target)
+    assert selection.current == 0 or selection.history[-1].step == selection.age - 1
+    assert selection.dense_until > selection.age > selection.next_probe - 10
+
+
+def test_losses_with_a_domain_are_probed_inside_it():
+    net = network()
+    criterion = NewtonLoss(nlcore.compose(lambda y: torch.where(y > 0, y, torch.nan).log().cumsum(-1)))
+
+    def positive(x):
+        return nn.functional.softplus(net(x)) + 0.1
+
+    for seed in range(8):
+        x, _ = batch(seed)
+        criterion(positive(x), torch.ones(N, M)).backward()
+    assert len(criterion.history) >= 1
+
+
+@pytest.mark.parametrize("loss", [Noisy(), half_square, Wavy(), nlcore.compose(bent)])
+def test_masks_weights_and_an_empty_batch(loss):
+    criterion, net, _ = started(loss, steps=4)
+    x, target = batch(50)
+    criterion(net(x), target, weight=torch.arange(N, dtype=torch.float32)).backward()
+    assert criterion(net(x[:0]), target[:0]).item() == 0
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+def test_evaluation_changes_nothing():
+    criterion, net, _ = started(nlcore.compose(bent), value="newton")
+    before = criterion.get_extra_state()
+    with torch.no_grad():
+        criterion(net(batch(70)[0]), batch(70)[1])
+    assert torch.equal(before, criterion.get_extra_state())
+
+
+def test_a_prediction_that_is_a_leaf_is_its_own_network():
+    prediction = nn.Parameter(torch.zeros(N, M))
+    criterion, target = NewtonLoss(nlcore.make("sequences/prefix_sum")), batch(0)[1]
+    optimizer = torch.optim.SGD([prediction], 0.5)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = criterion(prediction, target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 10
+
+
+def test_the_picture_shows_the_probes():
+    criterion, _, _ = started(nlcore.compose(bent), steps=30)
+    assert criterion.plot()[:4] == b"\x89PNG"
+    assert b"<svg" in criterion.plot(format="svg", dark=True)
+    with pytest.raises(ConfigError, match="no probe is complete"):
+        NewtonLoss(half_square).plot()
+    with pytest.raises(ConfigError, match="no format 'gif'"):
+        criterion.plot(format="gif")
+
+
+def test_a_wrong_aim_names_the_right_ones():
+    with pytest.raises(ConfigError, match=r"Auto\(aim='output'\).*'loss', 'outputs'.*did you mean 'outputs'"):
+        Auto(aim="output")
+
+
+def oscillators(controls, state):
+    """A chain whose samples' own Newton steps ruin each other: 4 features, 24 outputs."""
+    for push in controls.unbind(-1):
+        first, second, speed, other = state.unbind(-1)
+        pull = (second - first) ** 3
+        state = state + 0.2 * torch.stack([speed, other, -first + pull, -second - pull + 3 * push], -1)
+    return state
+
+
+def trained(criterion, seed, *, lr=1e-2, steps=400):
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(4, 20), nn.ReLU(), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 24))
+    optimizer = torch.optim.Adam(net.parameters(), lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        x = 0.5 * torch.rand(64, 4, generator=generator)
+        optimizer.zero_grad()
+        criterion(net(x), x, context=x).backward()
+        optimizer.step()
+        schedule.step()
+    x = 0.5 * torch.rand(256, 4, generator=generator)
+    with torch.no_grad():
+        return nlcore.compose(oscillators)(net(x), x, context=x).mean().item()
+
+
+@pytest.mark.parametrize("lr", [3e-3, 1e-2])
+def test_the_default_does_no_harm_where_newton_steps_do(lr):
+    loss = nlcore.compose(oscillators)
+
+    def plain(prediction, target, context):
+        return loss(prediction, target, context=context).mean()
+
+    pairs = [(trained(NewtonLoss(loss), seed, lr=lr), trained(plain, seed, lr=lr)) for seed in range(2)]
+    assert sum(a for a, _ in pairs) <= sum(b for _, b in pairs)
