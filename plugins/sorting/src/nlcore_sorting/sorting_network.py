@@ -238,17 +238,13 @@ class SortingNetwork(PermutationLoss):
             return self._cross_entropy(scores, target[some], None if length is None else length[some])
 
         def compiled() -> Kernel:
-            return CrossEntropyKernel(
-                bridge.network(operator, self._rule, length, places),
-                in_torch if operator == "entries" else bridge.CompiledCrossEntropy(target, length),
-                plain,
-            )
+            return CrossEntropyKernel(bridge.network(operator, self._rule, length, places), loss, plain)
 
         def by_hand() -> Kernel:
             network = StridedNetwork(operator, self._rule, length, places, exact=True)
-            return CrossEntropyKernel(network, in_torch, plain)
+            return CrossEntropyKernel(network, loss, plain)
 
-        in_torch = CrossEntropy(self.objective, target, length)
+        loss = CrossEntropy(self.objective, target, length)
         # Looking for lost digits would wait for another device.
         maker = by_hand if lists.scores.device.type == "cpu" else None
         return dispatch(lists.scores, lambda s: self._cross_entropy(s, target, length), compiled, maker)
