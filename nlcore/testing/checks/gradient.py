@@ -32,10 +32,9 @@ def graph(subject: Subject) -> None:
         gradient = subject.derivative(prediction, target)
         _check_finite(gradient, "the gradient")
         largest = max(largest, float(gradient.abs().max()))
-    what = f"the gradient is 0 for all of {3 * BATCH} samples"
     ensure(
         largest > 0,
-        what,
+        f"the gradient is 0 for all of {3 * BATCH} samples",
         "A loss whose derivative is 0 almost everywhere sets Traits(order=0) and supplies gradient().",
     )
 
@@ -50,8 +49,11 @@ def supplied(subject: Subject) -> None:
     gradients = [subject.gradient(*example) for example in subject.draws(3)]
     for one in gradients:
         _check_finite(one, "gradient")
-    what = f"gradient is 0 for all of {3 * BATCH} samples"
-    ensure(any(bool(one.any()) for one in gradients), what, "Return the gradient of each sample's loss.")
+    ensure(
+        any(bool(one.any()) for one in gradients),
+        f"gradient is 0 for all of {3 * BATCH} samples",
+        "Return the gradient of each sample's loss.",
+    )
 
 
 def _differentiable(subject: Subject) -> str:

@@ -50,8 +50,9 @@ def symmetric(subject: Subject) -> None:
     for example in subject.draws(_DRAWS):
         matrix = subject.supplied("hessian", *example).detach()
         gap = difference(matrix, matrix.mT, subject.rounding * float(matrix.abs().max()))
-        what = f"hessian is not symmetric ({gap} mirrored)"
-        ensure(not gap, what, "Return (H + H.mT) / 2, or look for a swapped index.")
+        ensure(
+            not gap, f"hessian is not symmetric ({gap} mirrored)", "Return (H + H.mT) / 2, or look for a swapped index."
+        )
 
 
 @check("hessian.differences", requires=(*_BEFORE, "hessian.order", "hessian.finite"), when=_TWICE)

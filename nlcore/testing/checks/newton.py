@@ -78,8 +78,9 @@ def finite(subject: Subject) -> None:
     for name, make in _curvatures(subject):
         for rho in (1e-6, 1.0, 1e6):
             finite = _step(subject, make(Relative(rho))).direction.isfinite().all()
-            what = f"{name}(Relative({rho:g})) gives a direction that is not finite"
-            ensure(finite, what, "Look at its derivatives.")
+            ensure(
+                finite, f"{name}(Relative({rho:g})) gives a direction that is not finite", "Look at its derivatives."
+            )
 
 
 @check("newton.descent", requires=("newton.finite",), when=_TRAINABLE)
