@@ -69,11 +69,7 @@ def empty_batch(subject: Subject) -> None:
         torch.autograd.grad(found.sum(), leaf, allow_unused=True)
 
 
-def _supplies(subject: Subject) -> bool:
-    return subject.supplies_gradient or subject.supplies_hessian or subject.splits
-
-
-@check("shape.supplied", requires=BASE, when=only_if(_supplies, "it supplies nothing"))
+@check("shape.supplied", requires=BASE, when=only_if(lambda subject: bool(subject.supplies), "it supplies nothing"))
 def supplied(subject: Subject) -> None:
     """`gradient` is [batch, *event], `hessian` [batch, m, m], `inner` and `outer` have the batch in front."""
     for size in _SIZES:
