@@ -178,9 +178,6 @@ class LapSum(PermutationLoss):
         rows = torch.arange(scores.shape[-1], device=scores.device)
         return self._rows(self._sums(scores, length), scores, rows, length)
 
-    def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return self._log_permutation(scores, length).exp()
-
     def _select(self, scores: Tensor, rows: Tensor, length: Tensor | None) -> tuple[Tensor, Tensor]:
         sums = self._sums(scores, length)
         anchor, offset = sums.inverse(rows.to(sums.ordered.dtype) + 0.5)

@@ -12,29 +12,7 @@ from nlcore_sorting._lists import identity_at_padding, real_items
 from nlcore_sorting._permutation_loss import PermutationLoss
 from nlcore_sorting.config import Objective, OptimalTransportSortConfig
 
-__all__ = ["OptimalTransportSort", "transport_logs"]
-
-
-def transport_logs(scores: Tensor, strength: float, iterations: int, length: Tensor | None = None) -> Tensor:
-    """Return log P of the entropic transport plan between ranks and items (Cuturi et al., 2019).
-
-    Sinkhorn's algorithm in the log domain: columns and rows of exp(i·s_j/ε) are scaled to sums of 1 in turn.
-
-    Args:
-        scores: [..., n].
-        strength: ε.
-        iterations: How often columns and rows are scaled.
-        length: [..., 1], the number of real items, which stand in front; `None` for all.
-
-    Returns:
-        [..., n, n].
-    """
-    logs, place = _start(scores, strength, length)
-    for _ in range(iterations):
-        logs = logs - logs.logsumexp(dim=-2, keepdim=True)
-        logs = logs - logs.logsumexp(dim=-1, keepdim=True)
-    logs = identity_at_padding(logs, length, on=0.0, off=torch.finfo(scores.dtype).min / 4)
-    return logs.gather(-1, place.unsqueeze(-2).expand(logs.shape))
+__all__ = ["OptimalTransportSort"]
 
 
 def _start(scores: Tensor, strength: float, length: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -101,10 +79,23 @@ class OptimalTransportSort(PermutationLoss):
     config = OptimalTransportSortConfig
 
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return transport_logs(scores, self.regularization_strength, self.iterations, length)
+        """Return log P of the entropic transport plan between ranks and items (Cuturi et al., 2019).
 
-    def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return self._log_permutation(scores, length).exp()
+        Sinkhorn's algorithm in the log domain: columns and rows of exp(i·s_j/ε) are scaled to sums of 1 in turn.
+
+        Args:
+            scores: [..., n].
+            length: [..., 1], the number of real items, which stand in front; `None` for all.
+
+        Returns:
+            [..., n, n].
+        """
+        logs, place = _start(scores, self.regularization_strength, length)
+        for _ in range(self.iterations):
+            logs = logs - logs.logsumexp(dim=-2, keepdim=True)
+            logs = logs - logs.logsumexp(dim=-1, keepdim=True)
+        logs = identity_at_padding(logs, length, on=0.0, off=torch.finfo(scores.dtype).min / 4)
+        return logs.gather(-1, place.unsqueeze(-2).expand(logs.shape))
 
     def _limit(self, n: int, dtype: torch.dtype) -> float:
         return torch.finfo(dtype).max / (64 * n**2 * max(1.0, 1 / self.regularization_strength))
