@@ -126,14 +126,14 @@ def projection(
     operator: Literal["sort", "rank"], regularization: Regularization, strength: float, length: Tensor | None
 ) -> Compiled:
     """Return soft sort or soft rank; it keeps the order, the blocks and, with `"kl"`, shares: O(n) numbers a list."""
-    kernels = _kernels(f"projection_{regularization}")
 
     def memory(rows: Tensor, keep: bool) -> Sequence[Tensor]:
         kept = rows.new_empty(2, *rows.shape, dtype=torch.int32).unbind()
         return (*kept, torch.empty_like(rows, dtype=torch.float64)) if regularization == "kl" else kept
 
+    forward = getattr(_kernels(f"projection_{regularization}"), operator)
     return Compiled(
-        (getattr(kernels, operator), getattr(kernels, f"{operator}_slopes")),
+        (forward, getattr(_kernels("pooling"), f"{operator}_slopes")),
         lambda batch, n: (_lengths(length, batch, n), strength),
         memory,
         lambda n: (n,),
