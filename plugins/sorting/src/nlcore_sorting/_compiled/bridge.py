@@ -168,27 +168,10 @@ def network(operator: Operator, rule: Rule, length: Tensor | None, places: Tenso
             return n, n
         if operator == "rows" and places is not None:
             return places.shape[-1], n
-        return (1, n) if operator == "entries" else (n,)
+        return (n,) if operator == "sort" else (1, n)
 
-    return Compiled(_network_passes(operator), options, memory, shape)
-
-
-@cache
-def _network_passes(operator: Operator) -> tuple[Callable[..., None], Callable[..., None]]:
-    if operator == "sort":
-        kernels = _kernels("network")
-        return kernels.sorted_values, kernels.sorted_slopes
-    kernels = _kernels("network_matrix")
-    if operator != "rank":
-        return kernels.mixed, kernels.mixed_slopes
-
-    def ranks(*given: Any) -> None:
-        kernels.mixed(*given[:-1], given[-1][:, None])
-
-    def ranks_slopes(grads: Any, *others: Any) -> None:
-        kernels.mixed_slopes(grads[:, None], *others)
-
-    return ranks, ranks_slopes
+    kernels = _kernels("network" if operator == "sort" else "network_matrix")
+    return Compiled((kernels.forward, kernels.backward), options, memory, shape)
 
 
 def network_hessians(

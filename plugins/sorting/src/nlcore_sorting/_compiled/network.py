@@ -16,7 +16,7 @@ import numpy as np
 from nlcore_sorting._compiled.distributions import activation, swap_slope, tail, weights
 from nlcore_sorting._compiled.jit import compiled
 
-__all__ = ["relax_slopes", "relaxed", "size_of", "sorted_slopes", "sorted_values"]
+__all__ = ["backward", "forward", "relax_slopes", "relaxed", "size_of"]
 
 
 @compiled
@@ -80,7 +80,7 @@ def relax_slopes(grad: Any, network: Any, size: Any, rule: Any, kept: Any) -> No
 
 
 @compiled
-def sorted_values(scores: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
+def forward(scores: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
     """Write the relaxed sorted values of every list to `result` [batch, n]."""
     values = np.empty(scores.shape[1])
     for b in range(scores.shape[0]):
@@ -89,7 +89,7 @@ def sorted_values(scores: Any, network: Any, rule: Any, kept: Any, result: Any) 
 
 
 @compiled
-def sorted_slopes(grads: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
+def backward(grads: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
     """Write the derivative with respect to the scores to `result` [batch, n], given that of the sorted values."""
     pull, slopes = np.empty(result.shape[1]), np.zeros(len(network[0]))
     for b in range(result.shape[0]):

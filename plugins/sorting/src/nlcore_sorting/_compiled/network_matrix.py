@@ -27,7 +27,7 @@ from nlcore_sorting._compiled.distributions import weights
 from nlcore_sorting._compiled.jit import compiled
 from nlcore_sorting._compiled.network import relax_slopes, relaxed, size_of
 
-__all__ = ["SELECTIONS", "mix", "mix_keep", "mixed", "mixed_slopes"]
+__all__ = ["SELECTIONS", "backward", "forward", "mix", "mix_keep"]
 
 _MATRIX, _ROWS, _ENTRIES, _RANKS = 0, 1, 2, 3
 SELECTIONS = {"permutation": _MATRIX, "rows": _ROWS, "entries": _ENTRIES, "rank": _RANKS}
@@ -147,7 +147,7 @@ def _read(grads: Any, kind: int, places: Any, span: Any, grad: Any) -> None:
 
 
 @compiled
-def mixed(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
+def forward(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
     """Write the selected part of every matrix to `result`."""
     batch, n = scores.shape
     kind, places = selection
@@ -167,7 +167,7 @@ def mixed(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, resul
 
 
 @compiled
-def mixed_slopes(grads: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
+def backward(grads: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
     """Write the derivative with respect to the scores to `result` [batch, n], given that of the selected part."""
     batch, n = result.shape
     kind, places = selection
