@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nlcore_sorting._dispatch import transformed
-from nlcore_sorting._lists import mean_of, real_items
+from nlcore_sorting._lists import mean_of, order_of, real_items
 from nlcore_sorting._softmax_sort import SoftmaxSort, column_softmax, differences
 from nlcore_sorting.config import NeuralSortConfig, Objective
 
@@ -65,8 +65,7 @@ def _pulls(scores: Tensor, length: Tensor | None) -> Tensor:
     ascending = torch.arange(1 - size, size, 2, dtype=scores.dtype, device=scores.device).expand_as(scores)
     if length is not None:
         ascending = ascending + (size - length)
-        scores = torch.where(real_items(length, size), scores, torch.inf)
-    return torch.zeros_like(scores).scatter(-1, scores.argsort(dim=-1, stable=True), ascending)
+    return torch.zeros_like(scores).scatter(-1, order_of(scores, length), ascending)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

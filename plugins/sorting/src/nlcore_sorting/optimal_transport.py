@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nlcore_sorting._lists import identity_at_padding, real_items
+from nlcore_sorting._lists import identity_at_padding, order_of, real_items
 from nlcore_sorting._permutation_loss import PermutationLoss
 from nlcore_sorting.config import Objective, OptimalTransportSortConfig
 
@@ -21,17 +21,11 @@ def _start(scores: Tensor, strength: float, length: Tensor | None) -> tuple[Tens
     With the sorted score s_(i) between ranks i and i ± 1 split evenly, entry (i, j) is the area between the step
     function of the scores and the level s_(j): 0 on the diagonal and negative beside it.
     """
-    key = scores.detach()
-    valid = None if length is None else real_items(length, key.shape[-1])
-    if valid is not None:
-        key = torch.where(valid, key, torch.inf)
-    order = key.argsort(dim=-1, stable=True)
-    ordered = scores.gather(-1, order)
-    gaps = ordered.diff(dim=-1) / strength
-    if valid is not None:
-        gaps = torch.where(valid[..., 1:], gaps, 0.0)
+    order, n = order_of(scores, length), scores.shape[-1]
+    gaps = scores.gather(-1, order).diff(dim=-1) / strength
+    if length is not None:
+        gaps = torch.where(real_items(length, n)[..., 1:], gaps, 0.0)
     # In gaps alone: entry (i, j) = −Σ over the gaps g_m between i and j of g_m·(their distance from i, plus ½).
-    n = scores.shape[-1]
     places = torch.arange(n, dtype=scores.dtype, device=scores.device)
     total = torch.nn.functional.pad(gaps.cumsum(dim=-1), (1, 0))
     moment = torch.nn.functional.pad((gaps * (places[:-1] + 0.5)).cumsum(dim=-1), (1, 0))

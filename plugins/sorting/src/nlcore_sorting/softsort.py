@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nlcore_sorting._dispatch import transformed
-from nlcore_sorting._lists import real_items
+from nlcore_sorting._lists import order_of
 from nlcore_sorting._softmax_sort import SoftmaxSort, column_softmax, differences
 from nlcore_sorting.config import Objective, SoftSortConfig
 
@@ -67,11 +67,7 @@ class SoftSort(SoftmaxSort):
         Returns:
             [..., k, n].
         """
-        if length is None:
-            ordered = scores.sort(dim=-1, stable=True).values
-        else:
-            key = torch.where(real_items(length, scores.shape[-1]), scores, torch.inf)
-            ordered = scores.gather(-1, key.argsort(dim=-1, stable=True))
+        ordered = scores.gather(-1, order_of(scores, length))
         if rows is not None:
             ordered = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
         distances = (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs()
