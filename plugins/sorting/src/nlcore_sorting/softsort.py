@@ -67,7 +67,8 @@ class SoftSort(SoftmaxSort):
         Returns:
             [..., k, n].
         """
-        ordered = scores.gather(-1, order_of(scores, length))
+        # Without padding a sort gives the values too, without another operation.
+        ordered = scores.sort(stable=True).values if length is None else scores.gather(-1, order_of(scores, length))
         if rows is not None:
             ordered = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
         distances = (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs()
