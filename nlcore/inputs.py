@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,12 @@ from nlcore.errors import ContractError, DeviceError, DtypeError, NumericalWarni
 
 __all__ = ["check_inputs", "holds", "read", "warn_of_a_column", "working"]
 
+_KINDS: dict[str, Callable[[torch.dtype, torch.dtype], bool]] = {
+    "any": lambda dtype, reference: True,
+    "floating": lambda dtype, reference: dtype.is_floating_point,
+    "real": lambda dtype, reference: not dtype.is_complex and dtype != torch.bool,
+    "same": lambda dtype, reference: dtype == reference,
+}
 _CURES = {"floating": ".float()", "real": ".float()", "int64": ".long()", "bool": ".bool()"}
 
 
@@ -173,16 +180,8 @@ def _parse(needed: str) -> _Form:
 
 
 def _is(dtype: torch.dtype, needed: str, reference: torch.dtype) -> bool:
-    match needed:
-        case "any":
-            return True
-        case "floating":
-            return dtype.is_floating_point
-        case "real":
-            return not dtype.is_complex and dtype != torch.bool
-        case "same":
-            return dtype == reference
-    return dtype is getattr(torch, needed)
+    kind = _KINDS.get(needed)
+    return dtype is getattr(torch, needed) if kind is None else kind(dtype, reference)
 
 
 def _misshapen(

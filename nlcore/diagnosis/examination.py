@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from nlcore.diagnosis.figures import CurvatureFigures, Point, View, ahead, curvature_figures
-from nlcore.diagnosis.precision import Precision, precision_figures, widest_spread
-from nlcore.diagnosis.rules import WRONG_ALLOWED
+from nlcore.diagnosis.precision import WRONG_ALLOWED, Precision, precision_figures, widest_spread
 from nlcore.differences import missing_curvature
 from nlcore.errors import ContractError, NlcoreError, NonFiniteError, NumericalWarning
 from nlcore.newton.derivatives import Kind, differentiate
@@ -43,7 +42,7 @@ class Examination:
         gradient_ratio: Ratio of the largest to the median norm.
         samples: Number of samples that were examined.
         outputs: Number of outputs that were examined.
-        all_outputs: Number of outputs of a sample.
+        whole: Whether these are all outputs of a sample.
         unsound: The text of the first-use checks of the loss; empty if they found nothing.
         notes: Remarks on how the figures were obtained.
     """
@@ -59,7 +58,7 @@ class Examination:
     gradient_ratio: float
     samples: int
     outputs: int
-    all_outputs: int
+    whole: bool
     unsound: str
     notes: tuple[str, ...]
 
@@ -97,8 +96,8 @@ def examine(problem: Problem, dtype: torch.dtype) -> Examination:
         gradient_norms=tuple(norms[chosen.samples.weight > 0].tolist()),
         gradient_ratio=top / middle if middle > 0 else (math.inf if top > 0 else 1.0),
         samples=counted,
-        outputs=chosen.moving.stop - chosen.moving.start,
-        all_outputs=chosen.flat.shape[1],
+        outputs=chosen.outputs,
+        whole=chosen.outputs == chosen.flat.shape[1],
         unsound=_unsound(problem),
         notes=tuple(notes),
     )
@@ -192,8 +191,7 @@ def _thinned(view: View, notes: list[str]) -> View:
             f"Of {size} outputs the {_PART} from {start} on were looked at and the others held fixed: the condition "
             f"is a lower bound."
         )
-    moved = view.moving.stop - view.moving.start
-    return _some(view, min(_SAMPLES, max(16, min(_BUDGET // moved**2, 2**17 // size))))
+    return _some(view, min(_SAMPLES, max(16, min(_BUDGET // view.outputs**2, 2**17 // size))))
 
 
 def _some(view: View, most: int) -> View:

@@ -60,6 +60,11 @@ class View:
         return samples if samples.keep is None else Samples.of(samples.weight, samples.keep[:, self.moving])
 
     @property
+    def outputs(self) -> int:
+        """The number k of moving outputs."""
+        return int(self.moving.stop - self.moving.start)
+
+    @property
     def flatness(self) -> float:
         """The share of the largest eigenvalue under which one counts as zero."""
         return _FLAT if self.flat.dtype == torch.float64 else 1e-5

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Precision", "precision_figures", "widest_spread"]
+__all__ = ["WRONG_ALLOWED", "Precision", "precision_figures", "widest_spread"]
+
+WRONG_ALLOWED = 0.01
+"""Share of samples with a wrong float32 gradient above which the verdict is to fix the loss."""
 
 _WRONG, _EXPLODING = 1e-2, 100.0
 _NEGLIGIBLE = 1e-3

@@ -14,7 +14,7 @@ from torch import Tensor
 from nlcore.capabilities import Capabilities, read_capabilities
 from nlcore.diagnosis.examination import Examination, examine
 from nlcore.diagnosis.figures import RHOS
-from nlcore.diagnosis.rules import Evidence, Verdict, judge
+from nlcore.diagnosis.rules import Verdict, judge
 from nlcore.errors import ContractError, NonFiniteError, ShapeError
 from nlcore.evaluation import check_inputs, cloned, in_inference, per_sample
 from nlcore.newton.problem import Problem
@@ -231,17 +231,7 @@ def _source(loss: Capabilities, prediction: Tensor, generator: torch.Generator |
 
 def _told(loss: Capabilities, found: Examination) -> Diagnosis:
     here, further, precision = found.here, found.further, found.precision
-    evidence = Evidence(
-        found.name,
-        here,
-        further,
-        found.gradient_ratio,
-        found.broken,
-        precision,
-        found.unsound,
-        found.outputs == found.all_outputs,
-    )
-    advice = judge(evidence)
+    advice = judge(found)
     known = found.name != "EmpiricalFisher"
     return Diagnosis(
         verdict=advice.verdict,

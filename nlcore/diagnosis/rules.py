@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from nlcore.diagnosis.figures import RHOS, CurvatureFigures
-from nlcore.diagnosis.precision import Precision
+from nlcore.diagnosis.examination import Examination
+from nlcore.diagnosis.figures import RHOS
+from nlcore.diagnosis.precision import WRONG_ALLOWED
 
-__all__ = ["WRONG_ALLOWED", "Advice", "Evidence", "Verdict", "judge"]
+__all__ = ["Advice", "Verdict", "judge"]
 
 Verdict: TypeAlias = Literal[
     "gain",
@@ -20,9 +21,6 @@ Verdict: TypeAlias = Literal[
     "fix the loss first",
     "opaque",
 ]
-
-WRONG_ALLOWED = 0.01
-"""Share of samples with a wrong float32 gradient above which the verdict is to fix the loss."""
 
 _ILL, _ROUND = 10.0, 2.0
 """Running totals of 3 and 4 numbers, condition 16 and 29, gained 20 points; no ranking loss has more than 3."""
@@ -36,31 +34,6 @@ _CLIPPED = "the plain loss with torch.nn.utils.clip_grad_norm_"
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """The figures behind a verdict.
-
-    Attributes:
-        name: The curvature's class: `"GaussNewton"`, `"Hessian"` or `"EmpiricalFisher"`.
-        here: The figures at the prediction; of the Fisher matrix for an opaque loss.
-        further: Those at the outputs that the targets ask for; `None` for an opaque loss.
-        gradient_ratio: Largest to median norm of the samples' gradients.
-        broken: Share of the samples whose loss or gradient is not finite even in float64.
-        precision: Float32 against float64; `None` where it could not be compared.
-        unsound: The text of the first-use checks of the loss; empty if they found nothing.
-        whole: Whether all outputs were examined.
-    """
-
-    name: str
-    here: CurvatureFigures
-    further: CurvatureFigures | None
-    gradient_ratio: float
-    broken: float
-    precision: Precision | None
-    unsound: str
-    whole: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Advice:
     """A verdict, why, and the expressions to use, the first one first."""
 
@@ -69,7 +42,7 @@ class Advice:
     use: tuple[str, ...]
 
 
-def judge(evidence: Evidence) -> Advice:
+def judge(found: Examination) -> Advice:
     """Return the first row that fits.
 
     | the loss …                                                                  | verdict               |
@@ -88,15 +61,15 @@ def judge(evidence: Evidence) -> Advice:
     One matrix amplifies where, at the prediction or further on, even ρ = 0.1 leaves an amplification above 1.5: the
     damping that would bound it takes away most of the gain.
     """
-    return _mend(evidence) or _opaque(evidence) or _round(evidence) or _ill(evidence) or _between(evidence)
+    return _mend(found) or _opaque(found) or _round(found) or _ill(found) or _between(found)
 
 
-def _mend(evidence: Evidence) -> Advice | None:
-    if evidence.unsound:
-        return Advice("fix the loss first", evidence.unsound, ("the corrected loss, after another diagnosis",))
-    precision, remedy = evidence.precision, "the same loss written with logarithms, then diagnose it again"
-    if evidence.broken > WRONG_ALLOWED:
-        reason = f"The loss or its gradient is not finite for {_share(evidence.broken)} of the samples, in float64."
+def _mend(found: Examination) -> Advice | None:
+    if found.unsound:
+        return Advice("fix the loss first", found.unsound, ("the corrected loss, after another diagnosis",))
+    precision, remedy = found.precision, "the same loss written with logarithms, then diagnose it again"
+    if found.broken > WRONG_ALLOWED:
+        reason = f"The loss or its gradient is not finite for {_share(found.broken)} of the samples, in float64."
         return Advice("fix the loss first", reason, (remedy,))
     if precision is None or precision.wrong <= WRONG_ALLOWED:
         return None
@@ -109,27 +82,27 @@ def _mend(evidence: Evidence) -> Advice | None:
     return Advice("fix the loss first", reason, (remedy,))
 
 
-def _opaque(evidence: Evidence) -> Advice | None:
-    if evidence.further is not None:
+def _opaque(found: Examination) -> Advice | None:
+    if found.further is not None:
         return None
-    near = evidence.here.cosine > _PARALLEL
+    near = found.here.cosine > _PARALLEL
     reason = (
         f"There is no second derivative to look at, only the Fisher matrix of this batch's gradients: condition "
-        f"{evidence.here.condition:.3g}, cosine of its direction to the gradient {evidence.here.cosine:.2f}"
+        f"{found.here.condition:.3g}, cosine of its direction to the gradient {found.here.cosine:.2f}"
         + (", so close that little can come of it. " if near else ". ")
         + "Whether it pays, a short run beside plain training has to say."
     )
     return Advice("opaque", reason, ("nlcore.EmpiricalFisher(damping=nlcore.Relative(1.0))", _PLAIN))
 
 
-def _round(evidence: Evidence) -> Advice | None:
-    here = evidence.here
+def _round(found: Examination) -> Advice | None:
+    here = found.here
     if math.isnan(here.condition):
         reason = "The curvature is zero for every sample that was looked at, so there is nothing to judge by."
         return Advice("undecided", reason, (_PLAIN,))
     if not (here.condition < _ROUND or here.cosine > _PARALLEL):
         return None
-    if not evidence.whole:
+    if not found.whole:
         return None
     if here.own_condition > _OWN_ILL and here.own_cosine < _OWN_TURNED and (here.negative or 0.0) <= 0.01:
         reason = (
@@ -137,22 +110,22 @@ def _round(evidence: Evidence) -> Advice | None:
             f"scale. The samples' own matrices are not (median condition {here.own_condition:.3g}): steps with "
             f"those turn by a cosine of {here.own_cosine:.2f}. Only a short run decides whether that helps."
         )
-        return Advice("undecided", reason, (_per_sample(evidence.name), _PLAIN))
+        return Advice("undecided", reason, (_per_sample(found.name), _PLAIN))
     alike = f"The mean curvature is round (condition {here.condition:.3g}) and its direction is the gradient (cosine "
     alike += f"{here.cosine:.3f}) up to a length"
-    if evidence.gradient_ratio > _RATIO:
+    if found.gradient_ratio > _RATIO:
         reason = (
-            f"{alike}. But the largest gradient of a sample is {evidence.gradient_ratio:.3g} times the median, so that "
+            f"{alike}. But the largest gradient of a sample is {found.gradient_ratio:.3g} times the median, so that "
             f"a few samples decide every step: what bounds or evens out their lengths helps, a matrix does not."
         )
-        return Advice("only a scale", reason, (_CLIPPED, _per_sample(evidence.name)))
+        return Advice("only a scale", reason, (_CLIPPED, _per_sample(found.name)))
     adam = "and Adam is invariant to the scale of the gradient. The learning rate matters more than any curvature."
     reason = f"{alike}, {adam}"
     return Advice("nothing to gain", reason, (_PLAIN, _CLIPPED))
 
 
-def _ill(evidence: Evidence) -> Advice | None:
-    here, further = evidence.here, evidence.further
+def _ill(found: Examination) -> Advice | None:
+    here, further = found.here, found.further
     turned = min(here.cosine, here.own_cosine, further.cosine if further else 1.0) < _TURNED
     if further is None or here.condition <= _ILL or not turned:
         return None
@@ -167,9 +140,9 @@ def _ill(evidence: Evidence) -> Advice | None:
             f"targets lead, above the {_LIMIT} that training stands. Each sample needs its own matrix; clipping was "
             f"seen to come close."
         )
-        return Advice("per sample only", reason, (_per_sample(evidence.name), _CLIPPED))
+        return Advice("per sample only", reason, (_per_sample(found.name), _CLIPPED))
     reason = f"{ill}, and one matrix serves the whole batch (amplification at most {worst:.2f} at ρ = 0.1)."
-    use: tuple[str, ...] = (_bounded(evidence.name),)
+    use: tuple[str, ...] = (_bounded(found.name),)
     if here.alike and further.alike:
         reason += (
             " It is the same for all samples, as of a fixed linear algorithm. There the Fisher gained more still on "
@@ -180,15 +153,15 @@ def _ill(evidence: Evidence) -> Advice | None:
     return Advice("gain", reason, use)
 
 
-def _between(evidence: Evidence) -> Advice:
-    here = evidence.here
+def _between(found: Examination) -> Advice:
+    here = found.here
     reason = (
         f"A condition of {here.condition:.3g} with a cosine of {here.cosine:.2f} lies between what was seen to gain "
         f"(above {_ILL:.0f}, below {_TURNED}) and what was seen not to (below {_ROUND:.0f}, or above {_PARALLEL})."
     )
-    if not evidence.whole:
+    if not found.whole:
         reason += " It was taken on some of the outputs, so that the true condition is larger."
-    return Advice("undecided", reason, (_bounded(evidence.name), _PLAIN))
+    return Advice("undecided", reason, (_bounded(found.name), _PLAIN))
 
 
 def _bounded(name: str) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nlcore.capabilities import read_capabilities
 from nlcore.errors import NlcoreError
-from nlcore.newton import Curvature, EmpiricalFisher, GaussNewton, Hessian, Relative, newton_step
+from nlcore.newton import Curvature, EmpiricalFisher, GaussNewton, Hessian, NewtonStep, Relative, newton_step
 from nlcore.protocol import AlgorithmicLoss
 
 __all__ = ["Field", "Sweep", "sweep"]
@@ -90,7 +90,8 @@ def sweep(loss: AlgorithmicLoss, *, points: int = 101, batch_size: int = 32, see
     prediction, target = loss.example(batch_size, generator=source, dtype=torch.float64, device="cpu")
     prediction = prediction.detach()
     first = prediction[0].flatten()
-    moving = int(_gradient(loss, prediction, target, seed).abs().argmax())
+    gradient = _step(loss, prediction, target, EmpiricalFisher(), seed).gradient
+    moving = int(gradient[0].abs().argmax())
     places = torch.linspace(*_range(prediction, moving), points, dtype=torch.float64)
     moved = prediction[:1].expand(points, *prediction.shape[1:]).clone()
     moved.view(points, -1)[:, moving] = places
@@ -112,18 +113,17 @@ def sweep(loss: AlgorithmicLoss, *, points: int = 101, batch_size: int = 32, see
     )
 
 
-def _gradient(loss: Any, prediction: Tensor, target: Any, seed: int) -> Tensor:
-    """Return the gradient of the first sample, flat."""
-    step = newton_step(
+def _step(loss: Any, prediction: Tensor, target: Any, curvature: Curvature, seed: int) -> NewtonStep:
+    """Return the Newton step, with the same random numbers at every call."""
+    return newton_step(
         loss,
         prediction,
         target,
-        EmpiricalFisher(),
+        curvature,
         on_failure="fallback",
         generator=torch.Generator().manual_seed(seed),
         process_group=False,
     )
-    return step.gradient[0].flatten()
 
 
 def _range(prediction: Tensor, moving: int) -> tuple[float, float]:
@@ -143,15 +143,7 @@ def _fields(loss: Any, prediction: Tensor, moved: Tensor, target: Any, seed: int
     for place in moved:
         batch = torch.cat([place.unsqueeze(0), prediction[1:]])
         for title, curvature in curvatures.items():
-            step = newton_step(
-                loss,
-                batch,
-                target,
-                curvature,
-                on_failure="fallback",
-                generator=torch.Generator().manual_seed(seed),
-                process_group=False,
-            )
+            step = _step(loss, batch, target, curvature, seed)
             turned[title].append(step.direction[0].flatten())
         values.append(step.value[0])
         plain.append(step.gradient[0].flatten())

@@ -26,23 +26,23 @@ from nlcore.registry.spec import AlgorithmSpec, PluginRecord, PluginState
 __all__ = ["malformed", "refusal", "unknown_algorithm", "unknown_version", "withheld"]
 
 _FORM = "Write namespace/name or namespace/name-vN in lower snake case, as in 'sorting/neuralsort' or its '-v1'."
+_WITHHELD = {
+    PluginState.DISABLED: (PluginDisabledError, "is"),
+    PluginState.INCOMPATIBLE: (PluginIncompatibleError, "cannot be used:"),
+    PluginState.CONFLICT: (PluginConflictError, "is withheld:"),
+}
 
 
 def withheld(record: PluginRecord) -> PluginError:
     """Return the error that says why a plugin cannot be used."""
     what = f"plugin {record.namespace!r} of {record.origin}"
-    match record.state:
-        case PluginState.DISABLED:
-            return PluginDisabledError(f"{what} is {record.error}.")
-        case PluginState.INCOMPATIBLE:
-            return PluginIncompatibleError(f"{what} cannot be used: {record.error}.")
-        case PluginState.CONFLICT:
-            return PluginConflictError(f"{what} is withheld: {record.error}.")
-        case _:
-            return PluginLoadError(
-                f"{what} failed to load from {record.value!r}: {(record.error or '').rstrip('.')}. "
-                f"Fix or update it; NLCORE_BLOCK_PLUGINS={record.namespace} leaves it out."
-            )
+    if record.state in _WITHHELD:
+        error, says = _WITHHELD[record.state]
+        return error(f"{what} {says} {record.error}.")
+    return PluginLoadError(
+        f"{what} failed to load from {record.value!r}: {(record.error or '').rstrip('.')}. "
+        f"Fix or update it; NLCORE_BLOCK_PLUGINS={record.namespace} leaves it out."
+    )
 
 
 def refusal(namespace: str, records: Sequence[PluginRecord], known: Collection[str]) -> RegistryError | PluginError:

@@ -25,6 +25,7 @@ __all__ = [
     "ensure",
     "fail",
     "only_if",
+    "trainable",
 ]
 
 Condition: TypeAlias = Callable[[Subject], str]
@@ -67,6 +68,7 @@ def only_if(holds: Callable[[Subject], bool], reason: str) -> Condition:
 
 
 deterministic = only_if(lambda subject: not subject.traits.stochastic, "it is stochastic")
+trainable = only_if(lambda subject: subject.traits.order >= 1 or "gradient" in subject.supplies, "it has no gradient")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import torch
 
@@ -14,11 +14,14 @@ from nlcore.testing.checks import CATALOGUE
 from nlcore.testing.report import Outcome, Report, Status
 from nlcore.testing.subject import Subject
 
-__all__ = ["NOTHING", "BoundCheck", "Kit", "algorithm_checks", "check_algorithm", "inapplicable"]
+__all__ = ["NOTHING", "BoundCheck", "Kit", "algorithm_checks", "bound_checks", "check_algorithm"]
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _DTYPES = (torch.float32, torch.float64)
+
+
+_Bound = TypeVar("_Bound", bound="BoundCheck")
 
 
 @final
@@ -60,25 +63,20 @@ class Kit:
         return Outcome(check.name, Status.PASSED)
 
 
-@final
 class BoundCheck:
     """A check of one algorithm, to be called: `check()` raises `ConformanceError` or returns its outcome.
 
     Attributes:
         name: `group.name`.
         summary: Its requirement.
+        group: The part of the name before the dot.
         algorithm: The loss under test.
     """
 
     def __init__(self, check: Check, kit: Kit) -> None:
         self._kit = kit
-        self.name, self.summary = check.name, check.summary
+        self.name, self.summary, self.group = check.name, check.summary, check.group
         self.algorithm = kit.subject.algorithm
-
-    @property
-    def group(self) -> str:
-        """The part of the name before the dot."""
-        return self.name.partition(".")[0]
 
     def __call__(self) -> Outcome:
         """Run the check, after those it builds on.
@@ -108,8 +106,13 @@ def algorithm_checks(algorithm: Any, **about: Any) -> list[BoundCheck]:
     Returns:
         Each with `name`, `group`, `summary`; a call runs it.
     """
-    kit = Kit(Subject(algorithm, **about))
-    return [BoundCheck(one, kit) for one in CATALOGUE if not inapplicable(one, kit.subject)]
+    return bound_checks(Subject(algorithm, **about), BoundCheck)
+
+
+def bound_checks(subject: Subject, kind: type[_Bound]) -> list[_Bound]:
+    """Return the checks that apply to a subject, of a class of bound checks."""
+    kit = Kit(subject)
+    return [kind(one, kit) for one in CATALOGUE if not inapplicable(one, subject)]
 
 
 def check_algorithm(

@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 
 from nlcore.errors import ConformanceError
 from nlcore.testing.checks import CATALOGUE
-from nlcore.testing.kit import NOTHING, BoundCheck, Kit, algorithm_checks, inapplicable
+from nlcore.testing.kit import NOTHING, BoundCheck, bound_checks
 from nlcore.testing.plugins import Case
-from nlcore.testing.report import Status, known_names
+from nlcore.testing.report import Outcome, Status, known_names
+from nlcore.testing.subject import Subject
 
 __all__ = ["parametrize_with_checks"]
 
@@ -43,34 +44,22 @@ def parametrize_with_checks(algorithms: Iterable[Any], *, expected_failures: Exp
     for algorithm in algorithms:
         announced = expected_failures(algorithm) if callable(expected_failures) else expected_failures
         known_names(announced, names)
-        for check in _checks(algorithm):
+        subject = algorithm.subject() if isinstance(algorithm, Case) else Subject(algorithm)
+        for check in bound_checks(subject, _Test):
             marks = []
             if check.name in announced:
                 marks = [pytest.mark.xfail(reason=announced[check.name], strict=True, raises=ConformanceError)]
-            parameters.append(pytest.param(_Test(check), id=repr(check), marks=marks))
+            parameters.append(pytest.param(check, id=repr(check), marks=marks))
     return pytest.mark.parametrize("check", parameters)
 
 
-class _Test:
+class _Test(BoundCheck):
     """A check that is a skipped test when it was not run."""
 
-    def __init__(self, check: BoundCheck) -> None:
-        self._check = check
-        self.name, self.summary, self.group, self.algorithm = check.name, check.summary, check.group, check.algorithm
-
-    def __call__(self) -> None:
+    def __call__(self) -> Outcome:
         import pytest
 
-        outcome = self._check()
+        outcome = super().__call__()
         if outcome.status in (Status.BLOCKED, Status.SKIPPED):
             pytest.skip(outcome.message)
-
-    def __repr__(self) -> str:
-        return repr(self._check)
-
-
-def _checks(algorithm: Any) -> list[BoundCheck]:
-    if not isinstance(algorithm, Case):
-        return algorithm_checks(algorithm)
-    kit = Kit(algorithm.subject())
-    return [BoundCheck(one, kit) for one in CATALOGUE if not inapplicable(one, kit.subject)]
+        return outcome

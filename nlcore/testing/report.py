@@ -90,14 +90,17 @@ class Report:
         Raises:
             ConformanceError: A check failed; the message names each with its fault.
         """
-        if self.ok:
-            return
+        if not self.ok:
+            raise ConformanceError(self.message())
+
+    def message(self) -> str:
+        """Return which checks fail, each with its fault."""
         lines = [f"  {one.name}: {one.message}" for one in self.outcomes if one.status is Status.FAILED]
         count = len(lines)
         blocked = self.named(Status.BLOCKED)
         tail = f"\n{len(blocked)} that build on them were not run: {shorten(blocked)}." if blocked else ""
         checks = f"{count} check{'s' * (count != 1)} of {len(self.outcomes)}"
-        raise ConformanceError(f"{self.algorithm} fails {checks}:\n" + "\n".join(lines) + tail)
+        return f"{self.algorithm} fails {checks}:\n" + "\n".join(lines) + tail
 
     def as_json(self) -> dict[str, Any]:
         """Return the report in JSON values."""
@@ -122,14 +125,8 @@ class PluginReport:
         Raises:
             ConformanceError: With the failing checks of each algorithm.
         """
-        messages = []
-        for report in self.reports:
-            try:
-                report.raise_for_failures()
-            except ConformanceError as error:
-                messages.append(str(error))
-        if messages:
-            raise ConformanceError("\n\n".join(messages))
+        if not self.ok:
+            raise ConformanceError("\n\n".join(report.message() for report in self.reports if not report.ok))
 
 
 def known_names(expected: Mapping[str, str], names: list[str]) -> None:

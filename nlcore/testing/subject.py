@@ -68,28 +68,14 @@ class Subject:
         return found if isinstance(found, Traits) else Traits()
 
     @property
-    def _supplies(self) -> frozenset[str]:
+    def supplies(self) -> frozenset[str]:
+        """The optional capabilities that the loss has, of `"gradient"`, `"hessian"` and `"split"`."""
         return attempted(lambda: read_capabilities(self.algorithm).supplies, frozenset[str]())
-
-    @property
-    def supplies_gradient(self) -> bool:
-        """Whether the loss has a gradient of its own."""
-        return "gradient" in self._supplies
-
-    @property
-    def supplies_hessian(self) -> bool:
-        """Whether the loss supplies its Hessian."""
-        return "hessian" in self._supplies
-
-    @property
-    def splits(self) -> bool:
-        """Whether the loss has a Gauss–Newton split."""
-        return "split" in self._supplies
 
     @property
     def methods(self) -> list[str]:
         """The names of the methods that take prediction, target and generator: the call, and supplied derivatives."""
-        return ["__call__", *(name for name in ("gradient", "hessian") if name in self._supplies)]
+        return ["__call__", *(name for name in ("gradient", "hessian") if name in self.supplies)]
 
     @property
     def tolerance(self) -> float:
@@ -152,7 +138,7 @@ class Subject:
 
     def gradient(self, prediction: Tensor, target: Any, *, seed: int = 0) -> Tensor:
         """Return the gradient that training uses, [batch, *event]: supplied, or the derivative of the value."""
-        if self.supplies_gradient:
+        if "gradient" in self.supplies:
             return self.supplied("gradient", prediction, target, seed=seed).detach()
         return self.derivative(prediction, target, seed=seed).detach()
 
@@ -166,7 +152,7 @@ class Subject:
         """Return each sample's Hessian times each of [r, *event] directions, [r, batch, *event], by autograd."""
         with torch.enable_grad():
             leaf = prediction.detach().clone().requires_grad_()
-            if self.supplies_gradient:
+            if "gradient" in self.supplies:
                 slope = self.supplied("gradient", leaf, target, seed=seed)
             else:
                 slope = pulled_back(self.value(leaf, target, seed=seed).sum(), leaf, create_graph=True)
@@ -176,11 +162,11 @@ class Subject:
     def functions(self) -> Iterator[tuple[str, Callable[[Tensor, Any], Tensor]]]:
         """Yield the call and the other functions of prediction and target that the loss has, by name."""
         yield "the call", self.value
-        if self.supplies_gradient:
+        if "gradient" in self.supplies:
             yield "gradient", lambda prediction, target: self.supplied("gradient", prediction, target)
-        if self.supplies_hessian:
+        if "hessian" in self.supplies:
             yield "hessian", lambda prediction, target: self.supplied("hessian", prediction, target)
-        if self.splits:
+        if "split" in self.supplies:
             yield "inner", lambda prediction, target: self.call("inner", prediction, target)
             yield "outer", self.composed
 

@@ -24,8 +24,11 @@ def described(subject: Subject) -> None:
     if config is None or not issubclass(config, AlgorithmConfig):
         fail(f"{config!r} is not an AlgorithmConfig", "Derive it from nlcore.AlgorithmConfig.")
     bare = [name for name, field in config.model_fields.items() if not (field.description or "").strip()]
-    what = f"the options {shorten(bare)} have no description"
-    ensure(not bare, what, "Write Field(…, description=…): it is the option's page.")
+    ensure(
+        not bare,
+        f"the options {shorten(bare)} have no description",
+        "Write Field(…, description=…): it is the option's page.",
+    )
 
 
 @check("config.unknown", requires=("config.described",), when=_CONFIGURED)
@@ -43,8 +46,11 @@ def frozen(subject: Subject) -> None:
     """The options of a configuration cannot be changed."""
     settings = _settings(subject)
     for name, value in _values(settings).items():
-        what = f"the configuration lets its option {name!r} be set"
-        ensure(not _can_set(settings, name, value), what, "Keep frozen=True of AlgorithmConfig.")
+        ensure(
+            not _can_set(settings, name, value),
+            f"the configuration lets its option {name!r} be set",
+            "Keep frozen=True of AlgorithmConfig.",
+        )
 
 
 @check("config.constructor", requires=("config.described",), when=_CONFIGURED)
@@ -53,29 +59,44 @@ def constructor(subject: Subject) -> None:
     parameters = inspect.signature(subject.factory).parameters
     fields: dict[str, Any] = _class(subject).model_fields
     missing = [name for name in fields if name not in parameters]
-    what = f"the constructor does not take {shorten(missing)}"
-    ensure(not missing, what, "Give it the same explicit keywords as the Config.")
+    ensure(
+        not missing,
+        f"the constructor does not take {shorten(missing)}",
+        "Give it the same explicit keywords as the Config.",
+    )
     needed = {name for name, one in parameters.items() if one.default is _EMPTY and one.kind not in _REST}
     extra = sorted(needed - fields.keys())
-    what = f"the constructor needs {shorten(extra)}, which are not options"
-    ensure(not extra, what, "Add them to the Config, or give them defaults.")
+    ensure(
+        not extra,
+        f"the constructor needs {shorten(extra)}, which are not options",
+        "Add them to the Config, or give them defaults.",
+    )
     for name, field in fields.items():
         mine = parameters[name].default
         theirs = _EMPTY if field.is_required() else field.get_default(call_default_factory=True)
         shown = "no default" if mine is _EMPTY else repr(mine)
-        what = f"the option {name!r} is {shown} in the constructor and {theirs!r} in the Config"
-        ensure(mine is theirs or (mine is not _EMPTY and _same(mine, theirs)), what, "Make them equal.")
+        ensure(
+            mine is theirs or (mine is not _EMPTY and _same(mine, theirs)),
+            f"the option {name!r} is {shown} in the constructor and {theirs!r} in the Config",
+            "Make them equal.",
+        )
 
 
 @check("config.attributes", requires=("config.described",), when=_CONFIGURED)
 def attributes(subject: Subject) -> None:
     """The object keeps each option in an attribute of the same name."""
     for name, value in _values(_settings(subject)).items():
-        what = f"the object has no attribute {name!r}"
-        ensure(hasattr(subject.algorithm, name), what, "Keep the option under its name, so that dump can record it.")
+        ensure(
+            hasattr(subject.algorithm, name),
+            f"the object has no attribute {name!r}",
+            "Keep the option under its name, so that dump can record it.",
+        )
         found = getattr(subject.algorithm, name)
-        what = f"the attribute {name!r} is {found!r}, and the option is {value!r}"
-        ensure(_same(found, value), what, "Store the option as it is.")
+        ensure(
+            _same(found, value),
+            f"the attribute {name!r} is {found!r}, and the option is {value!r}",
+            "Store the option as it is.",
+        )
 
 
 @check("config.immutable", requires=("config.attributes",), when=_CONFIGURED)
@@ -84,10 +105,16 @@ def immutable(subject: Subject) -> None:
     for name, value in _values(_settings(subject)).items():
         held = getattr(subject.algorithm, name)
         mutable = isinstance(held, list | dict | set | bytearray)
-        what = f"the attribute {name!r} is a {type(held).__name__}, which can be changed from outside"
-        ensure(not mutable, what, "Annotate the option tuple[…, ...] and store a tuple.")
-        remedy = "Make the class a @dataclass(frozen=True), or the option a property."
-        ensure(not _can_set(subject.algorithm, name, value), f"the attribute {name!r} can be set", remedy)
+        ensure(
+            not mutable,
+            f"the attribute {name!r} is a {type(held).__name__}, which can be changed from outside",
+            "Annotate the option tuple[…, ...] and store a tuple.",
+        )
+        ensure(
+            not _can_set(subject.algorithm, name, value),
+            f"the attribute {name!r} can be set",
+            "Make the class a @dataclass(frozen=True), or the option a property.",
+        )
 
 
 @check("config.json", requires=(*SOUND, "config.constructor", "config.attributes"), when=_CONFIGURED)
@@ -95,13 +122,19 @@ def json_round_trip(subject: Subject) -> None:
     """Options survive JSON, and the algorithm made from them again gives the same values."""
     settings = _settings(subject)
     again = _class(subject)(**json.loads(json.dumps(settings.model_dump(mode="json"))))
-    what = f"the options {settings!r} come back from JSON as {again!r}"
-    ensure(again == settings, what, "Use types that JSON can hold.")
+    ensure(
+        again == settings, f"the options {settings!r} come back from JSON as {again!r}", "Use types that JSON can hold."
+    )
     twin = subject.twin(subject.factory(**_values(again)))
     prediction, target = subject.draw(BATCH)
     found, wanted = twin.value(prediction, target), subject.value(prediction, target)
-    what = "the algorithm that is made from its recorded options gives other values"
-    compare(subject, found, wanted, what, "Make all of it an option.")
+    compare(
+        subject,
+        found,
+        wanted,
+        "the algorithm that is made from its recorded options gives other values",
+        "Make all of it an option.",
+    )
 
 
 def _class(subject: Subject) -> type[AlgorithmConfig]:

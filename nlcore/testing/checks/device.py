@@ -28,8 +28,11 @@ def example(subject: Subject) -> None:
     """`example(device=…)` makes prediction and target on the device that was asked for."""
     prediction, target = _elsewhere(subject)
     wrong = [str(one.device) for one in (prediction, *leaves(target)) if one.device != _ELSEWHERE]
-    what = f"example(device='{_ELSEWHERE}') returned a tensor on {', '.join(wrong[:1])}"
-    ensure(not wrong, what, "Pass device= on to every function that makes a tensor.")
+    ensure(
+        not wrong,
+        f"example(device='{_ELSEWHERE}') returned a tensor on {', '.join(wrong[:1])}",
+        "Pass device= on to every function that makes a tensor.",
+    )
 
 
 @check("device.value", requires=("device.example",), when=_MOVABLE)

@@ -16,8 +16,11 @@ _SHAPE = re.compile(r"\[(batch|B|N|n)\b")
 def summary(subject: Subject) -> None:
     """The class has a docstring whose first line says what the loss is."""
     first = next(_docstrings(subject), "").strip().partition("\n")[0]
-    what = f"the docstring of {type(subject.algorithm).__name__} starts with {first!r}"
-    ensure(len(first.split()) >= 3, what, "Begin it with one line that says what the loss is.")
+    ensure(
+        len(first.split()) >= 3,
+        f"the docstring of {type(subject.algorithm).__name__} starts with {first!r}",
+        "Begin it with one line that says what the loss is.",
+    )
 
 
 @check("docs.shapes", requires=("docs.summary",))
@@ -25,8 +28,11 @@ def shapes(subject: Subject) -> None:
     """The docstring of the class or of its call gives the shapes, as in `prediction: [batch, n]`."""
     call = getattr(type(subject.algorithm).__call__, "__doc__", None) or ""
     given = any(_SHAPE.search(text) for text in (*_docstrings(subject), call))
-    remedy = "Write the shapes of inputs and result, as in: prediction: [batch, n]."
-    ensure(given, "neither docstring gives a shape", remedy)
+    ensure(
+        given,
+        "neither docstring gives a shape",
+        "Write the shapes of inputs and result, as in: prediction: [batch, n].",
+    )
 
 
 @check(
@@ -36,8 +42,11 @@ def shapes(subject: Subject) -> None:
 def listed(subject: Subject) -> None:
     """The specification has a summary of one line for `nlcore list`."""
     text = (subject.summary or "").strip()
-    what = f"the summary of the specification is {subject.summary!r}"
-    ensure(bool(text) and "\n" not in text, what, "Write one line: AlgorithmSpec(summary=…).")
+    ensure(
+        bool(text) and "\n" not in text,
+        f"the summary of the specification is {subject.summary!r}",
+        "Write one line: AlgorithmSpec(summary=…).",
+    )
 
 
 def _docstrings(subject: Subject) -> Iterator[str]:

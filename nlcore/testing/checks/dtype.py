@@ -16,8 +16,11 @@ def example(subject: Subject) -> None:
         prediction, target = subject.draw(BATCH, dtype=dtype)
         found = [prediction.dtype, *(leaf.dtype for leaf in leaves(target) if leaf.is_floating_point())]
         wrong = [one for one in found if one != dtype]
-        what = f"example(dtype={dtype}) returned {wrong[:1]}"
-        ensure(not wrong, what, "Pass dtype= on to the function that makes the tensors.")
+        ensure(
+            not wrong,
+            f"example(dtype={dtype}) returned {wrong[:1]}",
+            "Pass dtype= on to the function that makes the tensors.",
+        )
 
 
 @check("dtype.value", requires=(*BASE, "dtype.example"))
@@ -27,8 +30,11 @@ def value(subject: Subject) -> None:
         prediction, target = subject.draw(BATCH, dtype=dtype)
         for name, function in subject.functions():
             found = function(prediction, target).dtype
-            what = f"{name} returned {found} for a prediction of {dtype}"
-            ensure(found == dtype, what, "Make constants with dtype=prediction.dtype, and convert the result back.")
+            ensure(
+                found == dtype,
+                f"{name} returned {found} for a prediction of {dtype}",
+                "Make constants with dtype=prediction.dtype, and convert the result back.",
+            )
 
 
 @check("dtype.half", requires=(*BASE, "dtype.value"))
@@ -43,8 +49,11 @@ def half(subject: Subject) -> None:
             if "not implemented for" in str(error) or "dtype" in str(error):
                 continue
             raise
-        what = f"a prediction of {dtype} gives a value of {found}"
-        ensure(found == dtype, what, "Convert the result back to prediction.dtype.")
+        ensure(
+            found == dtype,
+            f"a prediction of {dtype} gives a value of {found}",
+            "Convert the result back to prediction.dtype.",
+        )
 
 
 @check(

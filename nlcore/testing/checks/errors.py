@@ -48,8 +48,9 @@ def dtype(subject: Subject) -> None:
     """A prediction of whole numbers is refused by name."""
     prediction, target = subject.draw(BATCH)
     whole = prediction.nan_to_num().round().long()
-    remedy = "Raise nlcore.errors.DtypeError unless it is_floating_point()."
-    _expect_refusal(subject, whole, target, "an int64 prediction", remedy)
+    _expect_refusal(
+        subject, whole, target, "an int64 prediction", "Raise nlcore.errors.DtypeError unless it is_floating_point()."
+    )
 
 
 @check(
@@ -61,9 +62,13 @@ def device(subject: Subject) -> None:
     """A target on another device is refused by name."""
     prediction, target = subject.draw(BATCH)
     elsewhere = _mapped(target, lambda t: t.to("meta"))
-    what = f"a prediction on {prediction.device} and a target on meta"
-    remedy = "Compare the devices and raise nlcore.errors.DeviceError with both."
-    _expect_refusal(subject, prediction, elsewhere, what, remedy)
+    _expect_refusal(
+        subject,
+        prediction,
+        elsewhere,
+        f"a prediction on {prediction.device} and a target on meta",
+        "Compare the devices and raise nlcore.errors.DeviceError with both.",
+    )
 
 
 @check("errors.nan", requires=(*SOUND, "independence.samples"))
@@ -77,11 +82,15 @@ def nan(subject: Subject) -> None:
     except NlcoreError as error:
         _check_message(error, "a NaN in sample 1")
         return
-    what = f"a sample of NaN has the loss {float(value[1]):.6g}"
-    ensure(not value[1].isfinite(), what, "Let NaN through, or raise nlcore.errors.NonFiniteError with the samples.")
+    ensure(
+        not value[1].isfinite(),
+        f"a sample of NaN has the loss {float(value[1]):.6g}",
+        "Let NaN through, or raise nlcore.errors.NonFiniteError with the samples.",
+    )
     rest = [0, *range(2, BATCH)]
-    what = "NaN in sample 1 changes the loss of other samples"
-    compare(subject, value[rest], clean[rest], what, "Keep samples apart.")
+    compare(
+        subject, value[rest], clean[rest], "NaN in sample 1 changes the loss of other samples", "Keep samples apart."
+    )
 
 
 def _expect_refusal(subject: Subject, prediction: Tensor, target: Any, what: str, remedy: str) -> None:
@@ -99,8 +108,11 @@ def _expect_refusal(subject: Subject, prediction: Tensor, target: Any, what: str
 
 def _check_message(error: Exception, what: str) -> None:
     text = str(error).strip()
-    what = f"{what} raised {type(error).__name__} with the message {text!r}"
-    ensure(len(text.split()) >= 3, what, "Say what was wrong, with the values, and what to do.")
+    ensure(
+        len(text.split()) >= 3,
+        f"{what} raised {type(error).__name__} with the message {text!r}",
+        "Say what was wrong, with the values, and what to do.",
+    )
 
 
 def _mapped(target: Any, function: Callable[..., Tensor], *, everything: bool = False) -> Any:

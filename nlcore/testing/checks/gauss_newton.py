@@ -12,7 +12,7 @@ from nlcore.testing.subject import BATCH, Subject, pulled_back
 _LARGEST = 64
 """Features whose Hessian is formed; of more, as many directions are tried."""
 
-_SPLITS = only_if(lambda subject: subject.splits, "it has no inner and outer")
+_SPLITS = only_if(lambda subject: "split" in subject.supplies, "it has no inner and outer")
 
 
 @check("gauss_newton.split", requires=(*SOUND, "shape.supplied"), when=_SPLITS)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from nlcore.errors import NlcoreError
-from nlcore.testing.check import SOUND, check, ensure, only_if
+from nlcore.testing.check import SOUND, check, ensure, only_if, trainable
 from nlcore.testing.comparison import directions, mismatch
 from nlcore.testing.subject import BATCH, Subject, leaves, target_of
 
@@ -14,7 +16,7 @@ _GRAPH = ("gradient.graph", "gradient.supplied")
 
 
 def _own(subject: Subject) -> str:
-    if subject.supplies_gradient:
+    if "gradient" in subject.supplies:
         return "it supplies its gradient"
     return "" if subject.traits.order >= 1 else "traits.order is 0: it has no derivative"
 
@@ -32,10 +34,9 @@ def graph(subject: Subject) -> None:
         gradient = subject.derivative(prediction, target)
         _check_finite(gradient, "the gradient")
         largest = max(largest, float(gradient.abs().max()))
-    what = f"the gradient is 0 for all of {3 * BATCH} samples"
     ensure(
         largest > 0,
-        what,
+        f"the gradient is 0 for all of {3 * BATCH} samples",
         "A loss whose derivative is 0 almost everywhere sets Traits(order=0) and supplies gradient().",
     )
 
@@ -43,21 +44,24 @@ def graph(subject: Subject) -> None:
 @check(
     "gradient.supplied",
     requires=(*SOUND, "shape.supplied"),
-    when=only_if(lambda subject: subject.supplies_gradient, "it supplies no gradient"),
+    when=only_if(lambda subject: "gradient" in subject.supplies, "it supplies no gradient"),
 )
 def supplied(subject: Subject) -> None:
     """A supplied gradient is finite and not all zero."""
     gradients = [subject.gradient(*example) for example in subject.draws(3)]
     for one in gradients:
         _check_finite(one, "gradient")
-    what = f"gradient is 0 for all of {3 * BATCH} samples"
-    ensure(any(bool(one.any()) for one in gradients), what, "Return the gradient of each sample's loss.")
+    ensure(
+        any(bool(one.any()) for one in gradients),
+        f"gradient is 0 for all of {3 * BATCH} samples",
+        "Return the gradient of each sample's loss.",
+    )
 
 
 def _differentiable(subject: Subject) -> str:
     if subject.traits.order < 1:
         return "traits.order is 0: the derivative of the value is not used"
-    estimated = subject.supplies_gradient and subject.traits.stochastic
+    estimated = "gradient" in subject.supplies and subject.traits.stochastic
     return "a supplied gradient of a stochastic loss is an estimate" if estimated else ""
 
 
@@ -66,26 +70,20 @@ def differences(subject: Subject) -> None:
     """The gradient equals central differences of the value."""
     remedy = (
         "traits.order counts the derivatives of the value: a gradient that is meant to be another sets order=0."
-        if subject.supplies_gradient
+        if "gradient" in subject.supplies
         else "Fix the backward of a Function; look for .detach() and for numbers computed outside of autograd."
     )
     for prediction, target in subject.draws(2):
         vectors = directions(prediction)
         gradient = subject.gradient(prediction, target)
         slopes = torch.einsum("nk,rk->rn", gradient.flatten(1), vectors.flatten(1)) if gradient.ndim > 1 else gradient
-
-        def value(y: Tensor, target: object = target) -> Tensor:
-            return subject.value(y, target)
-
-        gap = mismatch(subject, value, prediction, slopes.reshape(len(vectors), BATCH), vectors)
+        gap = mismatch(
+            subject, partial(subject.value, target=target), prediction, slopes.reshape(len(vectors), BATCH), vectors
+        )
         ensure(not gap, f"the gradient is not the derivative of the value ({gap} by differences)", remedy)
 
 
-def _has_gradient(subject: Subject) -> bool:
-    return subject.traits.order >= 1 or subject.supplies_gradient
-
-
-@check("gradient.ties", requires=_GRAPH, when=only_if(_has_gradient, "it has no gradient"))
+@check("gradient.ties", requires=_GRAPH, when=trainable)
 def ties(subject: Subject) -> None:
     """Value and gradient stay finite where outputs are equal to each other, and where they equal the target."""
     prediction, target = subject.draw(BATCH)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ _DRAWS = 3
 _LARGEST = 256
 
 _TWICE = only_if(lambda subject: subject.traits.order >= 2, "traits.order is below 2: no second derivative is promised")
-_SUPPLIED = only_if(lambda subject: subject.supplies_hessian, "it supplies no Hessian")
+_SUPPLIED = only_if(lambda subject: "hessian" in subject.supplies, "it supplies no Hessian")
 
 
 @check("hessian.order", requires=_BEFORE, when=_TWICE)
@@ -23,11 +25,7 @@ def order(subject: Subject) -> None:
     for prediction, target in subject.draws(_DRAWS):
         slope = subject.gradient(prediction, target)
         scale = float(prediction.abs().max()) or 1.0
-
-        def gradient(y: Tensor, target: object = target) -> Tensor:
-            return subject.gradient(y, target)
-
-        quotients = along(gradient, prediction, directions(prediction), 1e-4 * scale)
+        quotients = along(partial(subject.gradient, target=target), prediction, directions(prediction), 1e-4 * scale)
         if float(quotients.abs().max()) * scale > 1e-8 * float(slope.abs().max()):
             return
     fail(
@@ -50,33 +48,30 @@ def symmetric(subject: Subject) -> None:
     for example in subject.draws(_DRAWS):
         matrix = subject.supplied("hessian", *example).detach()
         gap = difference(matrix, matrix.mT, subject.rounding * float(matrix.abs().max()))
-        what = f"hessian is not symmetric ({gap} mirrored)"
-        ensure(not gap, what, "Return (H + H.mT) / 2, or look for a swapped index.")
+        ensure(
+            not gap, f"hessian is not symmetric ({gap} mirrored)", "Return (H + H.mT) / 2, or look for a swapped index."
+        )
 
 
 @check("hessian.differences", requires=(*_BEFORE, "hessian.order", "hessian.finite"), when=_TWICE)
 def differences(subject: Subject) -> None:
     """The Hessian, supplied or by autograd, equals central differences of the gradient."""
-    if subject.supplies_hessian and subject.traits.stochastic:
+    if "hessian" in subject.supplies and subject.traits.stochastic:
         return  # an estimate, of which only shape and symmetry can be checked
     remedy = (
         "Fix hessian(), or set Traits(order=1) if it is another curvature on purpose."
-        if subject.supplies_hessian
+        if "hessian" in subject.supplies
         else "Keep what backward() needs as inputs or outputs of the Function, or set Traits(order=1)."
     )
     for prediction, target in subject.draws(2):
         vectors = directions(prediction)
-        if subject.supplies_hessian:
+        if "hessian" in subject.supplies:
             matrix = subject.supplied("hessian", prediction, target).detach()
             rows = torch.einsum("nij,rj->rni", (matrix + matrix.mT) / 2, vectors.reshape(len(vectors), -1))
             rows = rows.reshape(len(vectors), *prediction.shape)
         else:
             rows = subject.columns(prediction, target, vectors)
-
-        def gradient(y: Tensor, target: object = target) -> Tensor:
-            return subject.gradient(y, target)
-
-        gap = mismatch(subject, gradient, prediction, rows, vectors)
+        gap = mismatch(subject, partial(subject.gradient, target=target), prediction, rows, vectors)
         zero = "" if bool(rows.any()) else " It is 0 everywhere."
         ensure(not gap, f"the Hessian is not the derivative of the gradient ({gap} by differences).{zero}", remedy)
 
@@ -84,7 +79,7 @@ def differences(subject: Subject) -> None:
 def _promises_psd(subject: Subject) -> str:
     if not subject.traits.psd_hessian:
         return "traits.psd_hessian is False"
-    return "" if subject.traits.order >= 2 or subject.supplies_hessian else "it has no second derivative"
+    return "" if subject.traits.order >= 2 or "hessian" in subject.supplies else "it has no second derivative"
 
 
 @check("hessian.convex", requires=("hessian.differences", "hessian.symmetric"), when=_promises_psd)
@@ -109,7 +104,7 @@ def lowest_eigenvalue(matrix: Tensor) -> tuple[int, float, float]:
 
 def _matrix(subject: Subject, prediction: Tensor, target: object) -> Tensor:
     """Return each sample's Hessian; for a large event only that of the 16 outputs that other checks examine."""
-    if subject.supplies_hessian:
+    if "hessian" in subject.supplies:
         return subject.supplied("hessian", prediction, target).detach()
     size, vectors = prediction[0].numel(), directions(prediction)
     if size <= _LARGEST:

@@ -26,8 +26,13 @@ def samples(subject: Subject) -> None:
     mixed = pytree.tree_map(lambda a, b: torch.cat([a[:1], b[1:]]) if isinstance(a, Tensor) else a, one, other)
     for name, function in subject.functions():
         before, after = function(*one), function(*mixed)
-        what = f"{name} gives sample 0 another result when the other samples change"
-        compare(subject, after[:1], before[:1], what, _REMEDY)
+        compare(
+            subject,
+            after[:1],
+            before[:1],
+            f"{name} gives sample 0 another result when the other samples change",
+            _REMEDY,
+        )
 
 
 @check("independence.batch_size", requires=_BEFORE, when=_SAME_DRAW)
@@ -37,8 +42,13 @@ def batch_size(subject: Subject) -> None:
     for name, function in subject.functions():
         together = function(prediction, target)
         alone = [function(prediction[i : i + 1], _picked(target, slice(i, i + 1))) for i in range(BATCH)]
-        what = f"{name} gives a sample another result alone than in a batch of {BATCH}"
-        compare(subject, together, torch.cat(alone), what, _REMEDY)
+        compare(
+            subject,
+            together,
+            torch.cat(alone),
+            f"{name} gives a sample another result alone than in a batch of {BATCH}",
+            _REMEDY,
+        )
 
 
 @check("independence.permutation", requires=_BEFORE, when=_SAME_DRAW)
@@ -48,8 +58,13 @@ def permutation(subject: Subject) -> None:
     order = torch.arange(BATCH, device=prediction.device).roll(1)
     for name, function in subject.functions():
         moved = function(prediction[order], _picked(target, order))
-        what = f"{name} gives samples other results when the batch is put in another order"
-        compare(subject, moved, function(prediction, target)[order], what, _REMEDY)
+        compare(
+            subject,
+            moved,
+            function(prediction, target)[order],
+            f"{name} gives samples other results when the batch is put in another order",
+            _REMEDY,
+        )
 
 
 def _picked(target: Any, index: Any) -> Any:

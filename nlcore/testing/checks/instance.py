@@ -21,8 +21,12 @@ _THREADS, _ROUNDS = 8, 8
 def pickled(subject: Subject) -> None:
     """It can be pickled, and the copy gives the same values."""
     # The bytes that are read were written in the same line.
-    remedy = "Workers and DDP need it: keep no lambdas, open files or local classes in the object."
-    _compare_copy(subject, lambda algorithm: pickle.loads(pickle.dumps(algorithm)), "pickled", remedy)
+    _compare_copy(
+        subject,
+        lambda algorithm: pickle.loads(pickle.dumps(algorithm)),
+        "pickled",
+        "Workers and DDP need it: keep no lambdas, open files or local classes in the object.",
+    )
 
 
 @check("object.copy", requires=SOUND)
@@ -38,8 +42,9 @@ def shown(subject: Subject) -> None:
     named = f"{type(subject.algorithm).__name__} object at 0x" not in text
     ensure(named, f"repr is {text!r}", "Make the class a dataclass, or define __repr__ with the options.")
     missing = [name for name in getattr(subject.config, "model_fields", {}) if f"{name}=" not in text]
-    what = f"repr is {text!r} and leaves out {', '.join(missing)}"
-    ensure(not missing, what, "Show every option, as a dataclass does.")
+    ensure(
+        not missing, f"repr is {text!r} and leaves out {', '.join(missing)}", "Show every option, as a dataclass does."
+    )
 
 
 @check("object.equality", requires=("object.copy",))

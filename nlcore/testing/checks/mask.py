@@ -37,7 +37,7 @@ def padding(subject: Subject) -> None:
     moved = torch.where(mask, prediction + 3.0 * prediction.abs().max(), prediction)
     after = subject.value(moved, target, mask=mask)
     compare(subject, after, before, "the loss depends on a padded output", _LEAVE_OUT)
-    if subject.splits:
+    if "split" in subject.supplies:
         composed = subject.composed(moved, target, mask=mask)
         what, tolerance = "outer(inner(prediction), target) depends on a padded output", subject.tolerance * 1e-2
         compare(subject, composed, before, what, _LEAVE_OUT, tolerance=tolerance)

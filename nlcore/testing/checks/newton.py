@@ -19,7 +19,7 @@ from nlcore.newton import (
     newton_step,
 )
 from nlcore.newton.damping import Damping
-from nlcore.testing.check import SOUND, check, ensure, fail, only_if
+from nlcore.testing.check import SOUND, check, ensure, fail, trainable
 from nlcore.testing.comparison import compare
 from nlcore.testing.subject import BATCH, Subject, context_of, target_of
 
@@ -42,17 +42,14 @@ _BEFORE = (
 _LARGEST = 256
 
 
-_TRAINABLE = only_if(lambda subject: subject.traits.order >= 1 or subject.supplies_gradient, "it has no gradient")
-
-
 def _curvatures(subject: Subject) -> Iterator[tuple[str, Callable[[Damping], Curvature]]]:
     """Yield every curvature that the loss can supply; of an event so large that no block is formed, the Fisher's."""
     yield "EmpiricalFisher", lambda damping: EmpiricalFisher(damping=damping)
     if subject.draw(1)[0].numel() > _LARGEST:
         return
-    if subject.traits.order >= 2 or subject.supplies_hessian:
+    if subject.traits.order >= 2 or "hessian" in subject.supplies:
         yield "Hessian", lambda damping: Hessian(damping=damping)
-    if subject.splits:
+    if "split" in subject.supplies:
         yield "GaussNewton", lambda damping: GaussNewton(damping=damping)
 
 
@@ -72,17 +69,18 @@ def _step(subject: Subject, curvature: Curvature, *, seed: int = 0) -> NewtonSte
         fail(f"{curvature} raised {type(error).__name__}: {error}", "Look at value and derivatives at the example.")
 
 
-@check("newton.finite", requires=_BEFORE, when=_TRAINABLE)
+@check("newton.finite", requires=_BEFORE, when=trainable)
 def finite(subject: Subject) -> None:
     """Every curvature gives a finite direction, for tiny and for huge damping."""
     for name, make in _curvatures(subject):
         for rho in (1e-6, 1.0, 1e6):
             finite = _step(subject, make(Relative(rho))).direction.isfinite().all()
-            what = f"{name}(Relative({rho:g})) gives a direction that is not finite"
-            ensure(finite, what, "Look at its derivatives.")
+            ensure(
+                finite, f"{name}(Relative({rho:g})) gives a direction that is not finite", "Look at its derivatives."
+            )
 
 
-@check("newton.descent", requires=("newton.finite",), when=_TRAINABLE)
+@check("newton.descent", requires=("newton.finite",), when=trainable)
 def descent(subject: Subject) -> None:
     """Every curvature gives a direction along which the loss of each sample falls."""
     for name, make in _curvatures(subject):
@@ -99,7 +97,7 @@ def descent(subject: Subject) -> None:
             )
 
 
-@check("newton.limit", requires=("newton.finite",), when=_TRAINABLE)
+@check("newton.limit", requires=("newton.finite",), when=trainable)
 def limit(subject: Subject) -> None:
     """For a large damping λ, λ times the direction is the gradient."""
     for name, make in _curvatures(subject):
@@ -116,7 +114,7 @@ def limit(subject: Subject) -> None:
         )
 
 
-@check("newton.training", requires=("newton.finite",), when=_TRAINABLE)
+@check("newton.training", requires=("newton.finite",), when=trainable)
 def training(subject: Subject) -> None:
     """`NewtonLoss` reports the mean loss, and its backward pass gives the mean direction to a network."""
     prediction, target = subject.draw(BATCH)

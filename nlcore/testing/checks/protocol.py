@@ -33,11 +33,17 @@ def traits(subject: Subject) -> None:
     found = subject.algorithm.traits
     if not isinstance(found, Traits):
         fail(f"traits is {found!r}", "Return an nlcore.Traits, whose fields all have defaults.")
-    what = f"traits changes between two reads, from {found}"
-    ensure(subject.algorithm.traits == found, what, "Return the same traits for the life of the object.")
+    ensure(
+        subject.algorithm.traits == found,
+        f"traits changes between two reads, from {found}",
+        "Return the same traits for the life of the object.",
+    )
     choices = get_args(get_type_hints(Traits)["transforms"])
-    remedy = f"Choose one of {', '.join(map(repr, choices))}."
-    ensure(found.transforms in choices, f"traits.transforms is {found.transforms!r}", remedy)
+    ensure(
+        found.transforms in choices,
+        f"traits.transforms is {found.transforms!r}",
+        f"Choose one of {', '.join(map(repr, choices))}.",
+    )
     for name in ("event_ndim", "order"):
         value = getattr(found, name)
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -34,8 +34,11 @@ def example(subject: Subject) -> None:
         context = context_of(subject.draw(size)[1])
         for name, one in {"example": found[1], "example_context": context}.items():
             shapes = [list(leaf.shape) for leaf in leaves(one) if leaf.ndim == 0 or leaf.shape[0] != size]
-            what = f"{name}({size}) returned a tensor of shape {shapes[:1]} that is not the prediction"
-            ensure(not shapes, what, "Put the batch in front of every tensor of target and context.")
+            ensure(
+                not shapes,
+                f"{name}({size}) returned a tensor of shape {shapes[:1]} that is not the prediction",
+                "Put the batch in front of every tensor of target and context.",
+            )
 
 
 @check("shape.value", requires=("shape.example",))
@@ -66,11 +69,7 @@ def empty_batch(subject: Subject) -> None:
         torch.autograd.grad(found.sum(), leaf, allow_unused=True)
 
 
-def _supplies(subject: Subject) -> bool:
-    return subject.supplies_gradient or subject.supplies_hessian or subject.splits
-
-
-@check("shape.supplied", requires=BASE, when=only_if(_supplies, "it supplies nothing"))
+@check("shape.supplied", requires=BASE, when=only_if(lambda subject: bool(subject.supplies), "it supplies nothing"))
 def supplied(subject: Subject) -> None:
     """`gradient` is [batch, *event], `hessian` [batch, m, m], `inner` and `outer` have the batch in front."""
     for size in _SIZES:
@@ -102,8 +101,13 @@ def strides(subject: Subject) -> None:
         found = subject.value(turned, target)
     except RuntimeError as error:
         fail(f"a prediction that is not contiguous raised: {error}", "Use reshape in place of view.")
-    what = "a prediction that is not contiguous has another value than its contiguous copy"
-    compare(subject, found, subject.value(prediction, target), what, "Use reshape, and read no memory by hand.")
+    compare(
+        subject,
+        found,
+        subject.value(prediction, target),
+        "a prediction that is not contiguous has another value than its contiguous copy",
+        "Use reshape, and read no memory by hand.",
+    )
 
 
 def _described(found: object) -> str:

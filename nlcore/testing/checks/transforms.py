@@ -18,7 +18,7 @@ _REMEDY = "Give the Function setup_context and generate_vmap_rule, or set Traits
 def _func(subject: Subject) -> str:
     if subject.traits.transforms != "func":
         return "traits.transforms is 'autograd'"
-    return "" if subject.traits.order >= 1 or subject.supplies_gradient else "it has no derivative"
+    return "" if subject.traits.order >= 1 or "gradient" in subject.supplies else "it has no derivative"
 
 
 @check("transforms.func", requires=_BEFORE, when=_func)
@@ -28,7 +28,7 @@ def func(subject: Subject) -> None:
     vjp: Any = torch.func.vjp
 
     def gradient(y: Tensor) -> Tensor:
-        if subject.supplies_gradient:
+        if "gradient" in subject.supplies:
             return subject.supplied("gradient", y, target)
         value, pull = vjp(lambda x: subject.value(x, target), y)
         return pull(torch.ones_like(value))[0]  # type: ignore[no-any-return]
@@ -47,7 +47,7 @@ def func(subject: Subject) -> None:
 
 def _rows(subject: Subject, gradient: Any, prediction: Tensor) -> Tensor | None:
     """Return the curvature that the engine takes of a loss of order 2: the pull-back of the gradient, mapped."""
-    if subject.traits.order < 2 or subject.supplies_hessian:
+    if subject.traits.order < 2 or "hessian" in subject.supplies:
         return None
     vjp: Any = torch.func.vjp
     slope, pull = vjp(gradient, prediction)

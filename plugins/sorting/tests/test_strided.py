@@ -42,6 +42,8 @@ def own(loss: SortingNetwork, method: str) -> Operator:
 def plain(loss: SortingNetwork, method: Any) -> Operator:
     if method == "topk":
         return lambda scores: network_operator("rows", scores, loss._rule, None, _top(scores))
+    if method == "rank":
+        return lambda scores: network_operator(method, scores, loss._rule).squeeze(-2)
     if not method.startswith("loss"):
         return lambda scores: network_operator(method, scores, loss._rule)
     loss = replace(loss, objective=method.removeprefix("loss of "))

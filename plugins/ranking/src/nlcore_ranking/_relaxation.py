@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 from torch import Tensor
@@ -11,25 +12,28 @@ from nlcore_sorting import FastSoftSort, LapSum, NeuralSort, PermutationLoss, Ra
 
 __all__ = ["operator", "ranker", "sinkhorn"]
 
+_OPERATORS: dict[str, Callable[[float], PermutationLoss]] = {
+    "neuralsort": lambda temperature: NeuralSort(temperature=temperature),
+    "softsort": lambda temperature: SoftSort(temperature=temperature),
+    "diffsort": lambda temperature: SortingNetwork(steepness=1 / temperature),
+    "lapsum": lambda temperature: LapSum(temperature=temperature),
+}
+_RANKERS: dict[str, Callable[[float], RankingLoss]] = {
+    **_OPERATORS,
+    "fast_soft_sort": lambda temperature: FastSoftSort(regularization_strength=temperature),
+}
+
 
 @cache
 def operator(relaxation: Relaxation, temperature: float) -> PermutationLoss:
     """Return the relaxed sort of that name; a sorting network has the steepness 1/temperature."""
-    if relaxation == "neuralsort":
-        return NeuralSort(temperature=temperature)
-    if relaxation == "softsort":
-        return SoftSort(temperature=temperature)
-    return SortingNetwork(steepness=1 / temperature)
+    return _OPERATORS[relaxation](temperature)
 
 
 @cache
 def ranker(relaxation: SoftRank, temperature: float) -> RankingLoss:
     """Return the relaxation of that name, for its ranks; the temperature is its softness."""
-    if relaxation == "fast_soft_sort":
-        return FastSoftSort(regularization_strength=temperature)
-    if relaxation == "lapsum":
-        return LapSum(temperature=temperature)
-    return operator(relaxation, temperature)
+    return _RANKERS[relaxation](temperature)
 
 
 def sinkhorn(log_matrix: Tensor, iterations: int) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Lists", "Padding", "identity_at_padding", "mean_of", "real_items", "top_rows"]
+__all__ = ["Lists", "Padding", "identity_at_padding", "mean_of", "order_of", "real_items", "top_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,14 @@ def top_rows(k: int, length: Tensor | None, scores: Tensor) -> Tensor:
 def real_items(length: Tensor, n: int) -> Tensor:
     """Return [..., n] bool, True at the first `length` [..., 1] positions."""
     return torch.arange(n, device=length.device) < length
+
+
+def order_of(scores: Tensor, length: Tensor | None, *, descending: bool = False) -> Tensor:
+    """Return the indices of the items in sorted order, [..., n], padding last; equal scores stay in their order."""
+    key = scores.detach()
+    if length is not None:
+        key = torch.where(real_items(length, key.shape[-1]), key, -torch.inf if descending else torch.inf)
+    return key.argsort(dim=-1, stable=True, descending=descending)
 
 
 def mean_of(values: Tensor, length: Tensor | None) -> Tensor:

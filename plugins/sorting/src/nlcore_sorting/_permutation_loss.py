@@ -134,6 +134,6 @@ class PermutationLoss(RankingLoss):
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         """Return log P, ascending, with the identity at padded positions."""
 
-    @abstractmethod
     def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         """Return P, ascending, with the identity at padded positions."""
+        return self._log_permutation(scores, length).exp()

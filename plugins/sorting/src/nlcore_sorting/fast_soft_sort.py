@@ -13,7 +13,7 @@ from nlcore.protocol import Traits
 from nlcore_sorting._compiled import bridge
 from nlcore_sorting._dispatch import dispatch
 from nlcore_sorting._isotonic import block_starts, segment_mean, segment_sum
-from nlcore_sorting._lists import Lists, real_items
+from nlcore_sorting._lists import Lists, order_of, real_items
 from nlcore_sorting._ranking_loss import RankingLoss, ranks
 from nlcore_sorting.config import FastSoftSortConfig, Regularization
 
@@ -33,7 +33,7 @@ def soft_rank(scores: Tensor, regularization: Regularization, strength: float, l
         strength: ε.
         length: [..., 1], the number n of real items, which stand in front; `None` for all.
     """
-    order = _descending(scores, length)
+    order = order_of(scores, length, descending=True)
     z = _wide(scores.gather(-1, order)) / strength
     places = _falling(z, length)
     if regularization == "l2":
@@ -45,7 +45,7 @@ def soft_rank(scores: Tensor, regularization: Regularization, strength: float, l
 
 def soft_sort(scores: Tensor, regularization: Regularization, strength: float, length: Tensor | None = None) -> Tensor:
     """Return the soft sorted list, ascending: −P((n, …, 1)/ε, −scores), up to a shift of the first argument."""
-    w = _wide(scores.gather(-1, _descending(-scores, length))).neg()
+    w = _wide(scores.gather(-1, order_of(-scores, length, descending=True))).neg()
     z = (_falling(w, length) / strength).expand(w.shape)
     return -projection(z, w, regularization, length).to(scores.dtype)
 
@@ -81,13 +81,6 @@ def _log_total(values: Tensor, starts: Tensor) -> Tensor:
     """Return the log-sum-exp over the block of every position; the first of a block is its largest."""
     first = values.gather(-1, starts)
     return first + segment_sum((values - first).clamp(max=0.0).exp(), starts).log()
-
-
-def _descending(scores: Tensor, length: Tensor | None) -> Tensor:
-    key = scores.detach()
-    if length is not None:
-        key = torch.where(real_items(length, key.shape[-1]), key, -torch.inf)
-    return key.argsort(dim=-1, stable=True, descending=True)
 
 
 def _falling(z: Tensor, length: Tensor | None) -> Tensor:

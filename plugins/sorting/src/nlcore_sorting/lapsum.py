@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nlcore_sorting._lists import identity_at_padding, real_items
+from nlcore_sorting._lists import identity_at_padding, order_of, real_items
 from nlcore_sorting._permutation_loss import PermutationLoss
 from nlcore_sorting._scan import decayed_sums
 from nlcore_sorting.config import LapSumConfig, Objective
@@ -32,14 +32,11 @@ class _Sums:
     """
 
     def __init__(self, scores: Tensor, length: Tensor | None, temperature: float) -> None:
-        key = scores.detach()
-        self.real = None if length is None else real_items(length, key.shape[-1])
-        if self.real is not None:
-            key = torch.where(self.real, key, torch.inf)
-        order = key.argsort(dim=-1, stable=True)
+        order, n = order_of(scores, length), scores.shape[-1]
+        self.real = None if length is None else real_items(length, n)
         self.place = order.argsort(dim=-1)
         self.ordered = scores.gather(-1, order)
-        self.count = torch.full_like(order[..., :1], key.shape[-1]) if length is None else length
+        self.count = torch.full_like(order[..., :1], n) if length is None else length
         gaps = self.ordered.diff(dim=-1) / temperature
         ones = torch.ones_like(self.ordered)
         if self.real is not None:
@@ -177,9 +174,6 @@ class LapSum(PermutationLoss):
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         rows = torch.arange(scores.shape[-1], device=scores.device)
         return self._rows(self._sums(scores, length), scores, rows, length)
-
-    def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return self._log_permutation(scores, length).exp()
 
     def _select(self, scores: Tensor, rows: Tensor, length: Tensor | None) -> tuple[Tensor, Tensor]:
         sums = self._sums(scores, length)

@@ -9,44 +9,14 @@ import torch
 from torch import Tensor
 
 from nlcore_sorting._dispatch import transformed
-from nlcore_sorting._lists import mean_of, real_items
+from nlcore_sorting._lists import mean_of, order_of, real_items
 from nlcore_sorting._softmax_sort import SoftmaxSort, column_softmax, differences
 from nlcore_sorting.config import NeuralSortConfig, Objective
 
-__all__ = ["NeuralSort", "neuralsort_curvature", "neuralsort_logits"]
+__all__ = ["NeuralSort"]
 
 _PAIRS_UP_TO = 48
 """Number of items up to which all pairs are cheaper than a sort."""
-
-
-def neuralsort_logits(
-    scores: Tensor, temperature: float, length: Tensor | None = None, rows: Tensor | None = None
-) -> Tensor:
-    """Return the logits of NeuralSort, whose row-wise softmax is P.
-
-        z[i, j] = ((2i + 1 − n)·s_j − Σ_k |s_j − s_k|) / τ
-
-    with ranks i from 0, ascending: the matrix of Grover et al. (2019) with its rows reversed.
-
-    Args:
-        scores: [..., n].
-        temperature: τ.
-        length: [..., 1], the number n of real items, which stand in front; `None` for all.
-        rows: [k] or [..., k], the ranks i; `None` for all.
-
-    Returns:
-        [..., k, n].
-    """
-    n = scores.shape[-1] if length is None else length
-    places = torch.arange(scores.shape[-1], device=scores.device) if rows is None else rows
-    pull = (2 * places + 1 - n).to(scores.dtype)
-    # Shifting all scores adds a constant to every row; without the mean, large offsets cost no digits.
-    centred = scores - mean_of(scores, length)
-    logits = pull.unsqueeze(-1) * centred.unsqueeze(-2)
-    others = spread(centred, length).unsqueeze(-2)
-    if transformed():
-        return (logits - others) / temperature
-    return logits.sub_(others).div_(temperature)
 
 
 def spread(scores: Tensor, length: Tensor | None = None) -> Tensor:
@@ -89,50 +59,13 @@ def _neighbours(key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return order, first.gather(-1, position), last.gather(-1, position) + 1
 
 
-def neuralsort_curvature(scores: Tensor, temperature: float, length: Tensor | None = None) -> Tensor:
-    """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i; see `_softmax_sort`.
-
-    With a_i = 2r + 1 − n, r the rank of item i, and S[i, j] = sign(s_i − s_j), 0 where |·| has no derivative, let
-    F[j, i] be Q[j, i](a_i − Σ_k S[j, k]), and R hold the weights Q of the other items, minus the sum of each column in
-    the diagonal. The means under all p_i are the columns of M = F − SR. The means of squares add up to a diagonal from
-    F and, as R + Rᵀ is a Laplacian but for its diagonal, to X + Xᵀ with X in terms of M and S.
-
-    Args:
-        scores: [batch, n].
-        temperature: τ.
-        length: [batch, 1], the number n of real items, which stand in front; `None` for all.
-
-    Returns:
-        [batch, n, n], 0 at padding.
-    """
-    gaps, real = differences(scores, length)
-    signs = gaps.sign()
-    pull = _pulls(scores, length).unsqueeze(-2)
-    spread = gaps.abs().sum(dim=-1, keepdim=True)
-    logits = (gaps * pull).add_(spread.mT - spread).div_(temperature)
-    weights = column_softmax(logits.clamp(max=0), real)  # rounding must lift none above the largest
-    slope = pull - signs.sum(dim=-1, keepdim=True)
-    flow = weights * slope
-    others = weights.diagonal_scatter(torch.zeros_like(scores), dim1=-2, dim2=-1)
-    given, taken = others.sum(dim=-1), others.sum(dim=-2)
-    others.diagonal(dim1=-2, dim2=-1).sub_(taken)
-    mean = torch.baddbmm(flow, signs, others, alpha=-1)
-    factor = (signs * ((given - taken) / 2).unsqueeze(-2)).add_(mean)
-    factor.diagonal(dim1=-2, dim2=-1).sub_(flow.sum(dim=-1))
-    half = factor @ signs
-    result = torch.baddbmm(half + half.mT, mean, mean.mT, beta=-1, alpha=-1)
-    result.diagonal(dim1=-2, dim2=-1).add_((flow * slope).sum(dim=-1))
-    return result
-
-
 def _pulls(scores: Tensor, length: Tensor | None) -> Tensor:
     """Return 2r + 1 − n of every real item, [batch, n], with r its rank among n, equal ones by index."""
     size = scores.shape[-1]
     ascending = torch.arange(1 - size, size, 2, dtype=scores.dtype, device=scores.device).expand_as(scores)
     if length is not None:
         ascending = ascending + (size - length)
-        scores = torch.where(real_items(length, size), scores, torch.inf)
-    return torch.zeros_like(scores).scatter(-1, scores.argsort(dim=-1, stable=True), ascending)
+    return torch.zeros_like(scores).scatter(-1, order_of(scores, length), ascending)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -174,7 +107,61 @@ class NeuralSort(SoftmaxSort):
     config = NeuralSortConfig
 
     def _logits(self, scores: Tensor, length: Tensor | None, rows: Tensor | None = None) -> Tensor:
-        return neuralsort_logits(scores, self.temperature, length, rows)
+        """Return the logits of NeuralSort, whose row-wise softmax is P.
+
+            z[i, j] = ((2i + 1 − n)·s_j − Σ_k |s_j − s_k|) / τ
+
+        with ranks i from 0, ascending: the matrix of Grover et al. (2019) with its rows reversed.
+
+        Args:
+            scores: [..., n].
+            length: [..., 1], the number n of real items, which stand in front; `None` for all.
+            rows: [k] or [..., k], the ranks i; `None` for all.
+
+        Returns:
+            [..., k, n].
+        """
+        n = scores.shape[-1] if length is None else length
+        places = torch.arange(scores.shape[-1], device=scores.device) if rows is None else rows
+        pull = (2 * places + 1 - n).to(scores.dtype)
+        # Shifting all scores adds a constant to every row; without the mean, large offsets cost no digits.
+        centred = scores - mean_of(scores, length)
+        logits = pull.unsqueeze(-1) * centred.unsqueeze(-2)
+        others = spread(centred, length).unsqueeze(-2)
+        if transformed():
+            return (logits - others) / self.temperature
+        return logits.sub_(others).div_(self.temperature)
 
     def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
-        return neuralsort_curvature(scores, self.temperature, length)
+        """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i; see `_softmax_sort`.
+
+        With a_i = 2r + 1 − n, r the rank of item i, and S[i, j] = sign(s_i − s_j), 0 where |·| has no derivative, let
+        F[j, i] be Q[j, i](a_i − Σ_k S[j, k]), and R hold the weights Q of the other items, minus the sum of each column
+        in the diagonal. The means under all p_i are the columns of M = F − SR. The means of squares add up to a
+        diagonal from F and, as R + Rᵀ is a Laplacian but for its diagonal, to X + Xᵀ with X in terms of M and S.
+
+        Args:
+            scores: [batch, n].
+            length: [batch, 1], the number n of real items, which stand in front; `None` for all.
+
+        Returns:
+            [batch, n, n], 0 at padding.
+        """
+        gaps, real = differences(scores, length)
+        signs = gaps.sign()
+        pull = _pulls(scores, length).unsqueeze(-2)
+        spread = gaps.abs().sum(dim=-1, keepdim=True)
+        logits = (gaps * pull).add_(spread.mT - spread).div_(self.temperature)
+        weights = column_softmax(logits.clamp(max=0), real)  # rounding must lift none above the largest
+        slope = pull - signs.sum(dim=-1, keepdim=True)
+        flow = weights * slope
+        others = weights.diagonal_scatter(torch.zeros_like(scores), dim1=-2, dim2=-1)
+        given, taken = others.sum(dim=-1), others.sum(dim=-2)
+        others.diagonal(dim1=-2, dim2=-1).sub_(taken)
+        mean = torch.baddbmm(flow, signs, others, alpha=-1)
+        factor = (signs * ((given - taken) / 2).unsqueeze(-2)).add_(mean)
+        factor.diagonal(dim1=-2, dim2=-1).sub_(flow.sum(dim=-1))
+        half = factor @ signs
+        result = torch.baddbmm(half + half.mT, mean, mean.mT, beta=-1, alpha=-1)
+        result.diagonal(dim1=-2, dim2=-1).add_((flow * slope).sum(dim=-1))
+        return result

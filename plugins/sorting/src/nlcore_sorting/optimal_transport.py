@@ -8,33 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nlcore_sorting._lists import identity_at_padding, real_items
+from nlcore_sorting._lists import identity_at_padding, order_of, real_items
 from nlcore_sorting._permutation_loss import PermutationLoss
 from nlcore_sorting.config import Objective, OptimalTransportSortConfig
 
-__all__ = ["OptimalTransportSort", "transport_logs"]
-
-
-def transport_logs(scores: Tensor, strength: float, iterations: int, length: Tensor | None = None) -> Tensor:
-    """Return log P of the entropic transport plan between ranks and items (Cuturi et al., 2019).
-
-    Sinkhorn's algorithm in the log domain: columns and rows of exp(i·s_j/ε) are scaled to sums of 1 in turn.
-
-    Args:
-        scores: [..., n].
-        strength: ε.
-        iterations: How often columns and rows are scaled.
-        length: [..., 1], the number of real items, which stand in front; `None` for all.
-
-    Returns:
-        [..., n, n].
-    """
-    logs, place = _start(scores, strength, length)
-    for _ in range(iterations):
-        logs = logs - logs.logsumexp(dim=-2, keepdim=True)
-        logs = logs - logs.logsumexp(dim=-1, keepdim=True)
-    logs = identity_at_padding(logs, length, on=0.0, off=torch.finfo(scores.dtype).min / 4)
-    return logs.gather(-1, place.unsqueeze(-2).expand(logs.shape))
+__all__ = ["OptimalTransportSort"]
 
 
 def _start(scores: Tensor, strength: float, length: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -43,17 +21,11 @@ def _start(scores: Tensor, strength: float, length: Tensor | None) -> tuple[Tens
     With the sorted score s_(i) between ranks i and i ± 1 split evenly, entry (i, j) is the area between the step
     function of the scores and the level s_(j): 0 on the diagonal and negative beside it.
     """
-    key = scores.detach()
-    valid = None if length is None else real_items(length, key.shape[-1])
-    if valid is not None:
-        key = torch.where(valid, key, torch.inf)
-    order = key.argsort(dim=-1, stable=True)
-    ordered = scores.gather(-1, order)
-    gaps = ordered.diff(dim=-1) / strength
-    if valid is not None:
-        gaps = torch.where(valid[..., 1:], gaps, 0.0)
+    order, n = order_of(scores, length), scores.shape[-1]
+    gaps = scores.gather(-1, order).diff(dim=-1) / strength
+    if length is not None:
+        gaps = torch.where(real_items(length, n)[..., 1:], gaps, 0.0)
     # In gaps alone: entry (i, j) = −Σ over the gaps g_m between i and j of g_m·(their distance from i, plus ½).
-    n = scores.shape[-1]
     places = torch.arange(n, dtype=scores.dtype, device=scores.device)
     total = torch.nn.functional.pad(gaps.cumsum(dim=-1), (1, 0))
     moment = torch.nn.functional.pad((gaps * (places[:-1] + 0.5)).cumsum(dim=-1), (1, 0))
@@ -101,10 +73,23 @@ class OptimalTransportSort(PermutationLoss):
     config = OptimalTransportSortConfig
 
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return transport_logs(scores, self.regularization_strength, self.iterations, length)
+        """Return log P of the entropic transport plan between ranks and items (Cuturi et al., 2019).
 
-    def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return self._log_permutation(scores, length).exp()
+        Sinkhorn's algorithm in the log domain: columns and rows of exp(i·s_j/ε) are scaled to sums of 1 in turn.
+
+        Args:
+            scores: [..., n].
+            length: [..., 1], the number of real items, which stand in front; `None` for all.
+
+        Returns:
+            [..., n, n].
+        """
+        logs, place = _start(scores, self.regularization_strength, length)
+        for _ in range(self.iterations):
+            logs = logs - logs.logsumexp(dim=-2, keepdim=True)
+            logs = logs - logs.logsumexp(dim=-1, keepdim=True)
+        logs = identity_at_padding(logs, length, on=0.0, off=torch.finfo(scores.dtype).min / 4)
+        return logs.gather(-1, place.unsqueeze(-2).expand(logs.shape))
 
     def _limit(self, n: int, dtype: torch.dtype) -> float:
         return torch.finfo(dtype).max / (64 * n**2 * max(1.0, 1 / self.regularization_strength))

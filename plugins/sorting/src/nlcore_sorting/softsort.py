@@ -9,62 +9,11 @@ import torch
 from torch import Tensor
 
 from nlcore_sorting._dispatch import transformed
-from nlcore_sorting._lists import real_items
+from nlcore_sorting._lists import order_of
 from nlcore_sorting._softmax_sort import SoftmaxSort, column_softmax, differences
 from nlcore_sorting.config import Objective, SoftSortConfig
 
-__all__ = ["SoftSort", "softsort_curvature", "softsort_logits"]
-
-
-def softsort_logits(
-    scores: Tensor, temperature: float, length: Tensor | None = None, rows: Tensor | None = None
-) -> Tensor:
-    """Return the logits of SoftSort, whose row-wise softmax is P.
-
-        z[i, j] = −|s_(i) − s_j| / τ
-
-    with s_(i) the i-th smallest score: the matrix of Prillo and Eisenschlos (2020), p = 1, with its rows reversed.
-
-    Args:
-        scores: [..., n].
-        temperature: τ.
-        length: [..., 1], the number of real items, which stand in front; `None` for all.
-        rows: [k] or [..., k], the ranks i; `None` for all.
-
-    Returns:
-        [..., k, n].
-    """
-    if length is None:
-        ordered = scores.sort(dim=-1, stable=True).values
-    else:
-        key = torch.where(real_items(length, scores.shape[-1]), scores, torch.inf)
-        ordered = scores.gather(-1, key.argsort(dim=-1, stable=True))
-    if rows is not None:
-        ordered = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
-    distances = (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs()
-    return distances / -temperature if transformed() else distances.div_(-temperature)
-
-
-def softsort_curvature(scores: Tensor, temperature: float, length: Tensor | None = None) -> Tensor:
-    """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i; see `_softmax_sort`.
-
-    Args:
-        scores: [batch, n].
-        temperature: τ.
-        length: [batch, 1], the number of real items, which stand in front; `None` for all.
-
-    Returns:
-        [batch, n, n], 0 at padding.
-    """
-    gaps, real = differences(scores, length)
-    signs = gaps.sign()
-    flow = column_softmax(gaps.abs().div_(-temperature), real) * signs
-    weights = flow * signs
-    both = weights + weights.mT
-    mean = flow.diagonal_scatter(-flow.sum(dim=-2), dim1=-2, dim2=-1)
-    result = torch.baddbmm(both, mean, mean.mT, beta=-1, alpha=-1)
-    result.diagonal(dim1=-2, dim2=-1).add_(both.sum(dim=-1))
-    return result
+__all__ = ["SoftSort"]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -104,7 +53,43 @@ class SoftSort(SoftmaxSort):
     config = SoftSortConfig
 
     def _logits(self, scores: Tensor, length: Tensor | None, rows: Tensor | None = None) -> Tensor:
-        return softsort_logits(scores, self.temperature, length, rows)
+        """Return the logits of SoftSort, whose row-wise softmax is P.
+
+            z[i, j] = −|s_(i) − s_j| / τ
+
+        with s_(i) the i-th smallest score: the matrix of Prillo and Eisenschlos (2020), p = 1, with its rows reversed.
+
+        Args:
+            scores: [..., n].
+            length: [..., 1], the number of real items, which stand in front; `None` for all.
+            rows: [k] or [..., k], the ranks i; `None` for all.
+
+        Returns:
+            [..., k, n].
+        """
+        # Without padding a sort gives the values too, without another operation.
+        ordered = scores.sort(stable=True).values if length is None else scores.gather(-1, order_of(scores, length))
+        if rows is not None:
+            ordered = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
+        distances = (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs()
+        return distances / -self.temperature if transformed() else distances.div_(-self.temperature)
 
     def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
-        return softsort_curvature(scores, self.temperature, length)
+        """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i; see `_softmax_sort`.
+
+        Args:
+            scores: [batch, n].
+            length: [batch, 1], the number of real items, which stand in front; `None` for all.
+
+        Returns:
+            [batch, n, n], 0 at padding.
+        """
+        gaps, real = differences(scores, length)
+        signs = gaps.sign()
+        flow = column_softmax(gaps.abs().div_(-self.temperature), real) * signs
+        weights = flow * signs
+        both = weights + weights.mT
+        mean = flow.diagonal_scatter(-flow.sum(dim=-2), dim1=-2, dim2=-1)
+        result = torch.baddbmm(both, mean, mean.mT, beta=-1, alpha=-1)
+        result.diagonal(dim1=-2, dim2=-1).add_(both.sum(dim=-1))
+        return result

@@ -81,7 +81,7 @@ def network_operator(
     vectors and relaxed ranks from the numbers of the places.
 
     Args:
-        operator: `"sort"`, `"rank"`, `"permutation"` or its `"rows"` at some places.
+        operator: `"sort"`, `"rank"` as a row [..., 1, n], `"permutation"` or its `"rows"` at some places.
         scores: [..., n].
         rule: The network and its weights.
         length: [..., 1], the number of real items of every list; `None` for all.
@@ -94,7 +94,7 @@ def network_operator(
         return values.movedim(0, -1).to(scores.dtype)
     if operator == "rank":
         start = numbers.to(values.dtype).view(n, *[1] * (scores.ndim - 1)).expand(values.shape)
-        return _mix(start, layers[::-1]).movedim(0, -1).to(scores.dtype)
+        return _mix(start, layers[::-1]).movedim(0, -1).unsqueeze(-2).to(scores.dtype)
     if places is not None:
         units = (numbers.unsqueeze(-1) == places.unsqueeze(-2)).to(scores.dtype)
         return _mix(units.movedim(-2, 0), layers[::-1]).movedim(0, -1)
@@ -215,7 +215,7 @@ class SortingNetwork(PermutationLoss):
 
     def _rank(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         # In float64, as the values: a sum over all places would lose digits.
-        return self._operator("rank", scores.to(precise(scores)), length).to(scores.dtype)
+        return self._operator("rank", scores.to(precise(scores)), length).squeeze(-2).to(scores.dtype)
 
     def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return identity_at_padding(self._operator("permutation", scores, length), length, on=1.0, off=0.0)
@@ -237,21 +237,18 @@ class SortingNetwork(PermutationLoss):
         def plain(scores: Tensor, some: Tensor) -> Tensor:
             return self._cross_entropy(scores, target[some], None if length is None else length[some])
 
-        def compiled() -> Kernel:
-            return CrossEntropyKernel(
-                bridge.network(operator, self._rule, length, places),
-                in_torch if operator == "entries" else bridge.CompiledCrossEntropy(target, length),
-                plain,
-            )
+        def kernel(network: Kernel) -> Kernel:
+            return CrossEntropyKernel(network, CrossEntropy(self.objective, target, length), plain)
 
-        def by_hand() -> Kernel:
-            network = StridedNetwork(operator, self._rule, length, places, exact=True)
-            return CrossEntropyKernel(network, in_torch, plain)
-
-        in_torch = CrossEntropy(self.objective, target, length)
-        # Looking for lost digits would wait for another device.
-        maker = by_hand if lists.scores.device.type == "cpu" else None
-        return dispatch(lists.scores, lambda s: self._cross_entropy(s, target, length), compiled, maker)
+        network = (operator, self._rule, length, places)
+        if lists.scores.device.type != "cpu":  # looking for lost digits would wait for another device
+            return self._cross_entropy(lists.scores, target, length)
+        return dispatch(
+            lists.scores,
+            lambda s: self._cross_entropy(s, target, length),
+            lambda: kernel(bridge.network(*network)),
+            lambda: kernel(StridedNetwork(*network, exact=True)),
+        )
 
     def _operator(
         self, operator: Operator, scores: Tensor, length: Tensor | None, places: Tensor | None = None

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,13 +22,8 @@ from nlcore.errors import PerformanceWarning
 from nlcore_sorting._network.wiring import Operator, Rule, depth, partners
 from nlcore_sorting.config import Network, Objective, Regularization
 
-if TYPE_CHECKING:  # NumPy comes with numba, and is imported with the first kernel
-    import numpy as np
-    from numpy.typing import NDArray
-
 __all__ = [
     "Compiled",
-    "CompiledCrossEntropy",
     "has_numba",
     "network",
     "network_hessians",
@@ -131,14 +126,14 @@ def projection(
     operator: Literal["sort", "rank"], regularization: Regularization, strength: float, length: Tensor | None
 ) -> Compiled:
     """Return soft sort or soft rank; it keeps the order, the blocks and, with `"kl"`, shares: O(n) numbers a list."""
-    kernels = _kernels(f"projection_{regularization}")
 
     def memory(rows: Tensor, keep: bool) -> Sequence[Tensor]:
         kept = rows.new_empty(2, *rows.shape, dtype=torch.int32).unbind()
         return (*kept, torch.empty_like(rows, dtype=torch.float64)) if regularization == "kl" else kept
 
+    forward = getattr(_kernels(f"projection_{regularization}"), operator)
     return Compiled(
-        (getattr(kernels, operator), getattr(kernels, f"{operator}_slopes")),
+        (forward, getattr(_kernels("pooling"), f"{operator}_slopes")),
         lambda batch, n: (_lengths(length, batch, n), strength),
         memory,
         lambda n: (n,),
@@ -164,34 +159,19 @@ def network(operator: Operator, rule: Rule, length: Tensor | None, places: Tenso
 
     def memory(rows: Tensor, keep: bool) -> Sequence[Tensor]:
         batch, n = rows.shape
-        return rows.new_empty(2, batch if keep else 1, depth(rule.network, n), n // 2, dtype=torch.float64).unbind()
+        return rows.new_empty(
+            2, batch if keep else 1, len(_comparators(rule.network, n)[0]), dtype=torch.float64
+        ).unbind()
 
     def shape(n: int) -> tuple[int, ...]:
         if operator == "permutation":
             return n, n
         if operator == "rows" and places is not None:
             return places.shape[-1], n
-        return (1, n) if operator == "entries" else (n,)
+        return (n,) if operator == "sort" else (1, n)
 
-    return Compiled(_network_passes(operator), options, memory, shape)
-
-
-@cache
-def _network_passes(operator: Operator) -> tuple[Callable[..., None], Callable[..., None]]:
-    if operator == "sort":
-        kernels = _kernels("network")
-        return kernels.sorted_values, kernels.sorted_slopes
-    kernels = _kernels("network_matrix")
-    if operator != "rank":
-        return kernels.mixed, kernels.mixed_slopes
-
-    def ranks(*given: Any) -> None:
-        kernels.mixed(*given[:-1], given[-1][:, None])
-
-    def ranks_slopes(grads: Any, *others: Any) -> None:
-        kernels.mixed_slopes(grads[:, None], *others)
-
-    return ranks, ranks_slopes
+    kernels = _kernels("network" if operator == "sort" else "network_matrix")
+    return Compiled((kernels.forward, kernels.backward), options, memory, shape)
 
 
 def network_hessians(
@@ -206,72 +186,35 @@ def network_hessians(
     return result, least
 
 
-class CompiledCrossEntropy(NamedTuple):
-    """The cross-entropy of the entries of P, compiled; see `nlcore_sorting._network.cross_entropy.CrossEntropy`.
-
-    Attributes:
-        target: [batch, n], int64, the place of every item.
-        length: [batch, 1], the number of real items of every list; `None` for all.
-    """
-
-    target: Tensor
-    length: Tensor | None
-
-    def values(self, p: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the losses and the smallest probability at a true place of every list, both [batch]."""
-        losses, least = p.new_empty(2, p.shape[0]).unbind()
-        self._run(_kernels("cross_entropy").entries, p, losses, least)
-        return losses, least
-
-    def slopes(self, p: Tensor, grad: Tensor) -> Tensor:
-        """Return the derivative with respect to P, given that with respect to the losses, [batch]."""
-        slope = torch.empty_like(p)
-        self._run(_kernels("cross_entropy").entries_slopes, p, grad, slope)
-        return slope
-
-    def _run(self, kernel: Callable[..., None], p: Tensor, one: Tensor, other: Tensor) -> None:
-        batch, _, n = p.shape
-        kernel(p.numpy(), self.target.numpy(), _lengths(self.length, batch, n), one.numpy(), other.numpy())
-
-
 def _network_options(rule: Rule, length: Tensor | None, batch: int, n: int) -> tuple[Any, Any]:
     """Return the network and the rule as the kernels take them."""
-    *wiring, depths = _comparators(rule.network, n)
+    lower, upper, counts = _comparators(rule.network, n)
     kind = _kernels("distributions").KINDS[rule.distribution]
-    return (*wiring, _lengths(length, batch, n), depths), (kind, rule.steepness, rule.art_lambda)
+    return (lower, upper, _lengths(length, batch, n), counts), (kind, rule.steepness, rule.art_lambda)
 
 
-def _lengths(length: Tensor | None, batch: int, n: int) -> NDArray[np.int64]:
+def _lengths(length: Tensor | None, batch: int, n: int) -> Any:
     """Return the number of real items of every list, [batch]."""
     return _full(batch, n) if length is None else length.reshape(-1).numpy()
 
 
 @lru_cache(maxsize=16)
-def _full(batch: int, n: int) -> NDArray[np.int64]:
-    import numpy as np
-
-    return np.full(batch, n)
+def _full(batch: int, n: int) -> Any:
+    return torch.full((batch,), n, device="cpu").numpy()
 
 
 @lru_cache(maxsize=16)
-def _every(n: int) -> NDArray[np.int64]:
+def _every(n: int) -> Any:
     """Return all places, [1, n], the same for every list."""
-    import numpy as np
-
-    return np.arange(n).reshape(1, n)
+    return torch.arange(n, device="cpu").unsqueeze(0).numpy()
 
 
 @lru_cache(maxsize=16)
-def _comparators(network: Network, n: int) -> tuple[NDArray[np.int64], ...]:
-    """Return the lower and the upper places of all comparators [layers, n // 2], their numbers, and all depths."""
-    import numpy as np
-
-    table = partners(network, n, torch.device("cpu")).numpy()
-    lower, upper = np.zeros((2, len(table), n // 2), np.int64)
-    counts = np.zeros(len(table), np.int64)
-    for layer, partner in enumerate(table):
-        places = np.flatnonzero(partner > np.arange(n))
-        counts[layer] = len(places)
-        lower[layer, : len(places)] = places
-        upper[layer, : len(places)] = partner[places]
-    return lower, upper, counts, np.array([depth(network, m) for m in range(n + 1)])
+def _comparators(network: Network, n: int) -> tuple[Any, ...]:
+    """Return the lower and the upper places of all comparators, and their number for lists of 0 … n items."""
+    cpu = torch.device("cpu")
+    table = partners(network, n, cpu)
+    layer, lower = (table > torch.arange(n, device=cpu)).nonzero(as_tuple=True)
+    ends = torch.searchsorted(layer, torch.arange(len(table) + 1, device=cpu))
+    depths = torch.tensor([depth(network, m) for m in range(n + 1)], device=cpu)
+    return lower.numpy(), table[layer, lower].numpy(), ends[depths].numpy()

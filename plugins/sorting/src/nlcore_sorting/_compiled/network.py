@@ -1,8 +1,8 @@
 """Relaxed values of a sorting network, compiled, one list after the other.
 
-Arguments: `network` holds the comparators, `lower` and `upper` [layers, n // 2], their `counts` [layers], the `lengths`
-[batch] of the lists, and `depths` [n + 1], the number of layers for every length. `rule` is the number of the
-distribution, β and λ. `kept` are `tails` and `gaps` [batch, layers, n // 2], float64: the lesser weight of every
+Arguments: `network` holds the comparators of all layers one after the other, `lower` and `upper` [c], the `lengths`
+[batch] of the lists, and `counts` [n + 1], how many comparators the layers of lists of every length have. `rule` is the
+number of the distribution, β and λ. `kept` are `tails` and `gaps` [batch, c], float64: the lesser weight of every
 comparator, exact, and its difference b − a, whose sign marks the lesser weight. Both are 0 for comparators that a
 shorter list lacks. They hold one list where there is no backward pass.
 """
@@ -16,39 +16,43 @@ import numpy as np
 from nlcore_sorting._compiled.distributions import activation, swap_slope, tail, weights
 from nlcore_sorting._compiled.jit import compiled
 
-__all__ = ["relax_slopes", "relaxed", "sorted_slopes", "sorted_values"]
+__all__ = ["backward", "forward", "relax_slopes", "relaxed", "size_of"]
 
 
 @compiled
 def _relax(values: Any, network: Any, size: Any, rule: Any, kept: Any) -> None:
     """Sort `values` in place, and write the weights and the differences of one list to `kept`."""
-    lower, upper, counts = network[:3]
+    lower, upper = network[:2]
     kind, steepness, art = rule
     tails, gaps = kept
-    length, layers = size
-    for layer in range(layers):
-        for c in range(counts[layer]):
-            i, j = lower[layer, c], upper[layer, c]
-            if j >= length:
-                tails[layer, c] = gaps[layer, c] = 0.0
-                continue
-            a, b = values[i], values[j]
-            lesser = tail(kind, abs(activation(kind, b - a, steepness, art)))
-            keep, swap = weights(lesser, b - a)
-            values[i] = keep * a + swap * b
-            values[j] = swap * a + keep * b
-            tails[layer, c] = lesser
-            gaps[layer, c] = b - a
+    length, count = size
+    for c in range(count):
+        i, j = lower[c], upper[c]
+        if j >= length:
+            tails[c] = gaps[c] = 0.0
+            continue
+        a, b = values[i], values[j]
+        lesser = tail(kind, abs(activation(kind, b - a, steepness, art)))
+        keep, swap = weights(lesser, b - a)
+        values[i] = keep * a + swap * b
+        values[j] = swap * a + keep * b
+        tails[c] = lesser
+        gaps[c] = b - a
+
+
+@compiled
+def size_of(b: int, network: Any) -> Any:
+    """Return the length of list b, and the number of comparators of its layers."""
+    lengths, counts = network[2:]
+    return lengths[b], counts[lengths[b]]
 
 
 @compiled
 def relaxed(b: int, scores: Any, network: Any, rule: Any, kept: Any, values: Any) -> Any:
-    """Sort the scores of list b into `values`; return where its weights are kept, its length and its layers."""
+    """Sort the scores of list b into `values`; return where its weights are kept, and its size."""
     tails, gaps = kept
-    lengths, depths = network[3:]
-    slot = b % tails.shape[0]
+    slot, size = b % tails.shape[0], size_of(b, network)
     values[:] = scores[b]
-    size = (lengths[b], depths[lengths[b]])
     _relax(values, network, size, rule, (tails[slot], gaps[slot]))
     return slot, size
 
@@ -59,25 +63,24 @@ def relax_slopes(grad: Any, network: Any, size: Any, rule: Any, kept: Any) -> No
 
     `kept` also holds the derivatives with respect to the weights of swapping that come from elsewhere.
     """
-    lower, upper, counts = network[:3]
+    lower, upper = network[:2]
     kind, steepness, art = rule
     tails, gaps, slopes = kept
-    length, layers = size
-    for layer in range(layers - 1, -1, -1):
-        for c in range(counts[layer]):
-            i, j = lower[layer, c], upper[layer, c]
-            if j >= length:
-                continue
-            d = gaps[layer, c]
-            pull = grad[i] - grad[j]
-            slope = weights(tails[layer, c], d)[1] * pull
-            slope += (slopes[layer, c] + pull * d) * swap_slope(kind, d, steepness, art)
-            grad[i] -= slope
-            grad[j] += slope
+    length, count = size
+    for c in range(count - 1, -1, -1):
+        i, j = lower[c], upper[c]
+        if j >= length:
+            continue
+        d = gaps[c]
+        pull = grad[i] - grad[j]
+        slope = weights(tails[c], d)[1] * pull
+        slope += (slopes[c] + pull * d) * swap_slope(kind, d, steepness, art)
+        grad[i] -= slope
+        grad[j] += slope
 
 
 @compiled
-def sorted_values(scores: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
+def forward(scores: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
     """Write the relaxed sorted values of every list to `result` [batch, n]."""
     values = np.empty(scores.shape[1])
     for b in range(scores.shape[0]):
@@ -86,12 +89,10 @@ def sorted_values(scores: Any, network: Any, rule: Any, kept: Any, result: Any) 
 
 
 @compiled
-def sorted_slopes(grads: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
+def backward(grads: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
     """Write the derivative with respect to the scores to `result` [batch, n], given that of the sorted values."""
-    lengths, depths = network[3:]
-    pull, slopes = np.empty(result.shape[1]), np.zeros((network[0].shape[0], result.shape[1] // 2))
+    pull, slopes = np.empty(result.shape[1]), np.zeros(len(network[0]))
     for b in range(result.shape[0]):
         pull[:] = grads[b]
-        size = (lengths[b], depths[lengths[b]])
-        relax_slopes(pull, network, size, rule, (kept[0][b], kept[1][b], slopes))
+        relax_slopes(pull, network, size_of(b, network), rule, (kept[0][b], kept[1][b], slopes))
         result[b] = pull

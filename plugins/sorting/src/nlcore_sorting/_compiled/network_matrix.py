@@ -25,9 +25,9 @@ import numpy as np
 
 from nlcore_sorting._compiled.distributions import weights
 from nlcore_sorting._compiled.jit import compiled
-from nlcore_sorting._compiled.network import relax_slopes, relaxed
+from nlcore_sorting._compiled.network import relax_slopes, relaxed, size_of
 
-__all__ = ["SELECTIONS", "mix", "mixed", "mixed_slopes"]
+__all__ = ["SELECTIONS", "backward", "forward", "mix", "mix_keep"]
 
 _MATRIX, _ROWS, _ENTRIES, _RANKS = 0, 1, 2, 3
 SELECTIONS = {"permutation": _MATRIX, "rows": _ROWS, "entries": _ENTRIES, "rank": _RANKS}
@@ -36,73 +36,70 @@ _COLUMNS = 64
 """Unit vectors of a block; a block is a multiple of 16 of them, so that its loops run in whole vectors."""
 
 _STEPS = 1 << 18
-"""Numbers that a section of layers may keep without the states between sections."""
+"""Numbers that the comparators may keep without being split into sections."""
 
 
 @compiled
-def mix(state: Any, network: Any, course: Any, span: Any, kept: Any) -> None:
-    """Send the rows of `state` through some layers.
+def mix(state: Any, network: Any, course: int, span: Any, kept: Any) -> None:
+    """Send the rows of `state` through some comparators.
 
-    `course` says whether the layers are taken from the last to the first, and how many there are; `span` is from which
-    of them, so counted, to which.
+    `course` is 0, or the last comparator where they are taken from the last to the first; `span` is from which of them,
+    so counted, to which.
     """
-    lower, upper, counts = network[:3]
+    lower, upper = network[:2]
     tails, gaps = kept
-    first, last = span
     width = state.shape[1]
-    for step in range(first, last):
-        layer = course[1] - 1 - step if course[0] else step
-        for c in range(counts[layer]):
-            upper_row, lower_row = state[lower[layer, c]], state[upper[layer, c]]
-            stay, move = weights(tails[layer, c], gaps[layer, c])
-            keep, swap = state.dtype.type(stay), state.dtype.type(move)
-            for k in range(width):
-                a, b = upper_row[k], lower_row[k]
-                upper_row[k] = keep * a + swap * b
-                lower_row[k] = swap * a + keep * b
+    for step in range(*span):
+        c = abs(course - step)
+        upper_row, lower_row = state[lower[c]], state[upper[c]]
+        stay, move = weights(tails[c], gaps[c])
+        keep, swap = state.dtype.type(stay), state.dtype.type(move)
+        for k in range(width):
+            a, b = upper_row[k], lower_row[k]
+            upper_row[k] = keep * a + swap * b
+            lower_row[k] = swap * a + keep * b
 
 
 @compiled
-def _mix_keep(state: Any, network: Any, course: Any, span: Any, kept: Any, steps: Any) -> None:
-    """Like `mix`; keeps the differences b − a in `steps`."""
-    lower, upper, counts = network[:3]
+def mix_keep(state: Any, network: Any, course: int, span: Any, kept: Any, steps: Any) -> None:
+    """Like `mix`; keeps the differences b − a in `steps`, in the order in which they are met."""
+    lower, upper = network[:2]
     tails, gaps = kept
-    first, last = span
     width = state.shape[1]
-    for step in range(first, last):
-        layer = course[1] - 1 - step if course[0] else step
-        for c in range(counts[layer]):
-            upper_row, lower_row, met = state[lower[layer, c]], state[upper[layer, c]], steps[step - first, c]
-            stay, move = weights(tails[layer, c], gaps[layer, c])
-            keep, swap = state.dtype.type(stay), state.dtype.type(move)
-            for k in range(width):
-                a, b = upper_row[k], lower_row[k]
-                met[k] = b - a
-                upper_row[k] = keep * a + swap * b
-                lower_row[k] = swap * a + keep * b
+    for step in range(*span):
+        c = abs(course - step)
+        upper_row, lower_row, met = state[lower[c]], state[upper[c]], steps[step - span[0]]
+        stay, move = weights(tails[c], gaps[c])
+        keep, swap = state.dtype.type(stay), state.dtype.type(move)
+        for k in range(width):
+            a, b = upper_row[k], lower_row[k]
+            met[k] = b - a
+            upper_row[k] = keep * a + swap * b
+            lower_row[k] = swap * a + keep * b
 
 
 @compiled
-def _mix_back(grad: Any, network: Any, course: Any, span: Any, kept: Any, results: Any) -> None:
-    """Send the derivative back through some layers, and add those with respect to the weights to `slopes`."""
-    lower, upper, counts = network[:3]
+def _mix_back(grad: Any, network: Any, course: int, span: Any, kept: Any, results: Any) -> None:
+    """Send the derivative back through some comparators, and add those with respect to the weights to `slopes`."""
+    lower, upper = network[:2]
     tails, gaps = kept
     first, last = span
     steps, slopes = results
     width = grad.shape[1]
-    for step in range(last - 1, first - 1, -1):
-        layer = course[1] - 1 - step if course[0] else step
-        for c in range(counts[layer]):
-            upper_row, lower_row, met = grad[lower[layer, c]], grad[upper[layer, c]], steps[step - first, c]
-            stay, move = weights(tails[layer, c], gaps[layer, c])
-            keep, swap = grad.dtype.type(stay), grad.dtype.type(move)
-            total = grad.dtype.type(0)
-            for k in range(width):
-                a, b = upper_row[k], lower_row[k]
-                total += (a - b) * met[k]
-                upper_row[k] = keep * a + swap * b
-                lower_row[k] = swap * a + keep * b
-            slopes[layer, c] += total
+    step = last
+    while step > first:  # a range that counts down would keep the inner loop from running in vectors
+        step -= 1
+        c = abs(course - step)
+        upper_row, lower_row, met = grad[lower[c]], grad[upper[c]], steps[step - first]
+        stay, move = weights(tails[c], gaps[c])
+        keep, swap = grad.dtype.type(stay), grad.dtype.type(move)
+        total = grad.dtype.type(0)
+        for k in range(width):
+            a, b = upper_row[k], lower_row[k]
+            total += (a - b) * met[k]
+            upper_row[k] = keep * a + swap * b
+            lower_row[k] = swap * a + keep * b
+        slopes[c] += total
 
 
 @compiled
@@ -150,7 +147,7 @@ def _read(grads: Any, kind: int, places: Any, span: Any, grad: Any) -> None:
 
 
 @compiled
-def mixed(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
+def forward(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
     """Write the selected part of every matrix to `result`."""
     batch, n = scores.shape
     kind, places = selection
@@ -161,7 +158,7 @@ def mixed(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, resul
     state = np.empty((n, width), result.dtype)
     for b in range(batch):
         slot, size = relaxed(b, scores, network, rule, kept, values)
-        course, chosen = (kind in (_ROWS, _RANKS), size[1]), places[b % places.shape[0]]
+        course, chosen = size[1] - 1 if kind in (_ROWS, _RANKS) else 0, places[b % places.shape[0]]
         for first in range(0, columns, width):
             last = min(first + width, columns)
             _units(state, kind, chosen, first, last)
@@ -170,27 +167,25 @@ def mixed(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, resul
 
 
 @compiled
-def mixed_slopes(grads: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
+def backward(grads: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
     """Write the derivative with respect to the scores to `result` [batch, n], given that of the selected part."""
     batch, n = result.shape
     kind, places = selection
     tails, gaps = kept
-    lengths, depths = network[3:]
-    columns = places.shape[1]
+    columns, count = places.shape[1], len(network[0])
     width = _block(columns)
-    layers = network[0].shape[0]
-    section = max(1, layers)
-    if layers * (n // 2) * width > _STEPS:
-        section = min(layers, int(math.sqrt(2.0 * layers)) + 1)
+    section = max(1, count)
+    if count * width > _STEPS:
+        section = min(count, int(math.sqrt(count * n)) + 1)
     state = np.empty((n, width), grads.dtype)
     grad = np.empty((n, width), grads.dtype)
-    steps = np.empty((section, n // 2, width), grads.dtype)
-    states = np.empty(((layers - 1) // section, n, width), grads.dtype)
-    slopes = np.empty((layers, n // 2))
+    steps = np.empty((section, width), grads.dtype)
+    states = np.empty((max(count - 1, 0) // section, n, width), grads.dtype)
+    slopes = np.empty(count)
     pull = np.empty(n)
     for b in range(batch):
-        size = (lengths[b], depths[lengths[b]])
-        course, own = (kind in (_ROWS, _RANKS), size[1]), (tails[b], gaps[b])
+        size = size_of(b, network)
+        course, own = size[1] - 1 if kind in (_ROWS, _RANKS) else 0, (tails[b], gaps[b])
         chosen = places[b % places.shape[0]]
         sections = (size[1] - 1) // section
         slopes[:] = 0
@@ -205,7 +200,7 @@ def mixed_slopes(grads: Any, network: Any, rule: Any, selection: Any, kept: Any,
                 if s < sections:
                     state[:] = states[s]
                 span = (s * section, min((s + 1) * section, size[1]))
-                _mix_keep(state, network, course, span, own, steps)
+                mix_keep(state, network, course, span, own, steps)
                 _mix_back(grad, network, course, span, own, (steps, slopes))
         pull[:] = 0
         relax_slopes(pull, network, size, rule, (tails[b], gaps[b], slopes))

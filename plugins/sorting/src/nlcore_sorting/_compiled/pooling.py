@@ -1,4 +1,8 @@
-"""Pooling of adjacent violators, compiled."""
+"""Pooling of adjacent violators, compiled, and the derivatives of projections, which are means over blocks.
+
+For those, `kept` holds of every list the order of its items from one end to the other, `starts`, the first position of
+every position's block, and, where they differ, the weights of the items in the mean of their block.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any
 
 from nlcore_sorting._compiled.jit import compiled
 
-__all__ = ["pool_logs", "pool_means"]
+__all__ = ["block_end", "pool_logs", "pool_means", "rank_slopes", "sort_slopes"]
 
 
 @compiled
@@ -56,3 +60,46 @@ def pool_logs(y: Any, w: Any, starts: Any, room: Any, first: Any) -> None:
         levels[top], sums[top], others[top], first[top] = level, total, other, begin
         top += 1
     _spread(starts, first, top)
+
+
+@compiled
+def block_end(start: int, starts: Any) -> int:
+    """Return the end of the block that begins at `start`."""
+    end = start + 1
+    while end < starts.shape[0] and starts[end] == start:
+        end += 1
+    return end
+
+
+@compiled
+def rank_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
+    """Write the derivative of soft ranks with respect to the scores to `result`."""
+    for b in range(result.shape[0]):
+        m, start = lengths[b], 0
+        order, starts = kept[0][b], kept[1][b, :m]
+        while start < m:
+            end, mean = block_end(start, starts), 0.0
+            even, places = 1.0 / (end - start), (end - start) * (m - 0.5 * (start + end - 1))
+            for i in range(start, end):
+                mean += (kept[2][b, i] if len(kept) == 3 else even) * grads[b, order[i]]
+            for i in range(start, end):
+                slope = (grads[b, order[i]] - mean) / strength
+                result[b, order[i]] = places * kept[2][b, i] * slope if len(kept) == 3 else slope
+            start = end
+        result[b, m:] = 0
+
+
+@compiled
+def sort_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
+    """Write the derivative of soft values with respect to the scores to `result`."""
+    for b in range(result.shape[0]):
+        m, start = lengths[b], 0
+        order, starts = kept[0][b], kept[1][b, :m]
+        while start < m:
+            end, total = block_end(start, starts), 0.0
+            for i in range(start, end):
+                total += grads[b, i]
+            for i in range(start, end):
+                result[b, order[i]] = total * kept[2][b, i] if len(kept) == 3 else total / (end - start)
+            start = end
+        result[b, m:] = 0

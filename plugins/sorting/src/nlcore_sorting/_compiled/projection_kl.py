@@ -1,7 +1,7 @@
 """Projections on the permutahedron in relative entropy, compiled: sort, pool and average one list after the other.
 
-Between the passes a list keeps its order and blocks as in `projection_l2`, and `shares`: of every item in the sum of
-the exponentials of its block. `lengths` [batch] are the numbers of real items; results beyond them are 0.
+Orders, blocks and `shares`, of every item in the sum of the exponentials of its block, are kept for the derivative; see
+`pooling`. `lengths` [batch] are the numbers of real items; results beyond them are 0.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 from nlcore_sorting._compiled.bits import arrange, exponentials
 from nlcore_sorting._compiled.jit import compiled
-from nlcore_sorting._compiled.pooling import pool_logs
+from nlcore_sorting._compiled.pooling import block_end, pool_logs
 
-__all__ = ["rank", "rank_slopes", "sort", "sort_slopes"]
+__all__ = ["rank", "sort"]
 
 
 @compiled
@@ -29,10 +29,9 @@ def _relative(values: Any, starts: Any, shares: Any) -> None:
 @compiled
 def _share(start: int, starts: Any, shares: Any) -> Any:
     """Make exponentials the shares of the block that begins at `start`; return its end, and their sum."""
-    end, total = start, 0.0
-    while end < starts.shape[0] and starts[end] == start:
-        total += shares[end]
-        end += 1
+    end, total = block_end(start, starts), 0.0
+    for i in range(start, end):
+        total += shares[i]
     for i in range(start, end):
         shares[i] /= total
     return end, total
@@ -65,25 +64,6 @@ def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
 
 
 @compiled
-def rank_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
-    """Write the derivative with respect to the scores to `result`."""
-    for b in range(result.shape[0]):
-        m = lengths[b]
-        order, starts, shares = kept[0][b, :m], kept[1][b, :m], kept[2][b, :m]
-        start = 0
-        while start < m:
-            end, mean = start, 0.0
-            while end < m and starts[end] == start:
-                mean += shares[end] * grads[b, order[end]]
-                end += 1
-            places = (end - start) * (m - 0.5 * (start + end - 1))
-            for i in range(start, end):
-                result[b, order[i]] = places * shares[i] * (grads[b, order[i]] - mean) / strength
-            start = end
-        result[b, m:] = 0
-
-
-@compiled
 def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
     """Write the soft values, smallest first, to `result` [batch, n]; see `rank`."""
     batch, n = scores.shape
@@ -109,23 +89,5 @@ def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
             shift = math.log(sum_z / sum_w)
             for i in range(start, end):
                 result[b, i] = shift - w[start] - (z[i] - z[start])
-            start = end
-        result[b, m:] = 0
-
-
-@compiled
-def sort_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
-    """Write the derivative with respect to the scores to `result`."""
-    for b in range(result.shape[0]):
-        m = lengths[b]
-        order, starts, shares = kept[0][b, :m], kept[1][b, :m], kept[2][b, :m]
-        start = 0
-        while start < m:
-            end, total = start, 0.0
-            while end < m and starts[end] == start:
-                total += grads[b, end]
-                end += 1
-            for i in range(start, end):
-                result[b, order[i]] = total * shares[i]
             start = end
         result[b, m:] = 0

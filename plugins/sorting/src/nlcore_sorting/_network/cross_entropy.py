@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nlcore_sorting._compiled.bridge import CompiledCrossEntropy
 from nlcore_sorting._cross_entropy import LEAST
 from nlcore_sorting._dispatch import Kernel
 from nlcore_sorting._lists import real_items
@@ -122,7 +121,7 @@ class CrossEntropyKernel:
     """
 
     network: Kernel
-    loss: CrossEntropy | CompiledCrossEntropy
+    loss: CrossEntropy
     plain: Callable[[Tensor, Tensor], Tensor]
 
     def forward(self, scores: Tensor, *, keep: bool) -> tuple[Tensor, Sequence[Tensor]]:

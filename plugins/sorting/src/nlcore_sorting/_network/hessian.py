@@ -24,8 +24,8 @@ from nlcore_sorting._differentiation import Loss, differentiated
 from nlcore_sorting._dispatch import compiles, ordinary
 from nlcore_sorting._network.cross_entropy import CrossEntropy
 from nlcore_sorting._network.halves import Halves
-from nlcore_sorting._network.mixing import Weights, exchange
-from nlcore_sorting._network.strided import StridedNetwork, columns, precise
+from nlcore_sorting._network.mixing import Weights, exchange, mix_steps
+from nlcore_sorting._network.strided import StridedNetwork, columns, precise, relax_back, stacked
 from nlcore_sorting._network.wiring import Rule, depth
 from nlcore_sorting.config import Objective
 
@@ -86,18 +86,21 @@ def _of_some(network: StridedNetwork, loss: CrossEntropy, scores: Tensor) -> tup
     """
     n = scores.shape[-1]
     layers = network.layers(n, precise(scores), scores.device)
-    gaps, weights = network.relax(layers, columns(layers, scores))
+    gaps, stack = network.relax(layers, columns(layers, scores))
     slopes, bends = network.slopes(layers, gaps)
-    rates = torch.stack([weight.swap for weight in weights]).addcmul_(slopes, gaps)
+    weights = stacked(stack)
+    rates = torch.addcmul(weights.swap, slopes, gaps)
     jacobian = _jacobian(layers, rates)
-    state = _units(layers, rates)
-    steps = _through(layers.of(state), weights, state.new_empty(jacobian.shape))
+    state, wide = _units(layers, rates), weights.map(lambda w: w.unsqueeze(-2))
+    steps, pulls = torch.empty_like(jacobian), torch.empty_like(jacobian)
+    mix_steps(layers, state, wide, steps)
     p, places = state[:n], loss.target.t().unsqueeze(0)
     read = (p if loss.objective == "entries" else p.gather(0, places)).permute(2, 0, 1)
     grad = torch.zeros_like(state)
     grad[:n] = _placed(loss.slopes(read, read.new_ones(len(read))), places)
-    pulls = _through(layers.of(grad)[::-1], weights[::-1], torch.empty_like(steps)).flip(0).neg_()
-    flows, dp = _flows(layers, weights, jacobian, pulls, steps * slopes.unsqueeze(-2))
+    mix_steps(layers.backwards(), grad, wide.mirrored(), pulls)
+    pulls = pulls.flip(0).neg_()
+    flows, dp = _flows(layers, wide, jacobian, pulls, steps * slopes.unsqueeze(-2))
     kappa = _kappa(layers, rates, (pulls * steps).sum(dim=-2), (gaps, slopes, bends))
     first = (kappa.unsqueeze(-2) * jacobian).addcmul_(slopes.unsqueeze(-2), flows)
     second = slopes.unsqueeze(-2) * jacobian
@@ -137,27 +140,15 @@ def _units(layers: Halves, like: Tensor) -> Tensor:
     return unit.unsqueeze(-1).repeat(1, 1, like.shape[-1])
 
 
-def _through(halves: list[tuple[Tensor, ...]], weights: list[Weights], steps: Tensor) -> Tensor:
-    """Send a state through the layers in place, and return the differences that their comparators met, `steps`."""
-    room = torch.empty_like(steps[0])
-    for (a, b), weight, step in zip(halves, weights, steps.unbind(), strict=True):
-        torch.sub(b, a, out=step)
-        swap, keep = weight.map(lambda w: w.unsqueeze(-2))
-        exchange(a, b, swap, room, keep)
-    return steps
-
-
-def _flows(
-    layers: Halves, weights: list[Weights], jacobian: Tensor, pulls: Tensor, pushes: Tensor
-) -> tuple[Tensor, Tensor]:
+def _flows(layers: Halves, weights: Weights, jacobian: Tensor, pulls: Tensor, pushes: Tensor) -> tuple[Tensor, Tensor]:
     """Return F, like the Jacobian, and DP, [n, n, n, lists]; `pushes` is w′(sⱼ − sᵢ)."""
     n, lists = layers.n, jacobian.shape[-1]
     state, flows = jacobian.new_zeros(layers.places, n, n, lists), torch.empty_like(jacobian)
     room = state.new_empty(*layers.pairs, n, n, lists)
     parts = zip(jacobian.unsqueeze(-3), pulls.unsqueeze(-2), pushes.unsqueeze(-2), strict=True)
-    for (a, b), weight, flow, (own, pull, push) in zip(layers.of(state), weights, flows, parts, strict=True):
+    each = weights.map(lambda w: w.unsqueeze(-2)).layers()
+    for (a, b), (swap, keep), flow, (own, pull, push) in zip(layers.of(state), each, flows, parts, strict=True):
         torch.sum(torch.sub(b, a, out=room).mul_(pull), dim=-3, out=flow)
-        swap, keep = weight.map(lambda w: w.unsqueeze(-2).unsqueeze(-2))
         exchange(a, b, swap, room, keep)
         a.addcmul_(push, own)
         b.addcmul_(push, own, value=-1)
@@ -167,14 +158,8 @@ def _flows(
 def _kappa(layers: Halves, rates: Tensor, gammas: Tensor, comparators: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Return κ, [layers, *pairs, lists], from Γ and from d, w′ and w″."""
     gaps, slopes, bends = comparators
-    grad = rates.new_zeros(layers.places, rates.shape[-1])
-    pulls, fixed = torch.empty_like(gammas), gammas * slopes
-    for layer in range(len(rates) - 1, -1, -1):
-        a, b = layers.of(grad)[layer]
-        pull = torch.sub(a, b, out=pulls[layer])
-        push = torch.addcmul(fixed[layer], pull, rates[layer])
-        a.sub_(push)
-        b.add_(push)
+    grad, pulls = rates.new_zeros(layers.places, rates.shape[-1]), torch.empty_like(gammas)
+    relax_back(layers, grad, rates, gammas * slopes, pulls)
     return bends * gammas + pulls * (2 * slopes + bends * gaps)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nlcore_sorting._network.halves import Halves
 
-__all__ = ["Weights", "exchange", "matrix", "matrix_slopes", "mix", "mix_slopes"]
+__all__ = ["Weights", "exchange", "matrix", "matrix_slopes", "mix", "mix_slopes", "mix_steps"]
 
 _STATE = 1 << 16
 """Numbers that an operation of the forward pass works on; more would not stay in the cache, fewer cost more calls."""
@@ -88,6 +88,13 @@ def _move(a: Tensor, b: Tensor, weights: tuple[Tensor, Tensor | None], gap: Tens
         exchange(a, b, swap, room, keep)
 
 
+def mix_steps(layers: Halves, state: Tensor, weights: Weights, steps: Tensor) -> None:
+    """Like `mix`; write the differences b − a of all layers to `steps`."""
+    room = None if weights.keep is None else torch.empty_like(steps[0])
+    for (a, b), weight, step in zip(layers.of(state), weights.layers(), steps.unbind(), strict=True):
+        _move(a, b, weight, step, room)
+
+
 def mix_slopes(layers: Halves, state: Tensor, pull: Tensor, weights: Weights, *, dim: int, room: Tensor) -> Tensor:
     """Return the derivative of `mix` with respect to the weights of swapping, [layers, *pairs, lists].
 
@@ -101,9 +108,8 @@ def mix_slopes(layers: Halves, state: Tensor, pull: Tensor, weights: Weights, *,
     """
     count, shape = len(weights.swap), (*layers.pairs, *state.shape[1:])
     steps = room[: count * math.prod(shape)].view(count, *shape)
+    mix_steps(layers, state, weights, steps)
     half = None if weights.keep is None else state.new_empty(shape)
-    for (a, b), weight, step in zip(layers.of(state), weights.layers(), steps.unbind(), strict=True):
-        _move(a, b, weight, step, half)
     slopes = steps.new_empty(weights.swap.squeeze(dim).shape)
     pulls = state.new_empty(min(count, _SECTION), *shape)
     backwards = list(zip(layers.of(pull), weights.layers(), strict=True))

@@ -20,7 +20,7 @@ from nlcore_sorting._network.halves import Halves, halves
 from nlcore_sorting._network.mixing import Weights, exchange, matrix, matrix_slopes, mix, mix_slopes
 from nlcore_sorting._network.wiring import Operator, Rule
 
-__all__ = ["StridedNetwork", "precise"]
+__all__ = ["StridedNetwork", "precise", "relax_back", "stacked"]
 
 
 def precise(scores: Tensor) -> torch.dtype:
@@ -62,12 +62,12 @@ class StridedNetwork:
         gaps, stack = self.relax(layers, values)
         if self.operator == "sort":
             return _rows(values, scores.shape, scores.dtype), (gaps,)
-        weights = _stacked(stack)
+        weights = stacked(stack)
         if self.operator == "rank":
             # Every layer is a symmetric matrix, so the transpose of P is the network run backwards.
             values = _numbers(layers, gaps)
             mix(layers.backwards(), values, weights.mirrored())
-            return _rows(values, scores.shape, scores.dtype), (gaps,)
+            return _rows(values, scores.shape, scores.dtype).unsqueeze(-2), (gaps,)
         rounded, places = weights.map(lambda weight: weight.to(scores.dtype)), self._places(values, n)
         if self.operator == "rows":
             result = matrix(layers.backwards(), rounded.mirrored(), places).mT
@@ -82,7 +82,7 @@ class StridedNetwork:
         """Return the derivative with respect to the scores, given that with respect to the result."""
         (gaps,) = kept
         n, lists = grad.shape[-1], gaps.shape[-1]
-        shape = grad.shape if self.operator in ("sort", "rank") else (*grad.shape[:-2], n)
+        shape = grad.shape if self.operator == "sort" else (*grad.shape[:-2], n)
         layers = self.layers(n, gaps.dtype, grad.device)
         x = self._activation(gaps, self._scale(layers), layers.offset)
         weights, bends = self._weights(x), self._slope(layers, gaps, x)
@@ -97,7 +97,7 @@ class StridedNetwork:
         else:
             rounded = weights.map(lambda weight: weight.to(grad.dtype))
             fixed = bends * self._matrix_slopes(layers, rounded, self._places(gaps, n), grad.reshape(lists, -1, n))
-        _relax_back(layers, pull, torch.addcmul(weights.swap, bends, gaps), fixed)
+        relax_back(layers, pull, torch.addcmul(weights.swap, bends, gaps), fixed)
         return _rows(pull, torch.Size(shape), grad.dtype)
 
     def layers(self, n: int, dtype: torch.dtype, device: torch.device) -> Halves:
@@ -166,7 +166,7 @@ def columns(layers: Halves, lists: Tensor) -> Tensor:
     return values
 
 
-def _relax_back(layers: Halves, pull: Tensor, rates: Tensor, fixed: Tensor | None) -> None:
+def relax_back(layers: Halves, pull: Tensor, rates: Tensor, fixed: Tensor | None, pulls: Tensor | None = None) -> None:
     """Turn the derivative with respect to the sorted values into that with respect to the scores, in place.
 
     Args:
@@ -174,11 +174,14 @@ def _relax_back(layers: Halves, pull: Tensor, rates: Tensor, fixed: Tensor | Non
         pull: [places, lists], the derivative.
         rates: [layers, *pairs, lists], w + w′·d.
         fixed: Like `rates`, s·w′; `None` where s = 0.
+        pulls: Like `rates`, for g; `None` where it is not asked for.
     """
     room = torch.empty_like(rates[0])
-    backwards = zip(layers.of(pull)[::-1], rates.unbind()[::-1], _each(fixed, len(rates))[::-1], strict=True)
-    for (a, b), rate, rest in backwards:
+    parts = (_each(part, len(rates)) for part in (rates, fixed, pulls))
+    for (a, b), rate, rest, met in reversed(list(zip(layers.of(pull), *parts, strict=True))):
         torch.sub(a, b, out=room)
+        if met is not None:
+            met.copy_(room)
         if rest is None:
             room.mul_(rate)
         else:
@@ -187,7 +190,7 @@ def _relax_back(layers: Halves, pull: Tensor, rates: Tensor, fixed: Tensor | Non
         b.add_(room)
 
 
-def _stacked(stack: list[Weights]) -> Weights:
+def stacked(stack: list[Weights]) -> Weights:
     """Return the weights of all layers together."""
     keep = [weights.keep for weights in stack if weights.keep is not None]
     return Weights(torch.stack([weights.swap for weights in stack]), torch.stack(keep) if keep else None)

@@ -12,7 +12,7 @@ from nlcore_sorting.config import Distribution, Network
 __all__ = ["Operator", "Rule", "active", "depth", "depths", "partners"]
 
 Operator: TypeAlias = Literal["permutation", "rows", "entries", "sort", "rank"]
-"""The matrix, its rows at some places, its entry at a place of every column, the sorted list, the ranks."""
+"""The matrix, its rows at some places, its entry at a place of every column, the sorted list, the ranks as a row."""
 
 
 class Rule(NamedTuple):
