@@ -76,7 +76,7 @@ def explain(error: ValidationError, fields: Callable[[Sequence[str | int]], Iter
     """Return the first fault in words, with the number of the others.
 
     Args:
-        error: What the validation raised.
+        error: The error of a validation.
         fields: Returns the fields of the table that holds the one of a path, to name the nearest.
     """
     first, *others = error.errors(include_url=False)

@@ -28,7 +28,7 @@ class Summary:
         slot: Name of the measure; empty where every task is compared by its first.
         measure: The measure.
         subject: The subject.
-        others: What it is compared with, by its name in the study; `None` where the task has no such method.
+        others: The rows it is compared with, by their names in the study; `None` where the task has no such method.
     """
 
     task: str

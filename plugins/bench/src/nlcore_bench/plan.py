@@ -77,7 +77,7 @@ class Plan:
         run failed is chosen only if all others failed too.
 
         Raises:
-            ResultsError: The study takes its learning rates from another, which has none for this row.
+            ResultsError: The study takes its learning rates from another, which lacks this row.
         """
         if self.elsewhere is not None:
             if entry.key not in self.elsewhere:

@@ -35,7 +35,7 @@ class Report:
         pictures: Pictures by file name.
         tables: The tables.
         notes: Notes for the reader of the numbers.
-        limits: What the study does not say.
+        limits: Conclusions that the study does not allow.
         commands: The command that repeats each row.
         machine: Versions and machine of the runs.
     """

@@ -84,7 +84,7 @@ class Study(Part):
         measures: Measures that are compared, in this order; by default the first of every task.
         minutes: Duration on one core, for `nlcore bench list`.
         notes: Notes for the reader of the numbers.
-        limits: What the study does not say, one paragraph each.
+        limits: Conclusions that the study does not allow, one paragraph each.
         tasks: Tasks by name.
         losses: Losses by name; every method runs with each of them.
         optimizers: Optimisers by name.

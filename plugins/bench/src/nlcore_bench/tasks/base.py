@@ -30,7 +30,7 @@ class Batch:
 
     Attributes:
         inputs: Input of the network.
-        target: What the loss of the task receives.
+        target: The target of the loss of the task.
         outputs: The outputs that the network should give, for full supervision; `None` where there are none.
         others: Further targets by name; a loss of a study chooses one with its `target`.
         options: Keyword arguments of the loss: `mask`, `context`; none by default.
