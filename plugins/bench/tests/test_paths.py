@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from nlcore_bench.run import train_cell
 from nlcore_bench.study import Entry
 from nlcore_bench.tasks import Paths
 from nlcore_bench.tasks import paths as paths_task
+from nlcore_bench.tasks.base import task_settings
 from nlcore_shortest_paths import path_cost, shortest_path
 
 STUDIES = list(nlcore_studies())
@@ -262,6 +262,5 @@ class TestWarcraft:
 
 
 def test_settings_tell_tasks_apart() -> None:
-    task = Paths()
-    assert Paths(batch=3).settings() != task.settings()
-    assert json.loads(json.dumps(task.settings()))["batch"] == 50
+    assert task_settings("bench/paths", {}) == {"id": "bench/paths-v1", "options": {"folder": None}}
+    assert task_settings("bench/paths", {"batch": 3})["options"] == {"batch": 3, "folder": None}

@@ -120,7 +120,7 @@ def test_a_stranger_s_study_is_benched_by_the_same_commands(site: Path, tmp_path
     assert "error of the depth" in done.stdout
     assert "stranger 1.2" in done.stdout
     settings = json.loads((tmp_path / "rooms" / "settings.json").read_text())["settings"]
-    assert settings["tasks"] == {"rooms": {"id": "stranger/rooms", "options": {"walls": 2}}}
+    assert settings["tasks"] == {"rooms": {"id": "stranger/rooms-v1", "options": {"walls": 2}}}
     assert "12 of 12 runs are finished" in bench(site, "status", "rooms", "--out", str(tmp_path)).stdout
     wrong = bench(site, "run", "rooms", "--option", "wals=3", "--out", str(tmp_path / "wrong"))
     assert wrong.returncode != 0

@@ -24,7 +24,7 @@ from nlcore_bench.data.digits import PartName
 from nlcore_bench.plan import Plan
 from nlcore_bench.records import Cell, ResultsError, Run, Store, installed
 from nlcore_bench.study import Entry, Study
-from nlcore_bench.tasks.base import make_task, task_options
+from nlcore_bench.tasks.base import make_task, task_settings
 from nlcore_bench.train import Training, one_thread, train
 
 __all__ = ["open_store", "plan_of", "progress", "run_study", "train_cell"]
@@ -54,13 +54,9 @@ def train_cell(study: Study, entry: Entry, cell: Cell, checkpoint: Path | None =
 
 
 def _checked(study: Study, entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
-    """Return the options of all tasks; make everything that a run needs once, so that an error costs no time."""
-    plan, options = Plan(study, {}), {}
-    for name, part in study.tasks.items():
-        options[name] = task_options(part.id, part.options)
-        task = plan.study_task(name)
-        if hasattr(task, "settings"):
-            options[name] = task.settings()
+    """Return the settings of all tasks; make everything that a run needs once, so that an error costs no time."""
+    plan = Plan(study, {})
+    settings = {name: task_settings(part.id, part.options) for name, part in study.tasks.items()}
     every = {one.name for name in study.tasks for one in plan.study_task(name).measures}
     for name in set(study.measures) - every:
         raise ConfigError(f"no task has the measure {name!r}{nearest(name, every)}: {', '.join(sorted(every))}.")
@@ -75,7 +71,7 @@ def _checked(study: Study, entries: Sequence[Entry]) -> dict[str, dict[str, Any]
                     f"{entry.task} has no target {target!r} ({entry.name}): {', '.join(targets)}. Name the tasks that "
                     f"have it with `tasks` of the method."
                 )
-    return options
+    return settings
 
 
 def open_store(study: Study, folder: Path, entries: Sequence[Entry] | None = None) -> Store:
@@ -85,9 +81,9 @@ def open_store(study: Study, folder: Path, entries: Sequence[Entry] | None = Non
         ConfigError: Something of the study is wrong or not installed.
         ResultsError: The folder belongs to other settings, or a record in it is damaged.
     """
-    options = _checked(study, study.entries() if entries is None else entries)
+    tasks = _checked(study, study.entries() if entries is None else entries)
     measures = {name: [one.name for one in Plan(study, {}).study_task(name).measures] for name in study.tasks}
-    return Store(folder, study.settings(options), _environment(), measures=measures)
+    return Store(folder, study.settings(tasks), _environment(), measures=measures)
 
 
 def plan_of(study: Study, runs: Mapping[Cell, Run], folder: Path) -> Plan:

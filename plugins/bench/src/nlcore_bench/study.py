@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from nlcore.errors import ConfigError, nearest
+from nlcore.registry.default import registry
 from nlcore_bench.documents import Amount, Text
 from nlcore_bench.parts import LossPart, MethodPart, OptimizerPart, Part, Positive, TaskPart, Whole
 
@@ -177,22 +178,15 @@ class Study(Part):
         Numbers of seeds and the learning rates are not among them: they are parts of the runs' names.
 
         Args:
-            tasks: The options of every task with its defaults, by name.
+            tasks: The settings of every task, by name.
         """
-        entries = {entry.name: entry for entry in self.entries()}
-        drawn = {"label", "group", "reference", "baseline", "learning_rates", "dampings", "measure"}
-        drawn |= {"tasks", "losses", "optimizers", "loss"}
-        plain = {"exclude_defaults": True, "mode": "json"}
         return {
             **self.model_dump(include={"steps", "every", "schedule"}),
-            "tasks": {name: {"id": self.tasks[name].id, "options": dict(options)} for name, options in tasks.items()},
+            "tasks": dict(tasks),
             "optimizers": {name: {"kind": one.kind, "options": one.options} for name, one in self.optimizers.items()},
             "methods": {
-                name: {
-                    **one.method.model_dump(exclude=drawn, **plain),  # type: ignore[arg-type]
-                    "loss": one.loss and one.loss.model_dump(exclude={"label", "scale"}, **plain),  # type: ignore[arg-type]
-                }
-                for name, one in entries.items()
+                one.name: {**_given(one.method, _DRAWN), "loss": one.loss and _loss_settings(one.loss)}
+                for one in self.entries()
             },
         }
 
@@ -247,6 +241,19 @@ class Study(Part):
         if own and self.losses:
             return None
         return next(other for other, one in self.methods.items() if one.group == method.group)
+
+
+_DRAWN = {"label", "group", "reference", "baseline", "learning_rates", "dampings", "measure", "loss"}
+_DRAWN |= {"tasks", "losses", "optimizers"}  # fields of a method that change no number of a run
+
+
+def _given(part: Part, others: set[str]) -> dict[str, Any]:
+    """Return the fields of a table that differ from their defaults, but for some."""
+    return part.model_dump(mode="json", exclude=others, exclude_defaults=True)
+
+
+def _loss_settings(loss: LossPart) -> dict[str, Any]:
+    return {**_given(loss, {"label", "scale"}), "id": registry.spec(loss.id).id}
 
 
 def _refuse_unknown(field: str, names: Iterable[str], known: Iterable[str]) -> None:

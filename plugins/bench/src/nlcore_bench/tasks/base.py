@@ -13,13 +13,15 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from nlcore.config import AlgorithmConfig
 from nlcore.errors import ConfigError, ContractError, nearest
+from nlcore.plugin import TaskSpec
 from nlcore.registry.default import registry
 from nlcore.registry.instances import config_class
 from nlcore.registry.isolation import describe, resolve
 from nlcore_bench.data.digits import PartName
 
-__all__ = ["Batch", "Measure", "Task", "make_task", "mean_loss", "mlp", "task_options"]
+__all__ = ["Batch", "Measure", "Task", "make_task", "mean_loss", "mlp", "task_settings"]
 
 _WORST = 1e9
 
@@ -102,7 +104,7 @@ class Task(Protocol):
         """Return every measure on one part of the data."""
 
 
-def _found(id: str) -> Any:
+def _found(id: str) -> TaskSpec:
     """Return the specification of a task; without a version, the newest.
 
     Raises:
@@ -119,18 +121,27 @@ def _found(id: str) -> Any:
     return max(family, key=lambda spec: spec.version)
 
 
-def task_options(id: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a task with its defaults.
-
-    Raises:
-        ConfigError: There is no such task, or an option is wrong.
-        PluginError: Its configuration class cannot be loaded.
-    """
-    spec = _found(id)
+def _config(spec: TaskSpec, options: Mapping[str, Any]) -> AlgorithmConfig | None:
     config = config_class(spec, spec.id)
     if config is None and options:
         raise ConfigError(f"{spec.id} has no options, but was given {', '.join(options)}.")
-    return config(**options).model_dump(mode="json") if config else {}
+    return config(**options) if config else None
+
+
+def task_settings(id: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that changes a number of a task: its id with the version, and the options beside the defaults.
+
+    A task may add to them, such as the digest of a file: the entries that its method `settings` returns.
+
+    Raises:
+        ConfigError: There is no such task, or an option is wrong.
+        PluginError: The task cannot be loaded.
+    """
+    spec = _found(id)
+    config = _config(spec, options)
+    given = config.model_dump(mode="json", exclude_defaults=True) if config else {}
+    more: dict[str, Any] = getattr(make_task(id, options), "settings", dict)()
+    return {"id": spec.id, "options": {**given, **more}}
 
 
 def make_task(id: str, options: Mapping[str, Any]) -> Task:
@@ -147,7 +158,9 @@ def make_task(id: str, options: Mapping[str, Any]) -> Task:
 @cache
 def _made(id: str, options: str) -> Task:
     spec = _found(id)
-    task: Task = resolve(spec.factory, id)(**task_options(id, json.loads(options)))
+    config = _config(spec, json.loads(options))
+    values = {name: getattr(config, name) for name in type(config).model_fields} if config else {}
+    task: Task = resolve(spec.factory, id)(**values)
     missing = [name for name in ("measures", "loss", "network", "batches", "evaluate") if not hasattr(task, name)]
     if missing:
         raise ContractError(f"{id}: {spec.factory!r} returned {describe(task)}, which has no {', '.join(missing)}.")

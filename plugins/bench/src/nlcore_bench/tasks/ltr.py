@@ -65,13 +65,13 @@ class Ltr(Configured, id="bench/ltr-v1", config=LtrConfig):
         return nlcore.make(self.algorithm, **self.algorithm_options)
 
     def settings(self) -> dict[str, Any]:
-        """Return everything that changes a number, as JSON values; of files the digest."""
+        """Return the digests of the files, whose names change no number."""
         if self.data is None and (self.validation or self.test):
             raise ConfigError("validation and test go with data, the training queries.")
         if self.data is not None:
             self._part("train")  # a wrong file is named before a folder is made
         paths = {name: getattr(self, name) for name in ("data", "validation", "test")}
-        return {**self._options(), **{name: None if path is None else digest(path) for name, path in paths.items()}}
+        return {name: digest(path) for name, path in paths.items() if path is not None}
 
     def network(self, seed: int) -> nn.Module:
         """Return a new network, one row to one score."""

@@ -82,9 +82,9 @@ class Paths(Configured, id="bench/paths-v1", config=PathsConfig):
         return nlcore.make(self.algorithm, **self.algorithm_options)
 
     def settings(self) -> dict[str, Any]:
-        """Return everything that changes a number, as JSON values."""
+        """Return the folder, which may come from the environment."""
         self.maps("train")  # a wrong file is named before a folder is made
-        return self._options()
+        return {"folder": self.folder}
 
     def maps(self, part: PartName) -> Maps:
         """Return the maps of one part."""
