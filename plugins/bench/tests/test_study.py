@@ -92,6 +92,14 @@ def test_an_absent_optimiser_is_named_with_its_install_command(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_report_needs_no_optimiser(content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
+    study = load(put(content, "optimizers", {"soap": {"kind": "soap"}}))
+    assert open_store(study, tmp_path / "runs", ()).runs == {}
+
+
 def test_files_that_are_no_studies_are_named(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     for text, words in (
@@ -113,6 +121,7 @@ def test_the_shipped_studies_are_small_files_or_grids() -> None:
     assert set(studies) >= {"defaults", "ltr", "paths", "ranking", "totals"}
     assert all(origin.startswith("nlcore-bench") for origin, _ in studies.values())
     counts = {name: len(study.entries()) for name, (_, study) in studies.items()}
+    assert studies["paths"][1].count(studies["paths"][1].entries()) == 43 * 9 + 43 * 5 + 24 * 5
     assert counts == {**counts, "defaults": 103, "ltr": 15, "paths": 43, "ranking": 6, "totals": 5}
 
 

@@ -105,8 +105,9 @@ def make_report(plan: Plan, machine: str = "") -> Report:
         machine: Versions and machine of the runs.
     """
     study, rows = plan.study, rows_of(plan, plan.entries)
-    tables = {name: [row for row in rows if _table_name(study, row.entry) == name] for name in _table_names(plan)}
-    tables = {name: members for name, members in tables.items() if members}
+    tables: dict[str, list[Row]] = {}
+    for row in rows:
+        tables.setdefault(_table_name(study, row.entry), []).append(row)
     summary = summary_tables(study, summaries(plan, rows))
     missing = [" ".join(one.key) for one in plan.entries if not plan.complete(one)]
     unfinished = [f"Rows without all of their runs are left out: {', '.join(missing)}."] if missing else []
@@ -127,10 +128,6 @@ def _table_name(study: Study, entry: Entry) -> str:
     parts = [study.tasks[entry.task].label or entry.task] if len(study.tasks) > 1 else []
     parts += [entry.optimizer] if len(study.optimizers) > 1 else []
     return ", ".join(parts)
-
-
-def _table_names(plan: Plan) -> list[str]:
-    return list(dict.fromkeys(_table_name(plan.study, entry) for entry in plan.entries))
 
 
 def _tables(plan: Plan, name: str, rows: Sequence[Row]) -> list[Table]:

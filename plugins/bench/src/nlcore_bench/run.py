@@ -77,6 +77,11 @@ def _checked(study: Study, entries: Sequence[Entry]) -> dict[str, dict[str, Any]
 def open_store(study: Study, folder: Path, entries: Sequence[Entry] | None = None) -> Store:
     """Return the folder of a study, after a check of everything that its runs need.
 
+    Args:
+        study: The study.
+        folder: Its folder.
+        entries: The rows that are checked; none for a report, which needs nothing but the records; `None` for all.
+
     Raises:
         ConfigError: Something of the study is wrong or not installed.
         ResultsError: The folder belongs to other settings, or a record in it is damaged.
@@ -100,7 +105,7 @@ def plan_of(study: Study, runs: Mapping[Cell, Run], folder: Path) -> Plan:
     if study.learning_rates_from is None:
         return Plan(study, runs)
     other = find(study.learning_rates_from)
-    store = open_store(other, _present(folder.parent / other.id))
+    store = open_store(other, _present(folder.parent / other.id), ())
     plan = Plan(other, store.runs)
     whole = [one for one in plan.entries if all(cell in store.runs for cell in plan.tuning(one))]
     return Plan(study, runs, {one.key: (plan.best(one), plan.validation(one)) for one in whole})
@@ -141,7 +146,7 @@ def run_study(
     phases: list[Callable[[Entry], list[Cell]]] = [plan.tuning, plan.reported, plan.timed]
     with (
         store.writing(),
-        tqdm(total=_count(plan, chosen), desc=study.id, unit="run", disable=quiet, dynamic_ncols=True) as bar,
+        tqdm(total=study.count(chosen), desc=study.id, unit="run", disable=quiet, dynamic_ncols=True) as bar,
     ):
         plan.runs = store.runs
         for phase in phases:
@@ -175,9 +180,9 @@ def _trained(study: Study, jobs: Sequence[tuple[Entry, Cell]], folder: Path, wor
 
 def progress(study: Study, folder: Path) -> str:
     """Return in words what of a study is finished, and how long the rest takes on one core."""
-    store = open_store(study, folder)
+    store = open_store(study, folder, ())
     plan = plan_of(study, store.runs, folder)
-    count = _count(plan, plan.entries)
+    count = study.count(plan.entries)
     done = sum(cell in store.runs for one in plan.entries for cell in plan.tuning(one))
     ready = [one for one in plan.entries if all(cell in store.runs for cell in plan.tuning(one))]
     done += sum(cell in store.runs for one in ready for cell in plan.reported(one))
@@ -187,13 +192,6 @@ def progress(study: Study, folder: Path) -> str:
     seconds = [run.seconds for run in store.runs.values()]
     left = f", about {(count - done) * fmean(seconds) / 60:.1f} minutes left on one core" if seconds else ""
     return f"{done} of {count} runs are finished, {flight} have a checkpoint{left if done < count else ''}."
-
-
-def _count(plan: Plan, entries: Sequence[Entry]) -> int:
-    """Return the number of runs of some rows."""
-    study = plan.study
-    repeats = {one.key: 2 if study.equal_time and one.baseline else 1 for one in entries}
-    return sum(len(plan.tuning(one)) + study.seeds * repeats[one.key] for one in entries)
 
 
 def _in_worker(study: Study, entry: Entry, cell: Cell, checkpoint: Path, parent: int) -> Run:

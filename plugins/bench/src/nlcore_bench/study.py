@@ -190,6 +190,12 @@ class Study(Part):
             },
         }
 
+    def count(self, entries: Sequence[Entry]) -> int:
+        """Return the number of runs of some rows."""
+        tuning = 0 if self.learning_rates_from else self.tuning_seeds
+        repeats = [2 if self.equal_time and one.baseline else 1 for one in entries]
+        return sum(tuning * len(one.candidates) for one in entries) + self.seeds * sum(repeats)
+
     def quick(self) -> Self:
         """Return the study with 1 seed and few steps, which shows that everything works."""
         steps = min(self.steps, 60)

@@ -26,13 +26,11 @@ def list_studies(_: argparse.Namespace) -> int:
     from nlcore_bench.catalogue import shipped
     from nlcore_bench.tables import Table
 
-    rows = []
-    for origin, study in shipped().values():
-        per_row = study.tuning_seeds * (study.learning_rates_from is None)
-        runs = sum(per_row * len(one.candidates) + study.seeds * (1 + study.equal_time) for one in study.entries())
-        cost = "" if study.minutes is None else f"{study.minutes:g}"
-        rows.append((study.id, study.title, origin, str(runs), cost))
-    print(Table(head=("id", "title", "from", "runs", "minutes on one core"), rows=tuple(rows), words=3).text(), end="")
+    rows = tuple(
+        (one.id, one.title, origin, str(one.count(one.entries())), "" if one.minutes is None else f"{one.minutes:g}")
+        for origin, one in shipped().values()
+    )
+    print(Table(head=("id", "title", "from", "runs", "minutes on one core"), rows=rows, words=3).text(), end="")
     return 0
 
 
@@ -48,9 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             plan = run_study(study, folder, entries=chosen, workers=workers, quiet=arguments.quiet)
         except KeyboardInterrupt:
-            print(
-                f"\nStopped. Finished runs are kept in {folder}; the same command goes on from there.", file=sys.stderr
-            )
+            said = f"\nStopped. Finished runs are kept in {folder}; the same command goes on from there."
+            print(said, file=sys.stderr)
             return 130
         print(write_report(plan, folder))
         print(f"Report, pictures and runs: {folder}\n", flush=True)
@@ -79,7 +76,7 @@ def report(arguments: argparse.Namespace) -> int:
     from nlcore_bench.run import open_store, plan_of
 
     for study, folder in _studies(arguments):
-        store = open_store(study, _begun(folder))
+        store = open_store(study, _begun(folder), ())
         print(write_report(plan_of(study, store.runs, folder), folder))
     return 0
 
