@@ -30,30 +30,33 @@ class DragConfig(AlgorithmConfig):
     step: float = Field(0.3, gt=0, description="Time between two pushes.")
 
 
-class TotalsConfig(AlgorithmConfig):
+class _TaskConfig(AlgorithmConfig):
+    """Options of every task."""
+
+    algorithm_options: dict[str, Any] = Field({}, description="Options of the loss.")
+    loss_batches: int = Field(0, ge=0, description="Batches on which the held-out loss is measured; 0 for no measure.")
+
+
+class TotalsConfig(_TaskConfig):
     """Options of `bench/totals`."""
 
     length: int = Field(16, ge=1, description="m, digits in a row.")
     algorithm: str = Field("sequences/prefix_sum-v1", description="Id of the loss, which has a Gauss–Newton split.")
-    algorithm_options: dict[str, Any] = Field({}, description="Options of the loss.")
     batch: int = Field(50, ge=1, description="Rows in a step.")
     hidden: tuple[int, ...] = Field((128, 64), description="Widths of the hidden layers.")
-    loss_batches: int = Field(0, ge=0, description="Batches on which the held-out loss is measured; 0 for no measure.")
 
 
-class RankingConfig(AlgorithmConfig):
+class RankingConfig(_TaskConfig):
     """Options of `bench/ranking`."""
 
     items: int = Field(5, ge=2, description="n, numbers in a list.")
     digits: int = Field(4, ge=1, description="Digits of a number.")
     algorithm: str = Field("sorting/neuralsort-v1", description="Id of the loss, whose target are ranks.")
-    algorithm_options: dict[str, Any] = Field({}, description="Options of the loss.")
     batch: int = Field(100, ge=1, description="Lists in a step.")
     hidden: tuple[int, ...] = Field((64, 32), description="Widths of the hidden layers.")
-    loss_batches: int = Field(0, ge=0, description="Batches on which the held-out loss is measured; 0 for no measure.")
 
 
-class LtrConfig(AlgorithmConfig):
+class LtrConfig(_TaskConfig):
     """Options of `bench/ltr`."""
 
     table: Literal["diabetes", "digits"] = Field("diabetes", description="Table of scikit-learn; not read with data.")
@@ -66,10 +69,9 @@ class LtrConfig(AlgorithmConfig):
     batch: int = Field(32, ge=1, description="Lists in a step.")
     hidden: tuple[int, ...] = Field((64, 32), description="Widths of the hidden layers.")
     algorithm: str = Field("ranking/ranknet-v1", description="Id of the loss, whose target is graded relevance.")
-    algorithm_options: dict[str, Any] = Field({}, description="Options of the loss.")
 
 
-class PathsConfig(AlgorithmConfig):
+class PathsConfig(_TaskConfig):
     """Options of `bench/paths`."""
 
     folder: str | None = Field(

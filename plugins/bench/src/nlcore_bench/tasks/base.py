@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import islice, pairwise
 from statistics import fmean
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from nlcore.config import AlgorithmConfig
+import nlcore
+from nlcore.config import AlgorithmConfig, Configured
 from nlcore.errors import ConfigError, ContractError, nearest
 from nlcore.plugin import TaskSpec
 from nlcore.registry.default import registry
@@ -21,7 +23,7 @@ from nlcore.registry.instances import config_class
 from nlcore.registry.isolation import describe, resolve
 from nlcore_bench.data.digits import PartName
 
-__all__ = ["Batch", "Measure", "Task", "make_task", "mean_loss", "mlp", "task_settings"]
+__all__ = ["AlgorithmTask", "Batch", "Measure", "Task", "make_task", "mean_loss", "mlp", "task_settings"]
 
 _WORST = 1e9
 
@@ -165,6 +167,52 @@ def _made(id: str, options: str) -> Task:
     if missing:
         raise ContractError(f"{id}: {spec.factory!r} returned {describe(task)}, which has no {', '.join(missing)}.")
     return task
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class AlgorithmTask(Configured):
+    """Base of the tasks with a loss of the registry; on request its held-out mean is a last measure.
+
+    Attributes:
+        algorithm: Id of the loss.
+        algorithm_options: Options of the loss.
+        loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
+        outputs: The measures of the outputs.
+    """
+
+    algorithm: str
+    algorithm_options: dict[str, Any] = field(default_factory=dict)
+    loss_batches: int = 0
+
+    outputs: ClassVar[tuple[Measure, ...]]
+
+    @cached_property
+    def loss(self) -> Any:
+        """The loss of the task."""
+        return nlcore.make(self.algorithm, **self.algorithm_options)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The measures of the outputs, and the held-out loss if `loss_batches` asks for it."""
+        held_out = Measure("loss", "held-out loss", "lower", unit="")
+        return (*self.outputs, held_out) if self.loss_batches else self.outputs
+
+    def evaluate(self, network: nn.Module, part: PartName) -> dict[str, float]:
+        """Return every measure on one part of the data."""
+        count = self.loss_batches
+        return {**self.read(network, part), **({"loss": mean_loss(self, network, part, count)} if count else {})}
+
+    @abstractmethod
+    def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
+        """Return the measures of the outputs."""
+
+    @abstractmethod
+    def network(self, seed: int) -> nn.Module:
+        """Return a new network."""
+
+    @abstractmethod
+    def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
+        """Yield batches without end."""
 
 
 def mean_loss(task: Task, network: nn.Module, part: PartName, count: int) -> float:

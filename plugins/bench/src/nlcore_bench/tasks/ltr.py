@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import field
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-import nlcore
-from nlcore.config import Configured
 from nlcore.errors import ConfigError
 from nlcore_bench.config import LtrConfig
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.data.queries import Queries, digest, files, table
-from nlcore_bench.tasks.base import Batch, Measure
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure
 from nlcore_bench.tasks.totals import DigitReader
 
 __all__ = ["Ltr"]
@@ -24,7 +21,7 @@ __all__ = ["Ltr"]
 _PAIRS = 1 << 24  # pairs of items that an evaluation compares at once
 
 
-class Ltr(Configured, id="bench/ltr-v1", config=LtrConfig):
+class Ltr(AlgorithmTask, id="bench/ltr-v1", config=LtrConfig):
     """Learning to rank: groups of a table that ships with scikit-learn, or queries of files in the LETOR format.
 
     Args:
@@ -39,6 +36,7 @@ class Ltr(Configured, id="bench/ltr-v1", config=LtrConfig):
         hidden: Widths of the hidden layers of the network that scores one row.
         algorithm: Id of the loss, whose target is graded relevance.
         algorithm_options: Options of the loss.
+        loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
 
     table: str = "diabetes"
@@ -51,18 +49,12 @@ class Ltr(Configured, id="bench/ltr-v1", config=LtrConfig):
     batch: int = 32
     hidden: tuple[int, ...] = (64, 32)
     algorithm: str = "ranking/ranknet-v1"
-    algorithm_options: dict[str, Any] = field(default_factory=dict)
 
-    measures: ClassVar[tuple[Measure, ...]] = (
+    outputs: ClassVar[tuple[Measure, ...]] = (
         Measure("ndcg10", "NDCG@10", threshold=80.0),
         Measure("ndcg5", "NDCG@5", threshold=80.0),
         Measure("pairs", "pairs in order", threshold=80.0),
     )
-
-    @cached_property
-    def loss(self) -> Any:
-        """The loss of the task."""
-        return nlcore.make(self.algorithm, **self.algorithm_options)
 
     def settings(self) -> dict[str, Any]:
         """Return the digests of the files, whose names change no number."""
@@ -91,14 +83,14 @@ class Ltr(Configured, id="bench/ltr-v1", config=LtrConfig):
             relevance = queries.relevance[rows].masked_fill(mask, 0.0)
             yield Batch(inputs, relevance, options={"mask": mask} if bool(mask.any()) else {})
 
-    def evaluate(self, network: nn.Module, part: PartName) -> dict[str, float]:
+    def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
         """Return NDCG@10, NDCG@5 and the share of pairs in order, each as the mean over lists that define it, in %."""
         from nlcore_ranking import ndcg, pair_accuracy
 
         queries = self._part(part)
         with torch.no_grad():
             scores = torch.cat([network(piece) for piece in torch.split(queries.features, 1 << 16)])
-        found: dict[str, list[Tensor]] = {measure.name: [] for measure in self.measures}
+        found: dict[str, list[Tensor]] = {measure.name: [] for measure in self.outputs}
         for chosen in _by_length(queries):
             rows = queries.rows(chosen)
             lists, mask = (scores[rows], queries.relevance[rows]), rows < 0

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import field
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-import nlcore
-from nlcore.config import Configured
 from nlcore_bench.config import PathsConfig, warcraft_folder
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.data.terrain import Maps, terrain_part
-from nlcore_bench.tasks.base import Batch, Measure
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure
 
 __all__ = ["CostReader", "Paths"]
 
@@ -51,7 +48,7 @@ class CostReader(nn.Module):
         return (outputs.squeeze(1) + 4).abs() + self.floor
 
 
-class Paths(Configured, id="bench/paths-v1", config=PathsConfig):
+class Paths(AlgorithmTask, id="bench/paths-v1", config=PathsConfig):
     """Maps with hidden costs; the loss receives the shortest path, full supervision the costs.
 
     Args:
@@ -61,6 +58,7 @@ class Paths(Configured, id="bench/paths-v1", config=PathsConfig):
         floor: Smallest predicted cost; maximum entropy with β = 5 and 8 neighbours needs log(8)/5 = 0.42.
         algorithm: Id of the loss, of costs and paths.
         algorithm_options: Options of the loss.
+        loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
 
     folder: str | None = field(default_factory=warcraft_folder)
@@ -70,16 +68,11 @@ class Paths(Configured, id="bench/paths-v1", config=PathsConfig):
     algorithm: str = "shortest_paths/perturbed_fenchel_young-v1"
     algorithm_options: dict[str, Any] = field(default_factory=lambda: {"sigma": 1.0, "num_samples": 3})
 
-    measures: ClassVar[tuple[Measure, ...]] = (
+    outputs: ClassVar[tuple[Measure, ...]] = (
         Measure("optimal", "optimal paths", threshold=70.0),
         Measure("label", "same path", threshold=50.0),
         Measure("ratio", "best cost / cost", threshold=95.0),
     )
-
-    @cached_property
-    def loss(self) -> Any:
-        """The loss of the task."""
-        return nlcore.make(self.algorithm, **self.algorithm_options)
 
     def settings(self) -> dict[str, Any]:
         """Return the folder, which may come from the environment."""
@@ -109,7 +102,7 @@ class Paths(Configured, id="bench/paths-v1", config=PathsConfig):
             index, order = order[: self.batch], order[self.batch :]
             yield Batch(maps.images[index], maps.paths[index], maps.costs[index])
 
-    def evaluate(self, network: nn.Module, part: PartName) -> dict[str, float]:
+    def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
         """Return the shares of optimal paths and of the label's path, and the mean of best cost over cost, in %."""
         from nlcore_shortest_paths import path_cost, shortest_path
 
@@ -118,7 +111,7 @@ class Paths(Configured, id="bench/paths-v1", config=PathsConfig):
         with torch.no_grad():
             predicted = torch.cat([network(images) for images in torch.split(maps.images[:_EVALUATED], 100)])
         if not bool(predicted.isfinite().all()):
-            return {measure.name: 0.0 for measure in self.measures}
+            return {measure.name: 0.0 for measure in self.outputs}
         paths = shortest_path(predicted)
         ratio = path_cost(costs, labels) / path_cost(costs, paths)
         return {

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import field
 from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from nlcore_bench.config import RankingConfig
 from nlcore_bench.data.digits import Part, PartName, digits, draw, numbers, side_by_side
-from nlcore_bench.tasks.base import Batch, Measure
-from nlcore_bench.tasks.totals import AlgorithmTask, DigitReader
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure
+from nlcore_bench.tasks.totals import DigitReader
 
 __all__ = ["Ranking", "positions_right"]
 
@@ -53,10 +52,8 @@ class Ranking(AlgorithmTask, id="bench/ranking-v1", config=RankingConfig):
     items: int = 5
     digits: int = 4
     algorithm: str = "sorting/neuralsort-v1"
-    algorithm_options: dict[str, Any] = field(default_factory=dict)
     batch: int = 100
     hidden: tuple[int, ...] = (64, 32)
-    loss_batches: int = 0
 
     outputs: ClassVar[tuple[Measure, ...]] = (
         Measure("exact", "exact match", threshold=30.0),

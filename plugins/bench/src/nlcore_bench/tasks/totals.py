@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import field
-from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-import nlcore
-from nlcore.config import Configured
 from nlcore_bench.config import TotalsConfig
 from nlcore_bench.data.digits import PartName, digits, draw
-from nlcore_bench.tasks.base import Batch, Measure, mean_loss, mlp
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, mlp
 
-__all__ = ["AlgorithmTask", "DigitReader", "Totals", "read"]
+__all__ = ["DigitReader", "Totals", "read"]
 
 _CENTRE, _SCALE = 4.5, 3.0
 
@@ -44,48 +39,6 @@ class DigitReader(nn.Module):
         return outputs.squeeze(-1)
 
 
-class AlgorithmTask(Configured):
-    """Base of the tasks with a loss of the registry; on request its held-out mean is a last measure.
-
-    Attributes:
-        outputs: The measures of the outputs.
-    """
-
-    algorithm: str
-    algorithm_options: dict[str, Any]
-    loss_batches: int
-    outputs: ClassVar[tuple[Measure, ...]]
-
-    @cached_property
-    def loss(self) -> Any:
-        """The loss of the task."""
-        return nlcore.make(self.algorithm, **self.algorithm_options)
-
-    @property
-    def measures(self) -> tuple[Measure, ...]:
-        """The measures of the outputs, and the held-out loss if `loss_batches` asks for it."""
-        return (
-            (*self.outputs, Measure("loss", "held-out loss", "lower", unit="")) if self.loss_batches else self.outputs
-        )
-
-    def evaluate(self, network: nn.Module, part: PartName) -> dict[str, float]:
-        """Return every measure on one part of the data."""
-        count = self.loss_batches
-        return {**self.read(network, part), **({"loss": mean_loss(self, network, part, count)} if count else {})}
-
-    @abstractmethod
-    def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
-        """Return the measures of the outputs."""
-
-    @abstractmethod
-    def network(self, seed: int) -> nn.Module:
-        """Return a new network."""
-
-    @abstractmethod
-    def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
-        """Yield batches without end."""
-
-
 class Totals(AlgorithmTask, id="bench/totals-v1", config=TotalsConfig):
     """m digits in a row are read by one shared network; the loss receives a function of them, as their running totals.
 
@@ -103,10 +56,8 @@ class Totals(AlgorithmTask, id="bench/totals-v1", config=TotalsConfig):
 
     length: int = 16
     algorithm: str = "sequences/prefix_sum-v1"
-    algorithm_options: dict[str, Any] = field(default_factory=dict)
     batch: int = 50
     hidden: tuple[int, ...] = (128, 64)
-    loss_batches: int = 0
 
     outputs: ClassVar[tuple[Measure, ...]] = (Measure("accuracy", "digits right", threshold=50.0),)
 
