@@ -93,7 +93,10 @@ def test_the_subject_is_summed_up_for_every_measure_and_pair(content: dict[str, 
     plan = run_study(load(content), tmp_path, quiet=True)
     report = make_report(plan)
     finding = " ".join(report.finding)
-    for words in ("Fisher against plain in loss under adam:", "against best of control in accuracy under best pair:"):
+    for words in (
+        "Fisher against plain in loss under adam:",
+        "against best of control in accuracy with the best pair:",
+    ):
         assert words in finding
     assert "of 2 tasks" in finding
     loss, accuracy = report.tables[:2]

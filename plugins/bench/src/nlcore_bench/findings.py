@@ -18,6 +18,9 @@ from nlcore_bench.tasks.base import Measure
 __all__ = ["Summary", "finding", "summaries", "summary_tables"]
 
 
+_BEST = "best pair"
+
+
 @dataclass(frozen=True)
 class Summary:
     """The subject of a study on one task, beside what it is compared with.
@@ -49,7 +52,7 @@ def summaries(plan: Plan, rows: Sequence[Row]) -> list[Summary]:
     study, found = plan.study, []
     scopes = {name: [name] for name in study.optimizers}
     if len(scopes) > 1:
-        scopes["best pair"] = list(study.optimizers)
+        scopes[_BEST] = list(study.optimizers)
     for task, part in study.tasks.items():
         members = [row for row in rows if row.entry.task == task] if study.subject else []
         for measure in members[0].compared if members else ():
@@ -116,7 +119,8 @@ def _of_subject(study: Study, found: Sequence[Summary]) -> Iterator[str]:
     for slot, optimizer in dict.fromkeys((one.slot, one.optimizer) for one in found):
         members = [one for one in found if (one.slot, one.optimizer) == (slot, optimizer)]
         inside = f" in {slot}" if slot else ""
-        under = f" under {optimizer}" if len(study.optimizers) > 1 else ""
+        joint = "with the" if optimizer == _BEST else "under"
+        under = f" {joint} {optimizer}" if len(study.optimizers) > 1 else ""
         for name, words in _names(study).items():
             pairs = [pair for one in members if (pair := one.paired(name)) is not None]
             if pairs:
@@ -149,7 +153,8 @@ def _counted(pairs: Sequence[Paired], noun: str) -> str:
     text = f"better on {words.count('better')} of {len(words)} {several if len(words) > 1 else noun}"
     text += f", level on {words.count('level')}, worse on {words.count('worse')}"
     means = [pair.difference.mean for pair in pairs]
-    if len(means) > 1 and len({pair.measure for pair in pairs}) == 1:
+    # Losses of different tasks have no common scale.
+    if len(means) > 1 and len({pair.measure for pair in pairs}) == 1 and pairs[0].measure.unit == "%":
         measure = pairs[0].measure
         text += f" ({measure.text(fmean(means), signed=True)} ± {measure.text(float(sem(means)))} on average)"
     return text
