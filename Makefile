@@ -57,10 +57,10 @@ $(PEERS_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt $(wil
 	touch $@
 
 demo: $(STAMP)  ## train both digit tasks, print the tables, draw the pictures (4 minutes on 2 cores)
-	$(BIN)/nlcore bench demo --out runs/demo
+	$(BIN)/nlcore bench run totals ranking --out runs/demo
 
 demo-paths: $(STAMP)  ## learn costs of maps from shortest paths alone, draw them (2 minutes on 2 cores)
-	$(BIN)/nlcore bench paths --methods perturbed_fenchel_young --seeds 1 --tuning-seeds 1 --out runs/demo
+	$(BIN)/python examples/read_maps.py
 
 test: $(STAMP)  ## run every test
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
@@ -90,18 +90,8 @@ format: $(STAMP)  ## rewrite in the house style
 	$(BIN)/ruff format .
 
 results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so remove what shall run anew
-	$(BIN)/nlcore bench demo --out docs/results
-	for task in totals ranking; do \
-	  mv docs/results/$$task/table.md docs/results/$$task.md && mv docs/results/$$task/curves.png docs/results/$$task.png; \
-	  rm docs/results/$$task/table.txt; done
-	$(BIN)/nlcore bench ltr --seeds 10 --out docs/results
-	cd docs/results && sed -i '/^\*\*Learning/,$$d' ltr.md && cat ltr-diabetes/table.md >> ltr.md && \
-	  mv ltr-diabetes/curves.png ltr.png && rm ltr-diabetes/table.*
-	$(BIN)/nlcore bench paths --seeds 5 --workers 1 --out docs/results
-	cd docs/results && sed -i '/^\*\*Shortest/,$$d' paths.md && cat paths/table.md >> paths.md && \
-	  mv paths/overview.png paths.png && mv paths/curves.png paths_steps.png && \
-	  mv paths/curves_time.png paths_time.png && mv paths/paths.png paths_maps.png && rm paths/table.*
-	$(BIN)/nlcore bench defaults --out docs/results
+	$(BIN)/nlcore bench run totals ranking ltr defaults --out docs/results
+	$(BIN)/nlcore bench run paths --workers 1 --out docs/results
 
 benchmarks: $(PEERS_STAMP)  ## time nlcore beside other libraries, in an environment with them (half an hour on one core)
 	$(PEERS_BIN)/python -m benchmarks sorting

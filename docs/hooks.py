@@ -37,8 +37,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Fill in the list of results, and keep the text for llms.txt."""
     if page.file.src_uri == "results/index.md":
         docs = Path(config["docs_dir"])
-        found = [path for path in sorted((docs / "results").glob("*.md")) if path.name != "index.md"]
-        lines = [f"- [{_title(path)}]({path.name})" for path in found]
+        folder = docs / "results"
+        found = [path for path in sorted([*folder.glob("*.md"), *folder.glob("*/*.md")]) if path.name != "index.md"]
+        lines = [f"- [{_title(path)}]({path.relative_to(folder)})" for path in found]
         markdown = markdown.replace("<!-- list of results -->", "\n".join(lines) or "No study has been added yet.")
     elif page.file.src_uri.startswith("results/"):
         markdown = _result(markdown, Path(config["docs_dir"]) / page.file.src_uri)
@@ -60,10 +61,14 @@ def on_post_build(config: Any) -> None:
 
 
 def _pages(docs: Path, folder: Path) -> list[Any]:
-    """Return the pages of a folder for the navigation: files by name, then its folders as sections."""
+    """Return the pages of a folder for the navigation: files by name, then its folders as sections.
+
+    A study has a folder of its own for its report, which is no section.
+    """
     if not folder.is_dir():
         return []
-    written = [path for path in sorted(folder.glob("*.md")) if path.name != "index.md"]
+    reports = folder.glob("*/report.md") if folder.name == "results" else []
+    written = [path for path in sorted([*folder.glob("*.md"), *reports]) if path.name != "index.md"]
     found: list[Any] = [_entry(docs, path, {other.stem for other in written}) for path in written]
     for below in sorted(path for path in folder.iterdir() if path.is_dir() and folder.name != "results"):
         if pages := _pages(docs, below):

@@ -1,20 +1,36 @@
-"""Hooks of a plugin: their specifications, and the calls that ask one plugin for its algorithms and commands."""
+"""Hooks of a plugin: their specifications, and the calls that ask one plugin for what it offers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import pluggy
 
 from nlcore.errors import DuplicateAlgorithmError, RegistryError
 from nlcore.registry.isolation import describe
-from nlcore.registry.spec import AlgorithmSpec
+from nlcore.registry.spec import AlgorithmSpec, Spec, TaskSpec
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-__all__ = ["GROUP", "GROUP_PREFIX", "Hooks", "Subparsers", "hookimpl", "nlcore_algorithms", "nlcore_commands"]
+__all__ = [
+    "GROUP",
+    "GROUP_PREFIX",
+    "Hooks",
+    "StudySource",
+    "Subparsers",
+    "hookimpl",
+    "nlcore_algorithms",
+    "nlcore_commands",
+    "nlcore_studies",
+    "nlcore_tasks",
+]
+
+_SpecT = TypeVar("_SpecT", bound=Spec)
+StudySource: TypeAlias = str | Path | Mapping[str, Any]
+"""A study: the path of its TOML file, or its content."""
 
 _PROJECT = "nlcore"
 GROUP_PREFIX = "nlcore.plugins"
@@ -53,14 +69,32 @@ def nlcore_commands(subparsers: Subparsers) -> None:
     """
 
 
+@_hookspec
+def nlcore_tasks() -> Iterable[TaskSpec]:  # type: ignore[empty-body]
+    """Return the tasks of this plugin, on which `nlcore bench` trains; called by nlcore-bench alone.
+
+    All ids lie in the namespace that the entry point names.
+    """
+
+
+@_hookspec
+def nlcore_studies() -> Iterable[StudySource]:  # type: ignore[empty-body]
+    """Return the studies of this plugin, which `nlcore bench` lists and runs; called by nlcore-bench alone.
+
+    Each is the path of a TOML file, or the content of one.
+    """
+
+
 class _Specifications:
     """The hook specifications alone: pluggy looks at every name of its argument, once for each plugin."""
 
     nlcore_algorithms = staticmethod(nlcore_algorithms)
     nlcore_commands = staticmethod(nlcore_commands)
+    nlcore_tasks = staticmethod(nlcore_tasks)
+    nlcore_studies = staticmethod(nlcore_studies)
 
     def __dir__(self) -> list[str]:
-        return ["nlcore_algorithms", "nlcore_commands"]
+        return ["nlcore_algorithms", "nlcore_commands", "nlcore_tasks", "nlcore_studies"]
 
 
 _SPECIFICATIONS: Any = _Specifications()
@@ -104,25 +138,49 @@ class Hooks:
             RegistryError: The answer is not an iterable of specifications in the plugin's namespace.
             DuplicateAlgorithmError: Two of them have one id.
         """
-        caller = self._manager.hook.nlcore_algorithms
+        return self._specs("nlcore_algorithms", AlgorithmSpec)
+
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        """Return the tasks that the plugin registers, checked; raises as `algorithms` does."""
+        return self._specs("nlcore_tasks", TaskSpec)
+
+    def studies(self) -> tuple[StudySource, ...]:
+        """Return the studies of the plugin.
+
+        Raises:
+            RegistryError: The answer is not an iterable of paths and mappings.
+        """
+        found = tuple(self._answer("nlcore_studies", "paths"))
+        for one in found:
+            if not isinstance(one, str | Path | Mapping):
+                raise RegistryError(f"nlcore_studies returned {describe(one)} among its studies; return paths")
+        return found
+
+    def _answer(self, hook: str, expected: str) -> Iterable[Any]:
+        """Return the answer of a hook; nothing where the plugin does not implement it."""
+        caller = getattr(self._manager.hook, hook)
         if not caller.get_hookimpls():
             return ()
         answers = caller()
         answer = answers[0] if answers else None
         if not isinstance(answer, Iterable):
-            raise RegistryError(f"nlcore_algorithms returned {describe(answer)}; return a list of AlgorithmSpec")
-        specs: dict[str, AlgorithmSpec] = {}
-        for given in answer:
-            if not isinstance(given, AlgorithmSpec):
-                raise RegistryError(f"nlcore_algorithms returned {describe(given)} among its AlgorithmSpecs")
-            spec = AlgorithmSpec.copied(given)
+            raise RegistryError(f"{hook} returned {describe(answer)}; return a list of {expected}")
+        return answer
+
+    def _specs(self, hook: str, kind: type[_SpecT]) -> tuple[_SpecT, ...]:
+        specs: dict[str, _SpecT] = {}
+        for given in self._answer(hook, kind.__name__):
+            if not isinstance(given, kind):
+                raise RegistryError(f"{hook} returned {describe(given)} among its {kind.__name__}s")
+            spec = kind.copied(given)
             if spec.namespace != self._namespace:
+                noun = hook.partition("_")[2]
                 raise RegistryError(
-                    f"nlcore_algorithms returned the id {spec.id!r}, which is outside the plugin's own namespace "
-                    f"{self._namespace!r}; none of its algorithms is registered"
+                    f"{hook} returned the id {spec.id!r}, which is outside the plugin's own namespace "
+                    f"{self._namespace!r}; none of its {noun} is registered"
                 )
             if spec.id in specs:
-                raise DuplicateAlgorithmError(f"nlcore_algorithms returned the id {spec.id!r} twice")
+                raise DuplicateAlgorithmError(f"{hook} returned the id {spec.id!r} twice")
             specs[spec.id] = spec
         return tuple(specs.values())
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast, final
 
 from nlcore.errors import ConfigError, ContractError, PluginLoadError, RegistryError, attempted, shorten
 from nlcore.registry.isolation import calling, describe, resolve, standard_output
-from nlcore.registry.spec import AlgorithmSpec
+from nlcore.registry.spec import AlgorithmSpec, Spec
 
 if TYPE_CHECKING:
     from nlcore.config import AlgorithmConfig
@@ -102,7 +102,7 @@ class Instances:
         self._made[key] = (reference, spec, options)
 
 
-def config_class(spec: AlgorithmSpec, owner: str) -> type[AlgorithmConfig] | None:
+def config_class(spec: Spec, owner: str) -> type[AlgorithmConfig] | None:
     """Return the class of an algorithm's options, or `None` for an algorithm without options.
 
     Raises:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 from nlcore.errors import PluginLoadError, PluginLoadWarning, RegistryError, attempted, error_text, printable, shorten
 from nlcore.registry.discovery import LOCAL, RESERVED, Candidate, normalised
@@ -23,6 +24,7 @@ from nlcore.registry.spec import NAME, PluginRecord, PluginState
 __all__ = ["Plugins", "Settings"]
 
 _VALUE = re.compile(r"\s*[\w.]+\s*(?::\s*[\w.]+\s*)?(?:\[.*\]\s*)?")
+_T = TypeVar("_T")
 _OFF = {"", "0", "false", "no", "off"}
 
 
@@ -162,6 +164,21 @@ class Plugins:
     def commands(self) -> Iterator[tuple[PluginRecord, Callable[[Subparsers], None]]]:
         """Yield, for each plugin that is loaded, its record and the function that adds its commands."""
         return ((plugin.record, plugin.hooks.commands) for plugin in list(self._plugins) if plugin.hooks)
+
+    def offered(self, ask: Callable[[Hooks], Iterable[_T]]) -> Iterator[tuple[PluginRecord, _T]]:
+        """Yield, for each plugin that is loaded, its record with each thing that `ask` gets from its hooks.
+
+        A plugin whose hook fails is left out with a `PluginLoadWarning`.
+        """
+        for plugin in [one for one in self._plugins if one.hooks]:
+            try:
+                with isolated():
+                    found = list(ask(plugin.hooks))  # type: ignore[arg-type]
+            except PluginFault as fault:
+                text = f"{plugin.record.origin} is left out: {error_text(fault.cause)}"
+                warnings.warn(text, PluginLoadWarning, stacklevel=3)
+                continue
+            yield from ((plugin.record, one) for one in found)
 
     def _load(self, plugin: _Plugin) -> None:
         record = plugin.record

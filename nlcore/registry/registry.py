@@ -18,11 +18,11 @@ from nlcore.errors import (
 )
 from nlcore.registry import messages
 from nlcore.registry.discovery import LOCAL, RESERVED, EntryPointSource, core_version, discover
-from nlcore.registry.hooks import Subparsers
+from nlcore.registry.hooks import Hooks, StudySource, Subparsers
 from nlcore.registry.instances import Instances, config_class, json_options
 from nlcore.registry.isolation import describe
 from nlcore.registry.plugins import Plugins
-from nlcore.registry.spec import NAME, VERSION, AlgorithmSpec, PluginRecord, PluginState
+from nlcore.registry.spec import NAME, VERSION, AlgorithmSpec, PluginRecord, PluginState, TaskSpec
 
 if TYPE_CHECKING:
     from nlcore.config import AlgorithmConfig
@@ -130,6 +130,18 @@ class Registry:
         with self._lock:
             self._discovered().all_loaded()
             return self._discovered().commands()
+
+    def tasks(self) -> dict[str, TaskSpec]:
+        """Return the tasks of all plugins by id; one whose hook fails is left out with a `PluginLoadWarning`."""
+        with self._lock:
+            self._discovered().all_loaded()
+            return {spec.id: spec for _, spec in self._discovered().offered(Hooks.tasks)}
+
+    def studies(self) -> list[tuple[PluginRecord, StudySource]]:
+        """Return the studies of all plugins, each with the record of its plugin; as `tasks` about faults."""
+        with self._lock:
+            self._discovered().all_loaded()
+            return list(self._discovered().offered(Hooks.studies))
 
     def register(self, spec: AlgorithmSpec, /) -> None:
         """Add an algorithm to this process, for notebooks and scripts.

@@ -1,14 +1,15 @@
-"""Specifications of algorithms and records of plugins: plain data, so that a listing imports no algorithm."""
+"""Specifications of algorithms and tasks, and records of plugins: plain data, so that a listing imports nothing."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Any, Self
 
 from nlcore.errors import RegistryError
 
-__all__ = ["NAME", "VERSION", "AlgorithmSpec", "PluginRecord", "PluginState", "is_namespace"]
+__all__ = ["NAME", "VERSION", "AlgorithmSpec", "PluginRecord", "PluginState", "Spec", "TaskSpec", "is_namespace"]
 
 NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 VERSION = r"[1-9][0-9]{0,8}"
@@ -17,17 +18,14 @@ _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlgorithmSpec:
-    """One algorithm of a plugin.
+class Spec:
+    """Common base of the specifications: an id, and references to the code behind it.
 
     Args:
         id: `namespace/name-vN`, lower snake case. A configuration whose numbers change becomes a new vN.
-        factory: `"module:attribute"` of a callable that takes the options and returns an `AlgorithmicLoss`.
+        factory: `"module:attribute"` of a callable that takes the options and returns the object.
         config: `"module:Class"` of its `AlgorithmConfig`; `None` when there are no options.
         summary: One line for lists.
-        reference: The paper or page that defines the algorithm.
-        since: The version of the distribution that brought it.
-        deprecated: Why not to use it any more and what to use instead; `None` while it is current.
 
     Raises:
         RegistryError: The id or a reference does not have its form, or another field is not a string.
@@ -37,13 +35,10 @@ class AlgorithmSpec:
     factory: str
     config: str | None = None
     summary: str = ""
-    reference: str = ""
-    since: str = ""
-    deprecated: str | None = None
 
     def __post_init__(self) -> None:
-        for name in _FIELDS:
-            value = getattr(self, name)
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name, value in values.items():
             if isinstance(value, str) and type(value) is not str:
                 object.__setattr__(self, name, str.__str__(value))  # methods that a subclass overrides are not called
         if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
@@ -59,15 +54,15 @@ class AlgorithmSpec:
                     f"{self.id}: {name} {value!r} is not a reference. "
                     "Write 'module:attribute', as in 'my_plugin.losses:Blur'."
                 )
-        for name in ("summary", "reference", "since", "deprecated"):
-            value = getattr(self, name)
+        for name in values.keys() - {"id", "factory", "config"}:
+            value = values[name]
             if not isinstance(value, str) and (value is not None or name != "deprecated"):
                 raise RegistryError(f"{self.id}: {name} is of type {type(value).__name__}. Write a string.")
 
     @classmethod
-    def copied(cls, given: AlgorithmSpec) -> AlgorithmSpec:
+    def copied(cls, given: Any) -> Self:
         """Return a copy of a specification, which may be of a subclass or changed since it was made, checked anew."""
-        return cls(**{name: getattr(given, name) for name in _FIELDS})
+        return cls(**{one.name: getattr(given, one.name) for one in fields(cls)})
 
     @property
     def namespace(self) -> str:
@@ -85,7 +80,41 @@ class AlgorithmSpec:
         return int(self.id.rpartition("-v")[2])
 
 
-_FIELDS = tuple(field.name for field in fields(AlgorithmSpec))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlgorithmSpec(Spec):
+    """One algorithm of a plugin.
+
+    Args:
+        id: `namespace/name-vN`, lower snake case. A configuration whose numbers change becomes a new vN.
+        factory: `"module:attribute"` of a callable that takes the options and returns an `AlgorithmicLoss`.
+        config: `"module:Class"` of its `AlgorithmConfig`; `None` when there are no options.
+        summary: One line for lists.
+        reference: The paper or page that defines the algorithm.
+        since: The version of the distribution that brought it.
+        deprecated: Why not to use it any more and what to use instead; `None` while it is current.
+
+    Raises:
+        RegistryError: The id or a reference does not have its form, or another field is not a string.
+    """
+
+    reference: str = ""
+    since: str = ""
+    deprecated: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec(Spec):
+    """One task of a plugin, on which `nlcore bench` trains.
+
+    Args:
+        id: `namespace/name-vN`, lower snake case. A configuration whose numbers change becomes a new vN.
+        factory: `"module:attribute"` of a callable that takes the options and returns a task.
+        config: `"module:Class"` of its `AlgorithmConfig`; `None` when there are no options.
+        summary: One line for lists.
+
+    Raises:
+        RegistryError: The id or a reference does not have its form, or another field is not a string.
+    """
 
 
 def is_namespace(text: str) -> bool:

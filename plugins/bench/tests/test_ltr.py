@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 
 from nlcore.cli import main
 from nlcore.errors import ConfigError
-from nlcore_bench import Ltr
+from nlcore_bench import Cell, Ltr, find
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.data.queries import Queries, files, table
-from nlcore_bench.train import train
+from nlcore_bench.parts import TaskPart
+from nlcore_bench.run import train_cell
+from nlcore_bench.study import Entry
 
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 
@@ -129,24 +132,26 @@ def test_evaluation_in_pieces_is_evaluation_as_a_whole(tmp_path: Path, monkeypat
 
 
 def test_batches_of_ragged_lists_carry_a_mask_and_take_every_list_in_turn(tmp_path: Path) -> None:
-    task = Ltr(data=str(ragged_file(tmp_path / "train.txt", 60)), batch=6, steps=6, longest=9)
-    batches = list(task.batches(3))
-    lengths = sorted(int((~batch.mask).sum(1)[i]) for batch in batches for i in range(6) if batch.mask is not None)
+    task = Ltr(data=str(ragged_file(tmp_path / "train.txt", 60)), batch=6, longest=9)
+    batches = list(islice(task.batches(3), 6))
+    masks = [batch.options["mask"] for batch in batches]
+    lengths = sorted(int((~mask).sum(1)[i]) for mask in masks for i in range(6))
     assert lengths == sorted(task._part("train").lengths.clamp(max=9).tolist())
-    for batch in batches:
-        assert batch.mask is not None
-        assert batch.inputs.shape == (*batch.mask.shape, 3)
-        assert not batch.inputs[batch.mask].any()
+    for batch, mask in zip(batches, masks, strict=True):
+        assert batch.inputs.shape == (*mask.shape, 3)
+        assert not batch.inputs[mask].any()
     same, other = next(iter(task.batches(3))), next(iter(task.batches(4)))
     assert torch.equal(same.inputs, batches[0].inputs)
     assert not torch.equal(other.inputs, batches[0].inputs)
-    assert next(iter(Ltr(groups=20, steps=1).batches(0))).mask is None
+    assert not next(iter(Ltr(groups=20).batches(0))).options
 
 
-@pytest.mark.parametrize("method", Ltr.methods, ids=lambda method: method.name)
-def test_every_method_learns_from_ragged_lists(tmp_path: Path, method: object) -> None:
-    task = Ltr(data=str(ragged_file(tmp_path / "train.txt", 60)), batch=12, steps=40, hidden=(16,))
-    outcome = train(task, method, learning_rate=1e-2, seed=0, part="test", curves=False)  # type: ignore[arg-type]
+@pytest.mark.parametrize("entry", find("ltr").entries(), ids=lambda entry: entry.name)
+def test_every_method_learns_from_ragged_lists(tmp_path: Path, entry: Entry) -> None:
+    options = {"data": str(ragged_file(tmp_path / "train.txt", 60)), "batch": 12, "hidden": [16]}
+    part = TaskPart(id="bench/ltr", options=options)
+    study = find("ltr").model_copy(update={"tasks": {"ltr": part}, "steps": 40})
+    outcome = train_cell(study, entry, Cell("report", entry.name, 1e-2, 0, task="ltr"))
     assert outcome.failure is None
     assert outcome.final["pairs"] > 80
 
@@ -156,53 +161,45 @@ def test_settings_know_files_by_their_content(tmp_path: Path) -> None:
     other = ragged_file(tmp_path / "other.txt", 7)
     assert Ltr(data=str(one)).settings() == Ltr(data=str(copy)).settings()
     assert Ltr(data=str(one)).settings() != Ltr(data=str(other)).settings()
-    assert Ltr().name == "ltr-diabetes"
-    assert Ltr(data=str(one)).name == "ltr-one"
+
+
+WORDS = ["bench", "run", "ltr", "--quick", "--workers", "1", "--quiet"]
 
 
 def test_the_command_ranks_a_table_and_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    words = [
-        "bench",
-        "ltr",
-        "--quick",
-        "--steps",
-        "2",
-        "--workers",
-        "1",
-        "--quiet",
-        "--methods",
-        "listnet_plain",
-        "listnet_default",
-    ]
-    assert main([*words, "--table", "digits", "--out", str(tmp_path)]) == 0
+    words = [*WORDS, "--methods", "listnet"]
+    assert main([*words, "--option", "table=digits", "--out", str(tmp_path / "table")]) == 0
     assert "NDCG@10" in capsys.readouterr().out
     data = str(ragged_file(tmp_path / "train.txt", 12))
-    assert main([*words, "--data", data, "--out", str(tmp_path)]) == 0
-    settings = json.loads((tmp_path / "ltr-train" / "settings.json").read_text())["settings"]
-    assert len(settings["data"]) == 64
-    assert {path.name for path in tmp_path.iterdir()} == {"ltr-digits", "ltr-train", "train.txt"}
+    assert main([*words, "--option", f"data={data}", "--out", str(tmp_path / "file")]) == 0
+    settings = json.loads((tmp_path / "file" / "ltr" / "settings.json").read_text())["settings"]
+    assert len(settings["tasks"]["ltr"]["options"]["data"]) == 64
+    assert main([*words, "--out", str(tmp_path / "table")]) == 1
+    assert "tasks.ltr.options.table" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--test", "x.txt"], "go with --data"),
-        (["--table", "wine"], "invalid choice: 'wine'"),
-        (["--methods", "listnet"], "did you mean 'listnet_plain'"),
+        (["--option", "test=x.txt"], "go with data"),
+        (["--option", "table=wine"], "'diabetes' or 'digits'"),
+        (["--methods", "listnett"], "did you mean 'listnet'"),
     ],
 )
 def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str) -> None:
-    assert main(["bench", "ltr", "--out", str(tmp_path), *words]) == 2
+    assert main([*WORDS, "--out", str(tmp_path), *words]) == 2
     assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_is_wrong_is_named_by_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "train.txt"
     path.write_text("1 qid:1 1:1\n1 1:1\n")
-    assert main(["bench", "ltr", "--data", str(path), "--out", str(tmp_path), "--workers", "1", "--quiet"]) == 1
+    words = [*WORDS, "--option", f"data={path}", "--out", str(tmp_path)]
+    assert main(words) == 1
     assert "train.txt, line 2: '1 1:1' is not a row" in capsys.readouterr().err
     path.unlink()
-    assert main(["bench", "ltr", "--data", str(path), "--out", str(tmp_path), "--workers", "1", "--quiet"]) == 2
+    assert main(words) == 2
     assert "train.txt cannot be read: No such file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,21 @@ from torch import Tensor, nn
 import nlcore
 from nlcore.cli import main
 from nlcore.errors import ConfigError
+from nlcore_bench import Cell, find
+from nlcore_bench._plugin import nlcore_studies
+from nlcore_bench.config import warcraft_folder
+from nlcore_bench.criteria import make_criterion
 from nlcore_bench.data import warcraft
 from nlcore_bench.data.terrain import COSTS, Maps, terrain
-from nlcore_bench.methods.paths import PATHS, REFERENCE
-from nlcore_bench.paths_picture import draw_paths
+from nlcore_bench.parts import TaskPart
+from nlcore_bench.run import train_cell
+from nlcore_bench.study import Entry
 from nlcore_bench.tasks import Paths
 from nlcore_bench.tasks import paths as paths_task
-from nlcore_bench.train import train, trained
+from nlcore_bench.tasks.base import task_settings
 from nlcore_shortest_paths import path_cost, shortest_path
+
+STUDIES = list(nlcore_studies())
 
 
 @pytest.fixture
@@ -86,62 +92,52 @@ def test_a_tie_is_optimal_without_being_the_label(few: Maps) -> None:
 
 
 def test_every_map_comes_once_an_epoch(few: Maps) -> None:
-    batches = list(Paths(batch=5, steps=8).batches(1))
+    batches = list(islice(Paths(batch=5).batches(1), 8))
     seen = torch.cat([batch.inputs for batch in batches])
     for epoch in (seen[:20], seen[20:]):
         assert len({bytes(image.numpy().tobytes()) for image in epoch}) == 20
     for batch in batches:
-        assert torch.equal(batch.targets["paths"], shortest_path(batch.targets["costs"]))
+        assert torch.equal(batch.target, shortest_path(batch.outputs))
 
 
-@pytest.mark.parametrize("method", PATHS, ids=lambda method: method.name)
-def test_every_method_trains(few: Maps, method) -> None:
-    method = method.damped(method.candidates((1e-3,))[0].damping)
-    outcome = train(Paths(batch=4, steps=2), method, learning_rate=1e-3, seed=0, part="validation", curves=False)
-    assert outcome.failure is None
+@pytest.mark.parametrize("entry", find("paths").entries(), ids=lambda entry: entry.name)
+def test_every_method_trains(few: Maps, entry: Entry) -> None:
+    study = find("paths").model_copy(
+        update={"steps": 2, "tasks": {"paths": TaskPart(id="bench/paths", options={"batch": 4})}}
+    )
+    first = entry.candidates[0]
+    cell = Cell("tune", entry.name, first.learning_rate, 0, first.damping, task="paths")
+    assert train_cell(study, entry, cell).failure is None
 
 
-def test_a_network_trained_again_is_the_same(few: Maps) -> None:
-    task = Paths(batch=4, steps=3)
-    method = next(method for method in PATHS if method.name == "perturbed_fenchel_young")
-    outcome = train(task, method, learning_rate=1e-2, seed=7, part="test", curves=False)
-    model = trained(task, method, learning_rate=1e-2, seed=7)
-    assert task.evaluate(model, "test") == outcome.final
-    assert draw_paths(task, model, "title").startswith(b"\x89PNG")
-
-
-def test_every_method_is_there_with_the_curvatures_it_has() -> None:
-    algorithms = set(nlcore.names("shortest_paths"))
-    assert {method.loss for method in PATHS} - {"core/squared_error-v1"} == algorithms
-    plain = [method for method in PATHS if method.curvature is None and method.name != REFERENCE]
-    names = {method.name for method in PATHS}
-    for method in plain:
-        assert f"{method.name}_fisher" in names
-        loss = nlcore.make(method.loss, **method.options)
-        if isinstance(loss, nlcore.protocol.SuppliesHessian) and method.options.get("num_samples") != 1:
-            assert f"{method.name}_hessian" in names
-
-
-def test_every_method_has_nine_candidates_in_one_range() -> None:
-    methods = {method.name: method for method in PATHS}
-    for method in PATHS:
-        assert len(set(method.candidates(()))) == 9
-        if method.baseline is not None:
-            plain = methods[method.baseline].learning_rates
-            assert set(method.learning_rates) <= set(plain)
-            assert methods[method.baseline].settings()["loss"] == method.loss
+def test_every_loss_of_the_plugin_is_there_with_the_curvatures_it_has() -> None:
+    entries = {entry.name: entry for entry in find("paths").entries()}
+    losses = {entry.loss.id for entry in entries.values() if entry.loss is not None}
+    assert losses - {"core/squared_error-v1"} == set(nlcore.names("shortest_paths"))
+    for name, entry in entries.items():
+        if entry.baseline is None and entry.loss is not None and name.endswith("_plain"):
+            stem = name.removesuffix("_plain")
+            assert f"{stem}_fisher" in entries
+            loss = nlcore.make(entry.loss.id, **entry.loss.options)
+            if isinstance(loss, nlcore.protocol.SuppliesHessian) and entry.loss.options.get("num_samples") != 1:
+                assert {f"{stem}_hessian", f"{stem}_normalized_hessian"} & set(entries)
+        assert len(set(entry.candidates)) == 9
+        if entry.baseline is not None:
+            rates = {one.learning_rate for one in entries[entry.baseline].candidates}
+            assert {one.learning_rate for one in entry.candidates} <= rates
 
 
 def test_the_reference_is_the_squared_error_of_the_costs() -> None:
-    reference = next(method for method in PATHS if method.name == REFERENCE)
+    reference = find("paths").entries(methods=["true_costs"])[0]
     prediction, target = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     expected = ((prediction - target) ** 2).sum() / 2 / 3
-    torch.testing.assert_close(reference.criterion()(prediction, target), expected)
+    criterion = make_criterion(nlcore.make("core/squared_error"), reference.method, flat=True)
+    torch.testing.assert_close(criterion(prediction, target), expected)
 
 
 def test_the_least_cost_keeps_all_walks_finite() -> None:
     task = Paths()
-    model = task.model()
+    model = task.network(0)
     nn.init.zeros_(model.layers[-1].weight)
     nn.init.constant_(model.layers[-1].bias, -4.0)
     costs = model(torch.zeros(2, 96, 96, 3, dtype=torch.uint8))
@@ -151,24 +147,26 @@ def test_the_least_cost_keeps_all_walks_finite() -> None:
 
 
 def test_the_command_writes_table_and_pictures(few: Maps, tmp_path: Path, capsys) -> None:
-    methods = ["blackbox", "blackbox_fisher", REFERENCE]
-    words = ["bench", "paths", "--quick", "--steps", "2", "--seeds", "2", "--workers", "1", "--quiet"]
-    assert main([*words, "--out", str(tmp_path), "--methods", *methods]) == 0
-    told = capsys.readouterr().out
-    assert "equal time: difference to plain" in told
-    assert "black box: Fisher " in told
-    for name in ("paths.png", "overview.png", "curves.png", "curves_time.png"):
-        assert (tmp_path / "paths" / name).read_bytes().startswith(b"\x89PNG")
+    path = tmp_path / "few.toml"
+    text = next(one for one in STUDIES if one.name == "paths.toml").read_text()
+    path.write_text(text.replace('id = "paths"', 'id = "few"').replace("steps = 240", "steps = 2"))
+    words = ["bench", "run", str(path), "--seeds", "2", "--workers", "1", "--quiet", "--out", str(tmp_path)]
+    assert main([*words, "--methods", "blackbox_plain", "blackbox_fisher", "true_costs"]) == 0
+    shown = capsys.readouterr().out
+    assert "equal time: difference to plain" in shown
+    assert "Fisher is level with plain at equal time (" in " ".join(shown.split())
+    for name in ("overview.png", "curves.png", "curves_time.png"):
+        assert (tmp_path / "few" / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_archive_is_checked_by_the_command(tmp_path: Path, monkeypatch, capsys) -> None:
     path = tmp_path / "maps.tar.gz"
     path.write_bytes(b"maps")
-    assert main(["bench", "paths", "--check", str(path)]) != 0
+    assert main(["bench", "check", str(path)]) != 0
     assert "4 bytes in place of 915169563" in capsys.readouterr().err
     monkeypatch.setattr(warcraft, "_BYTES", 4)
     monkeypatch.setattr(warcraft, "_MD5", "7e94476d62556cc8501e3df5b8d6470d")
-    assert main(["bench", "paths", "--check", str(path)]) == 0
+    assert main(["bench", "check", str(path)]) == 0
     assert "whole" in capsys.readouterr().out
 
 
@@ -188,15 +186,14 @@ class TestWarcraft:
         assert torch.equal(maps.images, known.images)
         torch.testing.assert_close(maps.costs, known.costs, rtol=1e-3, atol=0)
         assert torch.equal(maps.paths, known.paths)
-        assert "Warcraft" in Paths(folder=str(folder)).title
         monkeypatch.setenv(warcraft.VARIABLE, str(folder))
-        assert warcraft.warcraft_folder(None) == str(folder)
-        assert warcraft.warcraft_folder("elsewhere") == "elsewhere"
+        assert warcraft_folder() == Paths().folder == str(folder)
+        assert Paths(folder="elsewhere").folder == "elsewhere"
 
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("val_maps.npy", None, r"no such file.*10\.17617/3\.YJCQ5S.*--warcraft DIR"),
+            ("val_maps.npy", None, r"no such file.*10\.17617/3\.YJCQ5S.*--option folder=DIR"),
             ("val_maps.npy", b"broken", "not a NumPy file"),
             ("val_vertex_weights.npy", np.zeros((4, 12, 12), np.int16), "holds int16"),
             ("val_shortest_paths.npy", np.zeros((4, 6, 6), np.uint8), "do not belong together"),
@@ -245,7 +242,7 @@ class TestWarcraft:
         self, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (folder / "train_maps.npy").unlink()
-        words = ["bench", "paths", "--quick", "--warcraft", str(folder), "--out", str(folder / "runs")]
+        words = ["bench", "run", "paths", "--quick", "--option", f"folder={folder}", "--out", str(folder / "runs")]
         assert main([*words, "--workers", "1", "--quiet"]) == 2
         assert "train_maps.npy: no such file" in capsys.readouterr().err
         assert not (folder / "runs").exists()
@@ -265,6 +262,5 @@ class TestWarcraft:
 
 
 def test_settings_tell_tasks_apart() -> None:
-    task = Paths()
-    assert replace(task, folder="x").settings() != task.settings()
-    assert json.loads(json.dumps(task.settings()))["batch"] == 50
+    assert task_settings("bench/paths", {}) == {"id": "bench/paths-v1", "options": {"folder": None}}
+    assert task_settings("bench/paths", {"batch": 3})["options"] == {"batch": 3, "folder": None}

@@ -1,4 +1,4 @@
-"""The studies on record beside the source: their folders open, and give the tables that are committed."""
+"""The studies on record beside the source: their folders open, and give the reports that are committed."""
 
 from __future__ import annotations
 
@@ -6,43 +6,51 @@ from pathlib import Path
 
 import pytest
 
-from nlcore_bench import Ltr, Paths, Ranking, Store, Study, Totals
-from nlcore_bench.defaults import table as defaults_table
-from nlcore_bench.defaults import verdict
-from nlcore_bench.report import table
-from nlcore_bench.statistics import summarise
-from nlcore_bench.tasks.default import PROBLEMS, Default
+from nlcore_bench import find, make_report, shipped
+from nlcore_bench.report import _machine
+from nlcore_bench.run import open_store, plan_of
 
 RESULTS = Path(__file__).parents[3] / "docs/results"
+OLD = Path(__file__).parent / "on_record"
 
 if not RESULTS.exists():
     pytest.skip("records are committed beside the source alone", allow_module_level=True)
 
-RECORDED = {
-    "totals": Study(task=Totals()),
-    "ranking": Study(task=Ranking()),
-    "ltr": Study(task=Ltr(), seeds=10),
-    "paths": Study(task=Paths(), seeds=5, tuning=1, timed=True),
-}
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    made = {}
+    for name in (path.stem for path in OLD.glob("*.md")):
+        study, folder = find(name), RESULTS / name
+        made[name] = make_report(plan_of(study, open_store(study, folder).runs, folder), _machine(folder)).markdown()
+    return made
 
 
-def opened(study: Study) -> Store:
-    return Store(RESULTS / study.task.name, study.settings())
+def cells(line: str) -> list[str]:
+    return [cell.strip().strip("*") for cell in line.strip("| ").split(" |")]
 
 
-@pytest.mark.parametrize("page", RECORDED)
-def test_a_recorded_study_gives_its_committed_table(page: str) -> None:
-    study = RECORDED[page]
-    made = table(study, summarise(study, opened(study).runs)).markdown()
-    assert (RESULTS / f"{page}.md").read_text().endswith(made)
+@pytest.mark.parametrize("name", sorted(path.stem for path in OLD.glob("*.md")))
+def test_a_study_gives_its_committed_report(pages: dict[str, str], name: str) -> None:
+    assert pages[name] == (RESULTS / name / "report.md").read_text()
 
 
-def test_the_recorded_study_of_the_default_gives_its_committed_table() -> None:
-    studies = [Study(task=Default(problem=problem), seeds=5) for problem in PROBLEMS]
-    found = defaults_table([verdict(study, opened(study).runs) for study in studies], 5, 500)
-    assert (RESULTS / "defaults.md").read_text() == found.markdown()
+@pytest.mark.parametrize("name", sorted(path.stem for path in OLD.glob("*.md")))
+def test_a_study_gives_the_numbers_of_version_0_1(pages: dict[str, str], name: str) -> None:
+    rows = [cells(line) for line in pages[name].splitlines() if line.startswith("| ")]
+    lines = (OLD / f"{name}.md").read_text().splitlines()[2:]
+    assert lines
+    for line in lines:
+        expected = [cell for cell in cells(line) if cell]
+        # a difference has its word behind it now
+        assert any(
+            row[0] == expected[0]
+            and all(any(found == cell or found.startswith(f"{cell} ") for found in row) for cell in expected)
+            for row in rows
+        ), line
 
 
-def test_every_folder_of_records_is_opened_here() -> None:
-    names = {study.task.name for study in RECORDED.values()} | {Default(problem=problem).name for problem in PROBLEMS}
-    assert {path.parent.name for path in RESULTS.glob("*/runs.jsonl")} == names
+def test_every_shipped_study_is_on_record() -> None:
+    assert (
+        {path.parent.name for path in RESULTS.glob("*/runs.jsonl")} == set(shipped()) == {p.stem for p in OLD.iterdir()}
+    )

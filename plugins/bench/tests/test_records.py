@@ -53,10 +53,14 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
 
 def test_dampings_lengths_and_times_are_kept_and_may_be_missing(tmp_path: Path) -> None:
     plain = run(0)
-    full = replace(plain, cell=replace(plain.cell, phase="timed", damping=10.0, length=7), times=(0.5, 1.5))
+    full = replace(
+        plain,
+        cell=replace(plain.cell, phase="timed", damping=10.0, length=7, task="a", optimizer="sgd"),
+        times=(0.5, 1.5),
+    )
     assert Run.parse(full.line()) == full
     body = json.loads(plain.line())
-    assert not {"damping", "length"} & set(body)
+    assert not {"damping", "length", "task", "optimizer"} & set(body)
     del body["times"]  # as older studies wrote it
     assert Run.parse(json.dumps(body)) == plain
 
@@ -98,7 +102,7 @@ def test_a_broken_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path) -
             {"methods": {**SETTINGS["methods"], "fisher": {"damping": 1.0}}},
             ["methods.fisher.damping is 0.1 there and 1.0 here"],
         ),
-        ({"methods": {"plain": {"clip": None}}}, ["methods.fisher.damping is 0.1 there and absent here"]),
+        ({"methods": {"plain": {"clip": None, "damping": 1}}}, ["methods.plain.damping is absent there and 1 here"]),
         ({"batch": 4}, ["batch is absent there and 4 here"]),
         ({"steps": 7, "a": 1, "b": 2, "c": 3}, ["1 more"]),
     ],
@@ -111,6 +115,20 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, changed: dict[str, o
     for word in [*words, str(tmp_path), "--out"]:
         assert word in str(caught.value)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_methods_and_tasks_that_one_side_lacks_are_added(tmp_path: Path) -> None:
+    fill(tmp_path, 0)
+    less = {**SETTINGS, "methods": {"plain": {"clip": None}}, "tasks": {"new": {"id": "a/b-v1"}}}
+    store = Store(tmp_path, less, {"torch": "2"})
+    assert list(store.runs) == [run(0).cell]
+    with store.writing():
+        pass
+    found = json.loads((tmp_path / "settings.json").read_text())
+    assert found["settings"]["methods"] == SETTINGS["methods"]
+    assert found["settings"]["tasks"] == less["tasks"]
+    assert found["environment"] == {}
+    fill(tmp_path, 1)
 
 
 def test_the_environment_may_differ(tmp_path: Path) -> None:
@@ -175,12 +193,12 @@ def test_write_whole_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypat
     assert [entry.name for entry in tmp_path.iterdir()] == ["table.txt"]
 
 
-def opened(folder: Path, *lines: str | bytes, metrics: tuple[str, ...] = ("accuracy",)) -> Store:
+def opened(folder: Path, *lines: str | bytes, measures: tuple[str, ...] = ("accuracy",)) -> Store:
     """Open a folder whose `runs.jsonl` has these lines."""
     Store(folder, SETTINGS)
     raw = [line if isinstance(line, bytes) else line.encode() for line in lines]
     (folder / "runs.jsonl").write_bytes(b"".join(line + b"\n" for line in raw))
-    return Store(folder, SETTINGS, metrics=metrics)
+    return Store(folder, SETTINGS, measures={"": measures})
 
 
 GOOD = run(0).line()
@@ -336,7 +354,7 @@ def limit(seed):
     ],
 )
 def test_a_run_that_could_not_be_read_again_is_not_stored(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
-    store = Store(tmp_path, SETTINGS, metrics=["accuracy"])
+    store = Store(tmp_path, SETTINGS, measures={"": ["accuracy"]})
     with store.writing():
         store.add(run(0))
         with pytest.raises(ResultsError, match=rf"the run \(.*seed 1\) cannot be stored as JSON: .*{words}"):
@@ -364,24 +382,9 @@ def test_a_folder_that_cannot_be_locked_is_named(tmp_path: Path, monkeypatch: py
         pass
 
 
-def test_records_of_format_1_open_and_are_gone_on_with(tmp_path: Path) -> None:
-    old_settings = {"format": 1, "steps": 6, "rates": [0.1, 0.2], "arms": SETTINGS["methods"]}
-    (tmp_path / "settings.json").write_text(json.dumps({"settings": old_settings, "environment": {}}))
-    line = run(1).line()
-    old = line.replace('"method"', '"arm"').replace('"learning_rate"', '"rate"')
-    assert old != line
-    (tmp_path / "runs.jsonl").write_text(old + "\n")
-    store = Store(tmp_path, SETTINGS)
-    assert store.runs == {run(1).cell: run(1)}
-    with store.writing():
-        store.add(run(2))
-    assert (tmp_path / "runs.jsonl").read_text().splitlines() == [old, run(2).line()]
-    assert set(Store(tmp_path, SETTINGS).runs) == {run(1).cell, run(2).cell}
-    with pytest.raises(ResultsError, match=r"learning_rates is \[0\.1, 0\.2\] there and \[0\.3\] here"):
-        Store(tmp_path, {**SETTINGS, "learning_rates": [0.3]})
-
-
-def test_a_line_with_the_old_and_the_new_name_of_a_field_is_refused() -> None:
-    line = json.dumps({**json.loads(run(0).line()), "arm": "plain"})
-    with pytest.raises(ValueError, match="the field arm is unknown"):
-        Run.parse(line)
+def test_a_folder_of_another_version_is_refused(tmp_path: Path) -> None:
+    Store(tmp_path, SETTINGS)
+    path = tmp_path / "settings.json"
+    path.write_text(path.read_text().replace('"format": 3', '"format": 2'))
+    with pytest.raises(ResultsError, match=r"another version of nlcore-bench \(format 2; this one has format 3\)"):
+        Store(tmp_path, SETTINGS)

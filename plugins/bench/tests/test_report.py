@@ -1,149 +1,124 @@
-"""Tables and pictures: every number is the one that the file of runs gives."""
+"""Reports: the finding first, then pictures and tables, all from the file of runs."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, median, stdev
+from typing import Any
 
 import pytest
 from matplotlib import image
 
-from nlcore_bench import Study, workers, write_report
-from nlcore_bench.picture import band
-from nlcore_bench.records import Cell, Run
-from nlcore_bench.report import table
-from nlcore_bench.statistics import Sample, first_step, summarise
-from nlcore_bench.tasks import Metric
+from nlcore_bench import Plan, Study, load, make_report, run_study, write_report
+from nlcore_bench.rows import rows_of
+from nlcore_bench.tables import Table
 
 
 @pytest.fixture
-def finished(study: Study, tmp_path: Path) -> tuple[Study, Mapping[Cell, Run], Path]:
-    with workers(1) as pool:
-        runs = study.run(tmp_path, pool, quiet=True)
-    write_report(study, runs, tmp_path)
-    return study, runs, tmp_path
+def plan(study: Study, tmp_path: Path) -> Plan:
+    return run_study(study, tmp_path, quiet=True)
 
 
-def recomputed(folder: Path) -> dict[str, list[str]]:
-    """Compute the table from the lines of the file, without any code of the package."""
-    tuned: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    lines = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
-    for line in lines:
-        if line["phase"] == "tune":
-            tuned[line["method"]][line["learning_rate"]].append(line["final"]["accuracy"])
-    best = {
-        method: max(learning_rates, key=lambda learning_rate: (mean(learning_rates[learning_rate]), -learning_rate))
-        for method, learning_rates in tuned.items()
-    }
-    reported = defaultdict(list)
-    for line in sorted(lines, key=lambda line: line["seed"]):
-        if line["phase"] == "report" and line["learning_rate"] == best[line["method"]]:
-            reported[line["method"]].append(line)
-    plain = [line["final"]["accuracy"] for line in reported["plain"]]
-    table = {}
-    for method, group in reported.items():
-        final = [line["final"]["accuracy"] for line in group]
-        train = [line["train"]["accuracy"] for line in group]
-        gain = [mine - other for mine, other in zip(final, plain, strict=True)]
-        table[method] = [
-            f"{mean(final):.1f} ± {stdev(final):.1f}",
-            f"{mean(train):.1f} ± {stdev(train):.1f}",
-            "" if method == "plain" else f"{mean(gain):+.1f} ± {stdev(gain) / len(gain) ** 0.5:.1f}",
-            f"{best[method]:g}",
-            f"{mean(line['cpu_seconds'] for line in group):.2f}",
-        ]
-    return table
-
-
-def test_the_table_is_what_the_file_gives(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
-    study, _, folder = finished
-    expected = recomputed(folder)
-    rows = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("| ")][1:]
-    assert len(rows) == len(study.chosen) == len(expected)
-    for method, row in zip(study.chosen, rows, strict=True):
-        cells = [cell.strip() for cell in row.strip("|").split("|")]
-        label, held_out, train, gain, _, learning_rate, seconds = cells
-        assert label == method.title
-        assert [held_out, train, gain, learning_rate.rstrip("*"), seconds] == expected[method.name]
-        line = next(one for one in (folder / "table.txt").read_text().splitlines() if one.startswith(label))
-        assert [cell for cell in re.split(r"\s{2,}", line.strip()) if cell] == [cell for cell in cells if cell]
-
-
-def test_seed_by_seed_values_stand_in_the_rows(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
-    study, runs, _ = finished
-    plain, *others = summarise(study, runs)
-    assert plain.difference is None
-    for row in others:
-        assert row.difference is not None
-        for position, seed in enumerate((1000, 1001)):
-            mine = runs[Cell("report", row.method.name, row.learning_rate, seed)].final["accuracy"]
-            base = runs[Cell("report", "plain", plain.learning_rate, seed)].final["accuracy"]
-            assert row.held_out["accuracy"].values[position] == mine
-            assert row.difference["accuracy"].values[position] == mine - base
-
-
-def test_without_the_baseline_there_is_no_difference(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
-    study, runs, _ = finished
-    alone = replace(study, methods=("fisher",))
-    assert "difference to plain" not in table(alone, summarise(alone, runs)).text()
-
-
-def test_the_picture_is_an_image_of_a_readable_size(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
-    picture = image.imread(finished[2] / "curves.png")
-    height, width, _ = picture.shape
-    assert height > 500
-    assert width > 800
+def test_nothing_but_the_promised_files_is_left(plan: Plan, tmp_path: Path) -> None:
+    text = write_report(plan, tmp_path)
+    names = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert names == {"curves.png", "report.html", "report.md", "report.txt", "runs.jsonl", "settings.json"}
+    assert text == (tmp_path / "report.txt").read_text()
+    assert not list(tmp_path.glob("checkpoints/*"))
+    picture = image.imread(tmp_path / "curves.png")
+    assert picture.shape[0] > 500
     assert len({tuple(pixel) for row in picture[::7, ::7] for pixel in row.round(2).tolist()}) > 20
 
 
-def test_the_band_is_mean_and_deviation_of_the_curves(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
-    study, runs, _ = finished
-    for row in summarise(study, runs):
-        steps, means, spreads = band(row, "accuracy")
-        assert steps == [4, 6]
-        for position in range(2):
-            column = [run.curves["accuracy"][position] for run in row.runs]
-            assert means[position] == pytest.approx(mean(column))
-            assert spreads[position] == pytest.approx(stdev(column))
+def test_a_report_has_its_parts_in_order_in_every_format(plan: Plan, tmp_path: Path) -> None:
+    study = plan.study.model_copy(update={"question": "Why?", "limits": ("Nothing <else>.",), "notes": ("A & b.",)})
+    write_report(Plan(study, plan.runs), tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    parts = [
+        "# Reading 3 digits",
+        "Why?",
+        "**Gradient clipping is level with plain (",
+        "curves.png",
+        "| method |",
+        "A & b.",
+    ]
+    parts += ["## What this does not say", "Nothing <else>.", "## Repeat it", "torch 2", "--methods supervised"]
+    at = [page.index(part) for part in parts]
+    assert at == sorted(at)
+    whole = (tmp_path / "report.html").read_text()
+    assert "Nothing &lt;else&gt;." in whole
+    assert whole.index("<strong>") < whole.index("<img") < whole.index("<table>") < whole.index("<h2>")
+    assert "With 2 seeds these are observations; a claim needs 8." in " ".join(page.split())
 
 
-def test_nothing_but_the_promised_files_is_left(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
-    names = sorted(path.name for path in finished[2].iterdir())
-    assert names == ["curves.png", "runs.jsonl", "settings.json", "table.md", "table.txt"]
+def test_rows_without_all_of_their_runs_are_named_and_left_out(plan: Plan) -> None:
+    runs = {cell: run for cell, run in plan.runs.items() if (cell.method, cell.seed) != ("fisher", 1001)}
+    report = make_report(Plan(plan.study, runs))
+    assert [row[0] for row in report.tables[0].rows] == ["plain", "gradient clipping", "supervised"]
+    assert report.notes[0] == "Rows without all of their runs are left out: totals adam fisher."
+    assert make_report(Plan(plan.study, {})).finding == ("No method has all of its runs yet.",)
 
 
-def test_a_failed_run_is_named_and_drawn_as_far_as_it_came(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
-    study, runs, folder = finished
-    learning_rate = study.best(runs)["fisher"].learning_rate
-    cell = Cell("report", "fisher", learning_rate, 1001)
-    broken = {**runs, cell: replace(runs[cell], failure="step 2: NaN", steps=(), curves={})}
-    table = write_report(study, broken, folder)
-    assert "'empirical Fisher' stopped early and counts as it stood: step 2: NaN" in " ".join(table.split())
+def test_a_failed_run_is_named_and_drawn_as_far_as_it_came(plan: Plan) -> None:
+    fisher = plan.study.entries(methods=["fisher"])[0]
+    cell = plan.reported(fisher)[1]
+    broken = {**plan.runs, cell: replace(plan.runs[cell], failure="step 2: NaN", steps=(), curves={}, times=())}
+    report = make_report(Plan(plan.study, broken))
+    assert "A run of 'empirical Fisher' stopped early and counts as it stood: step 2: NaN" in report.notes
+    assert report.pictures["curves.png"].startswith(b"\x89PNG")
 
 
-def test_sample_counted_by_hand() -> None:
-    sample = Sample((1.0, 2.0, 6.0))
-    assert sample.mean == 3.0
-    assert sample.spread == pytest.approx(7**0.5)
-    assert sample.error == pytest.approx((7 / 3) ** 0.5)
-    assert Sample((1.0,)).spread is None
-    assert Sample((1.0,)).error is None
-
-
-def test_steps_to_a_threshold_counted_by_hand(finished: tuple[Study, Mapping[Cell, Run], Path]) -> None:
-    metric = Metric("accuracy", "digits", 50.0)
-    study, runs, _ = finished
-    some = next(iter(runs.values()))
+def test_when_a_threshold_is_reached_counted_by_hand(plan: Plan) -> None:
+    row = rows_of(plan, plan.entries)[0]
     curves = [(10.0, 50.0, 40.0, 60.0), (60.0, 0.0, 0.0, 0.0), (0.0, 0.0, 49.9, 0.0)]
-    made = [replace(some, steps=(5, 10, 15, 20), curves={"accuracy": curve}) for curve in curves]
-    reached = [first_step(run, metric) for run in made]
-    assert reached == [10, 5, None]
-    row = replace(summarise(study, runs)[0], runs=tuple(made), reached={"accuracy": tuple(reached)})
-    assert row.steps_to(metric) == f"{median([10, 5]):.0f} (2 of 3)"
-    assert replace(row, reached={"accuracy": (None, None, None)}).steps_to(metric) == "–"
-    assert replace(row, reached={"accuracy": (10, 5, 15)}).steps_to(metric) == "10"
+    runs = [replace(row.runs[0], steps=(5, 10, 15, 20), curves={"accuracy": one}) for one in curves]
+    three = replace(row, runs=tuple(runs))
+    assert three.reached(lambda run: run.steps) == [10, 5]
+    assert three.reached_text(lambda run: run.steps) == "8 (2 of 3)"
+    assert replace(row, runs=(runs[2],)).reached_text(lambda run: run.steps) == "–"
+    assert replace(row, runs=(runs[0],)).reached_text(lambda run: (0.5, 1.25), digits=2) == "1.25"
+
+
+def test_the_subject_is_summed_up_for_every_measure_and_pair(content: dict[str, Any], tmp_path: Path) -> None:
+    content["tasks"]["totals"]["options"]["loss_batches"] = 2
+    content["tasks"]["blur"] = {**content["tasks"]["totals"], "label": "a blur"}
+    content["optimizers"] = {"adam": {}, "sgd": {"kind": "sgd", "learning_rates": [1e-3, 1e-2]}}
+    content["methods"]["plain"]["group"] = content["methods"]["clipping"]["group"] = "control"
+    content |= {
+        "baseline": "plain",
+        "subject": "fisher",
+        "against": ["plain", "control"],
+        "measures": ["loss", "accuracy"],
+    }
+    plan = run_study(load(content), tmp_path, quiet=True)
+    report = make_report(plan)
+    finding = " ".join(report.finding)
+    for words in (
+        "Fisher against plain in loss under adam:",
+        "against best of control in accuracy with the best pair:",
+    ):
+        assert words in finding
+    assert "of 2 tasks" in finding
+    loss, accuracy = report.tables[:2]
+    assert [row[:2] for row in loss.rows] == [
+        (task, pair) for task in ("totals", "a blur") for pair in ("adam", "sgd", "best pair")
+    ]
+    assert loss.title == "Summary: held-out loss"
+    assert accuracy.title == "Summary: digits right"
+    assert set(report.pictures) == {"summary.png"}
+    assert report.commands[0] == "nlcore bench run small --methods plain --tasks totals --optimizers adam"
+    titles = [table.title for table in report.tables]
+    assert "A blur, sgd: differences in held-out loss" in titles
+    pair = plan.entries[2]
+    row = next(one for one in rows_of(plan, [pair]))
+    found = row.difference(row.compared[0])
+    assert found is not None
+    assert found.mine == tuple(plan.runs[cell].final["loss"] for cell in plan.reported(pair))
+
+
+def test_tables_escape_what_their_format_reads() -> None:
+    table = Table(head=("a|b", "n"), rows=(("x<y", "1"), ("|", "22")), title="T", notes=("& note",))
+    assert table.text().splitlines()[2] == "a|b   n"
+    assert "| a&#124;b | n |" in table.markdown()
+    assert "<td>x&lt;y</td><td style='text-align:right'>1</td>" in table.html()
+    assert "&amp; note" in table.html()

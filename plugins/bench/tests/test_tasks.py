@@ -1,13 +1,17 @@
-"""The tasks: what they supervise, and their metrics against cases counted by hand."""
+"""The tasks: what they supervise, and their measures against cases counted by hand."""
 
 from __future__ import annotations
+
+import math
+from itertools import islice
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nlcore_bench import Ranking, Totals
+from nlcore_bench import Measure, Ranking, Totals
 from nlcore_bench.data.digits import PartName, digits, side_by_side
+from nlcore_bench.tasks.base import make_task, task_settings
 from nlcore_bench.tasks.ranking import positions_right
 from nlcore_bench.tasks.totals import read
 
@@ -53,16 +57,24 @@ def test_totals_scores_an_oracle_full_and_a_constant_by_its_share(part: PartName
 
 
 def test_totals_supervises_sums_of_what_is_in_the_pictures() -> None:
-    batches = list(Totals(length=4, batch=3, steps=2).batches(5))
-    assert len(batches) == 2
-    for batch in batches:
+    for batch in islice(Totals(length=4, batch=3).batches(5), 2):
         truth = Oracle(1)(batch.inputs)
-        torch.testing.assert_close(batch.targets["digits"], truth)
-        torch.testing.assert_close(batch.targets["totals"], truth.cumsum(1))
+        torch.testing.assert_close(batch.outputs, truth)
+        torch.testing.assert_close(batch.target, truth.cumsum(1))
+
+
+def test_the_held_out_loss_is_a_measure_on_request() -> None:
+    totals = Totals(length=4, batch=3, loss_batches=2)
+    assert [one.name for one in totals.measures] == ["accuracy", "loss"]
+    assert totals.evaluate(Oracle(1), "validation")["loss"] == pytest.approx(0.0, abs=1e-9)
+    off = totals.evaluate(Oracle(1, shift=0.1), "validation")["loss"]
+    assert off == pytest.approx(sum((0.1 * k) ** 2 for k in range(1, 5)) / 2, rel=1e-4)
+    ranking = Ranking(items=3, digits=2, batch=3, loss_batches=2)
+    assert set(ranking.evaluate(Oracle(2), "test")) == {"exact", "items", "loss"}
 
 
 def test_batches_depend_on_the_seed_alone() -> None:
-    for task in (Totals(length=4, batch=3, steps=2), Ranking(items=3, digits=2, batch=3, steps=2)):
+    for task in (Totals(length=4, batch=3), Ranking(items=3, digits=2, batch=3)):
         one, same, other = (next(iter(task.batches(seed))) for seed in (5, 5, 6))
         assert torch.equal(one.inputs, same.inputs)
         assert not torch.equal(one.inputs, other.inputs)
@@ -84,9 +96,9 @@ def test_places_right_counted_by_hand() -> None:
 
 
 def test_ranking_supervises_the_order_of_the_numbers_in_the_pictures() -> None:
-    batch = next(iter(Ranking(items=4, digits=2, batch=6, steps=1).batches(3)))
+    batch = next(iter(Ranking(items=4, digits=2, batch=6).batches(3)))
     values = Oracle(2)(batch.inputs)
-    ranks = batch.targets["ranks"]
+    ranks = batch.target
     assert ranks.dtype == torch.int64
     for value, rank in zip(values.tolist(), ranks.tolist(), strict=True):
         assert sorted(rank) == [0, 1, 2, 3]
@@ -121,6 +133,15 @@ def test_evaluation_lists_hold_only_scans_of_their_part() -> None:
         assert values.shape == (1000, 3)
 
 
-def test_settings_hold_every_field() -> None:
-    assert Totals().settings()["length"] == 16
-    assert {"items", "digits", "learning_rates", "evaluated_lists"} <= set(Ranking().settings())
+def test_tasks_are_made_once_by_id_with_or_without_version() -> None:
+    task = make_task("bench/totals", {"length": 4})
+    assert task is make_task("bench/totals-v1", {"length": 4})
+    assert task == Totals(length=4)
+    given = {"length": 4, "hidden": [128, 64]}  # the second is the default
+    assert task_settings("bench/totals", given) == {"id": "bench/totals-v1", "options": {"length": 4}}
+
+
+def test_values_that_are_not_finite_count_as_the_worst() -> None:
+    higher, lower = Measure("a", "a"), Measure("b", "b", "lower", unit="")
+    assert [higher.finite(value) for value in (1.5, math.nan, -math.inf)] == [1.5, 0.0, -1e9]
+    assert [lower.finite(value) for value in (1.5, math.nan, math.inf)] == [1.5, 1e9, 1e9]

@@ -1,4 +1,4 @@
-"""Training studies on real data; importing the package imports neither torch nor matplotlib."""
+"""Training studies as data; importing the package imports neither torch nor matplotlib."""
 
 from __future__ import annotations
 
@@ -7,34 +7,47 @@ from typing import TYPE_CHECKING
 from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
-    from nlcore_bench.methods.base import Curvature, Method
-    from nlcore_bench.records import ResultsError, Store
-    from nlcore_bench.report import write_report
-    from nlcore_bench.study import Study, workers
-    from nlcore_bench.tasks import Batch, Ltr, Metric, Paths, Ranking, Task, Totals
+    from nlcore_bench.catalogue import find, load, shipped
+    from nlcore_bench.plan import Plan
+    from nlcore_bench.records import Cell, ResultsError, Run, Store
+    from nlcore_bench.report import make_report, write_report
+    from nlcore_bench.run import run_study
+    from nlcore_bench.statistics import Paired, Sample, holm
+    from nlcore_bench.study import Study
+    from nlcore_bench.tasks import Batch, Ltr, Measure, Paths, Ranking, Task, Totals
 
+_HOMES = {
+    "catalogue": ["find", "load", "shipped"],
+    "plan": ["Plan"],
+    "records": ["Cell", "ResultsError", "Run", "Store"],
+    "report": ["make_report", "write_report"],
+    "run": ["run_study"],
+    "statistics": ["Paired", "Sample", "holm"],
+    "study": ["Study"],
+    "tasks": ["Batch", "Ltr", "Measure", "Paths", "Ranking", "Task", "Totals"],
+}
 __all__ = [
     "Batch",
-    "Curvature",
+    "Cell",
     "Ltr",
-    "Method",
-    "Metric",
+    "Measure",
+    "Paired",
     "Paths",
+    "Plan",
     "Ranking",
     "ResultsError",
+    "Run",
+    "Sample",
     "Store",
     "Study",
     "Task",
     "Totals",
-    "workers",
+    "find",
+    "holm",
+    "load",
+    "make_report",
+    "run_study",
+    "shipped",
     "write_report",
 ]
-
-_HOMES = {
-    "methods.base": ["Curvature", "Method"],
-    "records": ["ResultsError", "Store"],
-    "report": ["write_report"],
-    "study": ["Study", "workers"],
-    "tasks": ["Batch", "Ltr", "Metric", "Paths", "Ranking", "Task", "Totals"],
-}
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

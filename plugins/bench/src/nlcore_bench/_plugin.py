@@ -1,22 +1,31 @@
-"""The hooks of this distribution: `nlcore bench` and the simulators of its tasks."""
+"""The hooks of this distribution: `nlcore bench`, its tasks and studies, and the simulators of the tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nlcore.plugin import AlgorithmSpec, hookimpl
-from nlcore_bench.cli.parser import add_bench
+from nlcore.plugin import AlgorithmSpec, TaskSpec, hookimpl
 
 if TYPE_CHECKING:
     from nlcore.plugin import Subparsers
 
-__all__ = ["nlcore_algorithms", "nlcore_commands"]
+__all__ = ["nlcore_algorithms", "nlcore_commands", "nlcore_studies", "nlcore_tasks"]
+
+_TASKS = {
+    "totals": "read digits in a row from a function of them, such as their running totals",
+    "ranking": "rank pictures of numbers from their order alone",
+    "ltr": "learn to rank the rows of a table, or the queries of files in the LETOR format",
+    "paths": "read pictures of maps as costs from the shortest paths alone",
+}
 
 
 @hookimpl
 def nlcore_commands(subparsers: Subparsers) -> None:
     """Add `nlcore bench`."""
+    from nlcore_bench.cli.parser import add_bench
+
     add_bench(subparsers)
 
 
@@ -39,3 +48,23 @@ def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
             since="0.1.0",
         ),
     )
+
+
+@hookimpl
+def nlcore_tasks() -> Iterable[TaskSpec]:
+    """Return the tasks of this distribution."""
+    return [
+        TaskSpec(
+            id=f"bench/{name}-v1",
+            factory=f"nlcore_bench.tasks:{name.capitalize()}",
+            config=f"nlcore_bench.config:{name.capitalize()}Config",
+            summary=summary,
+        )
+        for name, summary in _TASKS.items()
+    ]
+
+
+@hookimpl
+def nlcore_studies() -> Iterable[Path]:
+    """Return the studies of this distribution."""
+    return sorted((Path(__file__).parent / "studies").glob("*.toml"))

@@ -1,12 +1,20 @@
-"""Options of the simulators."""
+"""Options of the simulators and of the tasks."""
 
 from __future__ import annotations
+
+import os
+from typing import Any, Literal
 
 from pydantic import Field
 
 from nlcore.config import AlgorithmConfig
 
-__all__ = ["BlurConfig", "DragConfig"]
+__all__ = ["BlurConfig", "DragConfig", "LtrConfig", "PathsConfig", "RankingConfig", "TotalsConfig"]
+
+
+def warcraft_folder() -> str | None:
+    """Return the folder that the environment variable `NLCORE_WARCRAFT` names."""
+    return os.environ.get("NLCORE_WARCRAFT") or None
 
 
 class BlurConfig(AlgorithmConfig):
@@ -20,3 +28,60 @@ class DragConfig(AlgorithmConfig):
 
     drag: float = Field(0.5, ge=0, description="Drag c of v' = u − c·v·|v|, per unit of length.")
     step: float = Field(0.3, gt=0, description="Time between two pushes.")
+
+
+class _TaskConfig(AlgorithmConfig):
+    """Options of every task."""
+
+    algorithm_options: dict[str, Any] = Field({}, description="Options of the loss.")
+    loss_batches: int = Field(0, ge=0, description="Batches on which the held-out loss is measured; 0 for no measure.")
+
+
+class TotalsConfig(_TaskConfig):
+    """Options of `bench/totals`."""
+
+    length: int = Field(16, ge=1, description="m, digits in a row.")
+    algorithm: str = Field("sequences/prefix_sum-v1", description="Id of the loss, which has a Gauss–Newton split.")
+    batch: int = Field(50, ge=1, description="Rows in a step.")
+    hidden: tuple[int, ...] = Field((128, 64), description="Widths of the hidden layers.")
+
+
+class RankingConfig(_TaskConfig):
+    """Options of `bench/ranking`."""
+
+    items: int = Field(5, ge=2, description="n, numbers in a list.")
+    digits: int = Field(4, ge=1, description="Digits of a number.")
+    algorithm: str = Field("sorting/neuralsort-v1", description="Id of the loss, whose target are ranks.")
+    batch: int = Field(100, ge=1, description="Lists in a step.")
+    hidden: tuple[int, ...] = Field((64, 32), description="Widths of the hidden layers.")
+
+
+class LtrConfig(_TaskConfig):
+    """Options of `bench/ltr`."""
+
+    table: Literal["diabetes", "digits"] = Field("diabetes", description="Table of scikit-learn; not read with data.")
+    data: str | None = Field(None, description="File of training queries in the LETOR format.")
+    validation: str | None = Field(None, description="File of validation queries; by default 20 % of the training.")
+    test: str | None = Field(None, description="File of test queries; by default 20 % of the training.")
+    items: int = Field(20, ge=2, description="Rows in a group of a table.")
+    groups: int = Field(200, ge=1, description="Groups in each part of a table.")
+    longest: int = Field(240, ge=2, description="Most items of a list in a step; longer lists are sampled anew.")
+    batch: int = Field(32, ge=1, description="Lists in a step.")
+    hidden: tuple[int, ...] = Field((64, 32), description="Widths of the hidden layers.")
+    algorithm: str = Field("ranking/ranknet-v1", description="Id of the loss, whose target is graded relevance.")
+
+
+class PathsConfig(_TaskConfig):
+    """Options of `bench/paths`."""
+
+    folder: str | None = Field(
+        default_factory=warcraft_folder,
+        description="Folder of the Warcraft maps, by default that of $NLCORE_WARCRAFT; none is procedural terrain.",
+    )
+    batch: int = Field(50, ge=1, description="Maps in a step.")
+    channels: int = Field(32, ge=1, description="Width of the network.")
+    floor: float = Field(0.45, gt=0, description="Smallest cost; β = 5 with 8 neighbours needs log(8)/5 = 0.42.")
+    algorithm: str = Field(
+        "shortest_paths/perturbed_fenchel_young-v1", description="Id of the loss, of costs and paths."
+    )
+    algorithm_options: dict[str, Any] = Field({"sigma": 1.0, "num_samples": 3}, description="Options of the loss.")

@@ -1,48 +1,128 @@
-"""Criteria of training: the mean of a loss, and a criterion of flattened predictions."""
+"""Criteria of training: curvatures by name, the mean of a loss, flattened predictions, normalised gradients."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ["FlatLoss", "MeanLoss", "mask_option"]
+import nlcore
+from nlcore.errors import ConfigError, nearest
+from nlcore_bench.parts import LossPart, MethodPart
+from nlcore_bench.tasks.base import Task
+
+__all__ = ["Criterion", "MeanLoss", "make_criterion", "make_curvature", "make_loss"]
+
+
+def make_curvature(given: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Return a curvature of nlcore by the name of its class, with its options.
+
+    Args:
+        given: One name with its options, as a study has it. An option that is a table with one name, such as
+            `{relative = 0.1}` or `{bounded = {limit = 2.0}}`, is the rule of nlcore of that name.
+
+    Raises:
+        ConfigError: There is no such class or option, or the value is wrong.
+    """
+    ((name, options),) = given.items()
+    return _made(name, {key: _value(value) for key, value in options.items()})
+
+
+def _value(value: Any) -> Any:
+    if not isinstance(value, Mapping) or len(value) != 1:
+        return value
+    ((name, options),) = value.items()
+    return _made(f"{name[:1].upper()}{name[1:]}", options)
+
+
+def _made(name: str, options: Any) -> Any:
+    cls: Any = getattr(nlcore, name) if name in nlcore.__all__ else None
+    if not inspect.isclass(cls):
+        raise ConfigError(f"nlcore has no {name!r}{nearest(name, nlcore.__all__)}.")
+    make: Callable[..., Any] = cls
+    if not isinstance(options, Mapping):
+        return make(options)
+    known = inspect.signature(make).parameters
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"{name} has no option {option!r}{nearest(option, known)}: {', '.join(known)}.")
+    return make(**options)
+
+
+def make_loss(task: Task, part: LossPart | None) -> Any:
+    """Return a loss of a study, or that of the task for `None`.
+
+    Raises:
+        NlcoreError: There is no such algorithm, or an option is wrong.
+    """
+    return task.loss if part is None else nlcore.make(part.id, **part.options)
+
+
+def make_criterion(loss: Any, method: MethodPart, *, flat: bool = False, damping: float | None = None) -> Criterion:
+    """Return the criterion `(prediction, target) -> scalar` of a method.
+
+    Args:
+        loss: The loss.
+        method: The method.
+        flat: Whether prediction and target are flattened to [batch, m].
+        damping: A relative damping instead of the curvature's own.
+
+    Raises:
+        ConfigError: The curvature has no such option.
+    """
+    if method.curvature is None:
+        return Criterion(MeanLoss(loss), method.normalize, flat=flat)
+    ((name, options),) = method.curvature.items()
+    chosen = options if damping is None else {**options, "damping": {"relative": damping}}
+    return Criterion(nlcore.NewtonLoss(loss, make_curvature({name: chosen})), method.normalize, flat=flat)
 
 
 class MeanLoss(nn.Module):
     """The mean of a loss over the batch, for methods without curvature.
 
     Args:
-        loss: `(prediction, target) -> [batch]`, with `mask=` if the batch has one.
+        loss: `(prediction, target) -> [batch]`.
     """
 
     def __init__(self, loss: Any) -> None:
         super().__init__()
         self.loss = loss
 
-    def forward(self, prediction: Tensor, target: Any, *, mask: Tensor | None = None) -> Tensor:
+    def forward(self, prediction: Tensor, target: Any, **options: Any) -> Tensor:
         """Return the mean loss, a scalar."""
-        losses: Tensor = self.loss(prediction, target, **mask_option(mask))
+        losses: Tensor = self.loss(prediction, target, **options)
         return losses.mean()
 
 
-class FlatLoss(nn.Module):
-    """A criterion of [batch, m] for predictions of more dimensions, such as maps.
+class Criterion(nn.Module):
+    """The criterion of a method.
 
     Args:
-        criterion: `(prediction, target) -> scalar`.
+        mean: `(prediction, target) -> scalar`.
+        normalize: Whether the gradient with respect to the prediction is divided by its norm for every sample, or by
+            its root mean square over the batch.
+        flat: Whether prediction and target are flattened to [batch, m].
     """
 
-    def __init__(self, criterion: nn.Module) -> None:
+    def __init__(self, mean: nn.Module, normalize: str | None = None, *, flat: bool = False) -> None:
         super().__init__()
-        self.criterion = criterion
+        self.mean, self.normalize, self.flat = mean, normalize, flat
 
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Any, **options: Any) -> Tensor:
         """Return the criterion of prediction and target, [batch, *event] each."""
-        loss: Tensor = self.criterion(prediction.flatten(1), target.flatten(1))
-        return loss
+        if self.normalize and prediction.requires_grad:
+            prediction.register_hook(self._normalized)  # type: ignore[no-untyped-call]
+        if self.flat:
+            prediction, target = prediction.flatten(1), target.flatten(1)
+        value: Tensor = self.mean(prediction, target, **options)
+        return value
 
-
-def mask_option(mask: Tensor | None) -> dict[str, Tensor]:
-    """Return the keyword argument of a mask; nothing without one."""
-    return {} if mask is None else {"mask": mask}
+    def _normalized(self, gradient: Tensor) -> Tensor:
+        if self.normalize == "batch":
+            norms = gradient.square().mean().sqrt()
+        else:
+            norms = torch.linalg.vector_norm(gradient.flatten(1), dim=1).view(-1, *[1] * (gradient.ndim - 1))
+        return gradient / norms.clamp_min(1e-30) / len(gradient)

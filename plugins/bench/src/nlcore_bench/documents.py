@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import reprlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-__all__ = ["Amount", "Count", "Number", "Text", "parse", "validate"]
+from nlcore.errors import nearest
+
+__all__ = ["Amount", "Count", "Number", "Text", "explain", "parse", "validate"]
 
 T = TypeVar("T")
 
@@ -28,6 +31,8 @@ Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 _WORDS = {
     "missing": "the field {name} is missing",
     "unexpected_keyword_argument": "the field {name} is unknown",
+    "extra_forbidden": "the field {name} is unknown",
+    "value_error": "{name}: {reason}",
     "dataclass_type": "{name} is {value}, not an object",
 }
 
@@ -64,15 +69,22 @@ def validate(adapter: TypeAdapter[T], value: Any) -> T:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        raise ValueError(_explain(error)) from error
+        raise ValueError(explain(error)) from error
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError, fields: Callable[[Sequence[str | int]], Iterable[str]] | None = None) -> str:
+    """Return the first fault in words, with the number of the others.
+
+    Args:
+        error: The error of a validation.
+        fields: Returns the fields of the table that holds the one of a path, to name the nearest.
+    """
     first, *others = error.errors(include_url=False)
-    reason = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+    message, path = first["msg"].removeprefix("Value error, "), first["loc"]
+    reason = f"{message[:1].lower()}{message[1:]}"
     text = _WORDS.get(first["type"], "{name} is {value}: {reason}").format(
-        name=".".join(str(part) for part in first["loc"]) or "the document",
-        value=reprlib.repr(first["input"]),
-        reason=reason,
+        name=".".join(map(str, path)) or "the document", value=reprlib.repr(first["input"]), reason=reason
     )
+    if fields is not None and first["type"] == "extra_forbidden":
+        text += nearest(str(path[-1]), fields(path))
     return f"{text}, and {len(others)} more" if others else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -16,12 +16,11 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from nlcore_bench.documents import Amount, Count, Number, Text, parse, validate
 from nlcore_bench.files import Appender, ResultsError, WriteError, lock, make_folder
-from nlcore_bench.settings import as_json, check_settings, write_settings
+from nlcore_bench.settings import as_json, check_settings, extend_settings, write_settings
 
 __all__ = ["Cell", "ResultsError", "Run", "Store", "installed"]
 
-_FORMAT = 2
-_OLD_NAMES = {"arm": "method", "rate": "learning_rate"}  # fields of format 1
+_FORMAT = 3
 
 
 @dataclass(frozen=True, order=True)
@@ -35,7 +34,9 @@ class Cell:
         learning_rate: Learning rate.
         seed: Seed of weights and data order.
         damping: Relative damping, where the method has several to choose from.
-        length: Steps of a timed run; `None` for those of the task.
+        length: Steps of a timed run; `None` for those of the study.
+        task: Name of the task in the study.
+        optimizer: Name of the optimiser in the study.
     """
 
     phase: Literal["tune", "report", "timed"]
@@ -44,11 +45,13 @@ class Cell:
     seed: Count
     damping: Amount | None = None
     length: Annotated[Count, Field(gt=0)] | None = None
+    task: Text = ""
+    optimizer: Text = "adam"
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in asdict(self).items() if value is not None)
+        return ", ".join(f"{name} {value}" for name, value in asdict(self).items() if value != _DEFAULTS[name])
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,14 @@ class Run:
             ValueError: `parse` would refuse the line, as for a NaN.
         """
         body = asdict(self)
-        cell = {name: value for name, value in body.pop("cell").items() if value is not None}
+        cell = {name: value for name, value in body.pop("cell").items() if value != _DEFAULTS[name]}
         line = json.dumps({**cell, **body})
         Run.parse(line)
         return line
 
     @staticmethod
     def parse(line: str | bytes) -> Run:
-        """Return the run in a line, of this format or of format 1.
+        """Return the run in a line.
 
         Raises:
             ValueError: The line is not a record of a run; the message names the first wrong field.
@@ -89,9 +92,6 @@ class Run:
         body = parse(line)
         if not isinstance(body, dict) or "cell" in body:
             raise ValueError("not a JSON object with the fields of a run")
-        for old, new in _OLD_NAMES.items():
-            if old in body and new not in body:
-                body[new] = body.pop(old)
         cell = validate(_CELL, {name: body.pop(name) for name in _CELL_FIELDS & body.keys()})
         run = validate(_RUN, {**body, "cell": cell})
         if any(late <= early for early, late in zip(run.steps, run.steps[1:], strict=False)):
@@ -112,6 +112,7 @@ class Run:
 
 _CELL, _RUN = TypeAdapter(Cell), TypeAdapter(Run)
 _CELL_FIELDS = {one.name for one in fields(Cell)}
+_DEFAULTS = {one.name: one.default for one in fields(Cell)}
 
 
 class Store:
@@ -121,7 +122,7 @@ class Store:
         folder: Created if it does not exist.
         settings: All that changes a number, as JSON values.
         environment: Versions and machine of the runs; written beside the settings, never compared.
-        metrics: Names of the metrics that every run has; any if empty.
+        measures: Names of the measures that every run of a task has, by the task's name; any for other tasks.
 
     Raises:
         ResultsError: The folder holds the runs of other settings, two results of one run, or a line that is not a
@@ -135,12 +136,13 @@ class Store:
         settings: Mapping[str, Any],
         environment: Mapping[str, str] | None = None,
         *,
-        metrics: Sequence[str] = (),
+        measures: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.folder = folder
-        self._metrics = set(metrics)
+        self._measures = measures or {}
         self._runs_path, self._settings_path = folder / "runs.jsonl", folder / "settings.json"
         mine = as_json({"format": _FORMAT, **settings})
+        self._settings = mine
         if self._settings_path.exists():
             check_settings(self._settings_path, mine)
         elif self._runs_path.exists():
@@ -181,14 +183,15 @@ class Store:
 
     def _locked(self, stack: ExitStack) -> FileIO:
         """Lock the folder, read it again, and return its runs, opened for appending and without a torn tail."""
-        if not lock(stack.enter_context(self._settings_path.open("rb"))):
+        file = stack.enter_context(self._runs_path.open("ab", buffering=0))
+        if not lock(file):
             raise ResultsError(
                 f"{self.folder} is being written by another run. Wait for its end, or choose another folder with --out."
             )
-        # Another run may have added to the file since this store was opened.
+        # Another run may have added to the files since this store was opened.
+        extend_settings(self._settings_path, self._settings)
         lines = _whole_lines(self._runs_path)
         self._runs = self._read(lines)
-        file = stack.enter_context(self._runs_path.open("ab", buffering=0))
         file.truncate(len(lines))
         return file
 
@@ -205,7 +208,7 @@ class Store:
             return
         try:
             line = run.line()
-            self._check_metrics(run)
+            self._check_measures(run)
         except (ValueError, TypeError) as error:
             raise ResultsError(
                 f"{self._runs_path}: the run ({run.cell}) cannot be stored as JSON: {error}. Finished runs are kept."
@@ -226,7 +229,7 @@ class Store:
         for number, line in enumerate(lines.split(b"\n")[:-1], start=1):
             try:
                 run = Run.parse(line)
-                self._check_metrics(run)
+                self._check_measures(run)
             except ValueError as error:
                 raise ResultsError(
                     f"{self._runs_path}, line {number}: not a record of a run ({error}). Remove the line to repeat its "
@@ -240,11 +243,12 @@ class Store:
                 )
         return runs
 
-    def _check_metrics(self, run: Run) -> None:
+    def _check_measures(self, run: Run) -> None:
+        expected = self._measures.get(run.cell.task)
         values: dict[str, Mapping[str, Any]] = {"final": run.final, "train": run.train}
         for name, found in {**values, **({"curves": run.curves} if run.steps else {})}.items():
-            if self._metrics and found.keys() != self._metrics:
-                raise ValueError(f"{name} has {sorted(found)} in place of the metrics {sorted(self._metrics)}")
+            if expected and found.keys() != set(expected):
+                raise ValueError(f"{name} has {sorted(found)} in place of the measures {sorted(expected)}")
 
 
 def _whole_lines(path: Path) -> bytes:

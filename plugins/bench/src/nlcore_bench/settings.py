@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from pydantic import ConfigDict, TypeAdapter
 
 from nlcore_bench.documents import Text, parse, validate
 from nlcore_bench.files import ResultsError, write_whole
 
-__all__ = ["as_json", "check_settings", "write_settings"]
+__all__ = ["as_json", "check_settings", "extend_settings", "write_settings"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class _Document:
 
 _DOCUMENT = TypeAdapter(_Document)
 _ABSENT = "absent"
-_OLD_NAMES = {"arms": "methods", "rates": "learning_rates"}  # keys of format 1
+_TABLES = {"tasks", "optimizers", "methods"}
+_Keys: TypeAlias = tuple[str, ...]
 _LONGEST = 200  # characters of a value in a message
 
 
@@ -50,43 +51,64 @@ def write_settings(path: Path, settings: Mapping[str, Any], environment: Mapping
     write_whole(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def check_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Raise unless a file holds these settings; its environment may differ.
+def check_settings(path: Path, settings: Mapping[str, Any]) -> _Document:
+    """Return the content of a file, unless its settings contradict these.
+
+    The environment may differ, and either may have tasks, optimisers and methods that the other one lacks.
 
     Raises:
-        ResultsError: The file cannot be read or is damaged, or its settings differ; the message names the first
-            differences.
+        ResultsError: The file cannot be read or is damaged, is of another format, or its settings differ; the message
+            names the first differences.
     """
     try:
-        old = dict(_flat(_current(validate(_DOCUMENT, parse(path.read_bytes())).settings)))
+        document = validate(_DOCUMENT, parse(path.read_bytes()))
+        there = document.settings
+        old, new = dict(_flat(there)), dict(_flat(settings))
     except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"{path} holds no settings ({error}). Choose another folder with --out.") from error
-    new = dict(_flat(settings))
-    differing = [keys for keys in {**new, **old} if old.get(keys, _ABSENT) != new.get(keys, _ABSENT)]
-    if not differing:
-        return
+    if there.get("format", settings.get("format")) != settings.get("format"):
+        raise ResultsError(
+            f"{path.parent} was written by another version of nlcore-bench (format {there['format']}; this one has "
+            f"format {settings['format']}). Choose another folder with --out."
+        )
+    differing = [
+        keys
+        for keys in {**new, **old}
+        if old.get(keys, _ABSENT) != new.get(keys, _ABSENT) and not _only_one_has(keys, there, settings)
+    ]
+    if differing:
+        raise ResultsError(_difference(path.parent, differing, old, new))
+    return document
+
+
+def extend_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Add the tasks, optimisers and methods that a file lacks; raises as `check_settings` does."""
+    document = check_settings(path, settings)
+    tables = {table: {**document.settings.get(table, {}), **settings.get(table, {})} for table in sorted(_TABLES)}
+    extended = {**document.settings, **{table: entries for table, entries in tables.items() if entries}}
+    if extended != document.settings:
+        write_settings(path, extended, document.environment)
+
+
+def _only_one_has(keys: Sequence[str], there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Return whether the keys belong to a task, an optimiser or a method that one of two settings lacks."""
+    table, *rest = keys
+    return table in _TABLES and any(not rest or rest[0] not in one.get(table, {}) for one in (there, here))
+
+
+def _difference(folder: Path, differing: Sequence[_Keys], old: Mapping[_Keys, str], new: Mapping[_Keys, str]) -> str:
     listed = "; ".join(
         f"{'.'.join(keys)} is {_short(old.get(keys, _ABSENT))} there and {_short(new.get(keys, _ABSENT))} here"
         for keys in differing[:3]
     )
     more = f"; {len(differing) - 3} more differ" if len(differing) > 3 else ""
-    raise ResultsError(
-        f"{path.parent} holds the runs of other settings: {listed}{more}. Choose another folder with --out, repeat "
+    return (
+        f"{folder} holds the runs of other settings: {listed}{more}. Choose another folder with --out, repeat "
         "with the settings of the folder to go on with it, or remove it to start anew."
     )
 
 
-def _current(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return settings of format 1 as those of format 2, which has other names for some keys; others as they are."""
-    return {**_renamed(settings), "format": 2} if settings.get("format") == 1 else settings
-
-
-def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    pairs = ((_OLD_NAMES.get(key, key), value) for key, value in settings.items())
-    return {key: _renamed(value) if isinstance(value, dict) else value for key, value in pairs}
-
-
-def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[_Keys, str]]:
     """Yield the leaves of nested objects with their keys, as JSON; lists are leaves."""
     for key, value in settings.items():
         if isinstance(value, dict) and value:

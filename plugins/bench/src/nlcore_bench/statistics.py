@@ -1,22 +1,31 @@
-"""The numbers of a table, computed from the recorded runs alone."""
+"""Statistics of a table: summaries over seeds, differences paired by seed, and the one rule for words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
-from scipy.stats import sem, t
+from scipy import stats
 
-from nlcore_bench.methods.base import Candidate, Method
-from nlcore_bench.records import Cell, Run
-from nlcore_bench.study import Study
-from nlcore_bench.tasks.base import Metric
+from nlcore_bench.tasks.base import Measure
 
-__all__ = ["Row", "Sample", "first_step", "summarise"]
+__all__ = ["CLAIM_SEEDS", "RULE", "Paired", "Sample", "Word", "holm"]
 
-_CONFIDENCE = 0.95
+Word = Literal["better", "worse", "level"]
+
+CLAIM_SEEDS = 8
+"""Seeds from which on a difference is a claim: with 5 pairs Wilcoxon's test cannot fall below 0.06."""
+
+_ERRORS, _POINTS, _SHARE = 2.0, 2.0, 0.05
+RULE = (
+    f"better / worse: the mean difference paired by seed is beyond {_ERRORS:g} standard errors and beyond "
+    f"{_SHARE:.0%} of the baseline's mean ({_POINTS:g} points for shares in %); level: it is not. A claim needs at "
+    f"least {CLAIM_SEEDS} seeds: with fewer, the word has a question mark."
+)
+"""The rule for words, for the reader of a table."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,13 @@ class Sample:
     @property
     def mean(self) -> float:
         """The mean."""
-        return fmean(self.values)
+        return float(np.mean(self.values))
+
+    @property
+    def quartiles(self) -> tuple[float, float, float]:
+        """Lower quartile, median and upper quartile; the interquartile range is from the first to the last."""
+        low, middle, high = np.quantile(self.values, (0.25, 0.5, 0.75)).tolist()
+        return low, middle, high
 
     @property
     def spread(self) -> float | None:
@@ -42,139 +57,83 @@ class Sample:
     @property
     def error(self) -> float | None:
         """The standard error of the mean; `None` for a single number."""
-        return float(sem(self.values)) if len(self.values) > 1 else None
-
-    @property
-    def signed(self) -> str:
-        """The mean with its sign, ± the standard error, to one digit."""
-        return f"{self.mean:+.1f}" + ("" if self.error is None else f" ± {self.error:.1f}")
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Student's 95 % interval of the mean.
-
-        Raises:
-            ValueError: There is a single number.
-        """
-        if self.error is None:
-            raise ValueError("one difference has no interval")
-        low, high = self.mean + self.error * np.array(t.interval(_CONFIDENCE, len(self.values) - 1))
-        return float(low), float(high)
+        return float(stats.sem(self.values)) if len(self.values) > 1 else None
 
 
 @dataclass(frozen=True)
-class Row:
-    """The figures of one method.
+class Paired:
+    """A measure of a method and of what it is compared with, seed by seed.
 
     Attributes:
-        method: The method.
-        learning_rate: The chosen learning rate.
-        damping: The chosen relative damping; `None` if there was no choice.
-        edge: Whether that learning rate is the smallest or largest that was tried, so that a better one may lie beyond.
-        damping_edge: The same for the damping.
-        runs: The reported runs, in the order of the seeds.
-        held_out: Metric to values on test data.
-        train: Metric to values on training data.
-        difference: Metric to values minus those of the baseline at the same seed; `None` for a baseline.
-        reached: Metric to the step at which each seed reached the metric's threshold, `None` where it did not.
-        timed: The same difference for the runs of equal time; `None` without such runs.
-        timed_runs: The runs of equal time.
-        seconds: Processor time of the training, per run.
-        failures: Reasons of runs that stopped early.
+        measure: The measure.
+        mine: Values of the method.
+        base: Values of the other one at the same seeds.
     """
 
-    method: Method
-    learning_rate: float
-    damping: float | None
-    edge: bool
-    damping_edge: bool
-    runs: tuple[Run, ...]
-    held_out: Mapping[str, Sample]
-    train: Mapping[str, Sample]
-    difference: Mapping[str, Sample] | None
-    reached: Mapping[str, tuple[int | None, ...]]
-    timed: Mapping[str, Sample] | None
-    timed_runs: tuple[Run, ...]
-    seconds: Sample
-    failures: tuple[str, ...]
+    measure: Measure
+    mine: tuple[float, ...]
+    base: tuple[float, ...]
 
-    def steps_to(self, metric: Metric) -> str:
-        """Return the median step at which the seeds reached the threshold, and their number if not all did."""
-        reached = [step for step in self.reached[metric.name] if step is not None]
-        if not reached:
-            return "–"
-        text = f"{median(reached):.0f}"
-        return text if len(reached) == len(self.runs) else f"{text} ({len(reached)} of {len(self.runs)})"
+    @cached_property
+    def difference(self) -> Sample:
+        """The differences."""
+        return Sample(tuple(a - b for a, b in zip(self.mine, self.base, strict=True)))
+
+    @property
+    def word(self) -> Word:
+        """`better`, `worse` or `level`, by the rule."""
+        gain, error = self.measure.sign * self.difference.mean, self.difference.error
+        margin = _POINTS if self.measure.unit == "%" else _SHARE * abs(Sample(self.base).mean)
+        if error is None or abs(gain) <= max(_ERRORS * error, margin):
+            return "level"
+        return "better" if gain > 0 else "worse"
+
+    @property
+    def claim(self) -> str:
+        """The word, with a question mark where there are too few seeds for a claim."""
+        return self.word if len(self.mine) >= CLAIM_SEEDS else f"{self.word}?"
+
+    @property
+    def improved(self) -> float:
+        """Share of the seeds at which the method is better."""
+        return float(np.mean([self.measure.sign * value > 0 for value in self.difference.values]))
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """Bootstrap interval of the mean difference, 95 %, by percentiles; the same in every report."""
+        values = self.difference.values
+        if len(set(values)) == 1:
+            return values[0], values[0]
+        found = stats.bootstrap((values,), np.mean, method="percentile", random_state=np.random.default_rng(0))
+        return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+    @cached_property
+    def wilcoxon(self) -> float:
+        """Two-sided p-value of Wilcoxon's signed-rank test; 1 without any difference."""
+        return float(stats.wilcoxon(self.difference.values).pvalue) if any(self.difference.values) else 1.0
+
+    @cached_property
+    def student(self) -> float:
+        """Two-sided p-value of the paired t-test; 1 for differences without spread around 0."""
+        if len(self.mine) == 1 or not any(self.difference.values):
+            return 1.0
+        return float(stats.ttest_rel(self.mine, self.base).pvalue) if self.difference.error else 0.0
+
+    def signed(self) -> str:
+        """Return the mean difference ± its standard error."""
+        error = self.difference.error
+        text = self.measure.text(self.difference.mean, signed=True)
+        return text if error is None else f"{text} ± {self.measure.text(error)}"
 
 
-def first_step(run: Run, metric: Metric) -> int | None:
-    """Return the first evaluated step at which `run` was at or above the threshold of `metric`."""
-    for step, value in zip(run.steps, run.curves.get(metric.name, ()), strict=False):
-        if value >= metric.threshold:
-            return step
-    return None
-
-
-def summarise(study: Study, runs: Mapping[Cell, Run]) -> list[Row]:
-    """Return one row per method of `study`, in its order.
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted by Holm's method, in the given order.
 
     Args:
-        study: The methods and seeds of the table.
-        runs: Runs of the folder, at least those of the study.
+        values: The p-values of all comparisons of a table.
     """
-    best = study.best(runs)
-    reported = _by_method(study.report_cells(best), runs)
-    timed = _by_method(study.timed_cells(best, runs), runs)
-    return [_row(study, method, best[method.name], reported, timed) for method in study.chosen]
-
-
-def _by_method(cells: Sequence[Cell], runs: Mapping[Cell, Run]) -> dict[str, tuple[Run, ...]]:
-    found: dict[str, tuple[Run, ...]] = {}
-    for cell in cells:
-        found[cell.method] = (*found.get(cell.method, ()), runs[cell])
-    return found
-
-
-def _row(
-    study: Study,
-    method: Method,
-    chosen: Candidate,
-    reported: Mapping[str, tuple[Run, ...]],
-    timed: Mapping[str, tuple[Run, ...]],
-) -> Row:
-    metrics = study.task.metrics
-    names = [metric.name for metric in metrics]
-    runs, baseline, short = reported[method.name], reported.get(method.baseline or "", ()), timed.get(method.name, ())
-    tried = method.candidates(study.task.learning_rates)
-    return Row(
-        method=method,
-        learning_rate=chosen.learning_rate,
-        damping=chosen.damping,
-        edge=_at_edge(chosen.learning_rate, {one.learning_rate for one in tried}),
-        damping_edge=_at_edge(chosen.damping, {one.damping for one in tried}),
-        runs=runs,
-        held_out={name: Sample(tuple(run.final[name] for run in runs)) for name in names},
-        train={name: Sample(tuple(run.train[name] for run in runs)) for name in names},
-        difference=_difference(names, runs, baseline),
-        reached={metric.name: tuple(first_step(run, metric) for run in runs) for metric in metrics},
-        timed=_difference(names, short, baseline) if short else None,
-        timed_runs=short,
-        seconds=Sample(tuple(run.cpu_seconds for run in runs)),
-        failures=tuple(run.failure for run in (*runs, *short) if run.failure is not None),
-    )
-
-
-def _at_edge(chosen: float | None, tried: Set[float | None]) -> bool:
-    """Return whether the chosen value is the smallest or largest of several."""
-    known = [value for value in tried if value is not None]
-    return len(known) > 1 and chosen in (min(known), max(known))
-
-
-def _difference(names: Sequence[str], runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Sample] | None:
-    """Return the differences run by run; both lists are in the order of the seeds."""
-    if not baseline:
-        return None
-    return {
-        name: Sample(tuple(mine.final[name] - other.final[name] for mine, other in zip(runs, baseline, strict=True)))
-        for name in names
-    }
+    order = np.argsort(values)
+    raised = np.array(values, dtype=float)[order] * np.arange(len(values), 0, -1)
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
+    return [float(value) for value in adjusted]

@@ -1,266 +1,269 @@
-"""A study: every method is tuned with the same budget, then measured once on fresh seeds; runs resume."""
+"""A study as data: the fields of its TOML file, and the runs that follow from them; does not import torch."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import platform
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from statistics import fmean, median
-from typing import Any, Literal, TypeAlias, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product, starmap
+from typing import Annotated, Any, Literal, Self
 
-import torch
-from tqdm import tqdm
+from pydantic import Field, model_validator
 
 from nlcore.errors import ConfigError, nearest
-from nlcore_bench.data.digits import PartName
-from nlcore_bench.methods.base import Candidate, Method
-from nlcore_bench.records import Cell, ResultsError, Run, Store, installed
-from nlcore_bench.tasks.base import Task
-from nlcore_bench.train import train
+from nlcore.registry.default import registry
+from nlcore_bench.documents import Amount, Text
+from nlcore_bench.parts import LossPart, MethodPart, OptimizerPart, Part, Positive, TaskPart, Whole
 
-__all__ = ["Study", "Workers", "execute", "run_cell", "workers"]
+__all__ = ["Candidate", "Entry", "Study"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """A task, the methods that are compared, and the seeds.
+@dataclass(frozen=True, order=True)
+class Candidate:
+    """Values that are tuned on validation data.
 
     Attributes:
-        task: The task.
-        methods: Names of the methods; empty for all of the task.
-        tuning: Number of seeds on which every candidate is tried, 0, 1, …
-        seeds: Number of reported seeds, 1000, 1001, …; none is a tuning seed.
-        timed: Whether every method with a baseline is also run on the reported seeds for equal time: for as many steps
-            as fit into the processor time of the baseline, with the schedule of the learning rate shortened to them.
-
-    Raises:
-        ConfigError: A number of seeds below 1, or a method that the task does not have.
+        learning_rate: Learning rate at the start.
+        damping: Relative damping instead of the curvature's own; `None` keeps that.
     """
 
-    task: Task
-    methods: tuple[str, ...] = ()
-    tuning: int = 2
-    seeds: int = 3
-    timed: bool = False
+    learning_rate: float
+    damping: float | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("tuning", "seeds"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"{name} was given {getattr(self, name)}; a study needs at least 1 seed of each kind."
-                )
-        known = [method.name for method in self.task.methods]
-        for name in self.methods:
-            if name not in known:
-                raise ConfigError(
-                    f"{self.task.name} has no method {name!r}{nearest(name, known)}. Its methods: {', '.join(known)}."
-                )
+
+@dataclass(frozen=True)
+class Entry:
+    """A method on one task, with one loss, under one optimiser: a row of a table.
+
+    Attributes:
+        task: Name of the task in the study.
+        optimizer: Name of the optimiser in the study.
+        name: Name of the method; with `losses`, that of the loss comes first.
+        label: The label of the method.
+        title: Name in tables: the label, behind that of the loss if there are several.
+        group: Group of the method, or the label of the loss if there are several; a picture has one panel per group.
+        method: The method.
+        loss: The loss; `None` for the task's own.
+        baseline: Name of the method that differences refer to; `None` for a baseline.
+        candidates: The learning rates and dampings to choose from.
+    """
+
+    task: str
+    optimizer: str
+    name: str
+    label: str
+    title: str
+    group: str
+    method: MethodPart
+    loss: LossPart | None
+    baseline: str | None
+    candidates: tuple[Candidate, ...]
 
     @property
-    def chosen(self) -> tuple[Method, ...]:
-        """The methods that are compared, in the order of the task."""
-        return tuple(method for method in self.task.methods if not self.methods or method.name in self.methods)
+    def key(self) -> tuple[str, str, str]:
+        """Task, optimiser and method."""
+        return self.task, self.optimizer, self.name
 
-    def settings(self) -> dict[str, Any]:
-        """Return the settings that all runs of one table share.
 
-        The choice of methods, the number of reported seeds and `timed` are not among them: a later run may add to each.
-        """
-        return {
-            "task": self.task.name,
-            "tuning_seeds": self.tuning,
-            **self.task.settings(),
-            "methods": {method.name: method.settings() for method in self.task.methods},
-        }
+class Study(Part):
+    """A study: every method is tuned with the same budget, then measured once on fresh seeds.
 
-    def tuning_cells(self) -> list[Cell]:
-        """Return the runs that choose learning rates and dampings."""
-        return [
-            cell
-            for method in self.chosen
-            for candidate in method.candidates(self.task.learning_rates)
-            for cell in self._tuning(method, candidate)
-        ]
+    Attributes:
+        id: Name on the command line and of the folder of results.
+        title: One line above tables and pictures.
+        question: The question that it answers.
+        steps: Steps of a run.
+        every: Steps between two evaluations of a reported run.
+        schedule: Schedule of the learning rate.
+        seeds: Number of reported seeds, 1000, 1001, …; none is a tuning seed.
+        tuning_seeds: Number of seeds on which every candidate is tried, 0, 1, …
+        learning_rates: Learning rates that every method is tuned over.
+        learning_rates_from: Id of the study whose tuned learning rates are used; there is no tuning then.
+        equal_time: Whether every method with a baseline is also run for the baseline's processor time.
+        baseline: Method that differences refer to; by default the first of the same group.
+        subject: Method or group that the summary compares.
+        against: Methods and groups that it is compared with; of a group it is the best on validation data.
+        measures: Measures that are compared, in this order; by default the first of every task.
+        minutes: Duration on one core, for `nlcore bench list`.
+        notes: Notes for the reader of the numbers.
+        limits: Conclusions that the study does not allow, one paragraph each.
+        tasks: Tasks by name.
+        losses: Losses by name; every method runs with each of them.
+        optimizers: Optimisers by name.
+        methods: Methods by name, in the order of the tables.
+    """
 
-    def report_cells(self, best: Mapping[str, Candidate]) -> list[Cell]:
-        """Return the reported runs, at the candidate chosen for every method."""
-        return [
-            self._cell("report", method, best[method.name], 1000 + seed)
-            for method in self.chosen
-            for seed in range(self.seeds)
-        ]
+    id: Annotated[Text, Field(pattern=r"^[\w-]+$")]
+    title: Text
+    question: Text = ""
+    steps: Whole
+    every: Whole = 25
+    schedule: Literal["cosine", "constant"] = "cosine"
+    seeds: Annotated[Whole, Field(le=1000)] = 8
+    tuning_seeds: Annotated[Whole, Field(le=1000)] = 2
+    learning_rates: tuple[Positive, ...] = ()
+    learning_rates_from: Text | None = None
+    equal_time: bool = False
+    baseline: Text | None = None
+    subject: Text | None = None
+    against: tuple[Text, ...] = ()
+    measures: tuple[Text, ...] = ()
+    minutes: Amount | None = None
+    notes: tuple[Text, ...] = ()
+    limits: tuple[Text, ...] = ()
+    tasks: Annotated[dict[Text, TaskPart], Field(min_length=1)]
+    losses: dict[Text, LossPart] = Field({})
+    optimizers: dict[Text, OptimizerPart] = Field({"adam": OptimizerPart()}, min_length=1)
+    methods: Annotated[dict[Text, MethodPart], Field(min_length=1)]
 
-    def timed_cells(self, best: Mapping[str, Candidate], runs: Mapping[Cell, Run]) -> list[Cell]:
-        """Return the runs for equal time: as long as the baseline's, but never longer than the task's steps.
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        groups = {method.group for method in self.methods.values()}
+        known: dict[str, Iterable[str]] = {"tasks": self.tasks, "losses": self.losses, "optimizers": self.optimizers}
+        for name, method in self.methods.items():
+            for field, members in known.items():
+                _refuse_unknown(f"methods.{name}.{field}", getattr(method, field), members)
+            _refuse_unknown(f"methods.{name}.baseline", [method.baseline or name], self.methods)
+        _refuse_unknown("baseline", [self.baseline] if self.baseline else [], self.methods)
+        _refuse_unknown("subject", [self.subject] if self.subject else [], [*self.methods, *groups])
+        _refuse_unknown("against", self.against, [*self.methods, *groups])
+        budgets: dict[str, set[int]] = {}
+        for entry in self.entries():
+            budgets.setdefault(entry.task, set()).add(len(entry.candidates))
+        for task, counts in budgets.items():
+            if len(counts) > 1 or 0 in counts:
+                given = ", ".join(map(str, sorted(counts)))
+                raise ValueError(
+                    f"the methods on {task} have {given} candidates (learning rates × dampings); tune all with equally "
+                    "many, at least one"
+                )
+        return self
 
-        The cost of a step is the median over a method's tuning runs, so that more reported seeds change no length.
-        """
-        if not self.timed:
-            return []
-        methods = {method.name: method for method in self.chosen}
-        steps = self.task.steps
-        return [
-            self._cell("timed", method, best[method.name], 1000 + seed, max(1, min(steps, round(steps * share))))
-            for method in self.chosen
-            if method.baseline in methods
-            for share in [self._seconds(methods[method.baseline], runs) / self._seconds(method, runs)]
-            for seed in range(self.seeds)
-        ]
-
-    def best(self, runs: Mapping[Cell, Run]) -> dict[str, Candidate]:
-        """Return the candidate of every method with the best mean on validation data.
-
-        Of equal ones it is that with the smaller learning rate, then with the larger damping. A candidate at which a
-        run failed is chosen only if all others failed too.
-        """
-
-        def choose(method: Method) -> Candidate:
-            def merit(one: Candidate) -> tuple[bool, float, float, float]:
-                whole = all(runs[cell].failure is None for cell in self._tuning(method, one))
-                return whole, self.validation(method, one, runs), -one.learning_rate, one.damping or 0.0
-
-            return max(method.candidates(self.task.learning_rates), key=merit)
-
-        return {method.name: choose(method) for method in self.chosen}
-
-    def validation(self, method: Method, candidate: Candidate, runs: Mapping[Cell, Run]) -> float:
-        """Return the mean of the first metric over the tuning seeds, on validation data."""
-        metric = self.task.metrics[0].name
-        return fmean(runs[cell].final[metric] for cell in self._tuning(method, candidate))
-
-    def _tuning(self, method: Method, candidate: Candidate) -> list[Cell]:
-        return [self._cell("tune", method, candidate, seed) for seed in range(self.tuning)]
-
-    def _seconds(self, method: Method, runs: Mapping[Cell, Run]) -> float:
-        """Return the median processor time of a method's tuning runs."""
-        cells = (cell for cell in self.tuning_cells() if cell.method == method.name)
-        return max(median(runs[cell].cpu_seconds for cell in cells), 1e-9)
-
-    @staticmethod
-    def _cell(
-        phase: Literal["tune", "report", "timed"],
-        method: Method,
-        candidate: Candidate,
-        seed: int,
-        length: int | None = None,
-    ) -> Cell:
-        return Cell(phase, method.name, candidate.learning_rate, seed, candidate.damping, length)
-
-    def run(self, folder: Path, workers: Workers, *, quiet: bool = False) -> Mapping[Cell, Run]:
-        """Run the cells that `folder` lacks and return all of its runs.
+    def entries(
+        self, *, tasks: Sequence[str] = (), optimizers: Sequence[str] = (), methods: Sequence[str] = ()
+    ) -> list[Entry]:
+        """Return the rows of all tables in order.
 
         Args:
-            folder: Folder of the settings and the runs.
-            workers: As `workers` makes them.
-            quiet: Whether the progress bars are hidden.
+            tasks: Names of those that are kept; all if empty.
+            optimizers: The same for optimisers.
+            methods: The same for methods; with losses, names of entries, methods or losses.
 
         Raises:
-            ResultsError: The folder belongs to other settings.
+            ConfigError: A name is unknown.
         """
-        metrics = [metric.name for metric in self.task.metrics]
-        store = Store(folder, self.settings(), _environment(), metrics=metrics)
-        name = self.task.name
-        with store.writing():
-            execute(self.task, self.tuning_cells(), store, workers, label=f"{name}: learning rates", quiet=quiet)
-            best = self.best(store.runs)
-            execute(self.task, self.report_cells(best), store, workers, label=f"{name}: fresh seeds", quiet=quiet)
-            if cells := self.timed_cells(best, store.runs):
-                execute(self.task, cells, store, workers, label=f"{name}: equal time", quiet=quiet)
-        return store.runs
+        found = [
+            self._entry(task, optimizer, loss, name)
+            for task, optimizer, loss, name in product(self.tasks, self.optimizers, self.losses or ("",), self.methods)
+            if self._runs(self.methods[name], task, optimizer, loss)
+        ]
+        distinct = {entry.key: entry for entry in found}  # a method with its own loss runs once, not with every loss
+        chosen = list(distinct.values())
+        for option, words, names in (
+            ("tasks", tasks, lambda one: {one.task}),
+            ("optimizers", optimizers, lambda one: {one.optimizer}),
+            ("methods", methods, self._names),
+        ):
+            known = dict.fromkeys(name for one in distinct.values() for name in sorted(names(one)))
+            for word in words:
+                if word not in known:
+                    raise ConfigError(
+                        f"--{option}: {self.id} has no {word!r}{nearest(word, known)}: {', '.join(known)}."
+                    )
+            chosen = [one for one in chosen if not words or names(one) & set(words)]
+        return chosen
+
+    def settings(self, tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Return everything that changes a number of a run, as JSON values.
+
+        Numbers of seeds and the learning rates are not among them: they are parts of the runs' names.
+
+        Args:
+            tasks: The settings of every task, by name.
+        """
+        return {
+            **self.model_dump(include={"steps", "every", "schedule"}),
+            "tasks": dict(tasks),
+            "optimizers": {name: {"kind": one.kind, "options": one.options} for name, one in self.optimizers.items()},
+            "methods": {
+                one.name: {**_given(one.method, _DRAWN), "loss": one.loss and _loss_settings(one.loss)}
+                for one in self.entries()
+            },
+        }
+
+    def count(self, entries: Sequence[Entry]) -> int:
+        """Return the number of runs of some rows."""
+        tuning = 0 if self.learning_rates_from else self.tuning_seeds
+        repeats = [2 if self.equal_time and one.baseline else 1 for one in entries]
+        return sum(tuning * len(one.candidates) for one in entries) + self.seeds * sum(repeats)
+
+    def quick(self) -> Self:
+        """Return the study with 1 seed and few steps, which shows that everything works."""
+        steps = min(self.steps, 60)
+        return self.model_copy(update={"seeds": 1, "tuning_seeds": 1, "steps": steps, "every": min(self.every, steps)})
+
+    @staticmethod
+    def _runs(method: MethodPart, task: str, optimizer: str, loss: str) -> bool:
+        pairs = ((method.tasks, task), (method.optimizers, optimizer), (method.losses, loss))
+        return all(not allowed or name in allowed for allowed, name in pairs)
+
+    def _names(self, entry: Entry) -> set[str]:
+        loss = next((name for name in self.losses if entry.loss is self.losses[name]), None)
+        name = entry.name if loss is None else entry.name.removeprefix(f"{loss}_")
+        return {entry.name, name, *([loss] if loss else [])}
+
+    def _entry(self, task: str, optimizer: str, loss_name: str, name: str) -> Entry:
+        method = self.methods[name]
+        own = method.loss is not None or not loss_name
+        loss = method.loss if own else self.losses[loss_name]
+        rates = (
+            method.learning_rates
+            or self.optimizers[optimizer].learning_rates
+            or self.tasks[task].learning_rates
+            or self.learning_rates
+        )
+        scale = loss.scale if loss else 1.0
+        candidates = product([float(f"{rate * scale:.3g}") for rate in rates], method.dampings or (None,))
+        family = "" if own else self.losses[loss_name].label or loss_name
+        label = method.label or name
+        baseline = self._baseline(name, method, own)
+        return Entry(
+            task=task,
+            optimizer=optimizer,
+            name=name if own else f"{loss_name}_{name}",
+            label=label,
+            title=f"{family}, {label}" if family else label,
+            group=family or method.group,
+            method=method,
+            loss=loss,
+            baseline=None if baseline in {None, name} else baseline if own else f"{loss_name}_{baseline}",
+            candidates=(Candidate(1.0),) if self.learning_rates_from else tuple(starmap(Candidate, candidates)),
+        )
+
+    def _baseline(self, name: str, method: MethodPart, own: bool) -> str | None:
+        if method.baseline is not None:
+            return method.baseline or None
+        if self.baseline is not None:
+            return self.baseline
+        if own and self.losses:
+            return None
+        return next(other for other, one in self.methods.items() if one.group == method.group)
 
 
-def run_cell(task: Task, cell: Cell) -> Run:
-    """Train one cell; a function of the module, so that it can be sent to another process."""
-    method = next(method for method in task.methods if method.name == cell.method).damped(cell.damping)
-    if cell.length is not None:
-        task = replace(cast(Any, task), steps=cell.length)
-    part: PartName = "validation" if cell.phase == "tune" else "test"
-    outcome = train(
-        task, method, learning_rate=cell.learning_rate, seed=cell.seed, part=part, curves=cell.phase == "report"
-    )
-    return Run.of(cell, asdict(outcome))
+_DRAWN = {"label", "group", "reference", "baseline", "learning_rates", "dampings", "measure", "loss"}
+_DRAWN |= {"tasks", "losses", "optimizers"}  # fields of a method that change no number of a run
 
 
-Workers: TypeAlias = Callable[[Task, Sequence[Cell]], Iterable[Run]]
-"""A function that runs cells and yields each run when it is finished, in any order."""
+def _given(part: Part, others: set[str]) -> dict[str, Any]:
+    """Return the fields of a table that differ from their defaults, but for some."""
+    return part.model_dump(mode="json", exclude=others, exclude_defaults=True)
 
 
-@contextmanager
-def workers(count: int) -> Iterator[Workers]:
-    """Provide `count` processes of one thread each; with 1, cells run in this process.
-
-    The number changes the duration of a study but none of its results.
-    """
-    if count == 1:
-        yield lambda task, cells: (run_cell(task, cell) for cell in cells)
-        return
-    # Spawned, not forked: the threads of torch do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent)
-
-    def submit(task: Task, cells: Sequence[Cell]) -> Iterator[Run]:
-        try:
-            futures: list[Future[Run]] = [pool.submit(run_cell, task, cell) for cell in cells]
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise ResultsError(
-                "a process of the study was killed, perhaps because memory ran out. Finished runs are kept; repeat the "
-                "command, with --workers 1 if memory is short."
-            ) from error
-
-    try:
-        yield submit
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _loss_settings(loss: LossPart) -> dict[str, Any]:
+    return {**_given(loss, {"label", "scale"}), "id": registry.spec(loss.id).id}
 
 
-def _end_with_parent() -> None:
-    """Leave interrupts to the parent process, and end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def execute(
-    task: Task, cells: Sequence[Cell], store: Store, workers: Workers, *, label: str, quiet: bool = False
-) -> None:
-    """Run the cells that `store` lacks and add each run as soon as it is finished."""
-    missing = [cell for cell in cells if cell not in store.runs]
-    with tqdm(
-        total=len(cells), initial=len(cells) - len(missing), desc=label, unit="run", disable=quiet, dynamic_ncols=True
-    ) as bar:
-        if missing:
-            for run in workers(task, missing):
-                store.add(run)
-                bar.update()
-
-
-def _environment() -> dict[str, str]:
-    found = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
-    for name in (
-        "nlcore",
-        "nlcore-sequences",
-        "nlcore-sorting",
-        "nlcore-ranking",
-        "nlcore-shortest-paths",
-        "nlcore-bench",
-        "scikit-learn",
-        "numba",
-    ):
-        found[name] = installed(name)
-    return found
+def _refuse_unknown(field: str, names: Iterable[str], known: Iterable[str]) -> None:
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{field} names {name!r}, which the study does not have{nearest(name, known)}")

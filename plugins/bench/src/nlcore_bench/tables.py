@@ -1,9 +1,10 @@
-"""Tables as plain text and as Markdown."""
+"""Tables as plain text, as Markdown and as HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from textwrap import fill
 
 __all__ = ["Table", "bullets"]
@@ -46,6 +47,21 @@ class Table:
         title = [f"**{self.title}**", ""] if self.title else []
         notes = ["", bullets(self.notes)] if self.notes else []
         return "\n".join([*title, head, f"|{marks}|", *body, *notes, ""])
+
+    def html(self) -> str:
+        """Return the table in HTML, ending with a line end."""
+
+        def line(tag: str, cells: Sequence[str]) -> str:
+            side = [" style='text-align:right'" if column >= self.words else "" for column in range(len(cells))]
+            return "".join(f"<{tag}{at}>{escape(cell)}</{tag}>" for at, cell in zip(side, cells, strict=True))
+
+        title = f"<caption>{escape(self.title)}</caption>\n" if self.title else ""
+        rows = "\n".join(f"<tr>{line('td', row)}</tr>" for row in self.rows)
+        notes = "".join(f"<li>{escape(note)}</li>\n" for note in self.notes)
+        table = (
+            f"<table>\n{title}<thead><tr>{line('th', self.head)}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n"
+        )
+        return table + (f"<ul>\n{notes}</ul>\n" if notes else "")
 
     def _padded(self, column: int, cell: str, width: int) -> str:
         return cell.ljust(width) if column < self.words else cell.rjust(width)

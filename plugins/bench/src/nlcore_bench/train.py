@@ -1,23 +1,47 @@
-"""One training run of one method, from its seed to its outcome."""
+"""One training run of one method, from its seed or its checkpoint to its outcome."""
 
 from __future__ import annotations
 
+import io
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from nlcore.errors import NumericalError
-from nlcore_bench.criteria import mask_option
+from nlcore.errors import ConfigError, NumericalError
+from nlcore.registry.isolation import resolve
+from nlcore_bench.criteria import make_criterion, make_loss
 from nlcore_bench.data.digits import PartName
-from nlcore_bench.methods.base import Method
-from nlcore_bench.tasks.base import Task
+from nlcore_bench.files import write_whole
+from nlcore_bench.optimizers import make_optimizers
+from nlcore_bench.parts import OptimizerPart
+from nlcore_bench.study import Entry
+from nlcore_bench.tasks.base import Batch, Task
 
-__all__ = ["Outcome", "one_thread", "train", "trained"]
+__all__ = ["CHECKPOINT_SECONDS", "Gradient", "Outcome", "Training", "one_thread", "train"]
+
+CHECKPOINT_SECONDS = 20.0
+"""Time between two checkpoints of a run."""
+
+
+class Gradient(Protocol):
+    """The gradient that a method's `update` makes: `update(loss, network, **options)` returns such a function."""
+
+    def __call__(self, batch: Batch, target: Any) -> Tensor:
+        """Add to the gradient of every parameter, and return the mean loss, a scalar.
+
+        Args:
+            batch: The batch.
+            target: That of its targets which the loss receives.
+        """
+        ...
 
 
 @dataclass
@@ -25,10 +49,10 @@ class Outcome:
     """The outcome of a run; every field is a JSON value.
 
     Attributes:
-        final: Every metric after the last step, on the requested part of the data.
-        train: Every metric after the last step, on the training data.
+        final: Every measure after the last step, on the requested part of the data.
+        train: Every measure after the last step, on the training data.
         steps: Steps of the curves.
-        curves: Metric to its values after these steps.
+        curves: Measure to its values after these steps.
         times: Processor time of the training up to these steps.
         seconds: Wall time of the training, without evaluations.
         cpu_seconds: Processor time of the training, which other programs on the machine do not change.
@@ -45,80 +69,167 @@ class Outcome:
     failure: str | None = None
 
 
-def train(task: Task, method: Method, *, learning_rate: float, seed: int, part: PartName, curves: bool) -> Outcome:
-    """Train one network with Adam and a cosine schedule, on one thread.
+def train(
+    training: Training, *, part: PartName, every: int | None, checkpoint: Path | None = None, label: str = ""
+) -> Outcome:
+    """Train on one thread to the last step, from a checkpoint if there is one.
 
     Args:
-        task: The task.
-        method: The method.
-        learning_rate: Learning rate at the start.
-        seed: Seed of the weights and of the order of the data; runs of one seed are paired across methods.
+        training: The run at its start; `one_thread` and the random state are the caller's.
         part: Part of the data on which the network is evaluated.
-        curves: Whether the network is also evaluated during training.
+        every: Steps between two evaluations; `None` for one at the end.
+        checkpoint: File of the checkpoint, removed by nobody but the caller.
+        label: The run, as the checkpoint names it: a checkpoint of another one is not used.
 
     Returns:
         The outcome. A run whose loss is no longer finite stops, with the reason in `failure`.
     """
-    outcome = Outcome()
-    with one_thread(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = task.model()
-        stepper = _Stepper(model, method, learning_rate=learning_rate, steps=task.steps)
-        for step, batch in enumerate(task.batches(seed), start=1):
-            wall, cpu = time.perf_counter(), time.process_time()
-            outcome.failure = stepper(batch.inputs, batch.targets[method.supervision], batch.mask)
-            outcome.seconds += time.perf_counter() - wall
-            outcome.cpu_seconds += time.process_time() - cpu
-            if outcome.failure is not None:
-                outcome.failure = f"step {step}: {outcome.failure}"
-                break
-            if curves and (step % task.every == 0 or step == task.steps):
-                outcome.steps.append(step)
-                outcome.times.append(outcome.cpu_seconds)
-                for name, value in task.evaluate(model, part).items():
-                    outcome.curves.setdefault(name, []).append(value)
-        outcome.final = task.evaluate(model, part)
-        outcome.train = task.evaluate(model, "train")
+    outcome, task = training.outcome, training.task
+    if checkpoint is not None:
+        training.load(checkpoint, label)
+    saved = time.monotonic()
+    for batch in islice(task.batches(training.seed), training.step, training.steps):
+        training.advance(batch)
+        if outcome.failure is not None:
+            break
+        if every and (training.step % every == 0 or training.step == training.steps):
+            outcome.steps.append(training.step)
+            outcome.times.append(outcome.cpu_seconds)
+            for name, value in _evaluated(training, part).items():
+                outcome.curves.setdefault(name, []).append(value)
+        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            training.save(checkpoint, label)
+            saved = time.monotonic()
+    outcome.final = _evaluated(training, part)
+    outcome.train = _evaluated(training, "train")
     return outcome
 
 
-def trained(task: Task, method: Method, *, learning_rate: float, seed: int) -> nn.Module:
-    """Return the network of the run with these settings, trained again, since records hold no weights."""
-    with one_thread(), torch.random.fork_rng(devices=[]):
+def _evaluated(training: Training, part: PartName) -> dict[str, float]:
+    found = training.task.evaluate(training.network, part)
+    return {one.name: one.finite(found[one.name]) for one in training.task.measures}
+
+
+class Training:
+    """Network, gradient and optimisers of a run.
+
+    Args:
+        task: The task.
+        entry: The method with its loss.
+        optimizer: The optimiser.
+        learning_rate: Learning rate at the start.
+        seed: Seed of the weights and of the order of the data; runs of one seed are paired across methods.
+        steps: Steps of the run.
+        schedule: `"cosine"` or `"constant"`.
+        damping: Relative damping instead of the curvature's own.
+
+    Raises:
+        NlcoreError: Loss, curvature, update or optimiser cannot be made.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        entry: Entry,
+        optimizer: OptimizerPart,
+        *,
+        learning_rate: float,
+        seed: int = 0,
+        steps: int = 1,
+        schedule: str = "cosine",
+        damping: float | None = None,
+    ) -> None:
+        self.task, self.seed, self.steps, self.step, self.outcome = task, seed, steps, 0, Outcome()
+        self.target = entry.loss.target if entry.loss else "target"
+        self.clip = entry.method.clip
         torch.manual_seed(seed)
-        model = task.model()
-        stepper = _Stepper(model, method, learning_rate=learning_rate, steps=task.steps)
-        for batch in task.batches(seed):
-            if stepper(batch.inputs, batch.targets[method.supervision], batch.mask) is not None:
-                break
-    return model
+        self.network = task.network(seed)
+        loss, method = make_loss(task, entry.loss), entry.method
+        if method.update is None:
+            flat = entry.loss is not None and entry.loss.flat
+            criterion = make_criterion(loss, method, flat=flat, damping=damping)
+            self.gradient: Any = _Backward(self.network, criterion)
+        else:
+            self.gradient = resolve(method.update, entry.name)(loss, self.network, **method.options)
+        self.optimizers = make_optimizers(optimizer, self.network, learning_rate)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR
+        self.schedules = [cosine(one, steps) for one in self.optimizers] if schedule == "cosine" else []
 
+    def advance(self, batch: Batch) -> None:
+        """Take one step; its time and a failure go to the outcome."""
+        targets, outcome = batch.targets(), self.outcome
+        if self.target not in targets:
+            raise ConfigError(f"the task has no target {self.target!r}: {', '.join(targets)}.")
+        wall, cpu = time.perf_counter(), time.process_time()
+        failure = self._advance(batch, targets[self.target])
+        outcome.seconds += time.perf_counter() - wall
+        outcome.cpu_seconds += time.process_time() - cpu
+        self.step += 1
+        outcome.failure = failure and f"step {self.step}: {failure}"
 
-class _Stepper:
-    """Model, criterion and optimiser of a run; a call takes one step."""
-
-    def __init__(self, model: nn.Module, method: Method, *, learning_rate: float, steps: int) -> None:
-        self.model = model
-        self.criterion = method.criterion()
-        self.clip = method.clip
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps)
-
-    def __call__(self, inputs: Tensor, target: Tensor, mask: Tensor | None = None) -> str | None:
-        """Take one step; return the reason of a failure, or `None`."""
-        self.optimizer.zero_grad()
+    def _advance(self, batch: Batch, target: Any) -> str | None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         try:
-            loss = self.criterion(self.model(inputs), target, **mask_option(mask))
+            value = self.gradient(batch, target).item()
         except NumericalError as error:
             return str(error)
-        if not math.isfinite(loss.item()):
-            return f"the loss is {loss.item()}"
-        loss.backward()
+        if not math.isfinite(value):
+            return f"the loss is {value}"
         if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        self.optimizer.step()
-        self.schedule.step()
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for schedule in self.schedules:
+            schedule.step()
         return None
+
+    def save(self, path: Path, label: str) -> None:
+        """Write a checkpoint, whole or not at all."""
+        state = {"label": label, "step": self.step, "random": torch.get_rng_state(), "outcome": asdict(self.outcome)}
+        parts = {name: [one.state_dict() for one in members] for name, members in self._parts().items()}
+        buffer = io.BytesIO()
+        torch.save({**state, **parts}, buffer)
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, buffer.getvalue())
+
+    def load(self, path: Path, label: str) -> None:
+        """Go on from a checkpoint; one that is absent, of another run or damaged is not used."""
+        state: Mapping[str, Any] = {}
+        with suppress(Exception):  # a damaged file can raise anything
+            state = torch.load(path, weights_only=True)
+        if state.get("label") != label:
+            return
+        for name, members in self._parts().items():
+            for one, own in zip(members, state[name], strict=True):
+                one.load_state_dict(own)
+        self.step = state["step"]
+        vars(self.outcome).update(state["outcome"])
+        torch.set_rng_state(state["random"])
+
+    def _parts(self) -> dict[str, list[Any]]:
+        """Return everything that has a state."""
+        gradient = [self.gradient] if hasattr(self.gradient, "state_dict") else []
+        return {
+            "network": [self.network],
+            "gradient": gradient,
+            "optimizers": self.optimizers,
+            "schedules": self.schedules,
+        }
+
+
+class _Backward:
+    """The gradient by a criterion and a backward pass."""
+
+    def __init__(self, network: nn.Module, criterion: nn.Module) -> None:
+        self.network, self.criterion = network, criterion
+        self.state_dict, self.load_state_dict = criterion.state_dict, criterion.load_state_dict
+
+    def __call__(self, batch: Batch, target: Any) -> Tensor:
+        value: Tensor = self.criterion(self.network(batch.inputs), target, **batch.options)
+        if math.isfinite(value.item()):
+            value.backward()  # type: ignore[no-untyped-call]
+        return value.detach()
 
 
 @contextmanager

@@ -6,29 +6,24 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nlcore_bench.cli.options import add_folder_options, add_study_options
-from nlcore_bench.cli.run import run_defaults, run_engine, run_moved, run_paths, run_studies
-from nlcore_bench.methods.ltr import LTR
-from nlcore_bench.methods.paths import PATHS
-from nlcore_bench.methods.ranking import RANKING
-from nlcore_bench.methods.totals import TOTALS
+from nlcore_bench.cli.run import check_archive, deprecated, list_studies, moved, report, resume, run, run_engine, status
 
 __all__ = ["add_bench"]
 
 _EPILOG = """\
 examples:
-  nlcore bench totals                         five methods, 3 seeds, about half a minute on 2 cores
-  nlcore bench totals --methods plain fisher  two of the methods
-  nlcore bench totals --seeds 10              more seeds; finished runs are kept
-  nlcore bench ranking --quick                see that everything works
-  nlcore bench ltr --data train.txt           your own queries: 20 % for validation, 20 % for the test
-  nlcore bench paths --methods perturbed_fenchel_young
-  nlcore bench engine                         the cost of a Newton step, about three minutes
+  nlcore bench list                               the studies, with their cost
+  nlcore bench run totals                         five methods, 3 seeds, about half a minute on 2 cores
+  nlcore bench run totals --methods plain fisher  two of the methods
+  nlcore bench run totals --seeds 10              more seeds; finished runs are kept
+  nlcore bench run my_study.toml --quick          see that everything works
+  nlcore bench report totals                      the report again, from the runs on record
+  nlcore bench engine                             the cost of a Newton step, about three minutes
 
-A study that was stopped resumes when the same command is repeated. Its folder holds settings.json, runs.jsonl (one
-line per finished run), table.txt, table.md and curves.png.
+A study that was stopped goes on when it is run again. Its folder holds settings.json, runs.jsonl (one line per finished
+run), report.txt, report.md, report.html and pictures.
 """
-_PROBLEMS = ("totals", "blur", "drag", "neuralsort", "network")
+_OLD = {"totals": ["totals"], "ranking": ["ranking"], "ltr": ["ltr"], "paths": ["paths"], "defaults": ["defaults"]}
 
 
 def add_bench(subparsers: Any) -> None:
@@ -37,32 +32,26 @@ def add_bench(subparsers: Any) -> None:
     Args:
         subparsers: The result of argparse's `add_subparsers()`.
     """
-    bench = _new(subparsers, "bench", "train on real data and compare plain training, clipping and Newton losses")
+    bench = _new(subparsers, "bench", "train on real data and compare plain training, clipping and Newton losses", {})
     commands = bench.add_subparsers(title="commands", dest="bench_command", required=True, metavar="COMMAND")
-    for name, summary, methods in (
-        ("totals", "read digits from supervision of their running totals alone", TOTALS),
-        ("ranking", "rank numbers from supervision of their order alone", RANKING),
+    _new(commands, "list", "list the studies of all plugins, with their cost", {"run": list_studies})
+    _add_run(_new(commands, "run", "run a study, or go on with it", {"run": run}))
+    _add_run(_new(commands, "resume", "go on with a study that has begun", {"run": resume}))
+    for name, function, summary in (
+        ("status", status, "show what of a study is finished, and the time that is left"),
+        ("report", report, "write the report of a study again, from the runs on record"),
     ):
-        parser = _new(commands, name, summary)
-        add_study_options(parser, methods)
-        parser.set_defaults(run=run_studies, tasks=(name,))
-    _add_ltr(commands)
-    _add_paths(commands)
-    defaults = _new(commands, "defaults", "compare the library's default with controls and a grid on five problems")
-    add_study_options(defaults, None, seeds=5)
-    defaults.add_argument("--problems", nargs="+", choices=_PROBLEMS, default=[], metavar="NAME", help="some of them")
-    defaults.set_defaults(run=run_defaults)
-    demo = _new(commands, "demo", "run totals and ranking with the settings of `make demo`")
-    add_study_options(demo, None)
-    demo.set_defaults(run=run_studies, tasks=("totals", "ranking"))
-    engine = _new(commands, "engine", "time the Newton step: loss part, whole step, solvers")
-    add_folder_options(engine, "engine")
+        _add_studies(_new(commands, name, summary, {"run": function}))
+    engine = _new(commands, "engine", "time the Newton step: loss part, whole step, solvers", {"run": run_engine})
+    _add_folder(engine, "engine")
     engine.add_argument("--quick", action="store_true", help="few sizes and rounds, to see that everything works")
-    engine.set_defaults(run=run_engine)
-    _add_moved(commands)
+    check = _new(commands, "check", "check whether a downloaded archive of the Warcraft maps is whole", {})
+    check.add_argument("file", type=Path, metavar="FILE", help="the archive")
+    check.set_defaults(run=check_archive)
+    _add_old(commands)
 
 
-def _new(subparsers: Any, name: str, summary: str) -> argparse.ArgumentParser:
+def _new(subparsers: Any, name: str, summary: str, defaults: dict[str, Any]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=summary,
@@ -70,39 +59,50 @@ def _new(subparsers: Any, name: str, summary: str) -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.set_defaults(**defaults)
     return parser
 
 
-def _add_ltr(commands: Any) -> None:
-    parser = _new(commands, "ltr", "learn to rank the rows of a table, or the queries of files in the LETOR format")
-    add_study_options(parser, LTR, steps=300)
-    parser.add_argument("--table", choices=("diabetes", "digits"), default="diabetes", help="(default: diabetes)")
-    for option, words in (("--data", "training"), ("--validation", "validation"), ("--test", "test")):
-        parser.add_argument(option, metavar="FILE", help=f"{words} queries, lines of 'grade qid:query index:value …'")
-    parser.set_defaults(run=run_studies, tasks=("ltr",))
-
-
-def _add_paths(commands: Any) -> None:
-    parser = _new(commands, "paths", "read pictures of maps as costs from supervision of the shortest paths alone")
-    add_study_options(parser, PATHS, steps=240, tuning=1)
+def _add_folder(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
-        "--warcraft",
-        metavar="DIR",
-        help="use the Warcraft maps in DIR instead of procedural terrain (or $NLCORE_WARCRAFT)",
+        "--out", type=Path, metavar="DIR", help=f"folder of results, DIR/{name} (default: runs, or runs/quick)"
     )
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
+def _add_studies(parser: argparse.ArgumentParser, *, named: bool = True) -> None:
+    if named:
+        parser.add_argument("studies", nargs="+", metavar="STUDY", help="id of a study, or path of its TOML file")
+    _add_folder(parser, "ID")
+    parser.add_argument("--seeds", type=int, metavar="N", help="number of reported seeds (default: the study's)")
+    parser.add_argument("--quick", action="store_true", help="1 seed and few steps, to see that everything works")
     parser.add_argument(
-        "--check",
-        type=Path,
-        metavar="FILE",
-        help="check size and MD5 sum of FILE, the downloaded archive of the Warcraft maps, and exit",
+        "--option",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="options of the tasks instead of the study's, as in --option data=train.txt",
     )
-    parser.add_argument("--speed", action="store_true", help=argparse.SUPPRESS)  # to be removed in 0.3
-    parser.set_defaults(run=run_paths, tasks=("paths",))
 
 
-def _add_moved(commands: Any) -> None:
-    """Add the hidden command `sorting`, whose error names the new command; to be removed in 0.3."""
-    parser = commands.add_parser("sorting", add_help=False)
-    parser.add_argument("--out")
-    parser.add_argument("--quick", action="store_true")
-    parser.set_defaults(run=run_moved)
+def _add_run(parser: argparse.ArgumentParser, *, named: bool = True) -> None:
+    _add_studies(parser, named=named)
+    for name in ("tasks", "optimizers", "methods"):
+        parser.add_argument(f"--{name}", nargs="+", metavar="NAME", default=[], help="some of them (default: all)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes with one thread each (default: one per core, at most 8)"
+    )
+
+
+def _add_old(commands: Any) -> None:
+    """Add the hidden commands of 0.1; to be removed in 0.3."""
+    for name, studies in {**_OLD, "demo": ["totals", "ranking"]}.items():
+        parser = commands.add_parser(name, add_help=False)
+        _add_run(parser, named=False)
+        parser.add_argument("--speed", action="store_true", help=argparse.SUPPRESS)
+        parser.set_defaults(run=deprecated, studies=studies)
+    sorting = commands.add_parser("sorting", add_help=False)
+    sorting.add_argument("--out")
+    sorting.add_argument("--quick", action="store_true")
+    sorting.set_defaults(run=moved)

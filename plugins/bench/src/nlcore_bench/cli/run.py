@@ -3,77 +3,106 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nlcore.errors import ConfigError
-from nlcore_bench.cli.options import cores, moved_error, positive, results_folder
 from nlcore_bench.files import make_folder
 
 if TYPE_CHECKING:
-    from nlcore_bench.study import Study, Workers
-    from nlcore_bench.tasks import Ltr, Paths
+    from nlcore_bench.study import Study
 
-__all__ = ["run_defaults", "run_engine", "run_moved", "run_paths", "run_studies"]
+__all__ = ["check_archive", "deprecated", "list_studies", "moved", "report", "resume", "run", "run_engine", "status"]
 
-_QUICK_STEPS = 60
+_MOST = {"--seeds": 1000, "--workers": 256}
 
 
-def run_studies(arguments: argparse.Namespace) -> int:
-    """Run the studies that a command names, one after the other."""
-    from nlcore_bench.study import workers
+def list_studies(_: argparse.Namespace) -> int:
+    """Print the studies of all plugins."""
+    from nlcore_bench.catalogue import shipped
+    from nlcore_bench.tables import Table
 
-    out = results_folder(arguments)
-    studies = [_study(name, arguments) for name in arguments.tasks]
-    count = positive("--workers", arguments.workers, cores())
-    try:
-        with workers(count) as pool:
-            for study in studies:
-                _run_one(study, out / study.task.name, pool, arguments.quiet)
-    except KeyboardInterrupt:
-        print(f"\nStopped. Finished runs are kept in {out}; the same command goes on from there.", file=sys.stderr)
-        return 130
+    rows = tuple(
+        (one.id, one.title, origin, str(one.count(one.entries())), "" if one.minutes is None else f"{one.minutes:g}")
+        for origin, one in shipped().values()
+    )
+    print(Table(head=("id", "title", "from", "runs", "minutes on one core"), rows=rows, words=3).text(), end="")
     return 0
 
 
-def run_paths(arguments: argparse.Namespace) -> int:
-    """Run the study of paths, or check the archive of the Warcraft maps."""
+def run(arguments: argparse.Namespace) -> int:
+    """Run studies, one after the other, and write their reports."""
+    from nlcore_bench.report import write_report
+    from nlcore_bench.run import run_study
+
+    workers = _positive("--workers", arguments.workers, _cores())
+    pairs = list(_studies(arguments))  # a wrong one is named before the first is run
+    for study, folder in pairs:
+        chosen = study.entries(tasks=arguments.tasks, optimizers=arguments.optimizers, methods=arguments.methods)
+        try:
+            plan = run_study(study, folder, entries=chosen, workers=workers, quiet=arguments.quiet)
+        except KeyboardInterrupt:
+            said = f"\nStopped. Finished runs are kept in {folder}; the same command goes on from there."
+            print(said, file=sys.stderr)
+            return 130
+        print(write_report(plan, folder))
+        print(f"Report, pictures and runs: {folder}\n", flush=True)
+    return 0
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """Run studies that have begun."""
+    for _, folder in _studies(arguments):
+        _begun(folder)
+    return run(arguments)
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Print what of a study is finished, and the time that is left."""
+    from nlcore_bench.run import progress
+
+    for study, folder in _studies(arguments):
+        print(f"{study.id}: {progress(study, _begun(folder))}")
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write reports again, from the runs on record."""
+    from nlcore_bench.report import write_report
+    from nlcore_bench.run import open_store, plan_of
+
+    for study, folder in _studies(arguments):
+        store = open_store(study, _begun(folder), ())
+        print(write_report(plan_of(study, store.runs, folder), folder))
+    return 0
+
+
+def deprecated(arguments: argparse.Namespace) -> int:
+    """Run the studies of a command of 0.1; to be removed in 0.3."""
     if arguments.speed:
-        raise moved_error("nlcore bench paths --speed", "paths")
-    if arguments.check is None:
-        return run_studies(arguments)
+        raise _moved("nlcore bench paths --speed", "paths")
+    new = f"nlcore bench run {' '.join(arguments.studies)}"
+    print(
+        f"nlcore bench {arguments.bench_command} is deprecated and will be removed in 0.3; use {new}.", file=sys.stderr
+    )
+    return run(arguments)
+
+
+def moved(_: argparse.Namespace) -> int:
+    """Raise the error that names the new command of `nlcore bench sorting`; to be removed in 0.3."""
+    raise _moved("nlcore bench sorting", "sorting")
+
+
+def check_archive(arguments: argparse.Namespace) -> int:
+    """Check the archive of the Warcraft maps."""
     from nlcore_bench.data.warcraft import check_archive
 
-    check_archive(arguments.check)
-    print(f"{arguments.check} is the whole archive of the Warcraft maps. Unpack it; --warcraft DIR reads it.")
-    return 0
-
-
-def run_moved(_: argparse.Namespace) -> int:
-    """Raise the error that names the new command of `nlcore bench sorting`."""
-    raise moved_error("nlcore bench sorting", "sorting")
-
-
-def run_defaults(arguments: argparse.Namespace) -> int:
-    """Run the study of the default."""
-    from nlcore_bench.defaults import run_defaults
-    from nlcore_bench.study import workers
-
-    quick = arguments.quick
-    count = positive("--workers", arguments.workers, cores())
-    numbers = {
-        "steps": positive("--steps", arguments.steps, _QUICK_STEPS if quick else 500),
-        "seeds": positive("--seeds", arguments.seeds, 1 if quick else 5),
-        "tuning": positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick else 2),
-    }
-    folder = make_folder(results_folder(arguments))
-    with workers(count) as pool:
-        table = run_defaults(folder, pool, problems=arguments.problems, quiet=arguments.quiet, **numbers)
-    print(table)
+    check_archive(arguments.file)
+    print(f"{arguments.file} is the whole archive of the Warcraft maps. Unpack it; --option folder=DIR reads it.")
     return 0
 
 
@@ -81,7 +110,7 @@ def run_engine(arguments: argparse.Namespace) -> int:
     """Time the engine."""
     from nlcore_bench.engine import Bench, run_bench, write_engine_report
 
-    folder = make_folder(results_folder(arguments) / "engine")
+    folder = make_folder(_results(arguments) / "engine")
     try:
         figures = run_bench(Bench.quick() if arguments.quick else Bench(), quiet=arguments.quiet)
     except KeyboardInterrupt:
@@ -94,54 +123,57 @@ def run_engine(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run_one(study: Study, folder: Path, pool: Workers, quiet: bool) -> None:
-    from nlcore_bench.report import write_report
+def _studies(arguments: argparse.Namespace) -> Iterator[tuple[Study, Path]]:
+    """Yield the studies of a command line with its options, each with its folder."""
+    from nlcore.cli.arguments import parsed_options
+    from nlcore_bench.catalogue import find
 
-    runs = study.run(folder, pool, quiet=quiet)
-    print(write_report(study, runs, folder))
-    if study.task.name == "paths":
-        from nlcore_bench.paths_picture import write_pictures
+    options = parsed_options(arguments.option)
+    for word in arguments.studies:
+        study = find(word)
+        study = study.quick() if arguments.quick else study
+        seeds = _positive("--seeds", arguments.seeds, study.seeds)
+        tasks = {
+            name: part.model_copy(update={"options": {**part.options, **options}}) for name, part in study.tasks.items()
+        }
+        yield study.model_copy(update={"seeds": seeds, "tasks": tasks}), _results(arguments) / study.id
 
-        write_pictures(study, runs, folder)
-    print(f"Tables, pictures and runs: {folder}\n", flush=True)
+
+def _results(arguments: argparse.Namespace) -> Path:
+    """Return the folder that holds the folders of results."""
+    return arguments.out or Path("runs/quick" if arguments.quick else "runs")
 
 
-def _study(name: str, arguments: argparse.Namespace) -> Study:
-    """Return the study of a task with the options of the command line."""
-    from nlcore_bench.study import Study
-    from nlcore_bench.tasks import Ranking, Totals
+def _begun(folder: Path) -> Path:
+    if not (folder / "settings.json").exists():
+        raise ConfigError(f"{folder} holds no study; `nlcore bench run` begins one. Name another folder with --out.")
+    return folder
 
-    tasks: dict[str, Callable[[argparse.Namespace], Any]] = {
-        "totals": lambda _: Totals(),
-        "ranking": lambda _: Ranking(),
-        "ltr": _ltr,
-        "paths": _paths,
-    }
-    task = tasks[name](arguments)
-    quick, maps = arguments.quick, name == "paths"
-    quick_steps = 20 if maps else _QUICK_STEPS
-    return Study(
-        task=replace(task, steps=positive("--steps", arguments.steps, quick_steps if quick else task.steps)),
-        methods=tuple(arguments.methods),
-        seeds=positive("--seeds", arguments.seeds, 1 if quick else 3),
-        tuning=positive("--tuning-seeds", arguments.tuning_seeds, 1 if quick or maps else 2),
-        timed=maps,
+
+def _positive(option: str, value: int | None, default: int) -> int:
+    """Return the value of an option, or the default if it was not given.
+
+    Raises:
+        ConfigError: The value is below 1 or above what the option allows.
+    """
+    if value is None:
+        return default
+    most = _MOST[option]
+    if not 1 <= value <= most:
+        given = str(value)
+        given = given if len(given) <= 20 else f"a number of {len(given)} digits"
+        raise ConfigError(f"{option} was given {given}; give 1 or more, at most {most}.")
+    return value
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use, at most 8."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(8, available or 1)
+
+
+def _moved(command: str, suite: str) -> ConfigError:
+    return ConfigError(
+        f"{command} has moved: run `python -m benchmarks {suite}` in a clone of the repository, after "
+        "`pip install -r benchmarks/requirements.txt`."
     )
-
-
-def _ltr(arguments: argparse.Namespace) -> Ltr:
-    from nlcore_bench.tasks import Ltr
-
-    if arguments.data is None and (arguments.validation or arguments.test):
-        raise ConfigError("--validation and --test go with --data, the training queries.")
-    return Ltr(arguments.table, arguments.data, arguments.validation, arguments.test)
-
-
-def _paths(arguments: argparse.Namespace) -> Paths:
-    from nlcore_bench.data.warcraft import warcraft_folder
-    from nlcore_bench.tasks import Paths
-
-    task = Paths(folder=warcraft_folder(arguments.warcraft))
-    if task.folder is not None:
-        task.maps("train")  # a wrong file is named before a folder is made
-    return task

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from hashlib import file_digest, md5
 from pathlib import Path
@@ -16,7 +15,7 @@ from nlcore_bench.data.digits import PartName
 from nlcore_bench.data.terrain import Maps
 from nlcore_shortest_paths import shortest_path
 
-__all__ = ["VARIABLE", "check_archive", "read_warcraft", "warcraft_folder"]
+__all__ = ["VARIABLE", "check_archive", "read_warcraft"]
 
 VARIABLE = "NLCORE_WARCRAFT"
 """Environment variable that names the folder of the files."""
@@ -25,14 +24,9 @@ _ARCHIVE = "warcraft_maps.tar.gz"
 _BYTES, _MD5 = 915_169_563, "acea5ea60a47664ff189923a84814e96"
 _WHERE = (
     f"The maps are in {_ARCHIVE}, doi:10.17617/3.YJCQ5S ({_BYTES / 1e6:.0f} MB, md5 {_MD5}). Unpack it and name the "
-    f"folder of one map size, such as 12x12, with --warcraft DIR or the environment variable {VARIABLE}."
+    f"folder of one map size, such as 12x12, with --option folder=DIR or the environment variable {VARIABLE}."
 )
 _PREFIXES: dict[PartName, str] = {"train": "train", "validation": "val", "test": "test"}
-
-
-def warcraft_folder(given: str | None) -> str | None:
-    """Return the given folder, or else that of the environment variable."""
-    return given or os.environ.get(VARIABLE) or None
 
 
 @cache

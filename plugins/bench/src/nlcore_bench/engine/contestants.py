@@ -154,7 +154,7 @@ class Step:
         """Return a training step with its own network."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = _Scores() if self.network == "CNN" else Ranking().model()
+            model = _Scores() if self.network == "CNN" else Ranking().network(0)
         optimizer = torch.optim.Adam(model.parameters(), 1e-4)
 
         def run() -> None:

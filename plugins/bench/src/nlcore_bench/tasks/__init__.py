@@ -1,11 +1,11 @@
-"""The tasks: data, networks, supervision and metrics."""
+"""The tasks: data, networks, supervision and measures."""
 
 from __future__ import annotations
 
-from nlcore_bench.tasks.base import Batch, Metric, Task
+from nlcore_bench.tasks.base import Batch, Measure, Task
 from nlcore_bench.tasks.ltr import Ltr
 from nlcore_bench.tasks.paths import Paths
 from nlcore_bench.tasks.ranking import Ranking
 from nlcore_bench.tasks.totals import Totals
 
-__all__ = ["Batch", "Ltr", "Metric", "Paths", "Ranking", "Task", "Totals"]
+__all__ = ["Batch", "Ltr", "Measure", "Paths", "Ranking", "Task", "Totals"]

@@ -1,18 +1,31 @@
-"""The protocol of a task, with what it is made of: batches and metrics."""
+"""The protocol of a task, with what it is made of: batches and measures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Protocol
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from itertools import islice, pairwise
+from statistics import fmean
+from typing import Any, ClassVar, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
+import nlcore
+from nlcore.config import AlgorithmConfig, Configured
+from nlcore.errors import ConfigError, ContractError, nearest
+from nlcore.plugin import TaskSpec
+from nlcore.registry.default import registry
+from nlcore.registry.instances import config_class
+from nlcore.registry.isolation import describe, resolve
 from nlcore_bench.data.digits import PartName
-from nlcore_bench.methods.base import Method
 
-__all__ = ["Batch", "Metric", "Task", "mlp"]
+__all__ = ["AlgorithmTask", "Batch", "Measure", "Task", "make_task", "mean_loss", "mlp", "task_settings"]
+
+_WORST = 1e9
 
 
 @dataclass(frozen=True)
@@ -20,82 +33,208 @@ class Batch:
     """The data of one step.
 
     Attributes:
-        inputs: Input of the model.
-        targets: Possible targets by name; a method chooses one with its `supervision`.
-        mask: bool, True at outputs that are padding; `None` without padding.
+        inputs: Input of the network.
+        target: The target of the loss of the task.
+        outputs: The outputs that the network should give, for full supervision; `None` where there are none.
+        others: Further targets by name; a loss of a study chooses one with its `target`.
+        options: Keyword arguments of the loss: `mask`, `context`; none by default.
     """
 
-    inputs: Tensor
-    targets: Mapping[str, Tensor]
-    mask: Tensor | None = None
+    inputs: Any
+    target: Any
+    outputs: Tensor | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def targets(self) -> dict[str, Any]:
+        """Return all targets by name."""
+        outputs = {} if self.outputs is None else {"outputs": self.outputs}
+        return {"target": self.target, **outputs, **self.others}
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A share in %; more is better.
+class Measure:
+    """A number that an evaluation gives.
 
     Attributes:
         name: Key of the evaluation.
         label: Name in tables and on axes.
-        threshold: Value for which the number of steps to reach it is reported.
+        better: Which values are better.
+        unit: `"%"` for shares, for which 2 points count; of others 5 % of the baseline count.
+        threshold: Value for which the steps and the time to reach it are reported; `None` for neither.
     """
 
     name: str
     label: str
-    threshold: float
+    better: Literal["higher", "lower"] = "higher"
+    unit: str = "%"
+    threshold: float | None = None
+
+    @property
+    def sign(self) -> int:
+        """1 if higher is better, otherwise −1."""
+        return 1 if self.better == "higher" else -1
+
+    def finite(self, value: float) -> float:
+        """Return a value that a record can hold: one that is not finite counts as the worst."""
+        worst = 0.0 if self.better == "higher" else _WORST
+        return max(min(float(value), _WORST), -_WORST) if value == value else worst  # noqa: PLR0124 - NaN
+
+    def text(self, value: float, *, signed: bool = False) -> str:
+        """Return a value as tables print it."""
+        return f"{value:{'+' if signed else ''}{'.1f' if self.unit == '%' else '.3g'}}"
 
 
 class Task(Protocol):
-    """A training task: a frozen dataclass of its settings, cheap to send to another process."""
+    """A training task; frozen, and the same for the same options."""
 
     @property
-    def name(self) -> str:
-        """Name of the command and of the folder of results."""
+    def measures(self) -> tuple[Measure, ...]:
+        """The measures; the first one is primary: it chooses the learning rate and is compared."""
 
     @property
-    def title(self) -> str:
-        """One line above tables and pictures."""
+    def loss(self) -> Any:
+        """The loss `(prediction, target) -> [batch]`, an `AlgorithmicLoss`."""
+
+    def network(self, seed: int) -> nn.Module:
+        """Return a new network; torch's global generator is seeded with `seed` too."""
+
+    def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
+        """Yield batches without end, the same for every method at the same seed."""
+
+    def evaluate(self, network: nn.Module, part: PartName) -> Mapping[str, float]:
+        """Return every measure on one part of the data."""
+
+
+def _found(id: str) -> TaskSpec:
+    """Return the specification of a task; without a version, the newest.
+
+    Raises:
+        ConfigError: No plugin brings it.
+    """
+    specs = registry.tasks()
+    family = [spec for spec in specs.values() if id in {spec.id, f"{spec.namespace}/{spec.name}"}]
+    if not family:
+        names = [f"{spec.namespace}/{spec.name}" for spec in specs.values()]
+        namespace = id.partition("/")[0]
+        brought = any(name.startswith(f"{namespace}/") for name in names)
+        hint = "" if brought else f"; is the plugin of {namespace!r} installed? `nlcore plugins` lists them"
+        raise ConfigError(f"there is no task {id!r}{nearest(id, names)}{hint}. There are: {', '.join(sorted(names))}.")
+    return max(family, key=lambda spec: spec.version)
+
+
+def _config(spec: TaskSpec, options: Mapping[str, Any]) -> AlgorithmConfig | None:
+    config = config_class(spec, spec.id)
+    if config is None and options:
+        raise ConfigError(f"{spec.id} has no options, but was given {', '.join(options)}.")
+    return config(**options) if config else None
+
+
+def task_settings(id: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that changes a number of a task: its id with the version, and the options beside the defaults.
+
+    A task may add to them, such as the digest of a file: the entries that its method `settings` returns.
+
+    Raises:
+        ConfigError: There is no such task, or an option is wrong.
+        PluginError: The task cannot be loaded.
+    """
+    spec = _found(id)
+    config = _config(spec, options)
+    given = config.model_dump(mode="json", exclude_defaults=True) if config else {}
+    more: dict[str, Any] = getattr(make_task(id, options), "settings", dict)()
+    return {"id": spec.id, "options": {**given, **more}}
+
+
+def make_task(id: str, options: Mapping[str, Any]) -> Task:
+    """Return a task of a plugin; the same object for the same options.
+
+    Raises:
+        ConfigError: There is no such task, or an option is wrong.
+        PluginError: The task cannot be loaded.
+        ContractError: The factory has returned something else.
+    """
+    return _made(_found(id).id, json.dumps(dict(options), sort_keys=True))
+
+
+@cache
+def _made(id: str, options: str) -> Task:
+    spec = _found(id)
+    config = _config(spec, json.loads(options))
+    values = {name: getattr(config, name) for name in type(config).model_fields} if config else {}
+    task: Task = resolve(spec.factory, id)(**values)
+    missing = [name for name in ("measures", "loss", "network", "batches", "evaluate") if not hasattr(task, name)]
+    if missing:
+        raise ContractError(f"{id}: {spec.factory!r} returned {describe(task)}, which has no {', '.join(missing)}.")
+    return task
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class AlgorithmTask(Configured):
+    """Base of the tasks with a loss of the registry; on request its held-out mean is a last measure.
+
+    Attributes:
+        algorithm: Id of the loss.
+        algorithm_options: Options of the loss.
+        loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
+        outputs: The measures of the outputs.
+    """
+
+    algorithm: str
+    algorithm_options: dict[str, Any] = field(default_factory=dict)
+    loss_batches: int = 0
+
+    outputs: ClassVar[tuple[Measure, ...]]
+
+    @cached_property
+    def loss(self) -> Any:
+        """The loss of the task."""
+        return nlcore.make(self.algorithm, **self.algorithm_options)
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for the reader of the numbers."""
+    def measures(self) -> tuple[Measure, ...]:
+        """The measures of the outputs, and the held-out loss if `loss_batches` asks for it."""
+        held_out = Measure("loss", "held-out loss", "lower", unit="")
+        return (*self.outputs, held_out) if self.loss_batches else self.outputs
 
-    @property
-    def methods(self) -> tuple[Method, ...]:
-        """All methods, in the order of the table."""
+    def evaluate(self, network: nn.Module, part: PartName) -> dict[str, float]:
+        """Return every measure on one part of the data."""
+        count = self.loss_batches
+        return {**self.read(network, part), **({"loss": mean_loss(self, network, part, count)} if count else {})}
 
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """The metrics; the first one chooses the learning rate."""
+    @abstractmethod
+    def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
+        """Return the measures of the outputs."""
 
-    @property
-    def learning_rates(self) -> tuple[float, ...]:
-        """The learning rates that every method is tuned over."""
+    @abstractmethod
+    def network(self, seed: int) -> nn.Module:
+        """Return a new network."""
 
-    @property
-    def steps(self) -> int:
-        """Length of one training run."""
-
-    @property
-    def every(self) -> int:
-        """Steps between two evaluations of a reported run."""
-
-    def settings(self) -> dict[str, Any]:
-        """Return everything that changes a number, except the methods, as JSON values."""
-
-    def model(self) -> nn.Module:
-        """Return a new network; its weights come from torch's global generator."""
-
-    def batches(self, seed: int) -> Iterator[Batch]:
-        """Yield `steps` batches of training data, the same for every method at the same seed."""
-
-    def evaluate(self, model: nn.Module, part: PartName) -> dict[str, float]:
-        """Return every metric on one part of the data, in %."""
+    @abstractmethod
+    def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
+        """Yield batches without end."""
 
 
-def mlp(widths: tuple[int, ...]) -> nn.Sequential:
-    """Return linear layers of the given widths with ReLU between them; `(64, 128, 1)` has one hidden layer."""
+def mean_loss(task: Task, network: nn.Module, part: PartName, count: int) -> float:
+    """Return the mean loss of a network over `count` batches of a part, which are always the same.
+
+    Args:
+        task: The task, with its loss.
+        network: The network.
+        part: Part of the data.
+        count: Number of batches.
+    """
+    with torch.no_grad():
+        values = [
+            task.loss(network(batch.inputs), batch.target, **batch.options).mean().item()
+            for batch in islice(task.batches(2**31, part), count)
+        ]
+    return fmean(values)
+
+
+def mlp(widths: tuple[int, ...], activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Return linear layers of the given widths with activations between; `(64, 128, 1)` has one hidden layer."""
     layers: list[nn.Module] = []
     for wide, narrow in pairwise(widths):
-        layers += [nn.Linear(wide, narrow), nn.ReLU()]
+        layers += [nn.Linear(wide, narrow), activation()]
     return nn.Sequential(*layers[:-1])

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from nlcore.errors import ConfigError
+from nlcore_bench.config import LtrConfig
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.data.queries import Queries, digest, files, table
-from nlcore_bench.methods.base import Method
-from nlcore_bench.methods.ltr import LTR
-from nlcore_bench.tasks.base import Batch, Metric
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure
 from nlcore_bench.tasks.totals import DigitReader
 
 __all__ = ["Ltr"]
@@ -24,11 +21,10 @@ __all__ = ["Ltr"]
 _PAIRS = 1 << 24  # pairs of items that an evaluation compares at once
 
 
-@dataclass(frozen=True)
-class Ltr:
+class Ltr(AlgorithmTask, id="bench/ltr-v1", config=LtrConfig):
     """Learning to rank: groups of a table that ships with scikit-learn, or queries of files in the LETOR format.
 
-    Attributes:
+    Args:
         table: `"diabetes"` or `"digits"`; not read with `data`.
         data: A file of training queries.
         validation: A file of validation queries; without one, 20 % of the training queries.
@@ -37,10 +33,10 @@ class Ltr:
         groups: Groups in each part of a table.
         longest: Largest number of items of a list in a training step; longer lists are sampled anew in every step.
         batch: Lists in a step.
-        steps: Steps of a run.
-        every: Steps between two evaluations.
         hidden: Widths of the hidden layers of the network that scores one row.
-        learning_rates: Learning rates that every method may choose from.
+        algorithm: Id of the loss, whose target is graded relevance.
+        algorithm_options: Options of the loss.
+        loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
 
     table: str = "diabetes"
@@ -51,63 +47,33 @@ class Ltr:
     groups: int = 200
     longest: int = 240
     batch: int = 32
-    steps: int = 300
-    every: int = 25
     hidden: tuple[int, ...] = (64, 32)
-    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+    algorithm: str = "ranking/ranknet-v1"
 
-    methods: ClassVar[tuple[Method, ...]] = LTR
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("ndcg10", "NDCG@10", 80.0),
-        Metric("ndcg5", "NDCG@5", 80.0),
-        Metric("pairs", "pairs in order", 80.0),
+    outputs: ClassVar[tuple[Measure, ...]] = (
+        Measure("ndcg10", "NDCG@10", threshold=80.0),
+        Measure("ndcg5", "NDCG@5", threshold=80.0),
+        Measure("pairs", "pairs in order", threshold=80.0),
     )
 
-    @property
-    def name(self) -> str:
-        """Name of the folder of results: one for every table or file."""
-        return f"ltr-{self.table if self.data is None else Path(self.data).name.partition('.')[0]}"
-
-    @property
-    def title(self) -> str:
-        """One line above tables and pictures."""
-        if self.data is not None:
-            return f"Learning to rank the queries of {Path(self.data).name}"
-        return f"Learning to rank {self.items} rows of {self.table} by their target"
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for the reader of the numbers."""
-        if self.data is not None:
-            origin = "Queries without a relevant item are left out of NDCG, those of one grade out of the pairs."
-        else:
-            origin = (
-                "Groups of training, validation and test are drawn from different rows (60 / 20 / 20 %). The standard "
-                "deviation is over seeds of network and batches, not over rows: the test groups are always the same."
-            )
-        return (
-            origin,
-            "The gain of NDCG is 2^grade − 1; equal scores share the mean of their positions. The learning rate of "
-            "every method was chosen by NDCG@10 on validation lists with the same number of runs; other seeds were "
-            "then measured on test lists. Options of the losses and dampings were fixed beforehand.",
-        )
-
     def settings(self) -> dict[str, Any]:
-        """Return everything that changes a number, except the methods, as JSON values; of files the digest."""
+        """Return the digests of the files, whose names change no number."""
+        if self.data is None and (self.validation or self.test):
+            raise ConfigError("validation and test go with data, the training queries.")
         if self.data is not None:
             self._part("train")  # a wrong file is named before a folder is made
         paths = {name: getattr(self, name) for name in ("data", "validation", "test")}
-        return {**asdict(self), **{name: None if path is None else digest(path) for name, path in paths.items()}}
+        return {name: digest(path) for name, path in paths.items() if path is not None}
 
-    def model(self) -> nn.Module:
-        """Return a fresh network, one row to one score."""
+    def network(self, seed: int) -> nn.Module:
+        """Return a new network, one row to one score."""
         return DigitReader((self._part("train").features.shape[1], *self.hidden, 1))
 
-    def batches(self, seed: int) -> Iterator[Batch]:
-        """Yield training lists, each once before any is repeated."""
-        queries, generator = self._part("train"), torch.Generator().manual_seed(seed)
+    def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
+        """Yield lists, each once before any is repeated."""
+        queries, generator = self._part(part), torch.Generator().manual_seed(seed)
         waiting = torch.empty(0, dtype=torch.int64)
-        for _ in range(self.steps):
+        while True:
             while len(waiting) < self.batch:
                 waiting = torch.cat([waiting, torch.randperm(len(queries), generator=generator)])
             chosen, waiting = waiting[: self.batch], waiting[self.batch :]
@@ -115,16 +81,16 @@ class Ltr:
             mask = rows < 0
             inputs = queries.features[rows].masked_fill(mask.unsqueeze(2), 0.0)
             relevance = queries.relevance[rows].masked_fill(mask, 0.0)
-            yield Batch(inputs, {"relevance": relevance}, mask if bool(mask.any()) else None)
+            yield Batch(inputs, relevance, options={"mask": mask} if bool(mask.any()) else {})
 
-    def evaluate(self, model: nn.Module, part: PartName) -> dict[str, float]:
+    def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
         """Return NDCG@10, NDCG@5 and the share of pairs in order, each as the mean over lists that define it, in %."""
         from nlcore_ranking import ndcg, pair_accuracy
 
         queries = self._part(part)
         with torch.no_grad():
-            scores = torch.cat([model(piece) for piece in torch.split(queries.features, 1 << 16)])
-        found: dict[str, list[Tensor]] = {metric.name: [] for metric in self.metrics}
+            scores = torch.cat([network(piece) for piece in torch.split(queries.features, 1 << 16)])
+        found: dict[str, list[Tensor]] = {measure.name: [] for measure in self.outputs}
         for chosen in _by_length(queries):
             rows = queries.rows(chosen)
             lists, mask = (scores[rows], queries.relevance[rows]), rows < 0

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from nlcore_bench.config import PathsConfig, warcraft_folder
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.data.terrain import Maps, terrain_part
-from nlcore_bench.methods.base import Method
-from nlcore_bench.methods.paths import PATHS
-from nlcore_bench.tasks.base import Batch, Metric
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure
 
 __all__ = ["CostReader", "Paths"]
 
@@ -49,60 +48,36 @@ class CostReader(nn.Module):
         return (outputs.squeeze(1) + 4).abs() + self.floor
 
 
-@dataclass(frozen=True)
-class Paths:
-    """Maps with hidden costs; the loss receives the shortest path, SPO+ the costs.
+class Paths(AlgorithmTask, id="bench/paths-v1", config=PathsConfig):
+    """Maps with hidden costs; the loss receives the shortest path, full supervision the costs.
 
-    Attributes:
+    Args:
         folder: Folder of the Warcraft files; `None` for the procedural terrain.
         batch: Maps in a step.
-        steps: Steps of a run.
-        every: Steps between two evaluations.
         channels: Width of the network.
         floor: Smallest predicted cost; maximum entropy with β = 5 and 8 neighbours needs log(8)/5 = 0.42.
-        learning_rates: Learning rates of a method without its own.
+        algorithm: Id of the loss, of costs and paths.
+        algorithm_options: Options of the loss.
+        loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
 
-    folder: str | None = None
+    folder: str | None = field(default_factory=warcraft_folder)
     batch: int = 50
-    steps: int = 240
-    every: int = 24
     channels: int = 32
     floor: float = 0.45
-    learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
+    algorithm: str = "shortest_paths/perturbed_fenchel_young-v1"
+    algorithm_options: dict[str, Any] = field(default_factory=lambda: {"sigma": 1.0, "num_samples": 3})
 
-    name: ClassVar[str] = "paths"
-    methods: ClassVar[tuple[Method, ...]] = PATHS
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("optimal", "optimal paths", 70.0),
-        Metric("label", "same path", 50.0),
-        Metric("ratio", "best cost / cost", 95.0),
+    outputs: ClassVar[tuple[Measure, ...]] = (
+        Measure("optimal", "optimal paths", threshold=70.0),
+        Measure("label", "same path", threshold=50.0),
+        Measure("ratio", "best cost / cost", threshold=95.0),
     )
-    notes: ClassVar[tuple[str, ...]] = (
-        "A path is optimal if it costs at most 1 + 1e-4 times the best by the true costs; shortest paths tie, so that "
-        "the same path as the label is a stricter measure than it seems.",
-        "Training, validation and test are different maps. Learning rates, and for Newton losses the relative damping, "
-        "were chosen on validation maps from nine candidates for every method: nine learning rates for a plain one, "
-        "three of them at the dampings 1, 10 and 100 for the others. Other seeds were then measured once on test maps.",
-        "SPO+ and 'true costs supervised' receive the true costs, the others the true path. The latter is the "
-        "reference: it needs no algorithm.",
-        "An estimated Hessian (Fenchel–Young, smoothed) is averaged over the batch and then made positive "
-        "semi-definite by |H|. Black box, I-MLE, negative identity, central difference and SPO+ have no Hessian. "
-        "That of the relaxed Bellman–Ford algorithm, and its Gauss–Newton matrix, are left out: with them a step takes "
-        "700 and 100 times as long as a plain one.",
-        "Steps with the Hessian of maximum entropy are normalised to one length, as decided on validation maps: "
-        "without that no candidate exceeds 1 %, since this Hessian is almost 0 for an untrained network and the first "
-        "steps are a million times as long as the later ones.",
-    )
-
-    @property
-    def title(self) -> str:
-        """One line above tables and pictures."""
-        return f"Shortest paths on {'Warcraft maps' if self.folder else 'procedural terrain'}, from pictures"
 
     def settings(self) -> dict[str, Any]:
-        """Return everything that changes a number, except the methods, as JSON values."""
-        return {**asdict(self), "evaluated_maps": _EVALUATED}
+        """Return the folder, which may come from the environment."""
+        self.maps("train")  # a wrong file is named before a folder is made
+        return {"folder": self.folder}
 
     def maps(self, part: PartName) -> Maps:
         """Return the maps of one part."""
@@ -112,31 +87,31 @@ class Paths:
 
         return read_warcraft(self.folder, part)
 
-    def model(self) -> nn.Module:
+    def network(self, seed: int) -> nn.Module:
         """Return a new network, from a picture to costs."""
         return CostReader(self.channels, self.floor)
 
-    def batches(self, seed: int) -> Iterator[Batch]:
-        """Yield training maps with their paths and costs, every map once per epoch."""
-        maps = self.maps("train")
+    def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
+        """Yield maps with their paths and costs, every map once per epoch."""
+        maps = self.maps(part)
         generator = torch.Generator().manual_seed(seed)
         order = torch.empty(0, dtype=torch.int64)
-        for _ in range(self.steps):
+        while True:
             if len(order) < self.batch:
                 order = torch.randperm(len(maps), generator=generator)
             index, order = order[: self.batch], order[self.batch :]
-            yield Batch(maps.images[index], {"paths": maps.paths[index], "costs": maps.costs[index]})
+            yield Batch(maps.images[index], maps.paths[index], maps.costs[index])
 
-    def evaluate(self, model: nn.Module, part: PartName) -> dict[str, float]:
+    def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
         """Return the shares of optimal paths and of the label's path, and the mean of best cost over cost, in %."""
         from nlcore_shortest_paths import path_cost, shortest_path
 
         maps = self.maps(part)
         costs, labels = maps.costs[:_EVALUATED], maps.paths[:_EVALUATED]
         with torch.no_grad():
-            predicted = torch.cat([model(images) for images in torch.split(maps.images[:_EVALUATED], 100)])
+            predicted = torch.cat([network(images) for images in torch.split(maps.images[:_EVALUATED], 100)])
         if not bool(predicted.isfinite().all()):
-            return {metric.name: 0.0 for metric in self.metrics}
+            return {measure.name: 0.0 for measure in self.outputs}
         paths = shortest_path(predicted)
         ratio = path_cost(costs, labels) / path_cost(costs, paths)
         return {

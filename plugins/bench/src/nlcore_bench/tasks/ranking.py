@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from nlcore_bench.config import RankingConfig
 from nlcore_bench.data.digits import Part, PartName, digits, draw, numbers, side_by_side
-from nlcore_bench.methods.base import Method
-from nlcore_bench.methods.ranking import RANKING
-from nlcore_bench.tasks.base import Batch, Metric
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure
 from nlcore_bench.tasks.totals import DigitReader
 
 __all__ = ["Ranking", "positions_right"]
@@ -38,70 +36,49 @@ def positions_right(scores: Tensor, values: Tensor) -> Tensor:
     return values.sort(dim=1).values.gather(1, position) == values
 
 
-@dataclass(frozen=True)
-class Ranking:
+class Ranking(AlgorithmTask, id="bench/ranking-v1", config=RankingConfig):
     """Lists of n numbers, each a picture of handwritten digits side by side; the loss receives their order.
 
-    Attributes:
+    Args:
         items: n, numbers in a list.
         digits: Digits of a number.
+        algorithm: Id of the loss, whose target are ranks.
+        algorithm_options: Options of the loss.
         batch: Lists in a step.
-        steps: Steps of a run.
-        every: Steps between two evaluations.
         hidden: Widths of the hidden layers of the network that scores one picture.
-        learning_rates: Learning rates that every method is tuned over.
+        loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
 
     items: int = 5
     digits: int = 4
+    algorithm: str = "sorting/neuralsort-v1"
     batch: int = 100
-    steps: int = 500
-    every: int = 25
     hidden: tuple[int, ...] = (64, 32)
-    learning_rates: tuple[float, ...] = (2e-3, 6e-3, 1.5e-2, 4e-2)
 
-    name: ClassVar[str] = "ranking"
-    methods: ClassVar[tuple[Method, ...]] = RANKING
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("exact", "exact match", 30.0),
-        Metric("items", "items in position", 60.0),
-    )
-    notes: ClassVar[tuple[str, ...]] = (
-        "Numbers of training, validation and test are made of different scans. The learning rate of every method was "
-        "chosen on validation numbers with the same number of runs; other seeds were then measured on test numbers.",
-        "A small effect is expected: the items of a list are interchangeable, so that the curvature is nearly a "
-        "scalar, and Adam is invariant to the scale of the gradient. A difference is between runs of the same seed, "
-        "each at the learning rate of its method.",
+    outputs: ClassVar[tuple[Measure, ...]] = (
+        Measure("exact", "exact match", threshold=30.0),
+        Measure("items", "items in position", threshold=60.0),
     )
 
-    @property
-    def title(self) -> str:
-        """One line above tables and pictures."""
-        return f"Ranking {self.items} numbers of {self.digits} digits from their order"
-
-    def settings(self) -> dict[str, Any]:
-        """Return everything that changes a number, except the methods, as JSON values."""
-        return {**asdict(self), "evaluated_lists": _EVALUATED}
-
-    def model(self) -> nn.Module:
+    def network(self, seed: int) -> nn.Module:
         """Return a new network, from one picture to one score."""
         return DigitReader((64 * self.digits, *self.hidden, 1))
 
-    def batches(self, seed: int) -> Iterator[Batch]:
-        """Yield lists of training numbers with their ranks."""
+    def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
+        """Yield lists of numbers with their ranks."""
         import nlcore_sorting
 
-        part = digits().train
+        scans = digits().part(part)
         generator = torch.Generator().manual_seed(seed)
-        for _ in range(self.steps):
-            pictures, values = _lists(part, (self.batch, self.items, self.digits), generator)
-            yield Batch(pictures, {"ranks": nlcore_sorting.ranks(values)})
+        while True:
+            pictures, values = _lists(scans, (self.batch, self.items, self.digits), generator)
+            yield Batch(pictures, nlcore_sorting.ranks(values))
 
-    def evaluate(self, model: nn.Module, part: PartName) -> dict[str, float]:
+    def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
         """Return the share of lists that are right as a whole, and of items in the right position, in %."""
         pictures, values = _fixed_lists(part, self.items, self.digits)
         with torch.no_grad():
-            right = positions_right(model(pictures), values)
+            right = positions_right(network(pictures), values)
         return {
             "exact": 100 * right.all(dim=1).float().mean().item(),
             "items": 100 * right.float().mean().item(),

@@ -1,0 +1,101 @@
+"""The pictures of a study: curves of the held-out measure along training, and all seeds of all methods as dots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any, Literal
+
+import numpy as np
+
+from nlcore.plotting.figure import BLACK, COLOURS, GREY, new_figure, panels, render
+from nlcore_bench.rows import Row
+
+__all__ = ["draw_curves", "draw_dots"]
+
+_COLOURS = (BLACK, *COLOURS)
+_MARKS = "osD^vP"
+_WIDE = 3  # panels in a single row; more of them are drawn in rows of four
+
+
+def draw_curves(
+    title: str, groups: Mapping[str, Sequence[Row]], *, against: Literal["steps", "seconds"] = "steps"
+) -> bytes:
+    """Return a PNG: the first measure on test data after every evaluated step, mean and standard deviation.
+
+    Args:
+        title: Title of the picture.
+        groups: The rows of every panel by its title; a reference is drawn dashed and grey.
+        against: Horizontal axis: steps, or processor time with a mark for the runs of equal time.
+    """
+    columns = len(groups) if len(groups) <= _WIDE else 4
+    lines = -(-len(groups) // columns)
+    size = (1.5 + 6.0 * columns, 4.8) if lines == 1 else (4.2 * columns, 1.0 + 2.9 * lines)
+    figure = new_figure(*size, dpi=130 if lines == 1 else 90)
+    for axis, (name, rows) in zip(panels(figure, len(groups), columns), groups.items(), strict=True):
+        for index, row in enumerate(rows):
+            _draw_curve(axis, row, _COLOURS[index % len(_COLOURS)], against)
+        measure = rows[0].first
+        axis.set_title(name, fontsize=11)
+        axis.set_xlabel("training steps" if against == "steps" else "processor time of the training (s)")
+        axis.set_ylabel(f"{measure.label}, held-out data{' (%)' if measure.unit == '%' else ''}")
+        if measure.unit != "%":
+            axis.set_yscale("log")
+        axis.grid(alpha=0.25)
+        axis.legend(fontsize=9 if lines == 1 else 7, framealpha=0.9)
+    figure.suptitle(f"{title}\nmean and standard deviation over the seeds, tuned alike on validation data", fontsize=12)
+    return render(figure)
+
+
+def _draw_curve(axis: Any, row: Row, colour: str, against: str) -> None:
+    measure = row.first
+    steps = min((run.steps for run in row.runs), key=len)
+    values = np.array([run.curves.get(measure.name, ())[: len(steps)] for run in row.runs])
+    along: Any = steps
+    if against == "seconds":
+        along = np.mean([run.times[: len(steps)] for run in row.runs], axis=0)
+        if row.timed:
+            end = fmean(run.cpu_seconds for run in row.timed)
+            axis.plot([end], [fmean(run.final[measure.name] for run in row.timed)], "D", color=colour, markersize=5)
+    reference = row.entry.method.reference
+    colour = GREY if reference else colour
+    label = f"{row.entry.label}: {measure.text(row.held_out(measure).mean)}{' %' if measure.unit == '%' else ''}"
+    mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1 if len(values) > 1 else 0)
+    axis.plot(along, mean, color=colour, label=label, linewidth=1.8, linestyle="--" if reference else "-")
+    axis.fill_between(along, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+
+
+def draw_dots(
+    title: str,
+    lines: Mapping[str, Mapping[str, Row]],
+    panes: Mapping[str, Callable[[Row], Sequence[Any]]],
+) -> bytes:
+    """Return a PNG with one line for every task or loss: the seeds of its methods as small dots, their means as large.
+
+    Args:
+        title: Title of the picture.
+        lines: Name of a line to its rows, by the name in the legend.
+        panes: Title of a pane to the runs of a row that it shows.
+    """
+    legend = list(dict.fromkeys(name for rows in lines.values() for name in rows))
+    figure = new_figure(2.0 + 5.0 * len(panes), 1.8 + 0.42 * len(lines), dpi=110)
+    axes = figure.subplots(1, len(panes), sharey=True, squeeze=False)[0]
+    for axis, (words, runs_of) in zip(axes, panes.items(), strict=True):
+        for height, rows in zip(range(len(lines) - 1, -1, -1), lines.values(), strict=True):
+            for name, row in rows.items():
+                index, measure = legend.index(name), row.first.name
+                values = [run.final[measure] for run in runs_of(row)]
+                at = height + 0.3 - 0.6 * (index + 0.5) / len(legend)
+                style = {"color": _COLOURS[index % len(_COLOURS)], "marker": _MARKS[index % len(_MARKS)]}
+                axis.plot(values, [at] * len(values), linestyle="", alpha=0.3, markersize=3.5, **style)
+                axis.plot([fmean(values)], [at], linestyle="", markersize=7, label=name, **style)
+        measures = list(dict.fromkeys(row.first.label for rows in lines.values() for row in rows.values()))
+        axis.set(title=words, xlabel=f"{', '.join(measures)}, held-out data")
+        axis.grid(alpha=0.25)
+    axes[0].set_ylim(-0.7, len(lines) - 0.3)
+    axes[0].set_yticks(range(len(lines)), list(lines)[::-1])
+    handles, labels = axes[0].get_legend_handles_labels()
+    known = dict(zip(labels, handles, strict=True))
+    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    figure.suptitle(f"{title}\nsmall marks are seeds, large ones their mean", fontsize=11)
+    return render(figure)

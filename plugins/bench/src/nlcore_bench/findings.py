@@ -1,0 +1,160 @@
+"""The finding of a study in sentences, and its summary, both computed from the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from scipy.stats import sem
+
+from nlcore_bench.plan import Plan
+from nlcore_bench.rows import Row, best_of, compared
+from nlcore_bench.statistics import CLAIM_SEEDS, Paired
+from nlcore_bench.study import Study
+from nlcore_bench.tables import Table
+from nlcore_bench.tasks.base import Measure
+
+__all__ = ["Summary", "finding", "summaries", "summary_tables"]
+
+
+_BEST = "best pair"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The subject of a study on one task, beside what it is compared with.
+
+    Attributes:
+        task: Label of the task.
+        optimizer: Optimiser; "best pair" where both sides choose their own on validation data.
+        slot: Name of the measure; empty where every task is compared by its first.
+        measure: The measure.
+        subject: The subject.
+        others: The rows it is compared with, by their names in the study; `None` where the task has no such method.
+    """
+
+    task: str
+    optimizer: str
+    slot: str
+    measure: Measure
+    subject: Row
+    others: dict[str, Row | None]
+
+    def paired(self, name: str) -> Paired | None:
+        """Return the subject against one of the others."""
+        other = self.others[name]
+        return None if other is None else compared(self.measure, self.subject.runs, other.runs)
+
+
+def summaries(plan: Plan, rows: Sequence[Row]) -> list[Summary]:
+    """Return the subject of the study on every task, under every optimiser and with the best pairs of several."""
+    study, found = plan.study, []
+    scopes = {name: [name] for name in study.optimizers}
+    if len(scopes) > 1:
+        scopes[_BEST] = list(study.optimizers)
+    for task, part in study.tasks.items():
+        members = [row for row in rows if row.entry.task == task] if study.subject else []
+        for measure in members[0].compared if members else ():
+            for scope, optimizers in scopes.items():
+                known = [row for row in members if row.entry.optimizer in optimizers]
+                subject = best_of(plan, known, study.subject or "", measure.name)
+                if subject is not None:
+                    slot = measure.name if study.measures else ""
+                    others = {name: best_of(plan, known, name, measure.name) for name in study.against}
+                    found.append(Summary(part.label or task, scope, slot, measure, subject, others))
+    return found
+
+
+def _names(study: Study) -> dict[str, str]:
+    """Return what the subject is compared with, in words."""
+    return {name: name if name in study.methods else f"best of {name}" for name in study.against}
+
+
+def summary_tables(study: Study, found: Sequence[Summary]) -> list[Table]:
+    """Return the summaries in one table for every measure by name."""
+    return [
+        _summary_table(study, [one for one in found if one.slot == slot])
+        for slot in dict.fromkeys(one.slot for one in found)
+    ]
+
+
+def _summary_table(study: Study, found: Sequence[Summary]) -> Table:
+    names, several = _names(study), len(study.optimizers) > 1
+    rows = []
+    for one in found:
+        pairs = [one.paired(name) for name in study.against]
+        means = [
+            _mean(row, one.measure, chosen=name not in study.methods, optimizer=several)
+            for name, row in {str(study.subject): one.subject, **one.others}.items()
+        ]
+        differences = ["–" if pair is None else f"{pair.signed()} {pair.claim}" for pair in pairs]
+        rows.append((one.task, *([one.optimizer] if several else []), *means, *differences))
+    head = ("task", *(["optimiser"] if several else []), str(study.subject), *names.values())
+    return Table(
+        head=(*head, *(f"difference to {name}" for name in names.values())),
+        rows=tuple(rows),
+        title=f"Summary: {', '.join(dict.fromkeys(one.measure.label for one in found))}",
+        words=1 + several,
+    )
+
+
+def _mean(row: Row | None, measure: Measure, *, chosen: bool, optimizer: bool) -> str:
+    if row is None:
+        return "–"
+    words = [row.entry.label] * chosen + [row.entry.optimizer] * optimizer
+    return measure.text(row.held_out(measure).mean) + (f" ({', '.join(words)})" if words else "")
+
+
+def finding(plan: Plan, rows: Sequence[Row]) -> list[str]:
+    """Return the finding in sentences: the subject's, or those of every method against its baseline."""
+    found, seeds = summaries(plan, rows), plan.study.seeds
+    sentences = [*(_of_subject(plan.study, found) if found else _of_methods(plan, rows))]
+    if sentences and seeds < CLAIM_SEEDS:
+        sentences.append(f"With {seeds} seed{'s' * (seeds > 1)} these are observations; a claim needs {CLAIM_SEEDS}.")
+    return [one[:1].upper() + one[1:] for one in sentences] or ["No method has all of its runs yet."]
+
+
+def _of_subject(study: Study, found: Sequence[Summary]) -> Iterator[str]:
+    for slot, optimizer in dict.fromkeys((one.slot, one.optimizer) for one in found):
+        members = [one for one in found if (one.slot, one.optimizer) == (slot, optimizer)]
+        inside = f" in {slot}" if slot else ""
+        joint = "with the" if optimizer == _BEST else "under"
+        under = f" {joint} {optimizer}" if len(study.optimizers) > 1 else ""
+        for name, words in _names(study).items():
+            pairs = [pair for one in members if (pair := one.paired(name)) is not None]
+            if pairs:
+                yield f"{study.subject} against {words}{inside}{under}: {_counted(pairs, 'task')}."
+
+
+def _of_methods(plan: Plan, rows: Sequence[Row]) -> Iterator[str]:
+    names = dict.fromkeys(measure.name for row in rows for measure in row.compared)
+    for label in dict.fromkeys(row.entry.label for row in rows if row.base):
+        members = [row for row in rows if row.entry.label == label]
+        for name in names if plan.study.measures else [None]:
+            inside = f" in {name}" if name else ""
+            for words, equal_time in (("", False), (" at equal time", True)):
+                measured = [(row, one) for row in members for one in row.compared[: None if name else 1]]
+                pairs = [
+                    row.difference(one, equal_time=equal_time) for row, one in measured if name in {None, one.name}
+                ]
+                known = [pair for pair in pairs if pair is not None]
+                if len(known) == 1:
+                    base = plan.baseline(members[0].entry)
+                    joint = f"{'with' if known[0].word == 'level' else 'than'} {base.label if base else ''}"
+                    yield f"{label} is {known[0].word} {joint}{inside}{words} ({known[0].signed()})."
+                elif known:
+                    yield f"{label}{inside}{words}: {_counted(known, 'loss' if plan.study.losses else 'table')}."
+
+
+def _counted(pairs: Sequence[Paired], noun: str) -> str:
+    words = [pair.word for pair in pairs]
+    several = {"loss": "losses"}.get(noun, f"{noun}s")
+    text = f"better on {words.count('better')} of {len(words)} {several if len(words) > 1 else noun}"
+    text += f", level on {words.count('level')}, worse on {words.count('worse')}"
+    means = [pair.difference.mean for pair in pairs]
+    # Losses of different tasks have no common scale.
+    if len(means) > 1 and len({pair.measure for pair in pairs}) == 1 and pairs[0].measure.unit == "%":
+        measure = pairs[0].measure
+        text += f" ({measure.text(fmean(means), signed=True)} ± {measure.text(float(sem(means)))} on average)"
+    return text

@@ -1,1 +1,0 @@
-"""The methods that studies compare, described without torch."""

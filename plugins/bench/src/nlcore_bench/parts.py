@@ -1,0 +1,129 @@
+"""The tables of a study file: tasks, losses, methods and optimisers; does not import torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from nlcore_bench.documents import Count, Number, Text
+
+__all__ = ["LossPart", "MethodPart", "OptimizerPart", "Part", "Positive", "TaskPart", "Whole"]
+
+Positive: TypeAlias = Annotated[Number, Field(gt=0)]
+Whole: TypeAlias = Annotated[Count, Field(gt=0)]
+Options: TypeAlias = dict[Text, Any]
+
+
+def _with_options(value: Any) -> Any:
+    """Return a curvature that is given by its name alone with its options, of which there are none."""
+    return {value: {}} if isinstance(value, str) else value
+
+
+Curvature: TypeAlias = Annotated[dict[Text, Options], Field(min_length=1, max_length=1), BeforeValidator(_with_options)]
+
+
+class Part(BaseModel):
+    """A table of a study file: unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TaskPart(Part):
+    """A task of a study.
+
+    Attributes:
+        id: Id of a registered task.
+        options: Its options.
+        label: Name in tables; by default the name of the table in the file.
+        learning_rates: Learning rates to choose from instead of the study's.
+    """
+
+    id: Text
+    options: Options = {}
+    label: Text = ""
+    learning_rates: tuple[Positive, ...] = ()
+
+
+class LossPart(Part):
+    """A loss that methods use instead of the task's own.
+
+    Attributes:
+        id: Id of a registered algorithm.
+        options: Its options.
+        target: The batch's target that it receives: `target`, `outputs` for full supervision, or a name of the task.
+        label: Name in tables.
+        scale: Factor of all learning rates of this loss.
+        flat: Whether prediction and target are flattened to [batch, m].
+    """
+
+    id: Text
+    options: Options = {}
+    target: Text = "target"
+    label: Text = ""
+    scale: Positive = 1.0
+    flat: bool = False
+
+
+class MethodPart(Part):
+    """A method: one way of turning the same supervision into a gradient.
+
+    Attributes:
+        label: Name in tables and pictures; by default the name of the table in the file.
+        group: Group of the method; a picture has one panel per group.
+        curvature: Class of nlcore with its options, `"Auto"` or `{Hessian = {damping = {relative = 0.1}}}`; none trains
+            on the loss itself.
+        clip: Largest norm of the network's gradient.
+        normalize: Whether the gradient with respect to the outputs is scaled to the norm 1 for every sample, or to a
+            root mean square of 1 for the batch.
+        update: `"module:function"` that makes the gradient itself, see `nlcore_bench.train.Gradient`.
+        options: Options of `update`.
+        loss: A loss instead of the task's own.
+        reference: Whether it receives more supervision than the others, and is drawn as a reference.
+        baseline: Method that differences refer to instead of the study's; empty for a baseline itself.
+        learning_rates: Learning rates to choose from instead of those of the task and the study.
+        dampings: Relative dampings to choose from, each at every learning rate.
+        measure: Measure that chooses the learning rate instead of the task's first.
+        tasks: Tasks it runs on; all if empty.
+        losses: Losses of the study it runs with; all if empty.
+        optimizers: Optimisers it runs under; all if empty.
+    """
+
+    label: Text = ""
+    group: Text = ""
+    curvature: Curvature | None = None
+    clip: Positive | None = None
+    normalize: Literal["sample", "batch"] | None = None
+    update: Annotated[Text, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    options: Options = {}
+    loss: LossPart | None = None
+    reference: bool = False
+    baseline: Text | None = None
+    learning_rates: tuple[Positive, ...] = ()
+    dampings: tuple[Positive, ...] = ()
+    measure: Text | None = None
+    tasks: tuple[Text, ...] = ()
+    losses: tuple[Text, ...] = ()
+    optimizers: tuple[Text, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.dampings and (self.curvature is None or "Auto" in self.curvature):
+            raise ValueError("there are dampings to choose from but no curvature that takes one")
+        if self.update and (self.curvature or self.normalize):
+            raise ValueError("update makes the gradient itself: leave out curvature and normalize")
+        return self
+
+
+class OptimizerPart(Part):
+    """An optimiser of a study.
+
+    Attributes:
+        kind: `sgd` (momentum 0.9), `adam`, `adamw`, `muon` on matrices with Adam on the rest, or `soap`.
+        options: Options of its class.
+        learning_rates: Learning rates to choose from instead of the study's.
+    """
+
+    kind: Literal["sgd", "adam", "adamw", "muon", "soap"] = "adam"
+    options: Options = {}
+    learning_rates: tuple[Positive, ...] = ()

@@ -1,0 +1,218 @@
+"""The runs of a study: which there are, which are missing, and their execution over the cores; runs resume."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import BrokenProcessPool
+from tqdm import tqdm
+
+from nlcore.errors import ConfigError, nearest
+from nlcore.registry.default import registry
+from nlcore_bench.catalogue import find
+from nlcore_bench.data.digits import PartName
+from nlcore_bench.plan import Plan
+from nlcore_bench.records import Cell, ResultsError, Run, Store, installed
+from nlcore_bench.study import Entry, Study
+from nlcore_bench.tasks.base import make_task, task_settings
+from nlcore_bench.train import Training, one_thread, train
+
+__all__ = ["open_store", "plan_of", "progress", "run_study", "train_cell"]
+
+
+def _training(study: Study, entry: Entry, cell: Cell) -> Training:
+    part = study.tasks[entry.task]
+    return Training(
+        make_task(part.id, part.options),
+        entry,
+        study.optimizers[entry.optimizer],
+        learning_rate=cell.learning_rate,
+        seed=cell.seed,
+        steps=cell.length or study.steps,
+        schedule=study.schedule,
+        damping=cell.damping,
+    )
+
+
+def train_cell(study: Study, entry: Entry, cell: Cell, checkpoint: Path | None = None) -> Run:
+    """Train one run, from its checkpoint if there is one; can be sent to another process."""
+    part: PartName = "validation" if cell.phase == "tune" else "test"
+    every = study.every if cell.phase == "report" else None
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        outcome = train(_training(study, entry, cell), part=part, every=every, checkpoint=checkpoint, label=str(cell))
+    return Run.of(cell, vars(outcome))
+
+
+def _checked(study: Study, entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
+    """Return the settings of all tasks; make everything that a run needs once, so that an error costs no time."""
+    plan = Plan(study, {})
+    settings = {name: task_settings(part.id, part.options) for name, part in study.tasks.items()}
+    every = {one.name for name in study.tasks for one in plan.study_task(name).measures}
+    for name in set(study.measures) - every:
+        raise ConfigError(f"no task has the measure {name!r}{nearest(name, every)}: {', '.join(sorted(every))}.")
+    with torch.random.fork_rng(devices=[]):
+        for entry in entries:
+            plan.measure(entry)
+            target = entry.loss.target if entry.loss else "target"
+            _training(study, entry, plan._cell("tune", entry, entry.candidates[0], 0))
+            targets = next(iter(plan.task(entry).batches(0))).targets()
+            if target not in targets:
+                raise ConfigError(
+                    f"{entry.task} has no target {target!r} ({entry.name}): {', '.join(targets)}. Name the tasks that "
+                    f"have it with `tasks` of the method."
+                )
+    return settings
+
+
+def open_store(study: Study, folder: Path, entries: Sequence[Entry] | None = None) -> Store:
+    """Return the folder of a study, after a check of everything that its runs need.
+
+    Args:
+        study: The study.
+        folder: Its folder.
+        entries: The rows that are checked; none for a report, which needs nothing but the records; `None` for all.
+
+    Raises:
+        ConfigError: Something of the study is wrong or not installed.
+        ResultsError: The folder belongs to other settings, or a record in it is damaged.
+    """
+    tasks = _checked(study, study.entries() if entries is None else entries)
+    measures = {name: [one.name for one in Plan(study, {}).study_task(name).measures] for name in study.tasks}
+    return Store(folder, study.settings(tasks), _environment(), measures=measures)
+
+
+def plan_of(study: Study, runs: Mapping[Cell, Run], folder: Path) -> Plan:
+    """Return the plan of a study, with the learning rates of the study that it names.
+
+    Args:
+        study: The study.
+        runs: Its runs.
+        folder: Its folder; that of the other study is beside it.
+
+    Raises:
+        ResultsError: The other study is not finished.
+    """
+    if study.learning_rates_from is None:
+        return Plan(study, runs)
+    other = find(study.learning_rates_from)
+    store = open_store(other, _present(folder.parent / other.id), ())
+    plan = Plan(other, store.runs)
+    whole = [one for one in plan.entries if all(cell in store.runs for cell in plan.tuning(one))]
+    return Plan(study, runs, {one.key: (plan.best(one), plan.validation(one)) for one in whole})
+
+
+def _present(folder: Path) -> Path:
+    if not (folder / "settings.json").exists():
+        raise ResultsError(f"{folder} holds no study. `nlcore bench run` makes one.")
+    return folder
+
+
+def run_study(
+    study: Study,
+    folder: Path,
+    *,
+    entries: Sequence[Entry] | None = None,
+    workers: int = 1,
+    quiet: bool = False,
+) -> Plan:
+    """Run what `folder` lacks and return all of its runs.
+
+    Args:
+        study: The study.
+        folder: Folder of the settings and the runs.
+        entries: The rows to run; `None` for all.
+        workers: Processes of one thread each; the number changes the duration of a study but none of its results.
+        quiet: Whether the progress bar is hidden.
+
+    Raises:
+        ConfigError: Something of the study is wrong or not installed.
+        ResultsError: The folder belongs to other settings, or cannot be written.
+    """
+    chosen = study.entries() if entries is None else list(entries)
+    store = open_store(study, folder, chosen)
+    plan = plan_of(study, store.runs, folder)
+    needed = {one.key: one for entry in chosen for one in (plan.baseline(entry), entry) if one is not None}
+    chosen = [one for one in plan.entries if one.key in needed]
+    phases: list[Callable[[Entry], list[Cell]]] = [plan.tuning, plan.reported, plan.timed]
+    with (
+        store.writing(),
+        tqdm(total=study.count(chosen), desc=study.id, unit="run", disable=quiet, dynamic_ncols=True) as bar,
+    ):
+        plan.runs = store.runs
+        for phase in phases:
+            jobs = [(one, cell) for one in chosen for cell in phase(one)]
+            missing = [(one, cell) for one, cell in jobs if cell not in store.runs]
+            finished = len(jobs) - len(missing)
+            bar.initial = getattr(bar, "initial", 0) + finished  # not part of the speed
+            bar.update(finished)
+            for run in _trained(study, missing, folder, workers):
+                store.add(run)
+                _checkpoint(folder, run.cell).unlink(missing_ok=True)
+                bar.update()
+    return plan
+
+
+def _checkpoint(folder: Path, cell: Cell) -> Path:
+    return folder / "checkpoints" / f"{sha256(str(cell).encode()).hexdigest()[:16]}.pt"
+
+
+def _trained(study: Study, jobs: Sequence[tuple[Entry, Cell]], folder: Path, workers: int) -> Iterator[Run]:
+    """Yield every run when it is finished."""
+    calls = (delayed(_in_worker)(study, entry, cell, _checkpoint(folder, cell), os.getpid()) for entry, cell in jobs)
+    try:
+        yield from Parallel(n_jobs=min(workers, len(jobs)) or 1, return_as="generator_unordered")(calls)
+    except BrokenProcessPool as error:
+        raise ResultsError(
+            "a process of the study was killed, perhaps because memory ran out. Finished runs are kept; repeat the "
+            "command, with --workers 1 if memory is short."
+        ) from error
+
+
+def progress(study: Study, folder: Path) -> str:
+    """Return in words what of a study is finished, and how long the rest takes on one core."""
+    store = open_store(study, folder, ())
+    plan = plan_of(study, store.runs, folder)
+    count = study.count(plan.entries)
+    done = sum(cell in store.runs for one in plan.entries for cell in plan.tuning(one))
+    ready = [one for one in plan.entries if all(cell in store.runs for cell in plan.tuning(one))]
+    done += sum(cell in store.runs for one in ready for cell in plan.reported(one))
+    whole = [one for one in ready if (base := plan.baseline(one)) is None or base in ready]
+    done += sum(cell in store.runs for one in whole for cell in plan.timed(one))
+    flight = len(list((folder / "checkpoints").glob("*.pt")))
+    seconds = [run.seconds for run in store.runs.values()]
+    left = f", about {(count - done) * fmean(seconds) / 60:.1f} minutes left on one core" if seconds else ""
+    return f"{done} of {count} runs are finished, {flight} have a checkpoint{left if done < count else ''}."
+
+
+def _in_worker(study: Study, entry: Entry, cell: Cell, checkpoint: Path, parent: int) -> Run:
+    """Train one run in a process that ends with the parent."""
+    if os.getpid() != parent and not any(one.name == "parent" for one in threading.enumerate()):
+        threading.Thread(target=_end_with, args=[parent], name="parent", daemon=True).start()
+    return train_cell(study, entry, cell, checkpoint)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _environment() -> dict[str, str]:
+    names = {record.distribution for record in registry.plugins() if record.distribution}
+    others = {"nlcore", "numpy", "scikit-learn", "scipy", "numba"}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+        **{name: installed(name) for name in sorted(names | others)},
+    }
