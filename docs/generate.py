@@ -180,7 +180,7 @@ def _knowledge(loss: Any, found: Probe) -> str:
         ("takes a mask", "yes" if traits.takes_mask else "no"),
         ("supplies", ", ".join(found.supplies) or "its value alone; the rest is autodiff"),
         *((f"`{name}`", re.split(r"\. ", text)[0]) for name, text in found.curvatures.items()),
-        ("`Auto` picks", f"`{found.auto}`, because {found.reason}"),
+        ('`Auto(aim="outputs")`', f"`{found.auto}`, because {found.reason}"),
     ]
     return "\n".join(
         ["| what | answer |", "|---|---|", *(f"| {_cell(name)} | {_cell(text)} |" for name, text in facts)]
@@ -267,15 +267,15 @@ def _index(rows: dict[str, list[str]]) -> str:
         "`nlcore list` shows yours, and `nlcore show ID` one of them. An id is `namespace/name-vN`.",
         "*Derivatives*: how many exist and say something; *random* where the loss draws numbers. "
         "A random loss that reads gradient and Hessian off its samples has *its own*; with few samples that Hessian is "
-        'indefinite even where the loss is convex, and `psd` of `Hessian`, `"abs"` by default and with `Auto`, '
-        "projects it. "
+        'indefinite even where the loss is convex, and `psd` of `Hessian`, `"abs"` by default and with '
+        '`Auto(aim="outputs")`, projects it. '
         "*Semi-definite*: whether the loss promises that no sample has negative curvature. "
         "*Mask*: whether it takes one, for samples of different lengths. "
         "*Curvatures*: what `NewtonLoss` accepts. How to choose: "
         "[Choose an algorithm](../guides/algorithm.md), [Choose curvature and damping](../guides/curvature.md).",
     ]
     for namespace, lines in rows.items():
-        head = "| name | what it is | derivatives | semi-definite | mask | curvatures | `Auto` |"
+        head = "| name | what it is | derivatives | semi-definite | mask | curvatures | for the outputs |"
         parts.append("\n".join([f"## {namespace}\n", head, f"|{'---|' * 7}", *lines]))
     return "\n\n".join(parts) + "\n"
 

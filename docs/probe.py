@@ -33,7 +33,7 @@ class Probe:
     Attributes:
         supplies: Optional capabilities.
         curvatures: For every curvature "yes", or why not.
-        auto: What `Auto` picks for this size.
+        auto: The curvature of `Auto(aim="outputs")` for this size.
         reason: Why.
         batch: Samples in the timing.
         shape: Of the prediction in the timing.
@@ -67,7 +67,7 @@ def probe(loss: Any) -> Probe:
             able[type(curvature).__name__] = "yes"
         except NlcoreError as error:
             able[type(curvature).__name__] = f"no: {error}"
-    chosen, reason = nlcore.Auto().choose(info, prediction[0].numel())
+    chosen, reason = nlcore.Auto(aim="outputs").choose(info, prediction[0].numel())
     return Probe(
         supplies=[text for kind, text in _CAPABILITIES.items() if kind in info.supplies],
         curvatures=able,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 from dataclasses import replace
@@ -196,6 +197,11 @@ class NewtonLoss(nn.Module):
         return self.last_step.stats | ({} if self._selection is None else self._selection.stats())
 
     @property
+    def pending(self) -> bool:
+        """Whether a probe waits for the next batch; a checkpoint of now would drop it."""
+        return self._selection is not None and self._selection.pending
+
+    @property
     def history(self) -> tuple[Probe, ...]:
         """The probes of the network so far, for `Auto(aim="loss")`; see `plot`."""
         return () if self._selection is None else tuple(self._selection.history)
@@ -210,10 +216,10 @@ class NewtonLoss(nn.Module):
         Raises:
             ConfigError: There are no probes yet, the format is unknown, or matplotlib is not installed.
         """
-        from nlcore.plotting.selection_figure import draw_selection
-
+        figures = importlib.import_module("nlcore.plotting.selection_figure")  # plotting imports the engine
         names = () if self._selection is None else self._selection.names
-        return draw_selection(self.history, names, format=format, dark=dark)
+        picture: bytes = figures.draw_selection(self.history, names, format=format, dark=dark)
+        return picture
 
     def get_extra_state(self) -> Tensor:
         """Return the state for `state_dict`, a tensor: of the choice of `Auto`, or of a `Bounded` damping.

@@ -19,7 +19,7 @@ from torch import Tensor
 from nlcore.errors import ConfigError, PerformanceWarning
 from nlcore.newton.damping import amplification, choose_damping, validated_rho
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
-from nlcore.newton.matrix import Curvature, DenseMatrix
+from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix
 from nlcore.newton.outcome import NewtonStep
 from nlcore.newton.probe import Network, UnprobeableError, greatest_fall
 from nlcore.newton.problem import Problem
@@ -35,12 +35,12 @@ _RATE = 0.1
 """Least weight of a probe in the running means."""
 
 _AGREEMENT = 0.25
-"""Weight of the agreement with the Newton step; log ratios of it lie between −1 and 1."""
+"""Weight of the agreement with the Newton step, where samples are alike; log ratios of it lie between −1 and 1."""
 
 _MARGIN = 0.1
 """Advantage for which the choice changes."""
 
-_DENSE, _EVERY, _GROWTH = 50, 5, 1.15
+_DENSE, _EVERY, _GROWTH = 50, 5, 1.25
 """Steps with a probe every 5; later probes lie a factor apart, up to the longest gap."""
 
 _LONGEST = 200
@@ -51,7 +51,7 @@ _MEMORY = 1000
 _RISE = 2.0
 """A loss this many times its running mean sends the choice back to the gradient, and to dense probes."""
 
-_COUNTS, _HEADER = 12, 15
+_COUNTS, _HEADER = 11, 14
 """Numbers at the start of a saved state: whole ones, and all."""
 
 _UNKNOWN = -1e300
@@ -61,16 +61,19 @@ _TRUST = 6
 """Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
 that is new its samples are alike, and a step that ruins the outputs of others later looks best."""
 
-_ALIKE, _ALIKE_RHO = 2.0, 1e-2
+_ALIKE, _ALIKE_RHO, _OVERSTEP = 4.0, 1e-2, 2.0
 """Samples are alike where their curvature is amplified at most this much by the inverse of the mean with this ρ; the
-Newton step of a batch is barred where its own ρ amplifies more."""
+Newton step of a batch is barred where its own ρ amplifies more than the last number."""
 
 _PATIENCE = 0.3
 """Further advantage that the gradient needs where samples are alike: it falls along the steep directions, which are
 soon used up."""
 
-_FAR = 1.0
-"""A candidate this far behind the best is probed every fourth time only."""
+_BEST = 2
+"""Candidates that every probe examines beside the gradient and the one in use; others only every fourth time."""
+
+_SAME = 1e-4
+"""Largest difference of samples' matrices, relative to their largest entry, for which they count as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,9 @@ class Selection:
         self._pending: _Pending | None = None
         self._value: Tensor | None = None
         self._kept: dict[int, tuple[int, Reused]] = {}
+        self._known: dict[Kind, Derivatives] = {}
+        self._matrix: CurvatureMatrix | None = None
+        self._same = False
 
     @property
     def curvature(self) -> Curvature:
@@ -172,7 +178,10 @@ class Selection:
             if prediction.retains_grad:
                 prediction.grad = kept
         self.age += 1
-        return self._reusing(self.current, problem)
+        curvature = self._reusing(self.current, problem)
+        self._known.clear()
+        self._matrix = None
+        return curvature
 
     def lengthened(self, step: NewtonStep, problem: Problem) -> NewtonStep:
         """Return a step of the length of the gradients so far.
@@ -194,6 +203,11 @@ class Selection:
         curvature = replace(step.curvature, normalize=self.length)  # type: ignore[type-var]
         target = step.target + (step.direction - direction)
         return replace(step, direction=direction, target=target, curvature=curvature)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a probe waits for the next batch."""
+        return self._pending is not None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -221,21 +235,16 @@ class Selection:
         return {"probes": self.probes, "progress": math.exp(float(self.scores[self.current])), "length": length}
 
     def state(self) -> Tensor:
-        """Return the state as a tensor, for a checkpoint; a probe that waits for the next batch is not part of it."""
+        """Return the state as a tensor [n] float64, for a checkpoint; a pending probe is not part of it."""
         length = 0.0 if self.length is None else float(self.length)
         value = math.nan if self._value is None or not self._value.numel() else _mean(self._value)
-        age, kept = self._kept.get(self.current, (0, None))
-        index, size = (-1, 0) if kept is None else (self.current, len(kept.inverse))
-        numbers = [len(self.scores), self.probes, self.age, self.next_probe, self.current, self.dense_until]
-        numbers += [index, age, size, self.reason is not None, len(self.history) > 0, self.alike]
-        levels = [length, *(-math.inf if math.isnan(one) else one for one in (self.level, value))]
-        pieces = [
-            torch.tensor(numbers, dtype=torch.float64),
-            torch.tensor(levels, dtype=torch.float64).clamp(min=_UNKNOWN),
-        ]
-        pieces += [self.scores, self.agreement, self.barred]
-        if kept is not None:
-            pieces += [torch.tensor([kept.damping], dtype=torch.float64), kept.inverse.flatten().cpu()]
+        counts = [len(self.scores), self.probes, self.age, self.next_probe, self.current, self.dense_until]
+        counts += [self.reason is not None, len(self.history) > 0, self.alike, self._same, len(self._kept)]
+        levels = [length, *(_UNKNOWN if math.isnan(one) else one for one in (self.level, value))]
+        pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), self.scores, self.agreement, self.barred]
+        for member, (age, kept) in self._kept.items():
+            pieces.append(torch.tensor([member, age, len(kept.inverse), kept.damping], dtype=torch.float64))
+            pieces.append(kept.inverse.flatten().cpu())
         return torch.cat(pieces)
 
     @staticmethod
@@ -243,9 +252,13 @@ class Selection:
         """Return whether a finite tensor [n] is the state of a choice."""
         if len(state) < _HEADER or bool((state[:_COUNTS] != state[:_COUNTS].round()).any()):
             return False
-        count, current, index, size = (int(state[k]) for k in (0, 4, 6, 8))
-        length = _HEADER + 3 * count + (size * size + 1 if index >= 0 else 0)
-        return 0 <= current < count and index < count and size >= 0 and len(state) == length
+        count, current, kept = (int(state[k]) for k in (0, 4, 10))
+        place = _HEADER + 3 * count
+        for _ in range(max(0, kept)):
+            if not place + 4 <= len(state) or not 0 <= int(state[place]) < count:
+                return False
+            place += 4 + int(state[place + 2]) ** 2
+        return 0 <= current < count and place == len(state)
 
     def load(self, state: Tensor) -> None:
         """Restore it.
@@ -259,23 +272,23 @@ class Selection:
                 f"{self.name}: the saved state of Auto is of {int(state[0])} candidates, and this loss has {count}. "
                 f"Leave the entry out of the checkpoint to begin anew."
             )
-        numbers = [int(one) for one in state[1:_COUNTS].tolist()]
-        self.probes, self.age, self.next_probe, self.current, self.dense_until, index, age, size, blind, told, alike = (
-            numbers
-        )
+        counts = [int(one) for one in state[1:_COUNTS].tolist()]
+        self.probes, self.age, self.next_probe, self.current, self.dense_until, blind, begun, alike, same, kept = counts
         length, level, value = (math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist())
-        self.alike = bool(alike)
+        self.alike, self._same = bool(alike), bool(same)
         self.length = torch.tensor(length, dtype=torch.float64) if length > 0 else None
         self.level, self._value = level, None if math.isnan(value) else torch.tensor([value], dtype=torch.float64)
-        blocks = state[_HEADER : _HEADER + 3 * count].view(3, count).clone()
-        self.scores, self.agreement, self.barred = blocks
-        self.reason = "as it could not before the checkpoint" if blind else None
-        if told:
+        place = _HEADER + 3 * count
+        self.scores, self.agreement, self.barred = state[_HEADER:place].view(3, count).clone()
+        self.reason = "as before the checkpoint" if blind else None
+        if begun:
             self.history.append(Probe(self.age, tuple(self.scores.tolist()), self.current))
-        if index >= 0:
-            rest = state[_HEADER + 3 * count :]
-            inverse = rest[1:].reshape(size, size).clone()
-            self._kept[index] = age, Reused(self.candidates.curvatures[index], inverse, float(rest[0]))
+        for _ in range(kept):
+            member, age, size = (int(one) for one in state[place : place + 3])
+            damping, place = float(state[place + 3]), place + 4
+            inverse = state[place : place + size * size].reshape(size, size).clone()
+            self._kept[member] = age, Reused(self.candidates.curvatures[member], inverse, damping)
+            place += size * size
 
     def _guard(self, problem: Problem) -> None:
         """Go back to the gradient, and to dense probes, where the loss of the last step has risen."""
@@ -300,11 +313,11 @@ class Selection:
         curvature, size = self.candidates.curvatures[member], problem.prediction.shape[1]
         if curvature.aggregate == "sample" or not curvature.power or curvature.kind == "gradient":
             return curvature
-        constant = self.candidates.constant and problem.samples.keep is None
+        constant = (self.candidates.constant or self._same) and problem.samples.keep is None
         age, kept = self._kept.get(member, (0, None))
         if kept is not None and len(kept.inverse) == size and (constant or self.age - age < self.candidates.refresh):
             return replace(kept, inverse=kept.inverse.to(problem.prediction.device))
-        matrix = curvature.matrix(_derivatives(problem, curvature), problem)
+        matrix = self._matrix or curvature.matrix(self._derivatives(problem, curvature), problem)
         damped = choose_damping(curvature.damping, matrix)
         inverse = inverse_power(matrix, damped, curvature.power) if isinstance(matrix, DenseMatrix) else None
         if inverse is None:
@@ -357,7 +370,7 @@ class Selection:
             scores = (scores + _log_ratios(greatest_fall(problem, plain.value, plain.gradient, moves))) / 2
         self.probes += 1
         self._mix(self.scores, scores, pending.members)
-        self._decide()
+        self._decide(pending.members)
         self.history.append(Probe(self.age, tuple(self.scores.tolist()), self.current))
 
     def _begin(self, problem: Problem, plain: Derivatives, network: Network) -> None:
@@ -379,27 +392,27 @@ class Selection:
         self._pending = _Pending(network.leaves, members, changes, scores)
         if self.probes == 0:
             self._mix(self.scores, scores, members, more=1)
-            self._decide()
+            self._decide(members)
 
     def _members(self) -> list[int]:
-        """Return the candidates of a probe: all, but those far behind only every fourth time."""
+        """Return the candidates of a probe: all at first and every fourth time, else the best so far."""
         every = range(len(self.scores))
-        if self.probes % 4 == 0 or self.probes < 6:
+        if self.probes % 4 == 0 or self.probes < _TRUST:
             return list(every)
-        least = float(self.scores.max()) - _FAR
-        kept = (0, self.current, self.candidates.newton)
-        return [k for k in every if k in kept or float(self.scores[k]) > least]
+        best = self.scores.argsort(descending=True)[:_BEST].tolist()
+        return [k for k in every if k in (0, self.current, self.candidates.newton, *best)]
 
     def _mix(self, means: Tensor, found: Tensor, members: list[int], more: int = 0) -> None:
         rate = max(1 / (self.probes + more), _RATE)
         for place, member in enumerate(members):
             means[member] += rate * (float(found[place]) - means[member])
 
-    def _decide(self) -> None:
-        """Choose the best candidate by the probes so far, where it is better than the present one by a margin."""
-        scores = self.scores
+    def _decide(self, members: Sequence[int]) -> None:
+        """Choose the best of the candidates just examined, where it is better than the present one by a margin."""
+        scores = torch.full_like(self.scores, -torch.inf)
+        scores[members] = self.scores[members]
         newton = self.candidates.newton
-        if newton is not None and not self.barred[newton]:
+        if newton is not None and self.alike and not self.barred[newton]:
             agreement = self.agreement.clamp(min=0.02)
             scores = scores + _AGREEMENT * (agreement / agreement[0]).log().clamp(-1, 1)
         scores = torch.where(self.barred > 0, -torch.inf, scores)
@@ -416,10 +429,9 @@ class Selection:
     def _bar(self, problem: Problem) -> None:
         """Bar the Newton steps that amplify what other samples or noise would ask for; note if samples are alike."""
         bounded = self.candidates.bounded
-        if bounded is None:
+        if bounded is None or (self._same and self.probes % 4):
             return
-        derivatives = _derivatives(problem, bounded)
-        matrix = bounded.matrix(derivatives, problem)
+        derivatives, matrix = self._derivatives(problem, bounded), self._matrix_of(problem, bounded)
         if not isinstance(matrix, DenseMatrix) or matrix.own is None:
             return
         newton = [k for k, one in enumerate(self.candidates.curvatures) if one.kind == bounded.kind and one.power == 1]
@@ -427,25 +439,42 @@ class Selection:
         strengths = rhos.to(matrix.mean) * matrix.mean_curvature
         found = amplification(matrix.mean, matrix.own, strengths, matrix.samples, bounded.damping.quantile).cpu()
         self.alike = float(found[0]) <= _ALIKE
+        gap = (matrix.own - matrix.mean).abs().amax() if len(matrix.own) else matrix.largest
+        self._same = bool(gap <= _SAME * matrix.largest)
         own = torch.tensor([self.candidates.curvatures[k].aggregate == "sample" for k in newton])
-        barred = (found[1:] > _ALIKE) & ~own
+        barred = (found[1:] > _OVERSTEP) & ~own
         if derivatives.features is not None:
             least = validated_rho(matrix, matrix.own, torch.zeros_like(matrix.mean_curvature) > 0, derivatives)
             barred |= rhos[1:] < float(least)
         self.barred[newton] = barred.double()
 
+    def _derivatives(self, problem: Problem, curvature: Curvature) -> Derivatives:
+        """Return the derivatives for a curvature, which are taken once a step."""
+        kind: Kind = curvature.kind if curvature.power else "gradient"
+        if kind not in self._known:
+            found = differentiate(problem, kind, chunk_size=curvature.chunk_size)
+            gradient = torch.where(found.usable.unsqueeze(-1), found.gradient, 0.0)
+            self._known[kind] = replace(found, gradient=gradient)
+        return self._known[kind]
+
+    def _matrix_of(self, problem: Problem, curvature: Curvature) -> CurvatureMatrix | None:
+        """Return the matrix of a second-order curvature, which is formed once a step and serves all of one kind."""
+        if curvature.kind == "gradient" or not curvature.power:
+            return None
+        if self._matrix is None:
+            first = self.candidates.bounded or curvature
+            self._matrix = first.matrix(self._derivatives(problem, first), problem)
+        return self._matrix
+
     def _directions(self, problem: Problem, members: Sequence[int]) -> list[Tensor]:
         """Return the candidates' directions [N, m], of the length one; those that fail are zero."""
         found: list[Tensor] = []
-        known: dict[Kind, Derivatives] = {}
         for member in members:
             curvature = self.candidates.curvatures[member]
-            if self.candidates.constant:
+            if self.candidates.constant or self._same:
                 curvature = self._reusing(member, problem)
-            kind: Kind = curvature.kind if curvature.power else "gradient"
-            if kind not in known:
-                known[kind] = _derivatives(problem, curvature)
-            direction = directions(known[kind], problem, curvature).direction
+            matrix = self._matrix_of(problem, curvature)
+            direction = directions(self._derivatives(problem, curvature), problem, curvature, matrix).direction
             direction = torch.where(torch.isfinite(direction).all(-1, keepdim=True), direction, 0.0)
             size = problem.samples.root_mean_square(direction)
             found.append(direction / torch.where(size > 0, size, 1.0))
@@ -454,12 +483,6 @@ class Selection:
 
 def _mean(value: Tensor) -> float:
     return float(torch.nan_to_num(value.double()).mean()) if value.numel() else 0.0
-
-
-def _derivatives(problem: Problem, curvature: Curvature) -> Derivatives:
-    kind: Kind = curvature.kind if curvature.power else "gradient"
-    derivatives = differentiate(problem, kind, chunk_size=curvature.chunk_size)
-    return replace(derivatives, gradient=torch.where(derivatives.usable.unsqueeze(-1), derivatives.gradient, 0.0))
 
 
 def _log_ratios(falls: Tensor) -> Tensor:

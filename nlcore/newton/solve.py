@@ -51,15 +51,19 @@ class Solution:
     residual: Tensor | None = None
 
 
-def directions(derivatives: Derivatives, problem: Problem, curvature: Curvature) -> Solution:
+def directions(
+    derivatives: Derivatives, problem: Problem, curvature: Curvature, matrix: CurvatureMatrix | None = None
+) -> Solution:
     """Return the directions of a curvature, apart from a step: for probes, and for a gradient that comes from outside.
 
     Args:
         derivatives: Of the kind that the curvature needs; the gradient alone for the power 0.
         problem: Which samples and outputs count.
         curvature: The curvature.
+        matrix: Its matrix, where it is known.
     """
-    matrix = curvature.matrix(derivatives, problem) if curvature.power else IdentityMatrix.of(problem)
+    if matrix is None:
+        matrix = curvature.matrix(derivatives, problem) if curvature.power else IdentityMatrix.of(problem)
     damped = choose_damping(curvature.damping if curvature.power else 0.0, matrix)
     solution = solve(matrix, damped, derivatives.gradient.double(), curvature, wait=problem.raising)
     return limit(solution, damped, curvature, matrix.samples)

@@ -97,7 +97,8 @@ def train(
             outcome.times.append(outcome.cpu_seconds)
             for name, value in _evaluated(training, part).items():
                 outcome.curves.setdefault(name, []).append(value)
-        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+        waits = getattr(training.gradient, "pending", False)  # a probe of `Auto`, which a checkpoint would drop
+        if checkpoint is not None and not waits and time.monotonic() - saved > CHECKPOINT_SECONDS:
             training.save(checkpoint, label)
             saved = time.monotonic()
     outcome.final = _evaluated(training, part)
@@ -230,6 +231,11 @@ class _Backward:
         if math.isfinite(value.item()):
             value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a probe of the network waits for the next batch."""
+        return bool(getattr(self.criterion, "pending", False))
 
 
 @contextmanager
