@@ -50,7 +50,7 @@ def judge(found: Examination) -> Advice:
     | is not finite, or has a wrong float32 gradient, for more than 1 % of samples | `fix the loss first` |
     | has a cut graph, mixes samples, differs between two calls                   | `fix the loss first` |
     | shows no second derivative that could be trusted                            | `opaque`              |
-    | has a round mean curvature: condition < 2 or cosine > 0.97, and …           |                       |
+    | has a round mean curvature: condition < 2, or < 10 and cosine > 0.97, and … |                       |
     | … round matrices do not hold for single samples, all convex                 | `undecided`           |
     | … gradients of which one is ten times the median                            | `only a scale`        |
     | … nothing of that                                                           | `nothing to gain`     |
@@ -100,7 +100,7 @@ def _round(found: Examination) -> Advice | None:
     if math.isnan(here.condition):
         reason = "The curvature is zero for every sample that was looked at, so there is nothing to judge by."
         return Advice("undecided", reason, (_PLAIN,))
-    if not (here.condition < _ROUND or here.cosine > _PARALLEL):
+    if not (here.condition < _ROUND or (here.cosine > _PARALLEL and here.condition <= _ILL)):
         return None
     if not found.whole:
         return None
@@ -126,11 +126,11 @@ def _round(found: Examination) -> Advice | None:
 
 def _ill(found: Examination) -> Advice | None:
     here, further = found.here, found.further
-    turned = min(here.cosine, here.own_cosine, further.cosine if further else 1.0) < _TURNED
-    if further is None or here.condition <= _ILL or not turned:
+    cosine = min(here.cosine, here.own_cosine, further.cosine if further else 1.0)
+    if further is None or here.condition <= _ILL or cosine >= _TURNED:
         return None
     ill = f"The curvature is ill-conditioned ({here.condition:.3g}) and its direction turns away from the gradient "
-    ill += f"(cosine {here.cosine:.2f})"
+    ill += f"(cosine {cosine:.2f}" + (")" if cosine == here.cosine else f", {here.cosine:.2f} at this prediction)")
     strength = RHOS.index(0.1)
     worst = max(here.amplification[strength], further.amplification[strength])
     if worst > _LIMIT:
