@@ -22,6 +22,7 @@ from nlcore.newton.outcome import Memory, NewtonStep
 from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
 from nlcore.newton.selection import Probe, Selection
+from nlcore.newton.selection_state import load_selection, recognises, save_selection
 from nlcore.newton.step import OnFailure, resolve_curvature, take_step
 from nlcore.soundness import ENOUGH
 
@@ -228,7 +229,7 @@ class NewtonLoss(nn.Module):
         saved.
         """
         if self._selection is not None:
-            return self._selection.state()
+            return save_selection(self._selection)
         if self._saved is not None:
             return self._saved
         state = self._memory.damping
@@ -245,7 +246,7 @@ class NewtonLoss(nn.Module):
         """
         readable = isinstance(state, Tensor) and not state.is_meta and state.layout == torch.strided
         sound = readable and state.ndim == 1 and bool(torch.isfinite(state).all())
-        if sound and Selection.recognises(state):
+        if sound and recognises(state):
             self._selection, self._saved = None, state.detach().double().cpu().clone()
             return
         rho, own, age = state.double().tolist() if sound and state.shape == (3,) else (-1.0, 0.0, 0.0)
@@ -285,7 +286,7 @@ class NewtonLoss(nn.Module):
         if self._selection is None:
             self._selection = Selection(auto.candidates(problem), self._capabilities.name)
             if self._saved is not None:
-                self._selection.load(self._saved)
+                load_selection(self._selection, self._saved)
                 self._saved = None
         return self._selection.choose(problem, prediction)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nlcore.errors import ConfigError, PerformanceWarning
+from nlcore.errors import PerformanceWarning
 from nlcore.newton.damping import amplification, choose_damping, validated_rho
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
 from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix
@@ -26,7 +26,7 @@ from nlcore.newton.problem import Problem
 from nlcore.newton.reused import Reused
 from nlcore.newton.solve import directions, inverse_power
 
-__all__ = ["Candidates", "Probe", "Selection"]
+__all__ = ["Candidates", "Probe", "Selection", "mean_of"]
 
 _LEAST, _MOST = -4.0, 1.0
 """Bounds of one probe's log ratio: a lucky line search counts little, a harmful direction much."""
@@ -50,12 +50,6 @@ _MEMORY = 1000
 
 _RISE = 2.0
 """A loss this many times its running mean sends the choice back to the gradient, and to dense probes."""
-
-_COUNTS, _HEADER = 11, 14
-"""Numbers at the start of a saved state: whole ones, and all."""
-
-_UNKNOWN = -1e300
-"""A number of a saved state that is not known yet."""
 
 _TRUST = 6
 """Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
@@ -150,11 +144,11 @@ class Selection:
         self.history: list[Probe] = []
         self.reason: str | None = None
         self._pending: _Pending | None = None
-        self._value: Tensor | None = None
-        self._kept: dict[int, tuple[int, Reused]] = {}
+        self.value: Tensor | None = None
+        self.kept: dict[int, tuple[int, Reused]] = {}
         self._known: dict[Kind, Derivatives] = {}
         self._matrix: CurvatureMatrix | None = None
-        self._same = False
+        self.same = False
 
     @property
     def curvature(self) -> Curvature:
@@ -190,7 +184,7 @@ class Selection:
         training begins, which keeps the pace of an optimiser that divides by earlier gradients, and in the long run the
         gradient's own, so that steps shrink where gradients do. A loss multiplied by a constant multiplies it.
         """
-        self._value = step.value
+        self.value = step.value
         samples = problem.samples
         count = step.value.shape[0]
         own = samples.root_mean_square(torch.nan_to_num(step.gradient.reshape(count, -1).double()))
@@ -234,69 +228,13 @@ class Selection:
         length = math.nan if self.length is None else float(self.length)
         return {"probes": self.probes, "progress": math.exp(float(self.scores[self.current])), "length": length}
 
-    def state(self) -> Tensor:
-        """Return the state as a tensor [n] float64, for a checkpoint; a pending probe is not part of it."""
-        length = 0.0 if self.length is None else float(self.length)
-        value = math.nan if self._value is None or not self._value.numel() else _mean(self._value)
-        counts = [len(self.scores), self.probes, self.age, self.next_probe, self.current, self.dense_until]
-        counts += [self.reason is not None, len(self.history) > 0, self.alike, self._same, len(self._kept)]
-        levels = [length, *(_UNKNOWN if math.isnan(one) else one for one in (self.level, value))]
-        pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), self.scores, self.agreement, self.barred]
-        for member, (age, kept) in self._kept.items():
-            pieces.append(torch.tensor([member, age, len(kept.inverse), kept.damping], dtype=torch.float64))
-            pieces.append(kept.inverse.flatten().cpu())
-        return torch.cat(pieces)
-
-    @staticmethod
-    def recognises(state: Tensor) -> bool:
-        """Return whether a finite tensor [n] is the state of a choice."""
-        if len(state) < _HEADER or bool((state[:_COUNTS] != state[:_COUNTS].round()).any()):
-            return False
-        count, current, kept = (int(state[k]) for k in (0, 4, 10))
-        place = _HEADER + 3 * count
-        for _ in range(max(0, kept)):
-            if not place + 4 <= len(state) or not 0 <= int(state[place]) < count:
-                return False
-            place += 4 + int(state[place + 2]) ** 2
-        return 0 <= current < count and place == len(state)
-
-    def load(self, state: Tensor) -> None:
-        """Restore it.
-
-        Raises:
-            ConfigError: It is the state of other candidates.
-        """
-        count = len(self.scores)
-        if int(state[0]) != count:
-            raise ConfigError(
-                f"{self.name}: the saved state of Auto is of {int(state[0])} candidates, and this loss has {count}. "
-                f"Leave the entry out of the checkpoint to begin anew."
-            )
-        counts = [int(one) for one in state[1:_COUNTS].tolist()]
-        self.probes, self.age, self.next_probe, self.current, self.dense_until, blind, begun, alike, same, kept = counts
-        length, level, value = (math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist())
-        self.alike, self._same = bool(alike), bool(same)
-        self.length = torch.tensor(length, dtype=torch.float64) if length > 0 else None
-        self.level, self._value = level, None if math.isnan(value) else torch.tensor([value], dtype=torch.float64)
-        place = _HEADER + 3 * count
-        self.scores, self.agreement, self.barred = state[_HEADER:place].view(3, count).clone()
-        self.reason = "as before the checkpoint" if blind else None
-        if begun:
-            self.history.append(Probe(self.age, tuple(self.scores.tolist()), self.current))
-        for _ in range(kept):
-            member, age, size = (int(one) for one in state[place : place + 3])
-            damping, place = float(state[place + 3]), place + 4
-            inverse = state[place : place + size * size].reshape(size, size).clone()
-            self._kept[member] = age, Reused(self.candidates.curvatures[member], inverse, damping)
-            place += size * size
-
     def _guard(self, problem: Problem) -> None:
         """Go back to the gradient, and to dense probes, where the loss of the last step has risen."""
-        value, self._value = self._value, None
+        value, self.value = self.value, None
         if value is None:
             return
         ranks = problem.samples.ranks
-        last = _mean(value)
+        last = mean_of(value)
         if ranks is not None:
             last = float(ranks.total(torch.tensor(last, dtype=torch.float64, device=ranks.device))) / ranks.count
         if math.isnan(self.level):
@@ -313,8 +251,8 @@ class Selection:
         curvature, size = self.candidates.curvatures[member], problem.prediction.shape[1]
         if curvature.aggregate == "sample" or not curvature.power or curvature.kind == "gradient":
             return curvature
-        constant = (self.candidates.constant or self._same) and problem.samples.keep is None
-        age, kept = self._kept.get(member, (0, None))
+        constant = (self.candidates.constant or self.same) and problem.samples.keep is None
+        age, kept = self.kept.get(member, (0, None))
         if kept is not None and len(kept.inverse) == size and (constant or self.age - age < self.candidates.refresh):
             return replace(kept, inverse=kept.inverse.to(problem.prediction.device))
         matrix = self._matrix or curvature.matrix(self._derivatives(problem, curvature), problem)
@@ -324,7 +262,7 @@ class Selection:
             return curvature
         unit = 1.0 if matrix.unit is None else matrix.unit
         reused = Reused(curvature, inverse, float(damped.strength * unit))
-        self._kept[member] = self.age, reused
+        self.kept[member] = self.age, reused
         return reused
 
     def _probe(self, problem: Problem, prediction: Tensor, *, due: bool) -> None:
@@ -429,7 +367,7 @@ class Selection:
     def _bar(self, problem: Problem) -> None:
         """Bar the Newton steps that amplify what other samples or noise would ask for; note if samples are alike."""
         bounded = self.candidates.bounded
-        if bounded is None or (self._same and self.probes % 4):
+        if bounded is None or (self.same and self.probes % 4):
             return
         derivatives, matrix = self._derivatives(problem, bounded), self._matrix_of(problem, bounded)
         if not isinstance(matrix, DenseMatrix) or matrix.own is None:
@@ -440,7 +378,7 @@ class Selection:
         found = amplification(matrix.mean, matrix.own, strengths, matrix.samples, bounded.damping.quantile).cpu()
         self.alike = float(found[0]) <= _ALIKE
         gap = (matrix.own - matrix.mean).abs().amax() if len(matrix.own) else matrix.largest
-        self._same = bool(gap <= _SAME * matrix.largest)
+        self.same = bool(gap <= _SAME * matrix.largest)
         own = torch.tensor([self.candidates.curvatures[k].aggregate == "sample" for k in newton])
         barred = (found[1:] > _OVERSTEP) & ~own
         if derivatives.features is not None:
@@ -471,7 +409,7 @@ class Selection:
         found: list[Tensor] = []
         for member in members:
             curvature = self.candidates.curvatures[member]
-            if self.candidates.constant or self._same:
+            if self.candidates.constant or self.same:
                 curvature = self._reusing(member, problem)
             matrix = self._matrix_of(problem, curvature)
             direction = directions(self._derivatives(problem, curvature), problem, curvature, matrix).direction
@@ -481,7 +419,8 @@ class Selection:
         return found
 
 
-def _mean(value: Tensor) -> float:
+def mean_of(value: Tensor) -> float:
+    """Return the mean of [N] numbers, 0 without any; NaN counts as 0, infinity as the largest number."""
     return float(torch.nan_to_num(value.double()).mean()) if value.numel() else 0.0
 
 
