@@ -154,6 +154,24 @@ def test_methods_run_under_the_optimisers_that_they_name(content: dict[str, Any]
         study.entries(optimizers=["moun"])
 
 
+def test_a_method_takes_the_curvature_of_the_task(content: dict[str, Any], tmp_path: Path) -> None:
+    content["tasks"]["blur"] = {"id": "bench/totals", "options": {"algorithm": "bench/blur"}}
+    content["tasks"]["totals"]["curvature"] = {"GaussNewton": {"max_ratio": 2.0}}
+    content["methods"]["half"] = {"curvature": {"task": {"power": 0.5}}}
+    with pytest.raises(ConfigError, match=r"methods\.half takes the curvature of tasks\.blur, which does not name one"):
+        load(content)
+    study = load(put(content, "tasks.blur.curvature", "Hessian"))
+    half = [entry.curvature for entry in study.entries(methods=["half"])]
+    assert half == [{"GaussNewton": {"max_ratio": 2.0, "power": 0.5}}, {"Hessian": {"power": 0.5}}]
+    assert {entry.curvature is None for entry in study.entries(methods=["plain"])} == {True}
+    settings = study.settings({"totals": {"id": "a"}, "blur": {"id": "b"}})
+    assert settings["methods"]["half"]["curvature"] == {"task": {"power": 0.5}}
+    assert settings["tasks"]["blur"] == {"id": "b", "curvature": {"Hessian": {}}}
+    open_store(study, tmp_path / "runs")
+    with pytest.raises(ConfigError, match="no option 'powr'"):
+        open_store(load(put(content, "methods.half.curvature", {"task": {"powr": 0.5}})), tmp_path / "others")
+
+
 def test_dampings_multiply_learning_rates(content: dict[str, Any]) -> None:
     content["methods"]["fisher"] |= {"learning_rates": [1e-3], "dampings": [0.1, 10.0]}
     fisher = next(entry for entry in load(content).entries() if entry.name == "fisher")

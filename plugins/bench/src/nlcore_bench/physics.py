@@ -93,8 +93,9 @@ def diffused(temperature: Tensor, size: int, spread: float) -> Tensor:
     """
     frequency = 2 * torch.pi * torch.fft.fftfreq(size, dtype=temperature.dtype, device=temperature.device)
     decay = (-0.5 * spread**2 * (frequency.square().unsqueeze(1) + frequency.square())).exp()
-    spectrum = torch.fft.fft2(temperature.unflatten(1, (size, size)))
-    return torch.fft.ifft2(decay * spectrum).real.flatten(1)
+    spectrum = torch.fft.fft2(temperature.view(-1, size, size))
+    spread_out: Tensor = torch.fft.ifft2(decay * spectrum).real
+    return spread_out.flatten(1)
 
 
 def pendulum(parameters: Tensor, steps: int, step: float = 0.1) -> Tensor:
