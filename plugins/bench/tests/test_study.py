@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nlcore.errors import ConfigError, NlcoreError
-from nlcore_bench import Study, find, load, shipped
+from nlcore_bench import Study, find, load, make_report, run_study, shipped
 from nlcore_bench.run import open_store
 from nlcore_bench.study import Candidate
 
@@ -176,6 +176,21 @@ def test_dampings_multiply_learning_rates(content: dict[str, Any]) -> None:
     content["methods"]["fisher"] |= {"learning_rates": [1e-3], "dampings": [0.1, 10.0]}
     fisher = next(entry for entry in load(content).entries() if entry.name == "fisher")
     assert fisher.candidates == (Candidate(1e-3, 0.1), Candidate(1e-3, 10.0))
+
+
+def test_a_task_may_have_its_own_number_of_steps(content: dict[str, Any], tmp_path: Path) -> None:
+    content["tasks"]["short"] = {**content["tasks"]["totals"], "steps": 2}
+    content |= {"learning_rates": [1e-3], "seeds": 1, "tuning_seeds": 1}
+    study = load(content)
+    assert [study.steps_of(task) for task in study.tasks] == [6, 2]
+    assert [load({**content, "steps": 500}).quick().steps_of(task) for task in study.tasks] == [60, 2]
+    assert study.settings({"totals": {}, "short": {}})["tasks"] == {"totals": {}, "short": {"steps": 2}}
+    plan = run_study(study, tmp_path / "small", entries=study.entries(methods=["plain"]), quiet=True)
+    assert {cell.task: run.steps for cell, run in plan.runs.items() if cell.phase == "report"} == {
+        "totals": (4, 6),
+        "short": (2,),
+    }
+    assert "6 steps (2 on short)" in make_report(plan).text()
 
 
 def test_quick_has_one_seed_and_few_steps(study: Study) -> None:

@@ -37,6 +37,7 @@ class TaskPart(Part):
         options: Its options.
         label: Name in tables; by default the name of the table in the file.
         learning_rates: Learning rates to choose from instead of the study's.
+        steps: Steps of a run instead of the study's.
         curvature: Class of nlcore with its options that stands for `task` in the curvature of a method, such as the one
             with second derivatives that the loss can supply.
     """
@@ -44,8 +45,9 @@ class TaskPart(Part):
     id: Text
     options: Options = {}
     label: Text = ""
-    curvature: Curvature | None = None
     learning_rates: tuple[Positive, ...] = ()
+    steps: Whole | None = None
+    curvature: Curvature | None = None
 
 
 class LossPart(Part):

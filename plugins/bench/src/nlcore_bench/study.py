@@ -200,10 +200,19 @@ class Study(Part):
         repeats = [2 if self.equal_time and one.baseline else 1 for one in entries]
         return sum(tuning * len(one.candidates) for one in entries) + self.seeds * sum(repeats)
 
+    def steps_of(self, task: str) -> int:
+        """Return the steps of a run on a task."""
+        return self.tasks[task].steps or self.steps
+
     def quick(self) -> Self:
         """Return the study with 1 seed and few steps, which shows that everything works."""
         steps = min(self.steps, 60)
-        return self.model_copy(update={"seeds": 1, "tuning_seeds": 1, "steps": steps, "every": min(self.every, steps)})
+        tasks = {
+            name: part.model_copy(update={"steps": part.steps and min(part.steps, steps)})
+            for name, part in self.tasks.items()
+        }
+        few = {"seeds": 1, "tuning_seeds": 1, "steps": steps, "every": min(self.every, steps), "tasks": tasks}
+        return self.model_copy(update=few)
 
     def _curvature(self, name: str, task: str) -> Mapping[str, Mapping[str, Any]] | None:
         """Return the curvature of a method on a task, with that of the task in the place of `task`."""
