@@ -118,11 +118,33 @@ def test_files_that_are_no_studies_are_named(tmp_path: Path) -> None:
 
 def test_the_shipped_studies_are_small_files_or_grids() -> None:
     studies = shipped()
-    assert set(studies) >= {"defaults", "ltr", "paths", "ranking", "totals"}
+    assert set(studies) >= {
+        "default",
+        "default_long",
+        "default_outputs",
+        "defaults",
+        "ltr",
+        "paths",
+        "ranking",
+        "totals",
+    }
     assert all(origin.startswith("nlcore-bench") for origin, _ in studies.values())
     counts = {name: len(study.entries()) for name, (_, study) in studies.items()}
     assert studies["paths"][1].count(studies["paths"][1].entries()) == 43 * 9 + 43 * 5 + 24 * 5
+    assert counts == {**counts, "default": 352, "default_outputs": 208, "default_long": 57}
     assert counts == {**counts, "defaults": 103, "ltr": 15, "paths": 43, "ranking": 6, "totals": 5}
+
+
+def test_long_runs_are_rows_of_the_study_that_tunes_them() -> None:
+    short, long = find("default"), find("default_long")
+    tuned = {entry.key: entry for entry in short.entries()}
+    for entry in long.entries():
+        assert entry.curvature == tuned[entry.key].curvature
+        methods = [one.method.model_dump(exclude={"tasks", "optimizers"}) for one in (entry, tuned[entry.key])]
+        assert methods[0] == methods[1]
+        assert long.steps_of(entry.task) == 10 * short.steps_of(entry.task)
+        own, other = long.tasks[entry.task], short.tasks[entry.task]
+        assert (own.id, own.options) == (other.id, other.options)
 
 
 def test_losses_multiply_methods_and_each_has_its_own_baseline(content: dict[str, Any]) -> None:
