@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nlcore.errors import ConfigError, NlcoreError
-from nlcore_bench import Study, find, load, shipped
+from nlcore_bench import Study, find, load, make_report, run_study, shipped
 from nlcore_bench.run import open_store
 from nlcore_bench.study import Candidate
 
@@ -118,11 +118,33 @@ def test_files_that_are_no_studies_are_named(tmp_path: Path) -> None:
 
 def test_the_shipped_studies_are_small_files_or_grids() -> None:
     studies = shipped()
-    assert set(studies) >= {"defaults", "ltr", "paths", "ranking", "totals"}
+    assert set(studies) >= {
+        "default",
+        "default_long",
+        "default_outputs",
+        "defaults",
+        "ltr",
+        "paths",
+        "ranking",
+        "totals",
+    }
     assert all(origin.startswith("nlcore-bench") for origin, _ in studies.values())
     counts = {name: len(study.entries()) for name, (_, study) in studies.items()}
     assert studies["paths"][1].count(studies["paths"][1].entries()) == 43 * 9 + 43 * 5 + 24 * 5
+    assert counts == {**counts, "default": 352, "default_outputs": 208, "default_long": 57}
     assert counts == {**counts, "defaults": 103, "ltr": 15, "paths": 43, "ranking": 6, "totals": 5}
+
+
+def test_long_runs_are_rows_of_the_study_that_tunes_them() -> None:
+    short, long = find("default"), find("default_long")
+    tuned = {entry.key: entry for entry in short.entries()}
+    for entry in long.entries():
+        assert entry.curvature == tuned[entry.key].curvature
+        methods = [one.method.model_dump(exclude={"tasks", "optimizers"}) for one in (entry, tuned[entry.key])]
+        assert methods[0] == methods[1]
+        assert long.steps_of(entry.task) == 10 * short.steps_of(entry.task)
+        own, other = long.tasks[entry.task], short.tasks[entry.task]
+        assert (own.id, own.options) == (other.id, other.options)
 
 
 def test_losses_multiply_methods_and_each_has_its_own_baseline(content: dict[str, Any]) -> None:
@@ -154,10 +176,43 @@ def test_methods_run_under_the_optimisers_that_they_name(content: dict[str, Any]
         study.entries(optimizers=["moun"])
 
 
+def test_a_method_takes_the_curvature_of_the_task(content: dict[str, Any], tmp_path: Path) -> None:
+    content["tasks"]["blur"] = {"id": "bench/totals", "options": {"algorithm": "bench/blur"}}
+    content["tasks"]["totals"]["curvature"] = {"GaussNewton": {"max_ratio": 2.0}}
+    content["methods"]["half"] = {"curvature": {"task": {"power": 0.5}}}
+    with pytest.raises(ConfigError, match=r"methods\.half takes the curvature of tasks\.blur, which does not name one"):
+        load(content)
+    study = load(put(content, "tasks.blur.curvature", "Hessian"))
+    half = [entry.curvature for entry in study.entries(methods=["half"])]
+    assert half == [{"GaussNewton": {"max_ratio": 2.0, "power": 0.5}}, {"Hessian": {"power": 0.5}}]
+    assert {entry.curvature is None for entry in study.entries(methods=["plain"])} == {True}
+    settings = study.settings({"totals": {"id": "a"}, "blur": {"id": "b"}})
+    assert settings["methods"]["half"]["curvature"] == {"task": {"power": 0.5}}
+    assert settings["tasks"]["blur"] == {"id": "b", "curvature": {"Hessian": {}}}
+    open_store(study, tmp_path / "runs")
+    with pytest.raises(ConfigError, match="no option 'powr'"):
+        open_store(load(put(content, "methods.half.curvature", {"task": {"powr": 0.5}})), tmp_path / "others")
+
+
 def test_dampings_multiply_learning_rates(content: dict[str, Any]) -> None:
     content["methods"]["fisher"] |= {"learning_rates": [1e-3], "dampings": [0.1, 10.0]}
     fisher = next(entry for entry in load(content).entries() if entry.name == "fisher")
     assert fisher.candidates == (Candidate(1e-3, 0.1), Candidate(1e-3, 10.0))
+
+
+def test_a_task_may_have_its_own_number_of_steps(content: dict[str, Any], tmp_path: Path) -> None:
+    content["tasks"]["short"] = {**content["tasks"]["totals"], "steps": 2}
+    content |= {"learning_rates": [1e-3], "seeds": 1, "tuning_seeds": 1}
+    study = load(content)
+    assert [study.steps_of(task) for task in study.tasks] == [6, 2]
+    assert [load({**content, "steps": 500}).quick().steps_of(task) for task in study.tasks] == [60, 2]
+    assert study.settings({"totals": {}, "short": {}})["tasks"] == {"totals": {}, "short": {"steps": 2}}
+    plan = run_study(study, tmp_path / "small", entries=study.entries(methods=["plain"]), quiet=True)
+    assert {cell.task: run.steps for cell, run in plan.runs.items() if cell.phase == "report"} == {
+        "totals": (4, 6),
+        "short": (2,),
+    }
+    assert "6 steps (2 on short)" in make_report(plan).text()
 
 
 def test_quick_has_one_seed_and_few_steps(study: Study) -> None:

@@ -14,7 +14,21 @@ if TYPE_CHECKING:
     from nlcore_bench.run import run_study
     from nlcore_bench.statistics import Paired, Sample, holm
     from nlcore_bench.study import Study
-    from nlcore_bench.tasks import Batch, Ltr, Measure, Paths, Ranking, Task, Totals
+    from nlcore_bench.tasks import (
+        Batch,
+        Deblurring,
+        Forecast,
+        Heat,
+        LinearOscillators,
+        Ltr,
+        Measure,
+        Oscillators,
+        Paths,
+        Pendulum,
+        Ranking,
+        Task,
+        Totals,
+    )
 
 _HOMES = {
     "catalogue": ["find", "load", "shipped"],
@@ -24,15 +38,35 @@ _HOMES = {
     "run": ["run_study"],
     "statistics": ["Paired", "Sample", "holm"],
     "study": ["Study"],
-    "tasks": ["Batch", "Ltr", "Measure", "Paths", "Ranking", "Task", "Totals"],
+    "tasks": [
+        "Batch",
+        "Deblurring",
+        "Forecast",
+        "Heat",
+        "LinearOscillators",
+        "Ltr",
+        "Measure",
+        "Oscillators",
+        "Paths",
+        "Pendulum",
+        "Ranking",
+        "Task",
+        "Totals",
+    ],
 }
 __all__ = [
     "Batch",
     "Cell",
+    "Deblurring",
+    "Forecast",
+    "Heat",
+    "LinearOscillators",
     "Ltr",
     "Measure",
+    "Oscillators",
     "Paired",
     "Paths",
+    "Pendulum",
     "Plan",
     "Ranking",
     "ResultsError",

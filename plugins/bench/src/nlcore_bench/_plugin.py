@@ -18,7 +18,18 @@ _TASKS = {
     "ranking": "rank pictures of numbers from their order alone",
     "ltr": "learn to rank the rows of a table, or the queries of files in the LETOR format",
     "paths": "read pictures of maps as costs from the shortest paths alone",
+    "oscillators": "push two masses with a cubic coupling so that they return to their first state",
+    "linear_oscillators": "push two masses with a linear coupling so that they return to their first state",
+    "heat": "find the temperature at an earlier time from that at a later one",
+    "deblurring": "restore rows of a photograph from their blurred, noisy image",
+    "pendulum": "find the parameters of a damped pendulum from its trajectory",
+    "forecast": "continue a series under soft-DTW, an opaque loss",
 }
+
+
+def _class(name: str) -> str:
+    """Return the class of a task: `LinearOscillators` for `linear_oscillators`."""
+    return "".join(word.capitalize() for word in name.split("_"))
 
 
 @hookimpl
@@ -56,8 +67,8 @@ def nlcore_tasks() -> Iterable[TaskSpec]:
     return [
         TaskSpec(
             id=f"bench/{name}-v1",
-            factory=f"nlcore_bench.tasks:{name.capitalize()}",
-            config=f"nlcore_bench.config:{name.capitalize()}Config",
+            factory=f"nlcore_bench.tasks:{_class(name)}",
+            config=f"nlcore_bench.config:{_class(name)}Config",
             summary=summary,
         )
         for name, summary in _TASKS.items()

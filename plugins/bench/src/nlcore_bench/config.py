@@ -9,7 +9,20 @@ from pydantic import Field
 
 from nlcore.config import AlgorithmConfig
 
-__all__ = ["BlurConfig", "DragConfig", "LtrConfig", "PathsConfig", "RankingConfig", "TotalsConfig"]
+__all__ = [
+    "BlurConfig",
+    "DeblurringConfig",
+    "DragConfig",
+    "ForecastConfig",
+    "HeatConfig",
+    "LinearOscillatorsConfig",
+    "LtrConfig",
+    "OscillatorsConfig",
+    "PathsConfig",
+    "PendulumConfig",
+    "RankingConfig",
+    "TotalsConfig",
+]
 
 
 def warcraft_folder() -> str | None:
@@ -85,3 +98,63 @@ class PathsConfig(_TaskConfig):
         "shortest_paths/perturbed_fenchel_young-v1", description="Id of the loss, of costs and paths."
     )
     algorithm_options: dict[str, Any] = Field({"sigma": 1.0, "num_samples": 3}, description="Options of the loss.")
+
+
+class _SimulatedConfig(AlgorithmConfig):
+    """Options of every task with samples that are drawn once."""
+
+    samples: int = Field(1000, ge=1, description="Samples of the training data.")
+    batch: int = Field(50, ge=1, description="Samples in a step.")
+    hidden: tuple[int, ...] = Field((128, 128), description="Widths of the hidden layers.")
+
+
+class OscillatorsConfig(_SimulatedConfig):
+    """Options of `bench/oscillators`."""
+
+    steps: int = Field(96, ge=1, description="Pushes, each for one step of time.")
+    step: float = Field(0.125, gt=0, description="Time of a step.")
+    samples: int = Field(4096, ge=1, description="Samples of the training data.")
+    batch: int = Field(128, ge=1, description="Samples in a step.")
+    hidden: tuple[int, ...] = Field((20, 20, 20), description="Widths of the hidden layers.")
+
+
+class LinearOscillatorsConfig(_SimulatedConfig):
+    """Options of `bench/linear_oscillators`."""
+
+    steps: int = Field(24, ge=1, description="Pushes, each for one step of time.")
+    step: float = Field(0.5, gt=0, description="Time of a step.")
+    samples: int = Field(4096, ge=1, description="Samples of the training data.")
+    batch: int = Field(256, ge=1, description="Samples in a step.")
+    hidden: tuple[int, ...] = Field((20, 20, 20), description="Widths of the hidden layers.")
+
+
+class HeatConfig(_SimulatedConfig):
+    """Options of `bench/heat`."""
+
+    size: int = Field(12, ge=4, description="Cells on a side.")
+    spread: float = Field(1.0, gt=0, description="Standard deviation to which a hot point has spread, in cells.")
+    samples: int = Field(2000, ge=1, description="Samples of the training data.")
+
+
+class DeblurringConfig(_SimulatedConfig):
+    """Options of `bench/deblurring`."""
+
+    length: int = Field(48, ge=2, le=640, description="Pixels of a signal.")
+    width: float = Field(2.0, gt=0, description="Standard deviation of the blur, in pixels.")
+    noise: float = Field(0.05, ge=0, description="Standard deviation of the noise, in that of the signals.")
+
+
+class PendulumConfig(_SimulatedConfig):
+    """Options of `bench/pendulum`."""
+
+    steps: int = Field(40, ge=1, description="Observed angles.")
+    samples: int = Field(4000, ge=1, description="Samples of the training data.")
+    hidden: tuple[int, ...] = Field((64, 64), description="Widths of the hidden layers.")
+
+
+class ForecastConfig(_SimulatedConfig):
+    """Options of `bench/forecast`."""
+
+    length: int = Field(48, ge=4, multiple_of=2, description="Points of a series.")
+    gamma: float = Field(0.1, gt=0, description="Temperature of the soft minimum.")
+    hidden: tuple[int, ...] = Field((64, 64), description="Widths of the hidden layers.")

@@ -37,12 +37,17 @@ class TaskPart(Part):
         options: Its options.
         label: Name in tables; by default the name of the table in the file.
         learning_rates: Learning rates to choose from instead of the study's.
+        steps: Steps of a run instead of the study's.
+        curvature: Class of nlcore with its options that stands for `task` in the curvature of a method, such as the one
+            with second derivatives that the loss can supply.
     """
 
     id: Text
     options: Options = {}
     label: Text = ""
     learning_rates: tuple[Positive, ...] = ()
+    steps: Whole | None = None
+    curvature: Curvature | None = None
 
 
 class LossPart(Part):
@@ -72,7 +77,8 @@ class MethodPart(Part):
         label: Name in tables and pictures; by default the name of the table in the file.
         group: Group of the method; a picture has one panel per group.
         curvature: Class of nlcore with its options, `"Auto"` or `{Hessian = {damping = {relative = 0.1}}}`; none trains
-            on the loss itself.
+            on the loss itself. `{task = {power = 0.5}}` is the class that the table of the task names, with these
+            options beside its own.
         clip: Largest norm of the network's gradient.
         normalize: Whether the gradient with respect to the outputs is scaled to the norm 1 for every sample, or to a
             root mean square of 1 for the batch.

@@ -62,7 +62,8 @@ class Plan:
         if not self.study.equal_time or base is None:
             return []
         share = self._seconds(base) / self._seconds(entry)
-        steps = max(1, min(self.study.steps, round(self.study.steps * share)))
+        whole = self.study.steps_of(entry.task)
+        steps = max(1, min(whole, round(whole * share)))
         return [replace(cell, phase="timed", length=steps) for cell in self.reported(entry)]
 
     def baseline(self, entry: Entry) -> Entry | None:

@@ -202,6 +202,12 @@ def _signed(pair: Paired | None) -> str:
     return "" if pair is None else f"{pair.signed()} {pair.claim}"
 
 
+def _steps(study: Study) -> str:
+    """Return the number of steps in words: that of the study, and those of tasks with their own."""
+    others = [f"{part.steps} on {part.label or name}" for name, part in study.tasks.items() if part.steps]
+    return f"{study.steps} steps" + (f" ({'; '.join(others)})" if others else "")
+
+
 def _notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
     study = plan.study
     seeds = "1 seed" if study.seeds == 1 else f"{study.seeds} seeds; ± is the standard deviation over them"
@@ -214,7 +220,7 @@ def _notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
         tuned = f"Learning rates are those of the study {study.learning_rates_from}"
     kinds = ", ".join(dict.fromkeys(one.kind for one in study.optimizers.values()))
     notes = [
-        f"{study.steps} steps of {kinds} with a {study.schedule} schedule; {seeds}{paired}. {tuned}; the reported "
+        f"{_steps(study)} of {kinds} with a {study.schedule} schedule; {seeds}{paired}. {tuned}; the reported "
         "seeds were then measured once on test data. Time is processor time on one thread, without evaluations.",
         RULE,
     ]

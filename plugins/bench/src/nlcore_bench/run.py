@@ -38,7 +38,7 @@ def _training(study: Study, entry: Entry, cell: Cell) -> Training:
         study.optimizers[entry.optimizer],
         learning_rate=cell.learning_rate,
         seed=cell.seed,
-        steps=cell.length or study.steps,
+        steps=cell.length or study.steps_of(entry.task),
         schedule=study.schedule,
         damping=cell.damping,
     )

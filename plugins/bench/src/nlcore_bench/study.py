@@ -42,6 +42,7 @@ class Entry:
         title: Name in tables: the label, behind that of the loss if there are several.
         group: Group of the method, or the label of the loss if there are several; a picture has one panel per group.
         method: The method.
+        curvature: The curvature of the method on this task.
         loss: The loss; `None` for the task's own.
         baseline: Name of the method that differences refer to; `None` for a baseline.
         candidates: The learning rates and dampings to choose from.
@@ -54,6 +55,7 @@ class Entry:
     title: str
     group: str
     method: MethodPart
+    curvature: Mapping[str, Mapping[str, Any]] | None
     loss: LossPart | None
     baseline: str | None
     candidates: tuple[Candidate, ...]
@@ -182,7 +184,9 @@ class Study(Part):
         """
         return {
             **self.model_dump(include={"steps", "every", "schedule"}),
-            "tasks": dict(tasks),
+            "tasks": {
+                name: {**given, **_given(self.tasks[name], _DRAWN | {"id", "options"})} for name, given in tasks.items()
+            },
             "optimizers": {name: {"kind": one.kind, "options": one.options} for name, one in self.optimizers.items()},
             "methods": {
                 one.name: {**_given(one.method, _DRAWN), "loss": one.loss and _loss_settings(one.loss)}
@@ -196,10 +200,28 @@ class Study(Part):
         repeats = [2 if self.equal_time and one.baseline else 1 for one in entries]
         return sum(tuning * len(one.candidates) for one in entries) + self.seeds * sum(repeats)
 
+    def steps_of(self, task: str) -> int:
+        """Return the steps of a run on a task."""
+        return self.tasks[task].steps or self.steps
+
     def quick(self) -> Self:
         """Return the study with 1 seed and few steps, which shows that everything works."""
         steps = min(self.steps, 60)
-        return self.model_copy(update={"seeds": 1, "tuning_seeds": 1, "steps": steps, "every": min(self.every, steps)})
+        tasks = {
+            name: part.model_copy(update={"steps": part.steps and min(part.steps, steps)})
+            for name, part in self.tasks.items()
+        }
+        few = {"seeds": 1, "tuning_seeds": 1, "steps": steps, "every": min(self.every, steps), "tasks": tasks}
+        return self.model_copy(update=few)
+
+    def _curvature(self, name: str, task: str) -> Mapping[str, Mapping[str, Any]] | None:
+        """Return the curvature of a method on a task, with that of the task in the place of `task`."""
+        curvature, own = self.methods[name].curvature, self.tasks[task].curvature
+        if curvature is None or "task" not in curvature:
+            return curvature
+        if own is None:
+            raise ValueError(f"methods.{name} takes the curvature of tasks.{task}, which does not name one")
+        return {kind: {**options, **curvature["task"]} for kind, options in own.items()}
 
     @staticmethod
     def _runs(method: MethodPart, task: str, optimizer: str, loss: str) -> bool:
@@ -234,6 +256,7 @@ class Study(Part):
             title=f"{family}, {label}" if family else label,
             group=family or method.group,
             method=method,
+            curvature=self._curvature(name, task),
             loss=loss,
             baseline=None if baseline in {None, name} else baseline if own else f"{loss_name}_{baseline}",
             candidates=(Candidate(1.0),) if self.learning_rates_from else tuple(starmap(Candidate, candidates)),

@@ -145,7 +145,8 @@ class Training:
         self.clip = entry.method.clip
         torch.manual_seed(seed)
         self.network = task.network(seed)
-        loss, method = make_loss(task, entry.loss), entry.method
+        loss = make_loss(task, entry.loss)
+        method = entry.method.model_copy(update={"curvature": entry.curvature})
         if method.update is None:
             flat = entry.loss is not None and entry.loss.flat
             criterion = make_criterion(loss, method, flat=flat, damping=damping)

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from nlcore_bench.tasks.base import Batch, Measure, Task
+from nlcore_bench.tasks.forecast import Forecast
+from nlcore_bench.tasks.inverse import Deblurring, Heat, Pendulum
 from nlcore_bench.tasks.ltr import Ltr
+from nlcore_bench.tasks.oscillators import LinearOscillators, Oscillators
 from nlcore_bench.tasks.paths import Paths
 from nlcore_bench.tasks.ranking import Ranking
 from nlcore_bench.tasks.totals import Totals
 
-__all__ = ["Batch", "Ltr", "Measure", "Paths", "Ranking", "Task", "Totals"]
+__all__ = [
+    "Batch",
+    "Deblurring",
+    "Forecast",
+    "Heat",
+    "LinearOscillators",
+    "Ltr",
+    "Measure",
+    "Oscillators",
+    "Paths",
+    "Pendulum",
+    "Ranking",
+    "Task",
+    "Totals",
+]

@@ -1,0 +1,120 @@
+"""Base of the tasks in which a network steers or inverts a differentiable program, on samples drawn once."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from nlcore.config import Configured
+from nlcore_bench.data.digits import PartName
+from nlcore_bench.tasks.base import Batch, Measure, mlp
+
+__all__ = ["SimulatedTask"]
+
+_HELD_OUT = 512  # samples of an evaluation
+_SEEDS: dict[PartName, int] = {"train": 101, "validation": 102, "test": 103}
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class SimulatedTask(Configured):
+    """Base of a task whose samples do not depend on the seed of a run, only their order does.
+
+    A subclass has the loss and the samples. Its measures are the error of the outputs, where these are in the data, and
+    the held-out loss.
+
+    Attributes:
+        samples: Samples of the training data.
+        batch: Samples in a step.
+        hidden: Widths of the hidden layers.
+        activation: Class of the activations.
+        widths: Inputs and outputs of the network.
+        known: Whether the outputs are in the data.
+    """
+
+    samples: int = 1000
+    batch: int = 50
+    hidden: tuple[int, ...] = (128, 128)
+
+    activation: ClassVar[type[nn.Module]] = nn.ReLU
+    known: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def widths(self) -> tuple[int, int]:
+        """Inputs and outputs of the network."""
+
+    @cached_property
+    @abstractmethod
+    def loss(self) -> Any:
+        """The loss of the task."""
+
+    @abstractmethod
+    def draw(self, part: PartName, count: int, generator: torch.Generator) -> Batch:
+        """Return samples of a part, at most `count`.
+
+        Args:
+            part: Part of the data.
+            count: Number of samples.
+            generator: Generator of the random numbers, the same at every call for a part.
+        """
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The error of the outputs, if they are in the data, and the held-out loss."""
+        error = Measure("error", "relative error of the outputs", "lower", unit="")
+        return (*([error] if self.known else []), Measure("loss", "held-out loss", "lower", unit=""))
+
+    @cached_property
+    def _parts(self) -> dict[PartName, Batch]:
+        found = {}
+        for part, seed in _SEEDS.items():
+            count = self.samples if part == "train" else _HELD_OUT
+            found[part] = self.draw(part, count, torch.Generator().manual_seed(seed))
+        return found
+
+    def part(self, name: PartName) -> Batch:
+        """Return all samples of a part."""
+        return self._parts[name]
+
+    def network(self, seed: int) -> nn.Module:
+        """Return a new network."""
+        inputs, outputs = self.widths
+        return mlp((inputs, *self.hidden, outputs), self.activation)
+
+    def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
+        """Yield batches without end, every sample once per epoch."""
+        whole, generator = self.part(part), torch.Generator().manual_seed(seed)
+        order = torch.empty(0, dtype=torch.int64)
+        while True:
+            while len(order) < self.batch:
+                order = torch.cat([order, torch.randperm(len(whole.inputs), generator=generator)])
+            index, order = order[: self.batch], order[self.batch :]
+            yield _chosen(whole, index)
+
+    def evaluate(self, network: nn.Module, part: PartName) -> dict[str, float]:
+        """Return the held-out loss, and where the outputs are in the data ‖outputs − true ones‖/‖true ones‖."""
+        batch = _chosen(self.part(part), torch.arange(min(_HELD_OUT, len(self.part(part).inputs))))
+        with torch.no_grad():
+            outputs: Tensor = network(batch.inputs)
+            loss = self.loss(outputs, batch.target, **batch.options).mean().item()
+            if batch.outputs is None or not self.known:
+                return {"loss": loss}
+            error = (outputs - batch.outputs).norm() / batch.outputs.norm()
+        return {"error": error.item(), "loss": loss}
+
+
+def _chosen(batch: Batch, index: Tensor) -> Batch:
+    """Return some samples; inputs, target and options are tensors here."""
+    return replace(
+        batch,
+        inputs=batch.inputs[index],
+        target=batch.target[index],
+        outputs=None if batch.outputs is None else batch.outputs[index],
+        options={name: value[index] for name, value in batch.options.items()},
+    )
