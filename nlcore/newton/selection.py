@@ -377,7 +377,7 @@ class Selection:
         strengths = rhos.to(matrix.mean) * matrix.mean_curvature
         found = amplification(matrix.mean, matrix.own, strengths, matrix.samples, bounded.damping.quantile).cpu()
         self.alike = float(found[0]) <= _ALIKE
-        gap = (matrix.own - matrix.mean).abs().amax() if len(matrix.own) else matrix.largest
+        gap = matrix.samples.largest((matrix.own - matrix.mean).abs())
         self.same = bool(gap <= _SAME * matrix.largest)
         own = torch.tensor([self.candidates.curvatures[k].aggregate == "sample" for k in newton])
         barred = (found[1:] > _OVERSTEP) & ~own

@@ -1,0 +1,63 @@
+"""The default under DistributedDataParallel: the choices and weights of one process, on both ranks."""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import nlcore
+
+STEPS, TIMEOUT = 25, datetime.timedelta(seconds=60)
+
+
+def bent(y):
+    return torch.sin(y).cumsum(-1) + 0.1 * y
+
+
+def train(rank: int, world: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    if world > 1:
+        meet = f"file://{folder / 'meet'}"
+        dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world, timeout=TIMEOUT)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 24), nn.Tanh(), nn.Linear(24, 6)).double()
+    network = nn.parallel.DistributedDataParallel(net) if world > 1 else net
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    criterion = nlcore.NewtonLoss(nlcore.compose(bent))
+    for seed in range(STEPS):
+        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        target = torch.cat([x, x[:, :2].square()], 1).cumsum(1)
+        optimizer.zero_grad()
+        criterion(network(x[rank::world]), target[rank::world]).backward()
+        optimizer.step()
+    weights = torch.cat([one.detach().flatten() for one in net.parameters()])
+    chosen = torch.tensor([probe.chosen for probe in criterion.history])
+    torch.save((chosen, torch.tensor(criterion.history[-1].scores), weights), folder / f"{world}-{rank}.pt")
+    if world > 1:
+        dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch is built without gloo")
+def test_two_ranks_choose_and_train_as_one_process(tmp_path: Path):
+    for world in (1, 2):
+        words = [[sys.executable, __file__, str(rank), str(world), str(tmp_path)] for rank in range(world)]
+        processes = [subprocess.Popen(one) for one in words]
+        assert [process.wait(120) for process in processes] == [0] * world
+    chosen, scores, weights = torch.load(tmp_path / "1-0.pt")
+    assert len(chosen) == 5
+    for rank in range(2):
+        found = torch.load(tmp_path / f"2-{rank}.pt")
+        assert torch.equal(found[0], chosen)
+        assert torch.allclose(found[1], scores, atol=1e-6)
+        assert torch.allclose(found[2], weights, atol=1e-9)
+
+
+if __name__ == "__main__":
+    train(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
