@@ -161,8 +161,8 @@ class NewtonLoss(nn.Module):
             reduction=f"reduced to {self.reduction}",
             **given,
         )
-        if self._selection is not None and training and not compiling and step.detail is not None:
-            step = self._selection.lengthened(step, problem)
+        if self._selection is not None and not compiling and step.detail is not None:
+            step = self._selection.lengthened(step, problem, training=training)
         value = step.value if self.value == "original" else per_sample(step.direction).square().sum(1) / 2
         if not training:  # of the state only the results of checks are kept, on which no step depends
             self._memory = replace(step.memory, damping=self._memory.damping)

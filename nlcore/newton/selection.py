@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nlcore.errors import PerformanceWarning
+from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
 from nlcore.newton.damping import amplification, choose_damping, validated_rho
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
 from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix
@@ -65,6 +65,9 @@ soon used up."""
 
 _BEST = 2
 """Candidates that every probe examines beside the gradient and the one in use; others only every fourth time."""
+
+_WAITING = 2**25
+"""Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
 
 _SAME = 1e-4
 """Largest difference of samples' matrices, relative to their largest entry, for which they count as one."""
@@ -168,33 +171,48 @@ class Selection:
         due = self.age >= self.next_probe
         if self.reason is None and (due or self._pending is not None):
             kept = prediction.grad if prediction.retains_grad else None
-            self._probe(problem, prediction, due=due)
-            if prediction.retains_grad:
-                prediction.grad = kept
+            try:
+                self._probe(problem, prediction, due=due)
+            except UnprobeableError as error:  # a part of the network that earlier batches did not pass through
+                if problem.samples.ranks is not None:
+                    raise UnsupportedCurvatureError(
+                        f"{self.name}: the default cannot probe this network any more ({error}). Give a curvature, "
+                        f"for example nlcore.EmpiricalFisher()."
+                    ) from error
+                self._give_up(str(error))
+            finally:
+                if prediction.retains_grad:
+                    prediction.grad = kept
         self.age += 1
         curvature = self._reusing(self.current, problem)
         self._known.clear()
         self._matrix = None
         return curvature
 
-    def lengthened(self, step: NewtonStep, problem: Problem) -> NewtonStep:
+    def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool = True) -> NewtonStep:
         """Return a step of the length of the gradients so far.
 
         The length is their root mean square, in the geometric mean with a memory of 1 000 steps: constant while a
         training begins, which keeps the pace of an optimiser that divides by earlier gradients, and in the long run the
         gradient's own, so that steps shrink where gradients do. A loss multiplied by a constant multiplies it.
+
+        Args:
+            step: The step of the curvature in use.
+            problem: Which samples and outputs count.
+            training: Whether the state changes; not in an evaluation.
         """
-        self.value = step.value
         samples = problem.samples
         count = step.value.shape[0]
         own = samples.root_mean_square(torch.nan_to_num(step.gradient.reshape(count, -1).double()))
         length = own if self.length is None else torch.where(self.length > 0, self.length, own)
         ratio = torch.where((own > 0) & (length > 0), own / length.clamp(min=1e-300), 1.0)
-        self.length = length * ratio ** (1 / _MEMORY)
+        length = length * ratio ** (1 / _MEMORY)
+        if training:
+            self.value, self.length = step.value, length
         size = samples.root_mean_square(torch.nan_to_num(step.direction.reshape(count, -1).double()))
-        scale = torch.where(size > 0, self.length / torch.where(size > 0, size, 1.0), 1.0)
+        scale = torch.where(size > 0, length / torch.where(size > 0, size, 1.0), 1.0)
         direction = step.direction * scale.to(step.direction.dtype)
-        curvature = replace(step.curvature, normalize=self.length)  # type: ignore[type-var]
+        curvature = replace(step.curvature, normalize=length)  # type: ignore[type-var]
         target = step.target + (step.direction - direction)
         return replace(step, direction=direction, target=target, curvature=curvature)
 
@@ -306,9 +324,13 @@ class Selection:
         if here and all(a is b for a, b in zip(pending.leaves, network.leaves, strict=True)):
             moves = torch.stack([network.push(change) for change in pending.changes])
             scores = (scores + _log_ratios(greatest_fall(problem, plain.value, plain.gradient, moves))) / 2
+        self._record(scores, pending.members)
+
+    def _record(self, scores: Tensor, members: list[int]) -> None:
+        """Count a complete probe, and decide."""
         self.probes += 1
-        self._mix(self.scores, scores, pending.members)
-        self._decide(pending.members)
+        self._mix(self.scores, scores, members)
+        self._decide(members)
         self.history.append(Probe(self.age, tuple(self.scores.tolist()), self.current))
 
     def _begin(self, problem: Problem, plain: Derivatives, network: Network) -> None:
@@ -317,16 +339,24 @@ class Selection:
         members = self._members()
         directions = self._directions(problem, members)
         weight = problem.samples.weight.unsqueeze(-1)
-        changes = [network.pull(weight * one) for one in directions]
-        ranks = problem.samples.ranks
-        if ranks is not None:
-            changes = [tuple(ranks.total(part) for part in change) for change in changes]
-        moves = torch.stack([network.push(change) for change in changes])
+        ranks, changes, moved = problem.samples.ranks, [], []
+        waits = len(members) * sum(leaf.numel() for leaf in network.leaves) <= _WAITING
+        for one in directions:
+            change = network.pull(weight * one)
+            if ranks is not None:
+                change = tuple(ranks.total(part) for part in change)
+            moved.append(network.push(change))
+            if waits:
+                changes.append(change)
+        moves = torch.stack(moved)
         scores = _log_ratios(greatest_fall(problem, plain.value, plain.gradient, moves))
         newton = self.candidates.newton
         if newton is not None and newton in members:
             agreement = _cosines(problem, directions[members.index(newton)], moves)
             self._mix(self.agreement, agreement, members, more=1)
+        if not waits:
+            self._record(scores, members)
+            return
         self._pending = _Pending(network.leaves, members, changes, scores)
         if self.probes == 0:
             self._mix(self.scores, scores, members, more=1)

@@ -174,7 +174,11 @@ def _step(
     """The engine: problem, derivatives, matrix, damping, solve, limit."""
     problem = whole = Problem.of(loss, prediction, target, ranks=ranks, **given)
     count, size = problem.prediction.shape
-    curvature = chosen if isinstance(chosen, Curvature) else chosen(problem)
+    if isinstance(chosen, Curvature):
+        curvature = chosen
+    else:
+        with torch.autocast(problem.prediction.device.type, enabled=False):
+            curvature = chosen(problem)
     if ranks is not None:
         ranks.check_alike(f"{curvature!r} of {size} outputs {reduction}".strip())
         count = problem.samples.count()

@@ -296,6 +296,49 @@ def test_evaluation_changes_nothing():
     assert torch.equal(before, criterion.get_extra_state())
 
 
+def test_the_newton_value_is_the_same_in_evaluation():
+    criterion, net, _ = started(nlcore.compose(bent), value="newton", steps=12)
+    criterion._selection.next_probe, criterion._selection._pending = 10**6, None
+    x, target = batch(70)
+    with torch.no_grad():
+        evaluated = criterion(net(x), target)
+    assert criterion(net(x), target).item() == pytest.approx(evaluated.item(), rel=1e-5)
+
+
+def test_a_part_that_can_be_differentiated_once_may_come_later():
+    criterion, net, optimizer = started(nlcore.compose(bent), steps=7)
+    with pytest.warns(PerformanceWarning, match="cannot probe this network"):
+        train(criterion, net, optimizer, 6, start=7, forward=lambda x: OnceOnly.apply(net(x)))
+    assert "GaussNewton(power=0.5)" in criterion.explain()
+
+
+def test_large_networks_keep_nothing_for_the_next_batch(monkeypatch):
+    monkeypatch.setattr("nlcore.newton.selection._WAITING", 10)
+    criterion, _, _ = started(nlcore.compose(bent), steps=12)
+    assert not criterion.pending
+    assert len(criterion.history) == 3
+
+
+def test_probes_under_autocast_take_the_loss_in_full_precision():
+    seen = []
+
+    def loss(prediction, target):
+        seen.append((prediction @ prediction.mT).dtype)
+        return (prediction - target).square().sum(-1)
+
+    net = network()
+    criterion, optimizer = NewtonLoss(loss), torch.optim.Adam(net.parameters(), 1e-2)
+    for seed in range(12):
+        x, target = batch(seed)
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            value = criterion(net(x), target)
+        value.backward()
+        optimizer.step()
+    assert set(seen) == {torch.float32}
+    assert len(criterion.history) >= 1
+
+
 def test_a_prediction_that_is_a_leaf_is_its_own_network():
     prediction = nn.Parameter(torch.zeros(N, M))
     criterion, target = NewtonLoss(nlcore.make("sequences/prefix_sum")), batch(0)[1]
