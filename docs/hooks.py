@@ -63,7 +63,7 @@ def on_post_build(config: Any) -> None:
 def _pages(docs: Path, folder: Path) -> list[Any]:
     """Return the pages of a folder for the navigation: files by name, then its folders as sections.
 
-    A study has a folder of its own for its report, which is no section.
+    The report of a study lies in a folder of its own, which is not a section of the site.
     """
     if not folder.is_dir():
         return []

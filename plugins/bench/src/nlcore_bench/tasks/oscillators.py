@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import nlcore
 from nlcore_bench.config import LinearOscillatorsConfig, OscillatorsConfig
@@ -50,7 +50,12 @@ class Oscillators(SimulatedTask, id="bench/oscillators-v1", config=OscillatorsCo
     @cached_property
     def loss(self) -> Any:
         """½‖last state − target‖², with the first state as context."""
-        return nlcore.compose(lambda controls, start: nonlinear_oscillators(controls, start, self.step))
+        return nlcore.compose(lambda controls, start: self.program(controls, start, self.step))
+
+    @staticmethod
+    def program(controls: Tensor, start: Tensor, step: float) -> Tensor:
+        """Return the last states [batch, 4] of pushes [batch, steps] from the first states [batch, 4]."""
+        return nonlinear_oscillators(controls, start, step)
 
     def draw(self, part: PartName, count: int, generator: torch.Generator) -> Batch:
         """Return first states, which are their own targets."""
@@ -58,7 +63,7 @@ class Oscillators(SimulatedTask, id="bench/oscillators-v1", config=OscillatorsCo
         return Batch(start, start, options={"context": start})
 
 
-class LinearOscillators(SimulatedTask, id="bench/linear_oscillators-v1", config=LinearOscillatorsConfig):
+class LinearOscillators(Oscillators, id="bench/linear_oscillators-v1", config=LinearOscillatorsConfig):
     """Two masses with a linear coupling have to return to their first state after 24 pushes.
 
     As `Oscillators`, from *Physics-based Deep Learning*, Thuerey and others, 2021, chapter *Coupled Oscillators with
@@ -79,19 +84,8 @@ class LinearOscillators(SimulatedTask, id="bench/linear_oscillators-v1", config=
     hidden: tuple[int, ...] = (20, 20, 20)
 
     activation: ClassVar[type[nn.Module]] = nn.Tanh
-    known: ClassVar[bool] = False
 
-    @property
-    def widths(self) -> tuple[int, int]:
-        """The four numbers of a state, and the pushes."""
-        return 4, self.steps
-
-    @cached_property
-    def loss(self) -> Any:
-        """½‖last state − target‖², with the first state as context."""
-        return nlcore.compose(lambda controls, start: linear_oscillators(controls, start, self.step))
-
-    def draw(self, part: PartName, count: int, generator: torch.Generator) -> Batch:
-        """Return first states, which are their own targets."""
-        start = torch.rand(count, 4, generator=generator)
-        return Batch(start, start, options={"context": start})
+    @staticmethod
+    def program(controls: Tensor, start: Tensor, step: float) -> Tensor:
+        """Return the last states [batch, 4] of pushes [batch, steps] from the first states [batch, 4]."""
+        return linear_oscillators(controls, start, step)
