@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "check_inputs",
     "cloned",
     "finite_rows",
+    "full_precision",
     "in_inference",
     "per_sample",
     "signs",
@@ -159,10 +161,11 @@ class Evaluation:
             options["mask"] = self.mask
         if "context" in self.loss.accepts:
             options["context"] = self.context
+        shaped = flat if flat.shape == self.shape else flat.reshape(self.shape)
         if torch.compiler.is_compiling():
-            return function(flat.reshape(self.shape), *target, **options)
+            return function(shaped, *target, **options)
         try:
-            return function(flat.reshape(self.shape), *target, **options)
+            return function(shaped, *target, **options)
         except RuntimeError as error:
             note = (
                 f"Raised in the loss {self.loss.name}. `nlcore check` lists what a loss must not do to be "
@@ -231,7 +234,14 @@ def in_inference(*trees: Any) -> bool:
         return False
     if torch.is_inference_mode_enabled():
         return True
-    return any(isinstance(leaf, Tensor) and leaf.is_inference() for leaf in pytree.tree_leaves(trees))
+    present = (tree for tree in trees if tree is not None)
+    leaves = (leaf for tree in present for leaf in ((tree,) if isinstance(tree, Tensor) else pytree.tree_leaves(tree)))
+    return any(isinstance(leaf, Tensor) and leaf.is_inference() for leaf in leaves)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context without autocast."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 def cloned(tree: Any) -> Any:

@@ -184,7 +184,8 @@ def choose_damping(
         own = torch.isinf(rho)
         rho = torch.where(own, damping.per_sample_rho, rho)
         if damping.validated and derivatives is not None and derivatives.features is not None:
-            rho = torch.maximum(rho, validated_rho(matrix, matrix.own, own, derivatives))
+            used = torch.where(own, matrix.own, matrix.mean)
+            rho = torch.maximum(rho, validated_rho(used, matrix.mean_curvature, matrix.samples, derivatives))
         state = DampingState(rho, own, 0)
     strength = damping_strength(state.rho, matrix.mean_curvature, matrix.largest)
     return Damped(strength, state.own, replace(state, age=(state.age + 1) % damping.refresh))
@@ -231,29 +232,27 @@ def bounded_rho(damping: Bounded, matrix: Tensor, blocks: Tensor, mean_curvature
     return torch.where(found <= damping.limit, candidates, torch.inf).amin()
 
 
-def validated_rho(matrix: DenseMatrix, blocks: Tensor, own: Tensor, derivatives: Derivatives) -> Tensor:
+def validated_rho(matrix: Tensor, mean_curvature: Tensor, samples: Samples, derivatives: Derivatives) -> Tensor:
     """Return the ρ of least generalised cross-validation, [].
 
     With r the F residuals of a sample and ŷ(λ) = y − (C + λI)⁻¹g, it is the mean of ‖r(ŷ)‖² over the square of the mean
     of F − tr C(C + λI)⁻¹: how well a residual is predicted that was left out. Noise that a small λ would fit raises it.
 
     Args:
-        matrix: The mean, and which samples count.
-        blocks: [N, m, m], the samples' own matrices.
-        own: [] bool, whether each sample's own matrix is used.
+        matrix: [m, m] for all samples, or [N, m, m].
+        mean_curvature: [], tr C/m.
+        samples: Which samples count.
         derivatives: Value [N] and gradient [N, m], and the number of features.
     """
-    samples = matrix.samples
-    own_matrices = torch.where(own, blocks, matrix.mean)
-    values, vectors = torch.linalg.eigh(own_matrices)
+    values, vectors = torch.linalg.eigh(matrix)
     values = values.clamp(min=0.0).unsqueeze(-1)
     candidates = torch.tensor(_VALIDATED, dtype=values.dtype, device=values.device)
-    strengths = (candidates * matrix.mean_curvature).clamp(min=torch.finfo(values.dtype).tiny)
+    strengths = (candidates * mean_curvature).clamp(min=torch.finfo(values.dtype).tiny)
     along = (vectors.mT @ derivatives.gradient.double().unsqueeze(-1)).square() / (values + strengths)
-    fit = (along * (values / (values + strengths) - 2)).sum(1)
+    fit = (along * (values / (values + strengths) - 2)).sum(-2)
     start = 2 * derivatives.value.double().unsqueeze(-1)
     rest = torch.maximum(start + fit, 1e-6 * start.abs())
-    free = (derivatives.features or 0) - (values / (values + strengths)).sum(1)
+    free = (derivatives.features or 0) - (values / (values + strengths)).sum(-2).expand(len(rest), -1)
     weight = samples.weight / samples.total(samples.weight.sum()).clamp(min=1e-300)
     means = samples.total(torch.stack([weight @ rest, weight @ free]))
     return candidates[(means[0] / means[1].square()).argmin()]

@@ -68,8 +68,10 @@ class Derivatives:
     def of(cls, problem: Problem, value: Tensor, gradient: Tensor, **curvature: Any) -> Derivatives:
         """Return derivatives with padding cleared, and which samples are usable."""
         keep = problem.samples.keep
-        gradient = gradient if keep is None else torch.where(keep, gradient, 0.0)
-        usable = finite_rows(problem.prediction, keep) & finite_rows(gradient) & torch.isfinite(value)
+        flat = problem.prediction
+        if keep is not None:
+            flat, gradient = torch.where(keep, flat, 0.0), torch.where(keep, gradient, 0.0)
+        usable = finite_rows(torch.cat([flat, gradient, value.unsqueeze(-1)], 1))
         return cls(value, gradient, usable, **curvature)
 
     def apply(self, directions: Tensor) -> Tensor:

@@ -83,7 +83,8 @@ class EmpiricalFisher(Curvature):
         Gradients of 1e-25 have a Gram matrix of exact zeros in float32, and those of 1e30 one of infinities.
         """
         samples, size = problem.samples, derivatives.gradient.shape[1]
-        weight = samples.weight.sqrt().unsqueeze(-1) * samples.scale
+        weight = samples.scale
+        weight = weight if samples.equal else samples.weight.sqrt().unsqueeze(-1) * weight
         gradient = derivatives.gradient.double()
         if self.weighting == "normalized":
             largest = gradient.abs().amax(-1, keepdim=True)
@@ -91,7 +92,7 @@ class EmpiricalFisher(Curvature):
             weight = torch.where(norm > 0, weight / norm, 0.0)
         root = gradient * weight
         unit = samples.largest(root.abs())
-        unit = torch.where(unit > 0, unit.clamp(min=1e-150), 1.0)
+        unit = unit.clamp(min=1e-150) if samples.equal else torch.where(unit > 0, unit.clamp(min=1e-150), 1.0)
         if not isinstance(self.damping, Relative):
             unit = unit.clamp(min=math.sqrt(float(self.damping)))  # type: ignore[arg-type]
         root = root / unit

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from nlcore.capabilities import Capabilities
 from nlcore.errors import UnsupportedCurvatureError
-from nlcore.newton.damping import Damping, Relative, check_damping, check_options
-from nlcore.newton.derivatives import Kind
-from nlcore.newton.matrix import Scope, SecondOrder, Solver
+from nlcore.newton.damping import Bounded, Damping, Relative, check_damping, check_options
+from nlcore.newton.derivatives import Derivatives, Kind
+from nlcore.newton.matrix import CurvatureMatrix, Scope, SecondOrder, Solver, form_features
+from nlcore.newton.problem import Problem
 
 __all__ = ["GaussNewton"]
 
@@ -51,6 +52,14 @@ class GaussNewton(SecondOrder):
     def __post_init__(self) -> None:
         check_damping(self.damping, "GaussNewton")
         check_options(self)
+
+    def matrix(self, derivatives: Derivatives, problem: Problem) -> CurvatureMatrix:
+        """Return the matrix: for samples' own with few features in the space of these, else as for a Hessian."""
+        if self.aggregate == "sample" and self.solver == "auto" and not isinstance(self.damping, Bounded):
+            found = form_features(derivatives, problem)
+            if found is not None:
+                return found
+        return SecondOrder.matrix(self, derivatives, problem)
 
     def check(self, loss: Capabilities) -> None:
         """Refuse a loss without a split."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nlcore.capabilities import read_capabilities
 from nlcore.errors import ConfigError, UnsupportedCurvatureError
-from nlcore.evaluation import cloned, in_inference, per_sample
+from nlcore.evaluation import cloned, full_precision, in_inference, per_sample
 from nlcore.newton.auto import Auto
 from nlcore.newton.damping import DampingState
 from nlcore.newton.matrix import Curvature
@@ -137,7 +137,7 @@ class NewtonLoss(nn.Module):
         _require_reverse_mode(self._capabilities.name, prediction)
         if not training and self.value == "original":
             problem = Problem.of(self._capabilities, prediction, target, **given)
-            with torch.autocast(prediction.device.type, enabled=False):
+            with full_precision(prediction.device):
                 return self._reduce(problem.evaluation.value(problem.prediction), problem)
         if in_inference(prediction, target, weight, mask, context):
             with torch.inference_mode(False):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nlcore.capabilities import Capabilities
-from nlcore.evaluation import finite_rows
+from nlcore.evaluation import finite_rows, transformed
 from nlcore.newton.derivatives import BUDGET, Derivatives, Kind, Linear
 from nlcore.newton.options import concise, is_number
 from nlcore.newton.problem import Problem, Samples
@@ -23,6 +23,7 @@ __all__ = [
     "Curvature",
     "CurvatureMatrix",
     "DenseMatrix",
+    "FeatureMatrix",
     "GramMatrix",
     "IdentityMatrix",
     "InverseMatrix",
@@ -32,6 +33,7 @@ __all__ = [
     "SecondOrder",
     "Solver",
     "cleared",
+    "form_features",
     "form_mean",
     "form_mean_of",
     "form_products",
@@ -227,7 +229,8 @@ class GramMatrix(CurvatureMatrix):
     Attributes:
         root: [r, m], the rows R of all ranks.
         own_rows: The rows that belong to this rank's samples.
-        weight: [N, m] or `None`: if the rows are weighted gradients, the factors that the gradients were multiplied by.
+        weight: [N, m], [N, 1] or [1]: the factors that the gradients were multiplied by, if the rows are weighted
+            gradients; `None` if they are something else.
     """
 
     root: Tensor
@@ -237,6 +240,23 @@ class GramMatrix(CurvatureMatrix):
     def matvec(self, rows: Tensor) -> Tensor:
         """Return RᵀR times each row of [r, m]."""
         return (rows @ self.root.mT) @ self.root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureMatrix(CurvatureMatrix):
+    """Every sample's own matrix RᵢᵀRᵢ with fewer rows than outputs: solved in the space of the rows.
+
+    Attributes:
+        root: [N, F, m], the rows Rᵢ, zero for a sample that does not count.
+    """
+
+    root: Tensor
+
+    def matvec(self, rows: Tensor) -> Tensor:
+        """Return the mean matrix times each row of [r, m]."""
+        along = torch.einsum("nfm,rm->rnf", self.root, rows * self.samples.scale)
+        summed = torch.einsum("n,rnf,nfm->rm", self.samples.weight, along, self.root)
+        return self.samples.total(summed) * self.samples.scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,6 +331,36 @@ def _mean_from_rows(jacobian: Tensor, outer: Tensor, samples: Samples) -> tuple[
     summed = (rows.flatten(0, 1).mT @ bent.flatten(0, 1)).double()
     mean = samples.total(summed) * samples.scale * samples.scale.unsqueeze(-1)
     return (mean + mean.mT) / 2, samples, finite
+
+
+def form_features(derivatives: Derivatives, problem: Problem) -> FeatureMatrix | None:
+    """Return the samples' own matrices by R = √H·J.
+
+    `None` with no fewer features than outputs, with an outer loss that is not convex, under a transform, whose values
+    cannot be looked at, and across ranks, one of which may be without samples.
+    """
+    jacobian, samples = derivatives.jacobian, problem.samples
+    if jacobian is None or jacobian.shape[1] >= jacobian.shape[2] or samples.ranks is not None or transformed(jacobian):
+        return None
+    outer = derivatives.outer().double()
+    finite = finite_rows(jacobian.flatten(1)) & finite_rows(outer.flatten(1))
+    samples = samples.where(finite)
+    values, vectors = torch.linalg.eigh(torch.where((samples.weight > 0)[:, None, None], outer, 0.0))
+    if bool((values < -1e-10 * values.abs().amax(-1, keepdim=True)).any()):
+        return None
+    rows = torch.where(samples.counted.unsqueeze(1), jacobian, 0.0).double()
+    root = values.clamp(min=0.0).sqrt().unsqueeze(-1) * (vectors.mT @ rows)
+    diagonal = samples.total(samples.weight @ root.square().sum(1)) * samples.scale.square()
+    size = jacobian.shape[2]
+    return FeatureMatrix(
+        samples,
+        finite,
+        size,
+        diagonal.sum() / (size if samples.outputs is None else samples.outputs),
+        diagonal.amax(),
+        rounding=torch.finfo(jacobian.dtype).eps,
+        root=root,
+    )
 
 
 def form_products(derivatives: Derivatives, problem: Problem, curvature: Curvature) -> ProductMatrix:

@@ -7,7 +7,7 @@ the derivative of the backward pass, which is linear, with respect to the cotang
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from nlcore.evaluation import transformed
 from nlcore.newton.problem import Problem
 
-__all__ = ["Network", "UnprobeableError", "greatest_fall"]
+__all__ = ["Network", "UnprobeableError", "greatest_fall", "intermediates"]
 
 _LENGTHS = (1.0, 2.0**-4, 2.0**-8)
 """The lengths of the line search, in units of the step that would bring a linear loss to zero."""
@@ -25,8 +25,8 @@ _LENGTHS = (1.0, 2.0**-4, 2.0**-8)
 _REFINEMENTS = 2
 """Parabolas that are fitted to the best length so far."""
 
-_AT_A_TIME = 2**15
-"""Outputs of all samples and lengths that the loss is evaluated on at a time."""
+_AT_A_TIME = 2**23
+"""Intermediate results, of all samples and lengths, that the loss may hold at a time."""
 
 _TOLERANCE = 0.02
 """Largest relative difference of ⟨g, J Jᵀg⟩ and ‖Jᵀg‖² for which the graph counts as differentiable twice."""
@@ -115,7 +115,27 @@ class Network:
         return moved.detach().flatten(1) if moved.ndim > 1 else moved.detach().unsqueeze(-1)
 
 
-def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor) -> Tensor:
+def intermediates(problem: Problem) -> int:
+    """Return how many numbers one evaluation of the loss keeps for its derivative, at least one for each output.
+
+    A simulator of 96 controls keeps about 50 for each, a relaxed permutation of 100 scores over 1 000: so many can be
+    evaluated together before memory or cache is full.
+    """
+    kept = [problem.prediction.numel()]
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(_counted(kept), lambda one: one):
+        problem.evaluation.value(problem.prediction.detach().requires_grad_())
+    return sum(kept)
+
+
+def _counted(kept: list[int]) -> Callable[[Tensor], Tensor]:
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    return pack
+
+
+def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor, *, kept: int) -> Tensor:
     """Return how far the mean loss falls at best along each of K moves of the outputs.
 
     Args:
@@ -123,6 +143,7 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor)
         value: [N], the losses at the prediction.
         slope: [N, m], their gradients.
         moves: [K, N, m]; the outputs go along −αΔ, α > 0.
+        kept: How many numbers an evaluation keeps, by `intermediates`.
 
     Returns:
         [K] float64, at least 0.
@@ -135,7 +156,7 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor)
     def means(lengths: Tensor) -> Tensor:
         """Return the mean loss of [K] moves at [r, K] lengths, [r, K]."""
         there = problem.prediction - lengths[..., None, None].to(moves.dtype) * moves
-        found = _values(problem, there.flatten(0, 1))
+        found = _values(problem, there.flatten(0, 1), max(1, _AT_A_TIME // max(1, kept)))
         summed = torch.where(share > 0, share * found, 0.0).sum(-1)
         return problem.samples.total(summed).view(lengths.shape)
 
@@ -152,13 +173,9 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor)
     return torch.where((initial > 0) & (unit > 0), fall.clamp(min=0.0), 0.0)
 
 
-def _values(problem: Problem, predictions: Tensor) -> Tensor:
-    """Return the losses [r, N] at [r, N, m] predictions, a few at a time."""
-    count, size = problem.prediction.shape
-    pieces = []
-    for piece in predictions.split(max(1, _AT_A_TIME // max(1, count * size))):
-        pieces.append(_tried(problem, piece))
-    return torch.cat(pieces)
+def _values(problem: Problem, predictions: Tensor, together: int) -> Tensor:
+    """Return the losses [r, N] at [r, N, m] predictions, some of the r together."""
+    return torch.cat([_tried(problem, piece) for piece in predictions.split(together)])
 
 
 def _tried(problem: Problem, predictions: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class Samples:
             output's own entry is its mean over the samples that have it; scaling from both sides keeps a positive
             semi-definite sum so, which a division entry by entry would not. Zero for an output that no sample has.
         outputs: [], how many of the m outputs count in some sample, at least one; `None` without padding.
+        equal: Whether all samples and outputs of the one process are known to count, and to count the same.
     """
 
     weight: Tensor
@@ -40,6 +41,7 @@ class Samples:
     counted: Tensor
     scale: Tensor
     outputs: Tensor | None
+    equal: bool = False
 
     @classmethod
     def of(cls, weight: Tensor, keep: Tensor | None = None, ranks: Ranks | None = None) -> Samples:
@@ -56,7 +58,8 @@ class Samples:
         """Return samples that all count, and count the same."""
         weight = torch.ones(count, dtype=torch.float64, device=device)
         scale = torch.full((1,), max(1, count) ** -0.5, dtype=torch.float64, device=device)
-        return cls(weight, None, None, torch.ones(count, 1, dtype=torch.bool, device=device), scale, None)
+        counted = torch.ones(count, 1, dtype=torch.bool, device=device)
+        return cls(weight, None, None, counted, scale, None, equal=True)
 
     def where(self, counts: Tensor) -> Samples:
         """Return the samples with weight zero where `counts` [N] is False."""
@@ -102,6 +105,9 @@ class Samples:
     def root_mean_square(self, directions: Tensor) -> Tensor:
         """Return the weighted root mean square of [N, m] over all outputs that count, []."""
         size = directions.shape[1]
+        if self.equal and directions.dtype == torch.float32:  # whose squares float64 can hold
+            norm: Tensor = torch.linalg.vector_norm(directions, dtype=torch.float64)
+            return norm / max(1, directions.numel()) ** 0.5
         outputs = torch.full_like(self.weight, size) if self.keep is None else self.keep.sum(-1)
         largest = self.largest(directions.abs()).clamp(min=torch.finfo(directions.dtype).tiny)
         squares = self.total((self.weight * (directions / largest).square().sum(-1)).sum())

@@ -19,9 +19,9 @@ from torch import Tensor
 from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
 from nlcore.newton.damping import amplification, choose_damping, validated_rho
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
-from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix
+from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, FeatureMatrix, form_features
 from nlcore.newton.outcome import NewtonStep
-from nlcore.newton.probe import Network, UnprobeableError, greatest_fall
+from nlcore.newton.probe import Network, UnprobeableError, greatest_fall, intermediates
 from nlcore.newton.problem import Problem
 from nlcore.newton.reused import Reused
 from nlcore.newton.solve import directions, inverse_power
@@ -40,7 +40,7 @@ _AGREEMENT = 0.25
 _MARGIN = 0.1
 """Advantage for which the choice changes."""
 
-_DENSE, _EVERY, _GROWTH = 50, 5, 1.25
+_DENSE, _EVERY, _GROWTH = 50, 5, 1.5
 """Steps with a probe every 5; later probes lie a factor apart, up to the longest gap."""
 
 _LONGEST = 200
@@ -62,6 +62,9 @@ Newton step of a batch is barred where its own ρ amplifies more than the last n
 _PATIENCE = 0.3
 """Further advantage that the gradient needs where samples are alike: it falls along the steep directions, which are
 soon used up."""
+
+_ALL = 3
+"""Probes that examine all candidates, before some are left out."""
 
 _BEST = 2
 """Candidates that every probe examines beside the gradient and the one in use; others only every fourth time."""
@@ -151,6 +154,8 @@ class Selection:
         self.kept: dict[int, tuple[int, Reused]] = {}
         self._known: dict[Kind, Derivatives] = {}
         self._matrix: CurvatureMatrix | None = None
+        self._features: FeatureMatrix | None = None
+        self._intermediates = 0
         self.same = False
 
     @property
@@ -186,7 +191,7 @@ class Selection:
         self.age += 1
         curvature = self._reusing(self.current, problem)
         self._known.clear()
-        self._matrix = None
+        self._matrix = self._features = None
         return curvature
 
     def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool = True) -> NewtonStep:
@@ -203,17 +208,16 @@ class Selection:
         """
         samples = problem.samples
         count = step.value.shape[0]
-        own = samples.root_mean_square(torch.nan_to_num(step.gradient.reshape(count, -1).double()))
-        length = own if self.length is None else torch.where(self.length > 0, self.length, own)
-        ratio = torch.where((own > 0) & (length > 0), own / length.clamp(min=1e-300), 1.0)
-        length = length * ratio ** (1 / _MEMORY)
+        own = length = samples.root_mean_square(step.gradient.reshape(count, -1))
+        if self.length is not None:
+            followed = self.length * (own / self.length) ** (1 / _MEMORY)
+            length = torch.where((own > 0) & (self.length > 0), followed, torch.maximum(self.length, own))
         if training:
             self.value, self.length = step.value, length
-        size = samples.root_mean_square(torch.nan_to_num(step.direction.reshape(count, -1).double()))
-        scale = torch.where(size > 0, length / torch.where(size > 0, size, 1.0), 1.0)
-        direction = step.direction * scale.to(step.direction.dtype)
+        size = samples.root_mean_square(step.direction.reshape(count, -1))
+        direction = step.direction * torch.where(size > 0, length / size, 1.0)
         curvature = replace(step.curvature, normalize=length)  # type: ignore[type-var]
-        target = step.target + (step.direction - direction)
+        target = problem.prediction.view(direction.shape) - direction
         return replace(step, direction=direction, target=target, curvature=curvature)
 
     @property
@@ -323,7 +327,7 @@ class Selection:
         here = len(pending.leaves) == len(network.leaves)
         if here and all(a is b for a, b in zip(pending.leaves, network.leaves, strict=True)):
             moves = torch.stack([network.push(change) for change in pending.changes])
-            scores = (scores + _log_ratios(greatest_fall(problem, plain.value, plain.gradient, moves))) / 2
+            scores = (scores + _log_ratios(self._fall(problem, plain, moves))) / 2
         self._record(scores, pending.members)
 
     def _record(self, scores: Tensor, members: list[int]) -> None:
@@ -349,7 +353,7 @@ class Selection:
             if waits:
                 changes.append(change)
         moves = torch.stack(moved)
-        scores = _log_ratios(greatest_fall(problem, plain.value, plain.gradient, moves))
+        scores = _log_ratios(self._fall(problem, plain, moves))
         newton = self.candidates.newton
         if newton is not None and newton in members:
             agreement = _cosines(problem, directions[members.index(newton)], moves)
@@ -362,13 +366,18 @@ class Selection:
             self._mix(self.scores, scores, members, more=1)
             self._decide(members)
 
+    def _fall(self, problem: Problem, plain: Derivatives, moves: Tensor) -> Tensor:
+        self._intermediates = self._intermediates or intermediates(problem)
+        return greatest_fall(problem, plain.value, plain.gradient, moves, kept=self._intermediates)
+
     def _members(self) -> list[int]:
         """Return the candidates of a probe: all at first and every fourth time, else the best so far."""
         every = range(len(self.scores))
-        if self.probes % 4 == 0 or self.probes < _TRUST:
+        if self.probes % 4 == 0 or self.probes < _ALL:
             return list(every)
-        best = self.scores.argsort(descending=True)[:_BEST].tolist()
-        return [k for k in every if k in (0, self.current, self.candidates.newton, *best)]
+        best = torch.where(self.barred > 0, -torch.inf, self.scores).argsort(descending=True)[:_BEST].tolist()
+        newton = self.candidates.newton if self.alike else 0  # whose agreement with the others counts
+        return [k for k in every if k in (0, self.current, newton, *best)]
 
     def _mix(self, means: Tensor, found: Tensor, members: list[int], more: int = 0) -> None:
         rate = max(1 / (self.probes + more), _RATE)
@@ -412,7 +421,7 @@ class Selection:
         own = torch.tensor([self.candidates.curvatures[k].aggregate == "sample" for k in newton])
         barred = (found[1:] > _OVERSTEP) & ~own
         if derivatives.features is not None:
-            least = validated_rho(matrix, matrix.own, torch.zeros_like(matrix.mean_curvature) > 0, derivatives)
+            least = validated_rho(matrix.mean, matrix.mean_curvature, matrix.samples, derivatives)
             barred |= rhos[1:] < float(least)
         self.barred[newton] = barred.double()
 
@@ -429,6 +438,10 @@ class Selection:
         """Return the matrix of a second-order curvature, which is formed once a step and serves all of one kind."""
         if curvature.kind == "gradient" or not curvature.power:
             return None
+        if curvature.aggregate == "sample" and curvature.kind == "gauss_newton":
+            self._features = self._features or form_features(self._derivatives(problem, curvature), problem)
+            if self._features is not None:
+                return self._features
         if self._matrix is None:
             first = self.candidates.bounded or curvature
             self._matrix = first.matrix(self._derivatives(problem, first), problem)
@@ -451,7 +464,8 @@ class Selection:
 
 def mean_of(value: Tensor) -> float:
     """Return the mean of [N] numbers, 0 without any; NaN counts as 0, infinity as the largest number."""
-    return float(torch.nan_to_num(value.double()).mean()) if value.numel() else 0.0
+    mean = float(value.mean(dtype=torch.float64)) if value.numel() else 0.0
+    return mean if math.isfinite(mean) else float(torch.nan_to_num(value.double()).mean())
 
 
 def _log_ratios(falls: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from nlcore.newton.matrix import (
     Curvature,
     CurvatureMatrix,
     DenseMatrix,
+    FeatureMatrix,
     GramMatrix,
     IdentityMatrix,
     InverseMatrix,
@@ -94,6 +95,9 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
     """
     if isinstance(matrix, GramMatrix):
         solution = _solve_gram(matrix, damped.strength, gradient, curvature.power, wait=wait)
+    elif isinstance(matrix, FeatureMatrix):
+        solution = solve_kernel(matrix.root, damped.strength, gradient.unsqueeze(1), power=curvature.power)
+        solution = replace(solution, direction=solution.direction.squeeze(1))
     elif isinstance(matrix, ProductMatrix):
         by_rank = curvature.solver == "low_rank"
         solution = (
@@ -315,24 +319,24 @@ def _solve_low_rank(
 
 
 def solve_kernel(root: Tensor, strength: Tensor, gradient: Tensor | None = None, *, power: float = 1.0) -> Solution:
-    """Solve with C + λI, C = RᵀR, by the N×N matrix K = RRᵀ (Woodbury).
+    """Solve with C + λI, C = RᵀR, by the smaller matrix K = RRᵀ (Woodbury), for one R or a batch of them.
 
     For the rows of R themselves, (RᵀR + λI)^(−κ)Rᵀ = Rᵀ(K + λI)^(−κ), which loses nothing to cancellation; for others,
     (g − Rᵀ(K + λI)⁻¹Rg)/λ, or with another power λ^(−κ)g + RᵀU diag(((s + λ)^(−κ) − λ^(−κ))/s)UᵀRg, K = U diag(s)Uᵀ.
 
     Args:
-        root: [N, m], R, with N < m.
+        root: [*, r, m], R, with r < m.
         strength: [], λ; with λ = 0 the m×m matrix has no inverse and the result says so.
-        gradient: [n, m], the right-hand sides; the rows of R when `None`.
+        gradient: [*, n, m], the right-hand sides; the rows of R when `None`.
         power: κ.
 
     Returns:
-        The directions, [N, m] or [n, m].
+        The directions, [*, r, m] or [*, n, m].
     """
     kernel = root @ root.mT
-    damped = kernel + strength * torch.eye(root.shape[0], dtype=root.dtype, device=root.device)
+    damped = kernel + strength * torch.eye(root.shape[-2], dtype=root.dtype, device=root.device)
     factor, info = torch.linalg.cholesky_ex(damped)
-    largest = kernel.diagonal().sum() + strength
+    largest = kernel.diagonal(dim1=-2, dim2=-1).sum(-1) + strength
     if power != 1:
         direction = _kernel_power(kernel, root, strength, gradient, power)
     elif gradient is None:
@@ -340,9 +344,9 @@ def solve_kernel(root: Tensor, strength: Tensor, gradient: Tensor | None = None,
     else:
         direction = (gradient - torch.cholesky_solve(root @ gradient.mT, factor).mT @ root) / strength
     if gradient is None:
-        regular = (info == 0) & (strength > 0) & (_pivot_ratio(factor).square() > _least(root.shape[0], _EPSILON))
+        regular = (info == 0) & (strength > 0) & (_pivot_ratio(factor).square() > _least(root.shape[-2], _EPSILON))
     else:
-        regular = (info == 0) & (strength > _least(root.shape[0], _EPSILON) * largest)
+        regular = (info == 0) & (strength > _least(root.shape[-2], _EPSILON) * largest)
     codes = (~regular).to(torch.int8) * Result.singular.value
     return Solution(direction, codes.expand(direction.shape[:1]), largest / strength)
 
@@ -351,11 +355,11 @@ def _kernel_power(kernel: Tensor, root: Tensor, strength: Tensor, gradient: Tens
     values, vectors = torch.linalg.eigh(kernel)
     values = values.clamp(min=0.0)
     if gradient is None:
-        return (vectors * (values + strength) ** -power) @ (vectors.mT @ root)
+        return (vectors * ((values + strength) ** -power).unsqueeze(-2)) @ (vectors.mT @ root)
     base = strength**-power
     change = base * torch.expm1(-power * torch.log1p(values / strength))
     factor = torch.where(values > 0, change / torch.where(values > 0, values, 1.0), -power * base / strength)
-    return base * gradient + ((gradient @ root.mT) @ (vectors * factor)) @ vectors.mT @ root
+    return base * gradient + ((gradient @ root.mT) @ (vectors * factor.unsqueeze(-2))) @ vectors.mT @ root
 
 
 def solve_conjugate(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nlcore.capabilities import Capabilities, read_capabilities
 from nlcore.errors import ConfigError, NumericalWarning
-from nlcore.evaluation import cloned, finite_rows, in_inference
+from nlcore.evaluation import cloned, finite_rows, full_precision, in_inference
 from nlcore.newton.auto import Auto
 from nlcore.newton.damping import choose_damping
 from nlcore.newton.derivatives import Derivatives, differentiate
@@ -177,14 +177,14 @@ def _step(
     if isinstance(chosen, Curvature):
         curvature = chosen
     else:
-        with torch.autocast(problem.prediction.device.type, enabled=False):
+        with full_precision(problem.prediction.device):
             curvature = chosen(problem)
     if ranks is not None:
         ranks.check_alike(f"{curvature!r} of {size} outputs {reduction}".strip())
         count = problem.samples.count()
     if count == 0:
         return _empty(problem, curvature, memory), problem
-    with torch.autocast(problem.prediction.device.type, enabled=False):
+    with full_precision(problem.prediction.device):
         kind = curvature.kind if curvature.power else "gradient"
         derivatives = differentiate(problem, kind, chunk_size=curvature.chunk_size, pushes=memory.pushes)
         problem, derivatives = _usable(problem, derivatives)
@@ -200,10 +200,12 @@ def _step(
         solution = limit(solution, damped, curvature, matrix.samples)
 
     direction = solution.direction.to(gradient.dtype)
-    sound = usable & (finite_rows(direction) | (solution.codes > Result.indefinite.value))
-    codes = torch.where(sound, solution.codes, Result.nonfinite.value).to(torch.int8)
-    unit = 1.0 if matrix.unit is None else matrix.unit
-    strength, mean_curvature = damped.strength * unit, matrix.mean_curvature * unit
+    sound = finite_rows(direction) | (solution.codes > Result.indefinite.value)
+    sound = sound if problem.raising else sound & usable
+    codes = torch.where(sound, solution.codes, Result.nonfinite.value)
+    strength, mean_curvature = damped.strength, matrix.mean_curvature
+    if matrix.unit is not None:
+        strength, mean_curvature = strength * matrix.unit, mean_curvature * matrix.unit
     if forgiving or not problem.raising:
         direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
     elif codes.numel() and int(codes.max()) > Result.indefinite.value:
@@ -211,7 +213,8 @@ def _step(
     memory = Memory(damped.state, checks, memory.masked or problem.evaluation.mask is not None, derivatives.pushes)
     detail = StepDetail(strength, mean_curvature, solution.condition, solution.residual, matrix.negative, damped.own)
     shape, target = problem.evaluation.shape, problem.prediction - direction
-    gradient, direction, target = gradient.reshape(shape), direction.reshape(shape), target.reshape(shape)
+    if gradient.shape != shape:
+        gradient, direction, target = gradient.reshape(shape), direction.reshape(shape), target.reshape(shape)
     step = NewtonStep(derivatives.value, gradient, direction, target, codes, curvature, detail, memory)
     return step, whole
 

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 import nlcore
 from nlcore import Auto, GaussNewton, NewtonLoss, Relative, newton_step
 from nlcore.errors import ConfigError, PerformanceWarning
-from nlcore.newton.probe import Network, greatest_fall
+from nlcore.newton.probe import Network, greatest_fall, intermediates
 from nlcore.newton.problem import Problem
 from tests.unit.newton.losses import Noisy, Wavy, half_square
 
@@ -87,7 +87,7 @@ def test_the_greatest_fall_is_that_of_a_fine_search(scale):
     value = loss(y, target)
     (slope,) = torch.autograd.grad(value.sum(), y)
     moves = torch.stack([slope, slope @ torch.randn(M, M, dtype=torch.float64).abs(), -slope]) * scale
-    found = greatest_fall(problem, value.detach(), slope, moves)
+    found = greatest_fall(problem, value.detach(), slope, moves, kept=intermediates(problem))
     lengths = torch.logspace(-6, 2, 4000, dtype=torch.float64) / scale
     for move, fall in zip(moves[:2], found[:2], strict=True):
         values = torch.stack([loss(prediction - length * move, target).mean() for length in lengths])

@@ -10,8 +10,13 @@ import torch
 
 import nlcore
 from nlcore import Bounded, EmpiricalFisher, GaussNewton, Hessian, Relative, newton_step
+from nlcore.capabilities import read_capabilities
 from nlcore.errors import ConfigError, UnsupportedCurvatureError
+from nlcore.newton.derivatives import differentiate
+from nlcore.newton.failures import Result
 from nlcore.newton.low_rank import leading_eigenvectors
+from nlcore.newton.matrix import form_features
+from nlcore.newton.problem import Problem
 from tests.unit.newton import reference
 from tests.unit.newton.losses import Wavy, half_square
 
@@ -201,3 +206,65 @@ def test_cross_validation_finds_a_damping_near_the_best(noise):
 
     best = min(error(GaussNewton(damping=Relative(10 ** (-4 + k / 4)))) for k in range(21))
     assert error(GaussNewton(damping=Bounded(validated=True))) < 1.5 * best + 0.03
+
+
+def in_feature_space(loss, prediction, target, curvature, **given):
+    problem = Problem.of(read_capabilities(loss), prediction, target, **given)
+    return form_features(differentiate(problem, "gauss_newton"), problem)
+
+
+@pytest.mark.parametrize("power", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("given", ["nothing", "weight", "mask"])
+@pytest.mark.parametrize("damping", [0.1, Relative(0.01)])
+def test_the_samples_own_matrices_in_feature_space(power, given, damping):
+    def inner(y, mask=None):
+        y = y if mask is None else y.masked_fill(mask, 0.0)
+        return torch.stack([torch.sin(y).sum(-1), y.square().sum(-1), y[:, 0]], 1)
+
+    loss = nlcore.compose(inner, lambda f, t: torch.cosh(f[:, 0] - t) + (f[:, 1] - t).square() + f[:, 2].exp())
+    prediction, target = torch.randn(6, 9, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    mask = torch.zeros(6, 9, dtype=torch.bool)
+    mask[1:4, 5:] = True
+    options = {"nothing": {}, "weight": {"weight": torch.rand(6) + 0.1}, "mask": {"mask": mask}}[given]
+    matrix = in_feature_space(loss, prediction, target, GaussNewton(), **options)
+    few, dense = (
+        newton_step(
+            loss,
+            prediction,
+            target,
+            GaussNewton(damping=damping, aggregate="sample", power=power, solver=solver),
+            **options,
+        )
+        for solver in ("auto", "eigen")
+    )
+    assert matrix.root.shape == (6, 3, 9)
+    assert torch.allclose(few.direction, dense.direction, rtol=1e-9, atol=1e-12)
+    assert few.stats["mean_curvature"] == pytest.approx(dense.stats["mean_curvature"])
+    whole = GaussNewton().matrix(
+        differentiate(Problem.of(read_capabilities(loss), prediction, target, **options), "gauss_newton"),
+        Problem.of(read_capabilities(loss), prediction, target, **options),
+    )
+    assert torch.allclose(matrix.dense(), whole.dense(), atol=1e-12)
+    assert float(matrix.largest) == pytest.approx(float(whole.largest))
+
+
+def test_an_outer_loss_that_is_not_convex_is_not_taken_by_its_root():
+    loss = nlcore.compose(lambda y: y[:, :2], lambda f, t: torch.sin(f - t).sum(-1))
+    prediction, target = data(6, 5, 2)
+    assert in_feature_space(loss, prediction, target, GaussNewton()) is None
+    few, dense = (
+        newton_step(loss, prediction, target, GaussNewton(damping=2.0, aggregate="sample", solver=solver)).direction
+        for solver in ("auto", "eigen")
+    )
+    assert torch.allclose(few, dense)
+
+
+def test_a_sample_whose_features_are_not_finite_fails_alone():
+    loss = nlcore.compose(lambda y: torch.stack([y.sum(-1), (y[:, 0]).sqrt() * 0 + y[:, 1]], 1))
+    prediction, target = data(6, 5, 2)
+    prediction[2, 0] = 0.0  # whose root has an infinite derivative, times zero
+    curvature = GaussNewton(aggregate="sample")
+    step = newton_step(loss, prediction, target, curvature, on_failure="fallback")
+    others = [k for k in range(6) if k != 2 and prediction[k, 0] > 0]
+    assert step.codes[2] == Result.nonfinite
+    assert torch.isfinite(step.direction[others]).all()
