@@ -28,6 +28,9 @@ _REFINEMENTS = 2
 _AT_A_TIME = 2**23
 """Intermediate results, of all samples and lengths, that the loss may hold at a time."""
 
+_SHARD = "RegisterPostBackwardFunctionBackward"
+"""Node by which `torch.distributed.fsdp.fully_shard` scatters gradients: a probe would scatter them as well."""
+
 _TOLERANCE = 0.02
 """Largest relative difference of ⟨g, J Jᵀg⟩ and ‖Jᵀg‖² for which the graph counts as differentiable twice."""
 
@@ -66,8 +69,9 @@ class Network:
         if transformed(prediction):
             raise UnprobeableError("the step is compiled, or taken under a transform of torch.func")
         leaves = _leaves(prediction)
-        if any(leaf._backward_hooks for leaf in leaves):
-            raise UnprobeableError("a parameter has a hook, which a probe would call")
+        for what, tensors in (("a parameter", leaves), ("the prediction", (prediction,))):
+            if any(one._backward_hooks for one in tensors):
+                raise UnprobeableError(f"{what} has a hook, which a probe would call")
         with torch.enable_grad():
             dual = torch.ones_like(prediction, requires_grad=True)
             try:
@@ -196,7 +200,7 @@ def _leaves(prediction: Tensor) -> tuple[Tensor, ...]:
     """Return the leaves that a prediction hangs on, in the order of its graph.
 
     Raises:
-        UnprobeableError: A module has a backward hook.
+        UnprobeableError: A module has a backward hook, or parameters are sharded.
     """
     if prediction.grad_fn is None:
         return (prediction,)
@@ -209,12 +213,23 @@ def _leaves(prediction: Tensor) -> tuple[Tensor, ...]:
             raise UnprobeableError("a module has a backward hook, which a probe would call")
         variable = getattr(node, "variable", None)
         if isinstance(variable, Tensor):
+            if _sharded(variable):
+                raise UnprobeableError("its parameters are sharded over several processes")
             found.append(variable)
+        elif node.name() == _SHARD:
+            raise UnprobeableError("its parameters are sharded over several processes")
         for after, _ in node.next_functions:
             if after is not None and after not in seen:
                 seen.add(after)
                 stack.append(after)
     return tuple(found)
+
+
+def _sharded(leaf: Tensor) -> bool:
+    """Return whether a parameter is a shard, or was gathered for the forward pass alone."""
+    if hasattr(leaf, "device_mesh") or hasattr(leaf, "_is_flat_param"):
+        return True
+    return leaf.layout == torch.strided and leaf.numel() > 0 and leaf.untyped_storage().nbytes() == 0
 
 
 def _line(error: Exception) -> str:

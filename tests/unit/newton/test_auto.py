@@ -199,6 +199,11 @@ def hooked(net):
     net[1].register_full_backward_hook(lambda *_: calls.append(1))
 
 
+def watched(prediction):
+    prediction.register_hook(calls.append)
+    return prediction
+
+
 @pytest.mark.parametrize(
     ("forward", "match"),
     [
@@ -206,6 +211,7 @@ def hooked(net):
         (lambda net, x: checkpoint(net, x.requires_grad_(), use_reentrant=True), "[Cc]heckpoint"),
         (lambda net, x: (hooked(net), net(x))[1], "a module has a backward hook"),
         (lambda net, x: (next(net.parameters()).register_hook(calls.append), net(x))[1], "a parameter has a hook"),
+        (lambda net, x: watched(net(x)), "the prediction has a hook"),
     ],
 )
 def test_a_network_that_cannot_be_probed_gets_the_half_power(forward, match):
@@ -217,7 +223,8 @@ def test_a_network_that_cannot_be_probed_gets_the_half_power(forward, match):
     assert len([one for one in caught if "probe" in str(one.message)]) == 1
     assert "GaussNewton(power=0.5), because the network cannot be probed" in criterion.explain()
     assert criterion._selection.curvature == GaussNewton(damping=Relative(0.1), power=0.5)
-    assert len(calls) in (0, 1 + 2 + 3)  # every step adds a hook, and every backward pass calls each once
+    # no hook, one that watches the prediction of its step, or one more at every step: a backward pass calls each once
+    assert len(calls) in (0, 3, 1 + 2 + 3)
 
 
 def test_checkpoints_without_reentry_are_probed():
