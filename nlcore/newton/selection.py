@@ -49,7 +49,8 @@ _MEMORY = 1000
 """Steps over which the length of a direction follows the length of the gradient, as Adam's second moment does."""
 
 _RISE = 2.0
-"""A loss this many times its running mean sends the choice back to the gradient, and to dense probes."""
+"""A loss this many times its running mean, or above a negative one by its size, sends the choice back to the gradient,
+and to dense probes."""
 
 _TRUST = 6
 """Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
@@ -261,7 +262,7 @@ class Selection:
             last = float(ranks.total(torch.tensor(last, dtype=torch.float64, device=ranks.device))) / ranks.count
         if math.isnan(self.level):
             self.level = last
-        if self.current != 0 and self.reason is None and last > 0 and last > _RISE * self.level > 0:
+        if self.current != 0 and self.reason is None and last - self.level > (_RISE - 1) * abs(self.level) > 0:
             self.current = 0
             self.dense_until = self.age + _DENSE // 2
             self.next_probe = self.age

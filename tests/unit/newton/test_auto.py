@@ -261,8 +261,12 @@ def test_the_length_does_not_jump_when_the_choice_changes():
     assert ratios.log().abs().max() < 0.01
 
 
-def test_a_loss_that_rises_sends_the_choice_back_to_the_gradient():
-    criterion, net, _ = started(nlcore.compose(bent), steps=30)
+@pytest.mark.parametrize("offset", [0.0, -100.0])
+def test_a_loss_that_rises_sends_the_choice_back_to_the_gradient(offset):
+    def outer(found, target):
+        return (found - target).square().sum(-1) / 2 + offset
+
+    criterion, net, _ = started(nlcore.compose(bent, outer), steps=30)
     selection = criterion._selection
     selection.current, selection._pending, selection.next_probe = 3, None, 10**6
     x, target = batch(99)
