@@ -123,6 +123,7 @@ def test_the_shipped_studies_are_small_files_or_grids() -> None:
         "default_long",
         "default_outputs",
         "defaults",
+        "half_inverse",
         "ltr",
         "paths",
         "ranking",
