@@ -15,7 +15,7 @@ from nlcore.newton.hessian import Hessian
 from nlcore.newton.matrix import Curvature
 from nlcore.newton.options import check_choice
 from nlcore.newton.problem import Problem
-from nlcore.newton.selection import Candidates
+from nlcore.newton.trial import Candidates
 
 __all__ = ["Aim", "Auto"]
 

@@ -17,16 +17,17 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
-from nlcore.newton.damping import amplification, choose_damping, validated_rho
-from nlcore.newton.derivatives import Derivatives, Kind, differentiate
-from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, FeatureMatrix, form_features
+from nlcore.newton.damping import choose_damping
+from nlcore.newton.derivatives import Derivatives, differentiate
+from nlcore.newton.matrix import Curvature, DenseMatrix
 from nlcore.newton.outcome import NewtonStep
 from nlcore.newton.probe import Network, UnprobeableError, greatest_fall, intermediates
 from nlcore.newton.problem import Problem
 from nlcore.newton.reused import Reused
-from nlcore.newton.solve import directions, inverse_power
+from nlcore.newton.solve import inverse_power
+from nlcore.newton.trial import Candidates, Trial
 
-__all__ = ["Candidates", "Probe", "Selection", "mean_of"]
+__all__ = ["Probe", "Selection", "mean_of"]
 
 _LEAST, _MOST = -4.0, 1.0
 """Bounds of one probe's log ratio: a lucky line search counts little, a harmful direction much."""
@@ -56,10 +57,6 @@ _TRUST = 6
 """Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
 that is new its samples are alike, and a step that ruins the outputs of others later looks best."""
 
-_ALIKE, _ALIKE_RHO, _OVERSTEP = 4.0, 1e-2, 2.0
-"""Samples are alike where their curvature is amplified at most this much by the inverse of the mean with this ρ; the
-Newton step of a batch is barred where its own ρ amplifies more than the last number."""
-
 _PATIENCE = 0.3
 """Further advantage that the gradient needs where samples are alike: it falls along the steep directions, which are
 soon used up."""
@@ -72,34 +69,6 @@ _BEST = 2
 
 _WAITING = 2**25
 """Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
-
-_SAME = 1e-4
-"""Largest difference of samples' matrices, relative to their largest entry, for which they count as one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """The directions that are probed.
-
-    Attributes:
-        curvatures: The candidates; the first is the gradient.
-        newton: Index of the samples' own Newton steps; `None` if they are not probed.
-        bounded: A curvature with `Bounded` damping, whose matrices show how alike the samples are; `None` without one.
-        fallback: Index of the one that is taken where the network cannot be probed.
-        constant: Whether the matrix is the same for all samples and steps.
-        alike: Whether it is known to be the same for all samples.
-        refresh: Steps for which the matrix of a batch serves otherwise.
-        interval: Fewest steps between two probes.
-    """
-
-    curvatures: tuple[Curvature, ...]
-    newton: int | None = None
-    bounded: Curvature | None = None
-    fallback: int = 0
-    constant: bool = False
-    alike: bool = False
-    refresh: int = 10
-    interval: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +122,6 @@ class Selection:
         self._pending: _Pending | None = None
         self.value: Tensor | None = None
         self.kept: dict[int, tuple[int, Reused]] = {}
-        self._known: dict[Kind, Derivatives] = {}
-        self._matrix: CurvatureMatrix | None = None
-        self._features: FeatureMatrix | None = None
         self._intermediates = 0
         self.same = False
 
@@ -174,11 +140,12 @@ class Selection:
         if problem.samples.ranks is None and not len(prediction):
             return self.curvature
         self._guard(problem)
+        trial = Trial(self.candidates, problem)
         due = self.age >= self.next_probe
         if self.reason is None and (due or self._pending is not None):
             kept = prediction.grad if prediction.retains_grad else None
             try:
-                self._probe(problem, prediction, due=due)
+                self._probe(trial, prediction, due=due)
             except UnprobeableError as error:  # a part of the network that earlier batches did not pass through
                 if problem.samples.ranks is not None:
                     raise UnsupportedCurvatureError(
@@ -190,10 +157,7 @@ class Selection:
                 if prediction.retains_grad:
                     prediction.grad = kept
         self.age += 1
-        curvature = self._reusing(self.current, problem)
-        self._known.clear()
-        self._matrix = self._features = None
-        return curvature
+        return self._reusing(self.current, trial)
 
     def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool = True) -> NewtonStep:
         """Return a step of the length of the gradients so far.
@@ -269,18 +233,21 @@ class Selection:
             self._pending = None
         self.level += 0.05 * (last - self.level)
 
-    def _reusing(self, member: int, problem: Problem) -> Curvature:
+    def _reusing(self, member: int, trial: Trial) -> Curvature:
         """Return a candidate, by the matrix of an earlier batch where it serves still."""
-        curvature, size = self.candidates.curvatures[member], problem.prediction.shape[1]
+        curvature, problem = self.candidates.curvatures[member], trial.problem
         if curvature.aggregate == "sample" or not curvature.power or curvature.kind == "gradient":
             return curvature
         constant = (self.candidates.constant or self.same) and problem.samples.keep is None
         age, kept = self.kept.get(member, (0, None))
-        if kept is not None and len(kept.inverse) == size and (constant or self.age - age < self.candidates.refresh):
+        fits = kept is not None and len(kept.inverse) == problem.prediction.shape[1]
+        if kept is not None and fits and (constant or self.age - age < self.candidates.refresh):
             return replace(kept, inverse=kept.inverse.to(problem.prediction.device))
-        matrix = self._matrix or curvature.matrix(self._derivatives(problem, curvature), problem)
+        matrix = trial.formed or curvature.matrix(trial.derivatives(curvature), problem)
+        if not isinstance(matrix, DenseMatrix):
+            return curvature
         damped = choose_damping(curvature.damping, matrix)
-        inverse = inverse_power(matrix, damped, curvature.power) if isinstance(matrix, DenseMatrix) else None
+        inverse = inverse_power(matrix, damped, curvature.power)
         if inverse is None:
             return curvature
         unit = 1.0 if matrix.unit is None else matrix.unit
@@ -288,8 +255,8 @@ class Selection:
         self.kept[member] = self.age, reused
         return reused
 
-    def _probe(self, problem: Problem, prediction: Tensor, *, due: bool) -> None:
-        ranks = problem.samples.ranks
+    def _probe(self, trial: Trial, prediction: Tensor, *, due: bool) -> None:
+        ranks = trial.problem.samples.ranks
         network, reason = None, "another rank cannot probe its network"
         try:
             network = Network.of(prediction, check=not self.history)
@@ -299,14 +266,13 @@ class Selection:
         if network is None or (ranks is not None and bool(ranks.largest(blind))):
             self._give_up(reason)
             return
-        plain = differentiate(problem, "gradient")
-        samples = problem.samples.where(plain.usable)
-        problem = replace(problem, samples=samples, raising=False)
+        plain = differentiate(trial.problem, "gradient")
+        trial.settle(plain.usable)
         slope = torch.where(plain.usable.unsqueeze(-1), plain.gradient, 0.0)
         plain = replace(plain, gradient=slope, value=torch.where(plain.usable, plain.value, 0.0))
-        self._complete(problem, plain, network)
+        self._complete(trial.problem, plain, network)
         if due:
-            self._begin(problem, plain, network)
+            self._begin(trial, plain, network)
             gap = _EVERY if self.age < max(_DENSE, self.dense_until) else min(_LONGEST, int(self.age * (_GROWTH - 1)))
             self.next_probe = self.age + max(gap, self.candidates.interval)
 
@@ -338,11 +304,14 @@ class Selection:
         self._decide(members)
         self.history.append(Probe(self.age, tuple(self.scores.tolist()), self.current))
 
-    def _begin(self, problem: Problem, plain: Derivatives, network: Network) -> None:
+    def _begin(self, trial: Trial, plain: Derivatives, network: Network) -> None:
         """Judge the directions of this batch on it, and keep them for the next."""
-        self._bar(problem)
-        members = self._members()
-        directions = self._directions(problem, members)
+        self._bar(trial)
+        members, problem = self._members(), trial.problem
+        reuse = self.candidates.constant or self.same
+        directions = trial.directions(
+            self._reusing(k, trial) if reuse else self.candidates.curvatures[k] for k in members
+        )
         weight = problem.samples.weight.unsqueeze(-1)
         ranks, changes, moved = problem.samples.ranks, [], []
         waits = len(members) * sum(leaf.numel() for leaf in network.leaves) <= _WAITING
@@ -404,63 +373,12 @@ class Selection:
         if first or scores[best] > scores[self.current] + _MARGIN:
             self.current = best
 
-    def _bar(self, problem: Problem) -> None:
+    def _bar(self, trial: Trial) -> None:
         """Bar the Newton steps that amplify what other samples or noise would ask for; note if samples are alike."""
-        bounded = self.candidates.bounded
-        if bounded is None or (self.same and self.probes % 4):
-            return
-        derivatives, matrix = self._derivatives(problem, bounded), self._matrix_of(problem, bounded)
-        if not isinstance(matrix, DenseMatrix) or matrix.own is None:
-            return
-        newton = [k for k, one in enumerate(self.candidates.curvatures) if one.kind == bounded.kind and one.power == 1]
-        rhos = torch.tensor([_ALIKE_RHO, *(self.candidates.curvatures[k].damping.rho for k in newton)])
-        strengths = rhos.to(matrix.mean) * matrix.mean_curvature
-        found = amplification(matrix.mean, matrix.own, strengths, matrix.samples, bounded.damping.quantile).cpu()
-        self.alike = float(found[0]) <= _ALIKE
-        gap = matrix.samples.largest((matrix.own - matrix.mean).abs())
-        self.same = bool(gap <= _SAME * matrix.largest)
-        own = torch.tensor([self.candidates.curvatures[k].aggregate == "sample" for k in newton])
-        barred = (found[1:] > _OVERSTEP) & ~own
-        if derivatives.features is not None:
-            least = validated_rho(matrix.mean, matrix.mean_curvature, matrix.samples, derivatives)
-            barred |= rhos[1:] < float(least)
-        self.barred[newton] = barred.double()
-
-    def _derivatives(self, problem: Problem, curvature: Curvature) -> Derivatives:
-        """Return the derivatives for a curvature, which are taken once a step."""
-        kind: Kind = curvature.kind if curvature.power else "gradient"
-        if kind not in self._known:
-            found = differentiate(problem, kind, chunk_size=curvature.chunk_size)
-            gradient = torch.where(found.usable.unsqueeze(-1), found.gradient, 0.0)
-            self._known[kind] = replace(found, gradient=gradient)
-        return self._known[kind]
-
-    def _matrix_of(self, problem: Problem, curvature: Curvature) -> CurvatureMatrix | None:
-        """Return the matrix of a second-order curvature, which is formed once a step and serves all of one kind."""
-        if curvature.kind == "gradient" or not curvature.power:
-            return None
-        if curvature.aggregate == "sample" and curvature.kind == "gauss_newton":
-            self._features = self._features or form_features(self._derivatives(problem, curvature), problem)
-            if self._features is not None:
-                return self._features
-        if self._matrix is None:
-            first = self.candidates.bounded or curvature
-            self._matrix = first.matrix(self._derivatives(problem, first), problem)
-        return self._matrix
-
-    def _directions(self, problem: Problem, members: Sequence[int]) -> list[Tensor]:
-        """Return the candidates' directions [N, m], of the length one; those that fail are zero."""
-        found: list[Tensor] = []
-        for member in members:
-            curvature = self.candidates.curvatures[member]
-            if self.candidates.constant or self.same:
-                curvature = self._reusing(member, problem)
-            matrix = self._matrix_of(problem, curvature)
-            direction = directions(self._derivatives(problem, curvature), problem, curvature, matrix).direction
-            direction = torch.where(torch.isfinite(direction).all(-1, keepdim=True), direction, 0.0)
-            size = problem.samples.root_mean_square(direction)
-            found.append(direction / torch.where(size > 0, size, 1.0))
-        return found
+        found = None if self.same and self.probes % 4 else trial.dispersion()
+        if found is not None:
+            self.alike, self.same = found.alike, found.same
+            self.barred[found.judged] = found.barred.double()
 
 
 def mean_of(value: Tensor) -> float:

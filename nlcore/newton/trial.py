@@ -1,0 +1,143 @@
+"""The candidates of a choice at one batch: derivatives, matrices and directions, each formed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nlcore.newton.damping import amplification, validated_rho
+from nlcore.newton.derivatives import Derivatives, Kind, differentiate
+from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, FeatureMatrix, form_features
+from nlcore.newton.problem import Problem
+from nlcore.newton.solve import directions
+
+__all__ = ["Candidates", "Dispersion", "Trial"]
+
+_ALIKE, _ALIKE_RHO, _OVERSTEP = 4.0, 1e-2, 2.0
+"""Samples are alike where their curvature is amplified at most this much by the inverse of the mean with this ρ; the
+Newton step of a batch is barred where its own ρ amplifies more than the last number."""
+
+_SAME = 1e-4
+"""Largest difference of samples' matrices, relative to their largest entry, for which they count as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The directions that are probed.
+
+    Attributes:
+        curvatures: The candidates; the first is the gradient.
+        newton: Index of the samples' own Newton steps; `None` if they are not probed.
+        bounded: A curvature with `Bounded` damping, whose matrices show how alike the samples are; `None` without one.
+        fallback: Index of the one that is taken where the network cannot be probed.
+        constant: Whether the matrix is the same for all samples and steps.
+        alike: Whether it is known to be the same for all samples.
+        refresh: Steps for which the matrix of a batch serves otherwise.
+        interval: Fewest steps between two probes.
+    """
+
+    curvatures: tuple[Curvature, ...]
+    newton: int | None = None
+    bounded: Curvature | None = None
+    fallback: int = 0
+    constant: bool = False
+    alike: bool = False
+    refresh: int = 10
+    interval: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dispersion:
+    """How much the curvature of the samples of a batch differs.
+
+    Attributes:
+        alike: Whether one matrix serves them all.
+        same: Whether their matrices are one and the same.
+        barred: The candidates whose steps amplify what other samples, or noise, would ask for.
+        judged: The candidates that this was asked of.
+    """
+
+    alike: bool
+    same: bool
+    barred: Tensor
+    judged: list[int]
+
+
+class Trial:
+    """The candidates at one batch.
+
+    Args:
+        candidates: The directions.
+        problem: The loss at the prediction.
+
+    Attributes:
+        problem: The same, after `settle` without the samples that are not finite.
+        formed: The matrix of a second-order curvature, once a probe has formed it.
+    """
+
+    def __init__(self, candidates: Candidates, problem: Problem) -> None:
+        self.candidates, self.problem = candidates, problem
+        self._known: dict[Kind, Derivatives] = {}
+        self.formed: CurvatureMatrix | None = None
+        self._features: FeatureMatrix | None = None
+
+    def settle(self, usable: Tensor) -> None:
+        """Leave out the samples that are not usable, [N]; from here on no failure raises."""
+        self.problem = replace(self.problem, samples=self.problem.samples.where(usable), raising=False)
+
+    def derivatives(self, curvature: Curvature) -> Derivatives:
+        """Return the derivatives for a curvature, zero where they are not finite."""
+        kind: Kind = curvature.kind if curvature.power else "gradient"
+        if kind not in self._known:
+            found = differentiate(self.problem, kind, chunk_size=curvature.chunk_size)
+            gradient = torch.where(found.usable.unsqueeze(-1), found.gradient, 0.0)
+            self._known[kind] = replace(found, gradient=gradient)
+        return self._known[kind]
+
+    def matrix(self, curvature: Curvature) -> CurvatureMatrix | None:
+        """Return the matrix of a second-order curvature, which serves all candidates of its kind; `None` for others."""
+        if curvature.kind == "gradient" or not curvature.power:
+            return None
+        if curvature.aggregate == "sample" and curvature.kind == "gauss_newton":
+            self._features = self._features or form_features(self.derivatives(curvature), self.problem)
+            if self._features is not None:
+                return self._features
+        if self.formed is None:
+            first = self.candidates.bounded or curvature
+            self.formed = first.matrix(self.derivatives(first), self.problem)
+        return self.formed
+
+    def directions(self, curvatures: Iterable[Curvature]) -> list[Tensor]:
+        """Return the directions [N, m] of curvatures, each of root mean square one; those that fail are zero."""
+        found: list[Tensor] = []
+        for curvature in curvatures:
+            matrix = self.matrix(curvature)
+            direction = directions(self.derivatives(curvature), self.problem, curvature, matrix).direction
+            direction = torch.where(torch.isfinite(direction).all(-1, keepdim=True), direction, 0.0)
+            size = self.problem.samples.root_mean_square(direction)
+            found.append(direction / torch.where(size > 0, size, 1.0))
+        return found
+
+    def dispersion(self) -> Dispersion | None:
+        """Return how much the samples differ; `None` where their own matrices are not formed."""
+        bounded = self.candidates.bounded
+        if bounded is None:
+            return None
+        derivatives, matrix = self.derivatives(bounded), self.matrix(bounded)
+        if not isinstance(matrix, DenseMatrix) or matrix.own is None:
+            return None
+        members = self.candidates.curvatures
+        newton = [k for k, one in enumerate(members) if one.kind == bounded.kind and one.power == 1]
+        rhos = torch.tensor([_ALIKE_RHO, *(members[k].damping.rho for k in newton)])
+        strengths = rhos.to(matrix.mean) * matrix.mean_curvature
+        found = amplification(matrix.mean, matrix.own, strengths, matrix.samples, bounded.damping.quantile).cpu()
+        gap = matrix.samples.largest((matrix.own - matrix.mean).abs())
+        own = torch.tensor([members[k].aggregate == "sample" for k in newton])
+        barred = (found[1:] > _OVERSTEP) & ~own
+        if derivatives.features is not None:
+            least = validated_rho(matrix.mean, matrix.mean_curvature, matrix.samples, derivatives)
+            barred |= rhos[1:] < float(least)
+        return Dispersion(float(found[0]) <= _ALIKE, bool(gap <= _SAME * matrix.largest), barred, newton)
