@@ -166,21 +166,26 @@ class Step:
 
 
 class Scores(nn.Module):
-    """A convolutional network for every picture of a list: [N, n, 1, 16, 64] to [N, n]."""
+    """A convolutional network for every picture of a list: [N, n, 1, 16, 64] to [N, n].
 
-    def __init__(self) -> None:
+    Args:
+        channels: Those of the two convolutions; the hidden layer has as many units as the second.
+    """
+
+    def __init__(self, channels: tuple[int, int] = (32, 64)) -> None:
         super().__init__()
+        first, second = channels
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 32, 5),
+            nn.Conv2d(1, first, 5),
             nn.ReLU(),
             nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 5),
+            nn.Conv2d(first, second, 5),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(64 * 1 * 13, 64),
+            nn.Linear(second * 1 * 13, second),
             nn.ReLU(),
-            nn.Linear(64, 1),
+            nn.Linear(second, 1),
         )
 
     def forward(self, pictures: Tensor) -> Tensor:

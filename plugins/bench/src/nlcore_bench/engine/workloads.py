@@ -110,7 +110,7 @@ WORKLOADS: dict[str, Workload] = {
     "MLP, running totals": _of_task("MLP", lambda: Totals(length=16), limits=_MLP),
     "MLP, drag": _of_task("MLP", lambda: Totals(length=16, algorithm="bench/drag-v1"), limits=_MLP),
     "CNN, NeuralSort": Workload(
-        "CNN", lambda: nlcore.make("sorting/neuralsort"), Scores, _pictures, Limits(short=1.5, long=1.15)
+        "CNN", lambda: nlcore.make("sorting/neuralsort"), lambda: Scores((16, 32)), _pictures, Limits(1.5, 1.15)
     ),
     "approx_ndcg": _ranking("ranking/approx_ndcg", _grades),
     "spearman": _ranking("ranking/spearman", ranks),
