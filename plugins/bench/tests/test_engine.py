@@ -125,7 +125,7 @@ def test_tables_and_targets_say_what_was_timed(tmp_path: Path) -> None:
     assert solver.rows[0] == ("32", "16", "1.00", "2.00*", "3.00", "4.00*", "5.00", "6.00")
     assert [len(default.rows), default.rows[0], default.rows[-1][-3:]] == [
         len(WORKLOADS),
-        ("MLP, running totals", "1.00", "0.50", "2.75 (≤ 2.5)", "1.25 (≤ 1.6)", "2.00 (≤ 3)"),
+        ("MLP, running totals", "1.00", "0.50", "27", "2.75 (≤ 2.5)", "1.25 (≤ 1.6)", "2.00 (≤ 3)"),
         ("2.75 (≤ 3)", "–", "2.00 (≤ 3)"),
     ]
     assert all(len(row) == len(table.head) for table in (loss, step, solver, default) for row in table.rows)

@@ -42,7 +42,7 @@ class DefaultCost:
         short: The time of a short run, median over the rounds.
         long: The time of a long run; `None` without one.
         memory: The peak memory of the first steps.
-        probes: Number of probes in the last of the runs.
+        probes: Number of probes in the longest of the runs.
     """
 
     milliseconds: float

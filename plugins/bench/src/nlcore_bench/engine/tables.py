@@ -192,12 +192,19 @@ def _defaults(figures: Figures) -> Table:
     for label, cost in figures.defaults.items():
         limits = WORKLOADS[label].limits
         beside = [_beside(cost.short, limits.short), _beside(cost.long, limits.long)]
-        rows.append(
-            (label, _short(cost.milliseconds), f"{cost.floor:.2f}", *beside, _beside(cost.memory, limits.memory))
-        )
+        numbers = (_short(cost.milliseconds), f"{cost.floor:.2f}", str(cost.probes))
+        rows.append((label, *numbers, *beside, _beside(cost.memory, limits.memory)))
     return Table(
         title="The default beside a plain step",
-        head=("workload", "plain, ms", "least of a probe ×", f"{short} steps ×", f"{long} steps ×", "memory ×"),
+        head=(
+            "workload",
+            "plain, ms",
+            "least of a probe ×",
+            "probes",
+            f"{short} steps ×",
+            f"{long} steps ×",
+            "memory ×",
+        ),
         rows=tuple(rows),
         notes=(
             "The default is `nlcore.NewtonLoss(loss)`. × is in units of plain training; the target stands in brackets.",
@@ -208,6 +215,8 @@ def _defaults(figures: Figures) -> Table:
             "one backward pass of the network with a graph of its own, for each of two directions a backward pass to "
             "the parameters and one through the first backward pass, and one evaluation of the loss. A plain step is "
             "forward, loss, backward and Adam.",
+            "Probes are those of the longest run. There are more than planned where the loss of a batch is far above "
+            "its running mean, which asks for dense probes anew.",
             "Memory is the most that tensors hold at a time during the first eight steps, which have two probes and "
             "what waits between their two batches: with the parameters, their gradients, the moments of Adam and the "
             "batch, without the work space inside an operation of torch.",
