@@ -151,7 +151,7 @@ def _with_autograd(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
             gradient = problem.evaluation.supplied("gradient", y, y.shape)
         else:
             with _remedies(problem, "gradient"):
-                gradient = _grad(value.sum(), y, create_graph=kind == "hessian")
+                gradient = _grad(value, y, torch.ones_like(value), create_graph=kind == "hessian")
     if kind == "gradient":
         return Derivatives.of(problem, value.detach(), gradient.detach().clone())
 
@@ -209,7 +209,7 @@ def _split_with_autograd(problem: Problem) -> _Split:
         leaf = features.detach().requires_grad_()
         with _remedies(problem, "outer_gradient"):
             value = problem.evaluation.outer(restore(leaf))
-            slope = _grad(value.sum(), leaf, create_graph=True)
+            slope = _grad(value, leaf, torch.ones_like(value), create_graph=True)
     count, size = features.shape[0], math.prod(features.shape[1:])
 
     def pull(cotangents: Tensor) -> Tensor:

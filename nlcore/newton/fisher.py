@@ -78,37 +78,44 @@ class EmpiricalFisher(Curvature):
             )
 
     def matrix(self, derivatives: Derivatives, problem: Problem) -> CurvatureMatrix:
-        """Return RᵀR of the weighted gradients R, in units of their largest entry squared.
+        """Return RᵀR of the weighted gradients R, in float64.
 
-        Gradients of 1e-25 have a Gram matrix of exact zeros in float32, and those of 1e30 one of infinities.
+        Its unit is the square of the largest entry of R where entries, weights or λ may be too small or too large for
+        their squares: gradients of 1e-200 have a Gram matrix of exact zeros, and those of 1e200 one of infinities.
         """
-        samples, size = problem.samples, derivatives.gradient.shape[1]
+        samples, gradient = problem.samples, derivatives.gradient
+        size = gradient.shape[1]
         weight = samples.scale
         weight = weight if samples.equal else samples.weight.sqrt().unsqueeze(-1) * weight
-        gradient = derivatives.gradient.double()
         if self.weighting == "normalized":
+            gradient = gradient.double()
             largest = gradient.abs().amax(-1, keepdim=True)
             norm = largest * (gradient / torch.where(largest > 0, largest, 1.0)).norm(dim=-1, keepdim=True)
             weight = torch.where(norm > 0, weight / norm, 0.0)
         root = gradient * weight
-        unit = samples.largest(root.abs())
-        unit = unit.clamp(min=1e-150) if samples.equal else torch.where(unit > 0, unit.clamp(min=1e-150), 1.0)
-        if not isinstance(self.damping, Relative):
-            unit = unit.clamp(min=math.sqrt(float(self.damping)))  # type: ignore[arg-type]
-        root = root / unit
+        unit = None
+        if not (samples.equal and derivatives.gradient.dtype == torch.float32 and isinstance(self.damping, Relative)):
+            unit = samples.largest(root.abs())
+            unit = unit.clamp(min=1e-150) if samples.equal else torch.where(unit > 0, unit.clamp(min=1e-150), 1.0)
+            if not isinstance(self.damping, Relative):
+                unit = unit.clamp(min=math.sqrt(float(self.damping)))  # type: ignore[arg-type]
+            root = root / unit
         fewer = self.solver == "auto" and samples.keep is None and samples.count() < size
         kernel = self.solver == "kernel" or fewer
         mean = samples.total(root.mT @ root) if not kernel else None
         diagonal = samples.total(root.square().sum(0)) if mean is None else mean.diagonal()
+        # Products of gradients: their errors are squared as well. A relative λ, at least ρ/m of the largest entry, is
+        # above them unless ρ is tiny.
+        rounding = (4 * torch.finfo(derivatives.gradient.dtype).eps) ** 2
+        ample = isinstance(self.damping, Relative) and self.damping.rho > 2 * size * rounding
         known: dict[str, Any] = {
             "samples": samples,
             "finite": None,
             "size": size,
             "mean_curvature": diagonal.sum() / (size if samples.outputs is None else samples.outputs),
             "largest": diagonal.amax(),
-            "rounding": (4 * torch.finfo(derivatives.gradient.dtype).eps)
-            ** 2,  # products of gradients: their errors are squared as well
-            "unit": unit.square(),
+            "rounding": 0.0 if ample else rounding,
+            "unit": None if unit is None else unit.square(),
         }
         if mean is not None:
             return DenseMatrix(mean=mean, **known)

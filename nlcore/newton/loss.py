@@ -306,7 +306,7 @@ class NewtonLoss(nn.Module):
                 return value
             return value.sum() if samples.ranks is None else value.sum() * samples.ranks.count
         if problem.unit is None:
-            return value.sum() / max(1, value.shape[0])
+            return value.mean() if value.shape[0] else value.sum()
         count = samples.total(samples.weight.sum())
         shares = samples.weight / torch.where(count == 0, 1.0, count)
         total = (shares.to(value.dtype) * value).sum()

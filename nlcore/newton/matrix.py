@@ -151,7 +151,7 @@ class CurvatureMatrix(ABC):
         mean_curvature: [], |tr C|/m over the outputs that count.
         largest: [], the scale of its entries: the largest absolute entry where it is formed.
         definite: Whether a negative eigenvalue is a failure, and not a property of the loss.
-        rounding: Relative error of the entries.
+        rounding: Relative error of the entries; zero where λ is known to be above it.
         negative: [], the share of negative eigenvalues before repair, where known.
         unit: [], the factor by which C was divided; `None` for one.
     """

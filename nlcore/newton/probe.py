@@ -31,6 +31,9 @@ _AT_A_TIME = 2**23
 _SHARD = "RegisterPostBackwardFunctionBackward"
 """Node by which `torch.distributed.fsdp.fully_shard` scatters gradients: a probe would scatter them as well."""
 
+_UNSEEN = 1000
+"""Intermediate results for each output of a loss that cannot be watched."""
+
 _TOLERANCE = 0.02
 """Largest relative difference of ⟨g, J Jᵀg⟩ and ‖Jᵀg‖² for which the graph counts as differentiable twice."""
 
@@ -123,11 +126,16 @@ def intermediates(problem: Problem) -> int:
     """Return how many numbers one evaluation of the loss keeps for its derivative, at least one for each output.
 
     A simulator of 96 controls keeps about 50 for each, a relaxed permutation of 100 scores over 1 000: so many can be
-    evaluated together before memory or cache is full.
+    evaluated together before memory or cache is full. A loss that uses `torch.func` inside cannot be watched, and is
+    taken for one of the latter.
     """
-    kept = [problem.prediction.numel()]
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(_counted(kept), lambda one: one):
-        problem.evaluation.value(problem.prediction.detach().requires_grad_())
+    size = problem.prediction.numel()
+    kept = [size]
+    try:
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(_counted(kept), lambda one: one):
+            problem.evaluation.value(problem.prediction.detach().requires_grad_())
+    except RuntimeError:
+        return _UNSEEN * size
     return sum(kept)
 
 

@@ -122,10 +122,11 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
         solution = Solution(product, codes, matrix.largest)
     else:
         raise TypeError(f"{type(matrix).__name__} has no solver.")
-    codes, direction, keep = solution.codes, solution.direction, matrix.samples.keep
     if matrix.finite is not None:
-        codes = torch.where(matrix.finite, codes, Result.nonfinite.value)
-    return replace(solution, direction=direction if keep is None else torch.where(keep, direction, 0.0), codes=codes)
+        solution = replace(solution, codes=torch.where(matrix.finite, solution.codes, Result.nonfinite.value))
+    if matrix.samples.keep is not None:
+        solution = replace(solution, direction=torch.where(matrix.samples.keep, solution.direction, 0.0))
+    return solution
 
 
 def limit(solution: Solution, damped: Damped, curvature: Curvature, samples: Samples) -> Solution:
@@ -164,8 +165,9 @@ def limit(solution: Solution, damped: Damped, curvature: Curvature, samples: Sam
 
 def capped(direction: Tensor, longest: Tensor | float) -> Tensor:
     """Shorten directions [N, m] to at most the given norm."""
-    norms = direction.norm(dim=-1, keepdim=True)
-    return direction * (longest / norms.clamp(min=torch.finfo(direction.dtype).tiny)).clamp(max=1.0)
+    norms = torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
+    shares = longest * norms.clamp(min=torch.finfo(direction.dtype).tiny).reciprocal()
+    return direction * shares.clamp(max=1.0)
 
 
 def _chosen(matrix: DenseMatrix, damped: Damped, curvature: Curvature, *, wait: bool) -> Tensor:
@@ -248,8 +250,10 @@ def solve_dense(
     size = matrix.shape[-1]
     damped = matrix + strength * torch.eye(size, dtype=matrix.dtype, device=matrix.device)
     rhs = gradient.mT if matrix.ndim == 2 else gradient.unsqueeze(-1)
-    largest = damped.diagonal(dim1=-2, dim2=-1).abs().amax(-1)
-    least = torch.where(strength < precision * largest, _least(size, max(precision, _EPSILON)), _least(size, _EPSILON))
+    least: Tensor | float = _least(size, _EPSILON)
+    if precision > _EPSILON:
+        largest = damped.diagonal(dim1=-2, dim2=-1).abs().amax(-1)
+        least = torch.where(strength < precision * largest, _least(size, precision), least)
     if solver == "eigen" or power != 1:
         direction, codes, condition = _eigen(_eigenpairs(damped), rhs, allow_indefinite, least, power)
     else:
@@ -258,24 +262,27 @@ def solve_dense(
     return Solution(direction, codes.expand(gradient.shape[:1]), condition)
 
 
-def _cholesky(damped: Tensor, rhs: Tensor, allow_indefinite: bool, least: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _cholesky(
+    damped: Tensor, rhs: Tensor, allow_indefinite: bool, least: Tensor | float
+) -> tuple[Tensor, Tensor, Tensor]:
     factor, info = torch.linalg.cholesky_ex(damped)
     ratio = _pivot_ratio(factor).square()
+    condition = ratio.reciprocal()
     definite = (info == 0) & (ratio > least)
     solution = torch.cholesky_solve(rhs, factor)
     codes = (~definite).to(torch.int8) * Result.singular.value
     if not allow_indefinite:
-        return solution, codes, 1 / ratio
+        return solution, codes, condition
     pivoted, pivots, _ = torch.linalg.lu_factor_ex(damped)
-    lu_ratio = _pivot_ratio(pivoted)
+    lu_ratio = _pivot_ratio(pivoted, signed=True)
     invertible = lu_ratio > least
     solution = torch.where(definite[..., None, None], solution, torch.linalg.lu_solve(pivoted, pivots, rhs))
     codes = torch.where(definite | ~invertible, codes, _code(Result.indefinite, info))
-    return solution, codes, torch.where(definite, 1 / ratio, 1 / lu_ratio)
+    return solution, codes, torch.where(definite, condition, lu_ratio.reciprocal())
 
 
 def _eigen(
-    pairs: tuple[Tensor, Tensor], rhs: Tensor, allow_indefinite: bool, least: Tensor, power: float
+    pairs: tuple[Tensor, Tensor], rhs: Tensor, allow_indefinite: bool, least: Tensor | float, power: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Solve by the eigenvalues and eigenvectors of C + λI."""
     values, vectors = pairs
@@ -310,7 +317,7 @@ def _solve_low_rank(
     like = gradient if own is not None else gradient.new_zeros(1, matrix.size)
     values, vectors = leading_eigenvectors(product, like, matrix.tolerance * strength)
     rhs = gradient.unsqueeze(-1) if own is not None else rows.mT
-    least = torch.as_tensor(_least(matrix.size, matrix.rounding), device=gradient.device)
+    least = _least(matrix.size, matrix.rounding)
     direction, codes, condition = _eigen((values + strength, vectors), rhs, allow_indefinite, least, power)
     if vectors.shape[-1] < matrix.size:
         direction = direction + (rhs - vectors @ (vectors.mT @ rhs)) * strength**-power
@@ -424,9 +431,11 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-1, keepdim=True)
 
 
-def _pivot_ratio(factor: Tensor) -> Tensor:
-    pivots = factor.diagonal(dim1=-2, dim2=-1).abs()
-    return pivots.amin(-1) / pivots.amax(-1)
+def _pivot_ratio(factor: Tensor, *, signed: bool = False) -> Tensor:
+    """Return the ratio of smallest to largest pivot, which of a Cholesky factor are positive."""
+    pivots = factor.diagonal(dim1=-2, dim2=-1)
+    smallest, largest = torch.aminmax(pivots.abs() if signed else pivots, dim=-1)
+    return smallest / largest
 
 
 def _code(result: Result, like: Tensor) -> Tensor:

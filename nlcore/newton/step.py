@@ -200,16 +200,18 @@ def _step(
         solution = limit(solution, damped, curvature, matrix.samples)
 
     direction = solution.direction.to(gradient.dtype)
-    sound = finite_rows(direction) | (solution.codes > Result.indefinite.value)
-    sound = sound if problem.raising else sound & usable
-    codes = torch.where(sound, solution.codes, Result.nonfinite.value)
+    codes = solution.codes
     strength, mean_curvature = damped.strength, matrix.mean_curvature
     if matrix.unit is not None:
         strength, mean_curvature = strength * matrix.unit, mean_curvature * matrix.unit
-    if forgiving or not problem.raising:
+    raising = problem.raising and not forgiving  # then one look at the device shows whether all is well
+    if not raising or (codes.numel() and not float((direction * 0).sum() + codes.amax()) <= Result.indefinite.value):
+        sound = finite_rows(direction) | (codes > Result.indefinite.value)
+        sound = sound if problem.raising else sound & usable
+        codes = torch.where(sound, codes, Result.nonfinite.value)
+        if raising:
+            raise_unsolved(problem, codes, strength, solution.condition)
         direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
-    elif codes.numel() and int(codes.max()) > Result.indefinite.value:
-        raise_unsolved(problem, codes, strength, solution.condition)
     memory = Memory(damped.state, checks, memory.masked or problem.evaluation.mask is not None, derivatives.pushes)
     detail = StepDetail(strength, mean_curvature, solution.condition, solution.residual, matrix.negative, damped.own)
     shape, target = problem.evaluation.shape, problem.prediction - direction

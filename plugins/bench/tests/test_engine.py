@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,14 @@ from matplotlib import image
 from nlcore import EmpiricalFisher, Hessian, NewtonLoss
 from nlcore.cli import main
 from nlcore_bench import timer
-from nlcore_bench.engine import Bench, Figures, write_engine_report
+from nlcore_bench.cli.parser import ENGINE_TABLES
+from nlcore_bench.criteria import MeanLoss
+from nlcore_bench.engine import TABLES, Bench, Figures, write_engine_report
 from nlcore_bench.engine.contestants import LOSSES, Step, loss_part, solvers
+from nlcore_bench.engine.default import DefaultCost, measure_default, peak_memory, steps_of
 from nlcore_bench.engine.tables import tables, targets
+from nlcore_bench.engine.workloads import WORKLOADS, Limits, Workload
+from nlcore_bench.tasks.base import Batch
 from nlcore_bench.timer import Timing, interleaved
 
 EACH_LOSS = pytest.mark.parametrize("entry", LOSSES, ids=lambda entry: entry.label)
@@ -99,24 +105,30 @@ def test_solvers_that_take_too_long_are_left_out() -> None:
 def figures() -> Figures:
     """Return timings of all jobs: contestant k takes k times as long as the first."""
     timings = {}
-    for job in Bench().jobs():
+    defaults = {label: DefaultCost(1.0, 0.5, 2.75, 1.25, 2.0, 27) for label in WORKLOADS}
+    for job in Bench(tables=("loss", "step", "solver")).jobs():
         names = ["plain", "Fisher", "Hessian", "Gauss–Newton", "bare Fisher", "bare Hessian", "n double backwards"]
         if job[0] == "solver":
             names = list(solvers(int(job[1]), int(job[2])))
         timings[job] = {name: even(float(position)) for position, name in enumerate(names, start=1)}
-    return Figures(timings, {"threads": "1"})
+    return Figures(timings, defaults, machine={"threads": "1"})
 
 
 def test_tables_and_targets_say_what_was_timed(tmp_path: Path) -> None:
     made = figures()
-    loss, step, solver = tables(made)
+    loss, step, solver, default = tables(made)
     assert [len(table.rows) for table in (loss, step, solver)] == [15, 12, 10]
     assert loss.rows[0] == (
         "NeuralSort", "5", "1.00", *(f"{k}.00 ({k}.00–{k}.00)" for k in (2, 4, 3, 5, 6, 7)), "0.43",
     )  # fmt: skip
     assert step.rows[0][:4] == ("MLP", "NeuralSort", "5", "1.00")
     assert solver.rows[0] == ("32", "16", "1.00", "2.00*", "3.00", "4.00*", "5.00", "6.00")
-    assert all(len(row) == len(table.head) for table in (loss, step, solver) for row in table.rows)
+    assert [len(default.rows), default.rows[0], default.rows[-1][-3:]] == [
+        len(WORKLOADS),
+        ("MLP, running totals", "1.00", "0.50", "27", "2.75 (≤ 2.5)", "1.25 (≤ 1.6)", "2.00 (≤ 3)"),
+        ("2.75 (≤ 3)", "–", "2.00 (≤ 3)"),
+    ]
+    assert all(len(row) == len(table.head) for table in (loss, step, solver, default) for row in table.rows)
     by_words = {target.what: target for target in targets(made)}
     assert by_words["Hessian / n double backwards, loss part at n = 10"].met
     missed = by_words["Fisher / plain, whole step with the CNN"]
@@ -126,12 +138,22 @@ def test_tables_and_targets_say_what_was_timed(tmp_path: Path) -> None:
         in missed.sentence()
     )
 
+    assert {what: by_words[what].met for what in by_words if what.startswith(("default", "memory"))} == {
+        "default / plain over 500 steps, CNN": False,
+        "default / plain over 5000 steps, CNN": False,
+        "default / plain over 500 steps, MLP": False,
+        "default / plain over 5000 steps, MLP": True,
+        "default / plain over 500 steps, expensive losses and simulators": True,
+        "memory of the default / plain": True,
+    }
+
     text = write_engine_report(made, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"engine.txt", "engine.md", "engine.json", "engine.png"}
     assert (tmp_path / "engine.txt").read_text() == text
     written = json.loads((tmp_path / "engine.json").read_text())
     assert len(written["lines"]) == 37
-    assert [goal["met"] for goal in written["targets"]].count(False) == 5
+    assert written["defaults"]["approx_ndcg"]["short"] == 2.75
+    assert [goal["met"] for goal in written["targets"]].count(False) == 8
     assert image.imread(tmp_path / "engine.png").shape[1] > 1000
     for row in (tmp_path / "engine.md").read_text().splitlines():
         if row.startswith("| NeuralSort | 5 "):
@@ -139,7 +161,7 @@ def test_tables_and_targets_say_what_was_timed(tmp_path: Path) -> None:
 
 
 def test_by_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = Bench(sizes=(3,), networks=("MLP",), step_sizes=(2,), outputs=(4,), counts=(3,), seconds=0.0)
+    small = Bench(sizes=(3,), networks=("MLP",), step_sizes=(2,), outputs=(4,), counts=(3,), workloads=(), seconds=0.0)
     monkeypatch.setattr(Bench, "quick", classmethod(lambda cls: small))
     before = torch.get_num_threads()
     assert main(["bench", "engine", "--quick", "--out", str(tmp_path)]) == 0
@@ -148,6 +170,65 @@ def test_by_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypa
     assert "100%" in shown.err
     assert (tmp_path / "engine" / "engine.png").stat().st_size > 10_000
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("label", WORKLOADS)
+def test_both_trainings_of_a_workload_see_the_same(label: str) -> None:
+    workload = WORKLOADS[label]
+    batch, again = next(workload.batches()), next(workload.batches())
+    assert torch.equal(batch.inputs, again.inputs)
+    assert torch.equal(batch.target, again.target)
+    losses = workload.loss()(workload.network()(batch.inputs), batch.target, **batch.options)
+    assert losses.shape == batch.inputs.shape[:1]
+    assert losses.requires_grad
+
+
+def test_the_cost_of_the_default_over_a_short_and_a_long_run() -> None:
+    reported: list[int] = []
+    label = "MLP, running totals"
+    found = measure_default(label, short=12, long=24, seconds=0.0, advance=reported.append)
+    assert sum(reported) == steps_of(label, short=12, long=24) == 48
+    assert found.probes == 5  # at the steps 0, 5, 10, 15 and 20
+    assert found.long is not None
+    assert min(found.milliseconds, found.floor, found.short, found.long) > 0
+    assert found.memory > 1
+
+
+def test_the_peak_of_memory_is_that_of_the_tensors_alive() -> None:
+    def batches() -> Iterator[Batch]:
+        while True:
+            yield Batch(torch.ones(10, 100), torch.ones(10, 1))
+
+    workload = Workload("MLP", lambda: None, lambda: torch.nn.Linear(100, 1, bias=False), batches, Limits())
+
+    class Wasteful(MeanLoss):
+        def forward(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            wasted = [torch.ones(2**18) for _ in range(4)]
+            del wasted[2:]
+            wasted.append(torch.ones(2**19))
+            return prediction.sum() + 0 * wasted[0].view(-1, 2)[0, 0]
+
+    class Keeping(Wasteful):
+        def forward(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            self.kept = torch.ones(2**18)
+            return super().forward(prediction, target)
+
+    few = 20_000
+    assert 2**22 < peak_memory(workload, Wasteful) < 2**22 + few
+    # What the last step left stays until this one has made its own.
+    assert 2**22 + 2**20 < peak_memory(workload, Keeping) < 2**22 + 2**20 + few
+
+
+def test_one_table_by_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert ENGINE_TABLES == TABLES
+    assert main(["bench", "engine", "--quick", "--table", "default", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "The default beside a plain step" in shown.out
+    assert "The loss part" not in shown.out
+    assert "MLP, running totals" in shown.err
+    written = json.loads((tmp_path / "engine" / "engine.json").read_text())
+    assert (written["lines"], list(written["defaults"])) == ([], ["MLP, running totals"])
+    assert not (tmp_path / "engine" / "engine.png").exists()
 
 
 def test_interrupted(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 from nlcore_bench.cli.run import check_archive, deprecated, list_studies, moved, report, resume, run, run_engine, status
 
-__all__ = ["add_bench"]
+__all__ = ["ENGINE_TABLES", "add_bench"]
+
+ENGINE_TABLES = ("loss", "step", "solver", "default")
+"""Those of `nlcore_bench.engine`, which takes long to import."""
 
 _EPILOG = """\
 examples:
@@ -18,7 +21,8 @@ examples:
   nlcore bench run totals --seeds 10              more seeds; finished runs are kept
   nlcore bench run my_study.toml --quick          see that everything works
   nlcore bench report totals                      the report again, from the runs on record
-  nlcore bench engine                             the cost of a Newton step, about three minutes
+  nlcore bench engine                             the cost of a Newton step, about ten minutes
+  nlcore bench engine --table default             the cost of the default alone, about five minutes
 
 A study that was stopped goes on when it is run again. Its folder holds settings.json, runs.jsonl (one line per finished
 run), report.txt, report.md, report.html and pictures.
@@ -42,8 +46,17 @@ def add_bench(subparsers: Any) -> None:
         ("report", report, "write the report of a study again, from the runs on record"),
     ):
         _add_studies(_new(commands, name, summary, {"run": function}))
-    engine = _new(commands, "engine", "time the Newton step: loss part, whole step, solvers", {"run": run_engine})
+    engine = _new(
+        commands, "engine", "time the Newton step: loss part, whole step, solvers, the default", {"run": run_engine}
+    )
     _add_folder(engine, "engine")
+    engine.add_argument(
+        "--table",
+        nargs="+",
+        choices=ENGINE_TABLES,
+        metavar="NAME",
+        help=f"some of the tables: {', '.join(ENGINE_TABLES)} (default: all)",
+    )
     engine.add_argument("--quick", action="store_true", help="few sizes and rounds, to see that everything works")
     check = _new(commands, "check", "check whether a downloaded archive of the Warcraft maps is whole", {})
     check.add_argument("file", type=Path, metavar="FILE", help="the archive")

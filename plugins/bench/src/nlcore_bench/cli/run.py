@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,16 +111,18 @@ def run_engine(arguments: argparse.Namespace) -> int:
     """Time the engine."""
     from nlcore_bench.engine import Bench, run_bench, write_engine_report
 
+    bench = Bench.quick() if arguments.quick else Bench()
+    bench = replace(bench, tables=tuple(arguments.table or bench.tables))
     folder = make_folder(_results(arguments) / "engine")
     try:
-        figures = run_bench(Bench.quick() if arguments.quick else Bench(), quiet=arguments.quiet)
+        figures = run_bench(bench, quiet=arguments.quiet)
     except KeyboardInterrupt:
         with suppress(OSError):
             folder.rmdir()  # if it is empty
         print("\nStopped. Timings of a part are not kept.", file=sys.stderr)
         return 130
     print(write_engine_report(figures, folder))
-    print(f"Tables, picture and figures: {folder}", flush=True)
+    print(f"Report: {folder}", flush=True)
     return 0
 
 

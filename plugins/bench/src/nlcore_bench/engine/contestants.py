@@ -16,7 +16,7 @@ from nlcore_bench.tasks import Ranking
 from nlcore_sequences import PrefixSum
 from nlcore_sorting import NeuralSort, SoftSort, SortingNetwork, ranks
 
-__all__ = ["LOSSES", "BenchLoss", "Step", "blur", "loss_part", "solvers"]
+__all__ = ["LOSSES", "BenchLoss", "Scores", "Step", "blur", "loss_part", "solvers"]
 
 _BATCH = 100
 _DIGITS = 4
@@ -154,7 +154,7 @@ class Step:
         """Return a training step with its own network."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = _Scores() if self.network == "CNN" else Ranking().network(0)
+            model = Scores() if self.network == "CNN" else Ranking().network(0)
         optimizer = torch.optim.Adam(model.parameters(), 1e-4)
 
         def run() -> None:
@@ -165,25 +165,31 @@ class Step:
         return run
 
 
-class _Scores(nn.Module):
-    """A convolutional network for every picture of a list: [N, n, 1, 16, 64] to [N, n]."""
+class Scores(nn.Module):
+    """A convolutional network for every picture of a list: [N, n, 1, 16, 64] to [N, n].
 
-    def __init__(self) -> None:
+    Args:
+        channels: Those of the two convolutions; the hidden layer has as many units as the second.
+    """
+
+    def __init__(self, channels: tuple[int, int] = (32, 64)) -> None:
         super().__init__()
+        first, second = channels
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 32, 5),
+            nn.Conv2d(1, first, 5),
             nn.ReLU(),
             nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 5),
+            nn.Conv2d(first, second, 5),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(64 * 1 * 13, 64),
+            nn.Linear(second * 1 * 13, second),
             nn.ReLU(),
-            nn.Linear(64, 1),
+            nn.Linear(second, 1),
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """Return a score for every picture."""
         scores: Tensor = self.layers(pictures.flatten(0, 1))
         return scores.view(pictures.shape[:2])
 

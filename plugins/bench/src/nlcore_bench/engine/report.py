@@ -22,7 +22,10 @@ _COLOURS = {"Fisher": BLUE, "Gauss–Newton": GREEN, "Hessian": ORANGE, "n doubl
 
 
 def write_engine_report(figures: Figures, folder: Path) -> str:
-    """Write `engine.txt`, `engine.md`, `engine.json` and `engine.png` into `folder` and return the text."""
+    """Write `engine.txt`, `engine.md`, `engine.json` and `engine.png` into `folder` and return the text.
+
+    The picture shows the loss part and the whole step; with neither there is none.
+    """
     make_folder(folder)
     found = tables(figures)
     sentences = [target.sentence() for target in targets(figures)]
@@ -34,7 +37,8 @@ def write_engine_report(figures: Figures, folder: Path) -> str:
     write_whole(folder / "engine.txt", text)
     write_whole(folder / "engine.md", "\n".join(page))
     write_whole(folder / "engine.json", _json(figures))
-    write_whole(folder / "engine.png", _picture(figures))
+    if any(job[0] in ("loss", "step") for job in figures.timings):
+        write_whole(folder / "engine.png", _picture(figures))
     return text
 
 
@@ -43,8 +47,13 @@ def _json(figures: Figures) -> str:
         {"job": list(job), "timings": {name: asdict(timing) for name, timing in timings.items()}}
         for job, timings in figures.timings.items()
     ]
+    defaults = {label: asdict(cost) for label, cost in figures.defaults.items()}
     goals = [{**asdict(target), "met": target.met} for target in targets(figures)]
-    return json.dumps({"machine": figures.machine, "lines": lines, "targets": goals}, ensure_ascii=False, indent=1)
+    return json.dumps(
+        {"machine": figures.machine, "lines": lines, "defaults": defaults, "targets": goals},
+        ensure_ascii=False,
+        indent=1,
+    )
 
 
 def _picture(figures: Figures) -> bytes:

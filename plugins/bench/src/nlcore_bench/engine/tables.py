@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from nlcore_bench.engine.run import Figures
+from nlcore_bench.engine.workloads import WORKLOADS
 from nlcore_bench.tables import Table
 from nlcore_bench.timer import Timing
 
@@ -48,8 +49,9 @@ class Target:
 
 
 def tables(figures: Figures) -> list[Table]:
-    """Return the three tables."""
-    return [_loss_part(figures), _steps(figures), _solvers(figures)]
+    """Return the tables that have lines."""
+    found = [_loss_part(figures), _steps(figures), _solvers(figures), _defaults(figures)]
+    return [table for table in found if table.rows]
 
 
 def targets(figures: Figures) -> list[Target]:
@@ -68,7 +70,27 @@ def targets(figures: Figures) -> list[Target]:
         _worst("closed-form Hessian / plain, whole step with the CNN", 1.05, "Hessian", _of(closed, cnn, 1)),
         _worst("closed-form Hessian / plain, whole step with the MLP", 1.05, "Hessian", _of(closed, mlp, 1)),
     ]
-    return [target for target in found if target is not None]
+    return [target for target in (*found, *_default_targets(figures)) if target is not None]
+
+
+def _default_targets(figures: Figures) -> Iterator[Target]:
+    """Yield the targets of the default: over a short and a long run for each kind of workload, and its memory."""
+    short, long = (f"default / plain over {steps} steps" for steps in figures.steps)
+    kinds = ("CNN", "MLP", "other")
+    lines = [(WORKLOADS[label], label, cost) for label, cost in figures.defaults.items()]
+    for kind, name in zip(kinds, ("CNN", "MLP", "expensive losses and simulators"), strict=True):
+        own = [line for line in lines if line[0].kind == kind]
+        if not own:
+            continue
+        work, label, cost = max(own, key=lambda line: line[2].short)
+        yield Target(f"{short}, {name}", work.limits.short, cost.short, label, None)
+        lasting = [(one.long, name, work.limits.long) for work, name, one in own if one.long and work.limits.long]
+        if lasting:
+            found, label, limit = max(lasting)
+            yield Target(f"{long}, {name}", limit, found, label, None)
+    if lines:
+        work, label, cost = max(lines, key=lambda line: line[2].memory)
+        yield Target("memory of the default / plain", work.limits.memory, cost.memory, label, None)
 
 
 Line = tuple[tuple[str, ...], dict[str, Timing]]
@@ -162,6 +184,52 @@ def _solvers(figures: Figures) -> Table:
             "N²; forming the matrix takes m products and m³.",
         ),
     )
+
+
+def _defaults(figures: Figures) -> Table:
+    short, long = figures.steps
+    rows = []
+    for label, cost in figures.defaults.items():
+        limits = WORKLOADS[label].limits
+        beside = [_beside(cost.short, limits.short), _beside(cost.long, limits.long)]
+        numbers = (_short(cost.milliseconds), f"{cost.floor:.2f}", str(cost.probes))
+        rows.append((label, *numbers, *beside, _beside(cost.memory, limits.memory)))
+    return Table(
+        title="The default beside a plain step",
+        head=(
+            "workload",
+            "plain, ms",
+            "least of a probe ×",
+            "probes",
+            f"{short} steps ×",
+            f"{long} steps ×",
+            "memory ×",
+        ),
+        rows=tuple(rows),
+        notes=(
+            "The default is `nlcore.NewtonLoss(loss)`. × is in units of plain training; the target stands in brackets.",
+            f"Whole trainings of {short} and of {long} steps, from the first step with its checks on, of two networks "
+            "on the same batches, in turns of ten steps. The processor time of all steps of one over that of the "
+            "other; over the short run the median of three runs, of one where steps are long.",
+            "The least of a probe is what any probe must do at the graph of a prediction, in units of a plain step: "
+            "one backward pass of the network with a graph of its own, for each of two directions a backward pass to "
+            "the parameters and one through the first backward pass, and one evaluation of the loss. A plain step is "
+            "forward, loss, backward and Adam.",
+            "Probes are those of the longest run. There are more than planned where the loss of a batch is far above "
+            "its running mean, which asks for dense probes anew.",
+            "Memory is the most that tensors hold at a time during the first eight steps, which have two probes and "
+            "what waits between their two batches: with the parameters, their gradients, the moments of Adam and the "
+            "batch, without the work space inside an operation of torch.",
+            "The MLP reads 16 digits (64-128-64-1, batch 50, m = 16); the CNN (16 and 32 channels) scores 4 lists of "
+            "5 pictures of 16×64 pixels. approx_ndcg, spearman and neural_ndcg see 16 lists of 100 items, scored by "
+            "20-64-1. The oscillators have 96 controls, batch 128; heat, linear, has 144 outputs, batch 50.",
+        ),
+    )
+
+
+def _beside(figure: float | None, limit: float | None) -> str:
+    """Return a figure with its target."""
+    return "–" if figure is None or limit is None else f"{figure:.2f} (≤ {limit:g})"
 
 
 def _pairs(names: Sequence[str], timings: dict[str, Timing]) -> Iterable[tuple[str, str]]:
