@@ -29,6 +29,7 @@ __all__ = [
     "check_power",
     "choose_damping",
     "damping_strength",
+    "examined",
 ]
 
 _FLOOR = 1e-12
@@ -248,44 +249,58 @@ def validated_rho(matrix: Tensor, mean_curvature: Tensor, samples: Samples, deri
     values = values.clamp(min=0.0).unsqueeze(-1)
     candidates = torch.tensor(_VALIDATED, dtype=values.dtype, device=values.device)
     strengths = (candidates * mean_curvature).clamp(min=torch.finfo(values.dtype).tiny)
-    along = (vectors.mT @ derivatives.gradient.double().unsqueeze(-1)).square() / (values + strengths)
-    fit = (along * (values / (values + strengths) - 2)).sum(-2)
+    kept = values / (values + strengths)
+    along = (vectors.mT @ derivatives.gradient.double().unsqueeze(-1)).square().mT
+    fit = (along @ ((kept - 2) / (values + strengths))).squeeze(-2)
     start = 2 * derivatives.value.double().unsqueeze(-1)
     rest = torch.maximum(start + fit, 1e-6 * start.abs())
-    free = (derivatives.features or 0) - (values / (values + strengths)).sum(-2).expand(len(rest), -1)
+    free = (derivatives.features or 0) - kept.sum(-2).expand(len(rest), -1)
     weight = samples.weight / samples.total(samples.weight.sum()).clamp(min=1e-300)
     means = samples.total(torch.stack([weight @ rest, weight @ free]))
     return candidates[(means[0] / means[1].square()).argmin()]
 
 
-def amplification(matrix: Tensor, blocks: Tensor, strengths: Tensor, samples: Samples, quantile: float) -> Tensor:
+def examined(count: int) -> slice:
+    """Return which of the samples the amplification is taken over: at most 16, evenly spread."""
+    return slice(None, None, -(-max(1, count) // _SAMPLES))
+
+
+def amplification(
+    matrix: Tensor, blocks: Tensor, strengths: Tensor, samples: Samples, quantile: float, *, roots: bool = False
+) -> Tensor:
     """Return a quantile over the samples of ‖(C + λI)⁻¹H_i‖ / max(1, ‖H_i‖/‖C‖) for several λ at once.
 
     Args:
         matrix: [m, m], C, positive semi-definite.
-        blocks: [N, m, m], H_i; at most 16 of them, evenly spread, are looked at.
+        blocks: [N, m, m], H_i, of which those that `examined` names are looked at.
         strengths: [r], the λ.
         samples: Which samples count.
         quantile: Which quantile.
+        roots: Whether the blocks are rows R_i, [N, F, m], with H_i = R_iᵀR_i.
 
     Returns:
         [r], the spectral norms by power iteration in the eigenbasis of C: at most a few per cent below the exact ones.
     """
-    stride = -(-max(1, len(blocks)) // _SAMPLES)
-    blocks, samples = blocks[::stride], Samples.of(samples.weight[::stride], None, samples.ranks)
+    some = examined(len(blocks))
+    blocks, samples = blocks[some], Samples.of(samples.weight[some], None, samples.ranks)
     values, vectors = torch.linalg.eigh(matrix)
     tiny = torch.finfo(matrix.dtype).tiny
     gradient_step = values.amax().clamp(min=tiny).reciprocal().expand(1, len(values))
     inverse = torch.cat([(values + strengths.unsqueeze(-1)).clamp(min=tiny).reciprocal(), gradient_step])
-    rotated = vectors.mT @ blocks @ vectors
+    rotated = blocks @ vectors if roots else vectors.mT @ blocks @ vectors
+
+    def along(vector: Tensor) -> Tensor:
+        image = torch.einsum("nij,rnj->rni", rotated, vector)
+        return torch.einsum("nij,rni->rnj", rotated, image) if roots else image
+
     vector = torch.linspace(1, 3 * len(values), len(values), dtype=matrix.dtype, device=matrix.device).sin()
     vector = vector.expand(len(inverse), len(blocks), -1)
     norm = vector[..., 0]
     for _ in range(_ITERATIONS):
         vector = torch.nn.functional.normalize(vector, dim=-1)
-        pushed = torch.einsum("nij,rnj->rni", rotated, vector) * inverse.unsqueeze(1)
+        pushed = along(vector) * inverse.unsqueeze(1)
         norm = pushed.norm(dim=-1)
-        vector = torch.einsum("nij,rnj->rni", rotated, pushed * inverse.unsqueeze(1))
+        vector = along(pushed * inverse.unsqueeze(1))
     return samples.quantile((norm[:-1] / norm[-1].clamp(min=1)).mT, quantile)
 
 

@@ -25,7 +25,7 @@ _LENGTHS = (1.0, 2.0**-4, 2.0**-8)
 _REFINEMENTS = 2
 """Parabolas that are fitted to the best length so far."""
 
-_AT_A_TIME = 2**23
+_AT_A_TIME = 2**18
 """Intermediate results, of all samples and lengths, that the loss may hold at a time."""
 
 _SHARD = "RegisterPostBackwardFunctionBackward"
@@ -162,14 +162,17 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor,
     """
     share = problem.samples.weight / problem.samples.total(problem.samples.weight.sum()).clamp(min=1e-300)
     start = problem.samples.total((share * torch.where(share > 0, value, 0.0)).sum())
-    initial = problem.samples.total(torch.einsum("n,nm,knm->k", share, slope.double(), moves.double()))
+    along = torch.einsum("nm,knm->kn", slope.to(moves.dtype), moves).double()
+    initial = problem.samples.total(along @ share)
     unit = torch.where(initial > 0, start.abs() / torch.where(initial > 0, initial, 1.0), 0.0)
 
     def means(lengths: Tensor) -> Tensor:
         """Return the mean loss of [K] moves at [r, K] lengths, [r, K]."""
-        there = problem.prediction - lengths[..., None, None].to(moves.dtype) * moves
-        found = _values(problem, there.flatten(0, 1), max(1, _AT_A_TIME // max(1, kept)))
-        summed = torch.where(share > 0, share * found, 0.0).sum(-1)
+        pairs, found = torch.arange(lengths.numel(), device=moves.device), []
+        for some in pairs.split(max(1, _AT_A_TIME // max(1, kept))):
+            steps = moves[some % len(moves)] * lengths.flatten()[some, None, None].to(moves.dtype)
+            found.append(_tried(problem, problem.prediction - steps))
+        summed = torch.where(share > 0, share * torch.cat(found), 0.0).sum(-1)
         return problem.samples.total(summed).view(lengths.shape)
 
     lengths = unit * unit.new_tensor(_LENGTHS).unsqueeze(-1)
@@ -183,11 +186,6 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor,
         lengths, found = torch.cat([lengths, vertex.unsqueeze(0)]), torch.cat([found, means(vertex.unsqueeze(0))])
     fall = start - torch.nan_to_num(found, nan=torch.inf).amin(0)
     return torch.where((initial > 0) & (unit > 0), fall.clamp(min=0.0), 0.0)
-
-
-def _values(problem: Problem, predictions: Tensor, together: int) -> Tensor:
-    """Return the losses [r, N] at [r, N, m] predictions, some of the r together."""
-    return torch.cat([_tried(problem, piece) for piece in predictions.split(together)])
 
 
 def _tried(problem: Problem, predictions: Tensor) -> Tensor:

@@ -49,9 +49,9 @@ _LONGEST = 200
 _MEMORY = 1000
 """Steps over which the length of a direction follows the length of the gradient, as Adam's second moment does."""
 
-_RISE = 2.0
-"""A loss this many times its running mean, or above a negative one by its size, sends the choice back to the gradient,
-and to dense probes."""
+_RISE, _IN_A_ROW = 2.0, 2
+"""Losses this many times their running mean, or above a negative one by its size, so often in a row send the choice
+back to the gradient, and to dense probes. A single one may be a batch of hard samples."""
 
 _TRUST = 6
 """Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
@@ -114,7 +114,7 @@ class Selection:
         self.scores = torch.zeros(count, dtype=torch.float64)
         self.agreement, self.barred = torch.zeros(2, count, dtype=torch.float64)
         self.alike = candidates.alike
-        self.probes = self.age = self.next_probe = self.current = self.dense_until = 0
+        self.probes = self.age = self.next_probe = self.current = self.dense_until = self.risen = 0
         self.length: Tensor | None = None
         self.level = math.nan
         self.history: list[Probe] = []
@@ -226,8 +226,9 @@ class Selection:
             last = float(ranks.total(torch.tensor(last, dtype=torch.float64, device=ranks.device))) / ranks.count
         if math.isnan(self.level):
             self.level = last
-        if self.current != 0 and self.reason is None and last - self.level > (_RISE - 1) * abs(self.level) > 0:
-            self.current = 0
+        self.risen = self.risen + 1 if last - self.level > (_RISE - 1) * abs(self.level) > 0 else 0
+        if self.current != 0 and self.reason is None and self.risen >= _IN_A_ROW:
+            self.current = self.risen = 0
             self.dense_until = self.age + _DENSE // 2
             self.next_probe = self.age
             self._pending = None
@@ -243,7 +244,7 @@ class Selection:
         fits = kept is not None and len(kept.inverse) == problem.prediction.shape[1]
         if kept is not None and fits and (constant or self.age - age < self.candidates.refresh):
             return replace(kept, inverse=kept.inverse.to(problem.prediction.device))
-        matrix = trial.formed or curvature.matrix(trial.derivatives(curvature), problem)
+        matrix = trial.mean_matrix(curvature)
         if not isinstance(matrix, DenseMatrix):
             return curvature
         damped = choose_damping(curvature.damping, matrix)
@@ -312,10 +313,11 @@ class Selection:
         directions = trial.directions(
             self._reusing(k, trial) if reuse else self.candidates.curvatures[k] for k in members
         )
-        weight = problem.samples.weight.unsqueeze(-1)
-        ranks, changes, moved = problem.samples.ranks, [], []
+        weight, newton = problem.samples.weight.unsqueeze(-1), self.candidates.newton
+        ranks, changes, moved, reference = problem.samples.ranks, [], [], None
         waits = len(members) * sum(leaf.numel() for leaf in network.leaves) <= _WAITING
-        for one in directions:
+        for member, one in zip(members, directions, strict=True):
+            reference = one if member == newton else reference
             change = network.pull(weight * one)
             if ranks is not None:
                 change = tuple(ranks.total(part) for part in change)
@@ -324,10 +326,8 @@ class Selection:
                 changes.append(change)
         moves = torch.stack(moved)
         scores = _log_ratios(self._fall(problem, plain, moves))
-        newton = self.candidates.newton
-        if newton is not None and newton in members:
-            agreement = _cosines(problem, directions[members.index(newton)], moves)
-            self._mix(self.agreement, agreement, members, more=1)
+        if reference is not None:
+            self._mix(self.agreement, _cosines(problem, reference, moves), members, more=1)
         if not waits:
             self._record(scores, members)
             return
@@ -396,7 +396,8 @@ def _log_ratios(falls: Tensor) -> Tensor:
 def _cosines(problem: Problem, reference: Tensor, moves: Tensor) -> Tensor:
     """Return the cosines of K moves [K, N, m] with a reference [N, m], over the global batch, [K]."""
     weight = problem.samples.weight.unsqueeze(-1)
-    moves, total = moves.double(), problem.samples.total
-    inner = total((weight * reference * moves).sum((1, 2)))
-    sizes = total((weight * moves.square()).sum((1, 2))) * total((weight * reference.square()).sum())
+    total = problem.samples.total
+    inner = total(torch.stack([(weight * reference * one).sum() for one in moves]))
+    sizes = total(torch.stack([(weight * one.double().square()).sum() for one in moves]))
+    sizes = sizes * total((weight * reference.square()).sum())
     return (inner / torch.where(sizes > 0, sizes, 1.0).sqrt()).cpu()

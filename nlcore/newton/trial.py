@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from nlcore.newton.damping import amplification, validated_rho
+from nlcore.evaluation import signs
+from nlcore.newton.damping import amplification, examined, validated_rho
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
 from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, FeatureMatrix, form_features
 from nlcore.newton.problem import Problem
@@ -101,43 +102,63 @@ class Trial:
         """Return the matrix of a second-order curvature, which serves all candidates of its kind; `None` for others."""
         if curvature.kind == "gradient" or not curvature.power:
             return None
-        if curvature.aggregate == "sample" and curvature.kind == "gauss_newton":
-            self._features = self._features or form_features(self.derivatives(curvature), self.problem)
-            if self._features is not None:
-                return self._features
+        features = self._in_features(curvature)
+        if curvature.aggregate == "sample" and features is not None:
+            return features
         if self.formed is None:
-            first = self.candidates.bounded or curvature
+            first = (None if features is not None else self.candidates.bounded) or curvature
             self.formed = first.matrix(self.derivatives(first), self.problem)
         return self.formed
 
-    def directions(self, curvatures: Iterable[Curvature]) -> list[Tensor]:
-        """Return the directions [N, m] of curvatures, each of root mean square one; those that fail are zero."""
-        found: list[Tensor] = []
+    def mean_matrix(self, curvature: Curvature) -> CurvatureMatrix:
+        """Return the matrix of the batch, for its inverse to be kept; from one sample, where that has the same."""
+        samples = self.problem.samples
+        if self.formed is not None:
+            return self.formed
+        if not self.candidates.constant or samples.keep is not None or samples.ranks is not None:
+            return curvature.matrix(self.derivatives(curvature), self.problem)
+        one = self.problem.take(samples.weight.argmax().unsqueeze(0))
+        return curvature.matrix(differentiate(one, curvature.kind, chunk_size=curvature.chunk_size), one)
+
+    def _in_features(self, curvature: Curvature) -> FeatureMatrix | None:
+        """Return the samples' own matrices in the space of few features; `None` where they are not to be had."""
+        if self._features is None and self.candidates.bounded is not None and curvature.kind == "gauss_newton":
+            self._features = form_features(self.derivatives(curvature), self.problem)
+        return self._features
+
+    def directions(self, curvatures: Iterable[Curvature]) -> Iterator[Tensor]:
+        """Yield the directions [N, m] of curvatures, each of root mean square one; those that fail are zero."""
         for curvature in curvatures:
             matrix = self.matrix(curvature)
             direction = directions(self.derivatives(curvature), self.problem, curvature, matrix).direction
             direction = torch.where(torch.isfinite(direction).all(-1, keepdim=True), direction, 0.0)
             size = self.problem.samples.root_mean_square(direction)
-            found.append(direction / torch.where(size > 0, size, 1.0))
-        return found
+            yield direction / torch.where(size > 0, size, 1.0)
 
     def dispersion(self) -> Dispersion | None:
         """Return how much the samples differ; `None` where their own matrices are not formed."""
         bounded = self.candidates.bounded
         if bounded is None:
             return None
-        derivatives, matrix = self.derivatives(bounded), self.matrix(bounded)
-        if not isinstance(matrix, DenseMatrix) or matrix.own is None:
-            return None
         members = self.candidates.curvatures
         newton = [k for k, one in enumerate(members) if one.kind == bounded.kind and one.power == 1]
+        derivatives, features, matrix = self.derivatives(bounded), self._in_features(bounded), self.matrix(members[2])
+        own = features.root if features is not None else getattr(matrix, "own", None)
+        if not isinstance(matrix, DenseMatrix) or own is None:
+            return None
+        some, roots = examined(len(own)), features is not None
         rhos = torch.tensor([_ALIKE_RHO, *(members[k].damping.rho for k in newton)])
         strengths = rhos.to(matrix.mean) * matrix.mean_curvature
-        found = amplification(matrix.mean, matrix.own, strengths, matrix.samples, bounded.damping.quantile).cpu()
-        gap = matrix.samples.largest((matrix.own - matrix.mean).abs())
-        own = torch.tensor([members[k].aggregate == "sample" for k in newton])
-        barred = (found[1:] > _OVERSTEP) & ~own
+        quantile, samples = bounded.damping.quantile, matrix.samples
+        found = amplification(matrix.mean, own, strengths, samples, quantile, roots=roots).cpu()
+        single = torch.tensor([members[k].aggregate == "sample" for k in newton])
+        barred = (found[1:] > _OVERSTEP) & ~single
         if derivatives.features is not None:
             least = validated_rho(matrix.mean, matrix.mean_curvature, matrix.samples, derivatives)
             barred |= rhos[1:] < float(least)
-        return Dispersion(float(found[0]) <= _ALIKE, bool(gap <= _SAME * matrix.largest), barred, newton)
+        mean = matrix.mean @ signs(matrix.mean, (matrix.size, 1))
+        image = own[some] @ signs(matrix.mean, (matrix.size, 1))
+        image = own[some].mT @ image if roots else image
+        counted = (samples.weight[some] > 0)[:, None, None]
+        gap = samples.largest(torch.where(counted, image - mean, 0.0).abs())
+        return Dispersion(float(found[0]) <= _ALIKE, bool(gap <= _SAME * mean.abs().amax()), barred, newton)
