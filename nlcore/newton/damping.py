@@ -29,6 +29,7 @@ __all__ = [
     "check_power",
     "choose_damping",
     "damping_strength",
+    "validated_rho",
 ]
 
 _FLOOR = 1e-12

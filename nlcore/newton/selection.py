@@ -26,7 +26,7 @@ from nlcore.newton.problem import Problem
 from nlcore.newton.reused import Reused
 from nlcore.newton.solve import directions, inverse_power
 
-__all__ = ["Candidates", "Probe", "Selection", "mean_of"]
+__all__ = ["Candidates", "Probe", "Selection", "cosines", "log_ratios", "mean_of", "probes_within", "usable_part"]
 
 _LEAST, _MOST = -4.0, 1.0
 """Bounds of one probe's log ratio: a lucky line search counts little, a harmful direction much."""
@@ -298,16 +298,11 @@ class Selection:
         if network is None or (ranks is not None and bool(ranks.largest(blind))):
             self._give_up(reason)
             return
-        plain = differentiate(problem, "gradient")
-        samples = problem.samples.where(plain.usable)
-        problem = replace(problem, samples=samples, raising=False)
-        slope = torch.where(plain.usable.unsqueeze(-1), plain.gradient, 0.0)
-        plain = replace(plain, gradient=slope, value=torch.where(plain.usable, plain.value, 0.0))
+        problem, plain = usable_part(problem)
         self._complete(problem, plain, network)
         if due:
             self._begin(problem, plain, network)
-            gap = _EVERY if self.age < max(_DENSE, self.dense_until) else min(_LONGEST, int(self.age * (_GROWTH - 1)))
-            self.next_probe = self.age + max(gap, self.candidates.interval)
+            self.next_probe = self.age + max(_gap(self.age, self.dense_until), self.candidates.interval)
 
     def _give_up(self, reason: str) -> None:
         self.reason, self._pending = reason, None
@@ -327,7 +322,7 @@ class Selection:
         here = len(pending.leaves) == len(network.leaves)
         if here and all(a is b for a, b in zip(pending.leaves, network.leaves, strict=True)):
             moves = torch.stack([network.push(change) for change in pending.changes])
-            scores = (scores + _log_ratios(self._fall(problem, plain, moves))) / 2
+            scores = (scores + log_ratios(self._fall(problem, plain, moves))) / 2
         self._record(scores, pending.members)
 
     def _record(self, scores: Tensor, members: list[int]) -> None:
@@ -339,9 +334,9 @@ class Selection:
 
     def _begin(self, problem: Problem, plain: Derivatives, network: Network) -> None:
         """Judge the directions of this batch on it, and keep them for the next."""
-        self._bar(problem)
+        self.bar(problem)
         members = self._members()
-        directions = self._directions(problem, members)
+        directions = self.unit_directions(problem, members)
         weight = problem.samples.weight.unsqueeze(-1)
         ranks, changes, moved = problem.samples.ranks, [], []
         waits = len(members) * sum(leaf.numel() for leaf in network.leaves) <= _WAITING
@@ -353,10 +348,10 @@ class Selection:
             if waits:
                 changes.append(change)
         moves = torch.stack(moved)
-        scores = _log_ratios(self._fall(problem, plain, moves))
+        scores = log_ratios(self._fall(problem, plain, moves))
         newton = self.candidates.newton
         if newton is not None and newton in members:
-            agreement = _cosines(problem, directions[members.index(newton)], moves)
+            agreement = cosines(problem, directions[members.index(newton)], moves)
             self._mix(self.agreement, agreement, members, more=1)
         if not waits:
             self._record(scores, members)
@@ -403,7 +398,7 @@ class Selection:
         if first or scores[best] > scores[self.current] + _MARGIN:
             self.current = best
 
-    def _bar(self, problem: Problem) -> None:
+    def bar(self, problem: Problem) -> None:
         """Bar the Newton steps that amplify what other samples or noise would ask for; note if samples are alike."""
         bounded = self.candidates.bounded
         if bounded is None or (self.same and self.probes % 4):
@@ -447,7 +442,7 @@ class Selection:
             self._matrix = first.matrix(self._derivatives(problem, first), problem)
         return self._matrix
 
-    def _directions(self, problem: Problem, members: Sequence[int]) -> list[Tensor]:
+    def unit_directions(self, problem: Problem, members: Sequence[int]) -> list[Tensor]:
         """Return the candidates' directions [N, m], of the length one; those that fail are zero."""
         found: list[Tensor] = []
         for member in members:
@@ -462,19 +457,45 @@ class Selection:
         return found
 
 
+def usable_part(problem: Problem) -> tuple[Problem, Derivatives]:
+    """Return the problem without the samples whose loss or gradient is not finite, and the gradient, zero there."""
+    plain = differentiate(problem, "gradient")
+    problem = replace(problem, samples=problem.samples.where(plain.usable), raising=False)
+    slope = torch.where(plain.usable.unsqueeze(-1), plain.gradient, 0.0)
+    return problem, replace(plain, gradient=slope, value=torch.where(plain.usable, plain.value, 0.0))
+
+
+def probes_within(steps: int, interval: int) -> int:
+    """Return the number of probes in the first steps of a training.
+
+    Args:
+        steps: Number of steps.
+        interval: Fewest steps between two probes.
+    """
+    age, count = 0, 0
+    while age < steps:
+        age, count = age + max(_gap(age), interval), count + 1
+    return count
+
+
+def _gap(age: int, dense_until: int = 0) -> int:
+    """Return the steps from a probe at a step to the next."""
+    return _EVERY if age < max(_DENSE, dense_until) else min(_LONGEST, int(age * (_GROWTH - 1)))
+
+
 def mean_of(value: Tensor) -> float:
     """Return the mean of [N] numbers, 0 without any; NaN counts as 0, infinity as the largest number."""
     mean = float(value.mean(dtype=torch.float64)) if value.numel() else 0.0
     return mean if math.isfinite(mean) else float(torch.nan_to_num(value.double()).mean())
 
 
-def _log_ratios(falls: Tensor) -> Tensor:
+def log_ratios(falls: Tensor) -> Tensor:
     """Return log P/P₀ of the falls [K], the first of which is the gradient's, within bounds."""
     ratio = (falls.clamp(min=1e-300) / falls[0].clamp(min=1e-300)).log().clamp(_LEAST, _MOST)
     return torch.where((falls > 0) | (falls[0] > 0), ratio, 0.0).cpu()
 
 
-def _cosines(problem: Problem, reference: Tensor, moves: Tensor) -> Tensor:
+def cosines(problem: Problem, reference: Tensor, moves: Tensor) -> Tensor:
     """Return the cosines of K moves [K, N, m] with a reference [N, m], over the global batch, [K]."""
     weight = problem.samples.weight.unsqueeze(-1)
     moves, total = moves.double(), problem.samples.total
