@@ -44,6 +44,10 @@ _FLAT, _MOSTLY_FLAT = 0.1, 0.5
 """Shares of flat directions that are worth a warning, and that leave the outputs open; a blur of 16 pixels has 0.12."""
 
 _LOSS, _OUTPUTS = "nlcore.Auto()", 'nlcore.Auto(aim="outputs")'
+_CONTRADICTION = (
+    "Steps that are right for single samples then contradict each other in the network, and a single probe is a matter "
+    "of chance."
+)
 _PLAIN = "the plain loss"
 _CLIPPED = "the plain loss with torch.nn.utils.clip_grad_norm_"
 
@@ -70,16 +74,16 @@ def judge_loss(found: Examination) -> Advice:
     | … gradients of which one is ten times the median                            | `only a scale`        |
     | … nothing of that                                                           | `nothing to gain`     |
     | is ill-conditioned (> 10), turned (cosine < 0.8), and …                     |                       |
-    | … the network follows no Newton steps, and another direction goes further   | `gain`                |
-    | … the network follows no Newton steps, and no direction goes further        | `undecided`           |
-    | … one matrix amplifies                                                      | `per sample only`     |
+    | … one matrix amplifies at the prediction already                           | `undecided`           |
+    | … the network falls short along the samples' own Newton steps               | `undecided`           |
+    | … one matrix amplifies further on                                           | `per sample only`     |
     | … one matrix serves all samples                                             | `gain`                |
     | lies between                                                                | `undecided`           |
 
-    One matrix amplifies where, at the prediction or further on, even ρ = 0.1 leaves an amplification above 1.5: the
-    damping that would bound it takes away most of the gain. A network follows the samples' own Newton steps where the
-    progress along its moves is at least 0.9, or 1.1 if one matrix amplifies at the prediction already: the samples then
-    contradict each other from the start. A direction goes further from a progress of 1.1 on.
+    One matrix amplifies where even ρ = 0.1 leaves an amplification above 1.5: the damping that would bound it takes
+    away most of the gain. Where it does so at the prediction, steps that are right for single samples contradict each
+    other in the network, and one probe is a matter of chance: on one task it gave a progress from 0.3 to 1.6 with the
+    seed. A network falls short where the progress is below 0.9.
     """
     return _fix(found) or _opaque(found, _LOSS) or _round(found, _LOSS) or _ill(found) or _between(found, _LOSS)
 
@@ -91,10 +95,11 @@ def judge_outputs(found: Examination) -> Advice:
     |-----------------------------------------------------------------------------|-----------------------|
     | is faulty, opaque or round                                                  | as for the loss       |
     | is flat for a sample along more than half of the directions                 | `not determined`      |
-    | has a network that does not follow the samples' own Newton steps …          | `undecided`           |
-    | … or makes little of them: cosine < 0.1                                     | `undecided`           |
-    | has one matrix that amplifies at the prediction, and no such probe          | `undecided`           |
-    | is ill-conditioned (> 10) and turned (cosine < 0.8)                         | `gain`                |
+    | is ill-conditioned (> 10), turned (cosine < 0.8), and …                     |                       |
+    | … one matrix amplifies at the prediction already                           | `undecided`           |
+    | … the network falls short along the samples' own Newton steps               | `undecided`           |
+    | … the network makes little of those steps: cosine < 0.1                     | `undecided`           |
+    | … nothing of that                                                           | `gain`                |
     | lies between                                                                | `undecided`           |
     """
     return (
@@ -102,7 +107,6 @@ def judge_outputs(found: Examination) -> Advice:
         or _opaque(found, _OUTPUTS)
         or _round(found, _OUTPUTS)
         or _open(found)
-        or _unrealised(found)
         or _determined(found)
         or _between(found, _OUTPUTS)
     )
@@ -174,27 +178,24 @@ def _round(found: Examination, first: str) -> Advice | None:
 def _ill(found: Examination) -> Advice | None:
     if not _turned(found):
         return None
-    ill, worst, at = _described(found), *_amplified(found)
-    if found.network.newton < _needed(found):
+    ill, (worst, at), noise = _described(found), _amplified(found), _noise(found, _LOSS)
+    if _contradicting(found):
+        reason = f"{ill}, and it differs from sample to sample already at this prediction: {at}. {_CONTRADICTION}"
+        return Advice("undecided", f"{reason}{noise}{_probed(found)}", (_LOSS, _CLIPPED))
+    if found.network.newton < _SHORT:
         reason = (
-            f"{ill}. But the network cannot follow the samples' own Newton steps: along the moves that it makes of "
-            f"them the loss falls only {found.network.newton:.2f} times as far as along the gradient."
+            f"{ill}. But the network, as it is now, makes little of the samples' own Newton steps: {_short(found)}."
         )
-        verdict: Verdict = "gain" if found.network.best[1] >= _FURTHER else "undecided"
-        use = (_LOSS, _CLIPPED if worst > _LIMIT else _PLAIN)
-        return Advice(verdict, f"{reason}{_noise(found, _LOSS)}{_probed(found)}", use)
+        return Advice("undecided", f"{reason}{noise}{_probed(found)}", (_LOSS, _PLAIN))
     if worst > _LIMIT:
         reason = (
-            f"{ill}, but it differs from sample to sample: with one matrix for the batch at ρ = 0.1 the amplification "
-            f"is {at}, above the {_LIMIT} that training stands. Each sample needs its own matrix, if the network can "
-            f"follow that; clipping was seen to come close.{_probed(found)}"
+            f"{ill}, but it differs from sample to sample further on: {at}, above the {_LIMIT} that training stands. "
+            f"Each sample needs its own matrix; clipping was seen to come close."
         )
-        return Advice("per sample only", reason, (_LOSS, _per_sample(found.name), _CLIPPED))
-    reason = (
-        f"{ill}, and one matrix serves the whole batch (amplification at most {worst:.2f} at ρ = 0.1)."
-        f"{_noise(found, _LOSS)}"
-    )
-    return Advice("gain", reason + _probed(found), (_LOSS, *_alternatives(found)))
+        use = (_LOSS, _per_sample(found.name), _CLIPPED)
+        return Advice("per sample only", f"{reason}{noise}{_probed(found)}", use)
+    reason = f"{ill}, and one matrix serves the whole batch (amplification at most {worst:.2f} at ρ = 0.1)."
+    return Advice("gain", f"{reason}{noise}{_probed(found)}", (_LOSS, *_alternatives(found)))
 
 
 def _open(found: Examination) -> Advice | None:
@@ -209,44 +210,26 @@ def _open(found: Examination) -> Advice | None:
     return Advice("not determined", reason, (_LOSS, _PLAIN))
 
 
-def _unrealised(found: Examination) -> Advice | None:
-    """The network makes little of the samples' own Newton steps."""
-    network, at = found.network, _amplified(found)[1]
-    if math.isnan(network.newton) and _needed(found) > 1:
-        reason = (
-            f"The curvature differs from sample to sample already at this prediction: the amplification of one matrix "
-            f"at ρ = 0.1 is {at}. A step that is right for a sample may be ruinous for others that share the network, "
-            f"and there is no probe of these steps to decide it."
-        )
-        return Advice("undecided", f"{reason}{_noise(found, _OUTPUTS)}{_flat(found)}", (_OUTPUTS, _LOSS, _PLAIN))
-    little, short = network.realised < _REALISED, network.newton < _needed(found)
-    if not (little or short):
-        return None
-    reason = "The network, as it is now, makes little of the samples' own Newton steps: "
-    if little:
-        reason += f"those of other samples move the outputs at a cosine of {network.realised:.2f} to a sample's own"
-    if short:
-        reason += (" and " if little else "") + (
-            f"along its moves the loss falls {network.newton:.2f} times as far as along the gradient"
-        )
-    reason += f". Only a short run decides whether the outputs come nearer.{_noise(found, _OUTPUTS)}{_flat(found)}"
-    return Advice("undecided", reason, (_OUTPUTS, _LOSS, _PLAIN))
-
-
 def _determined(found: Examination) -> Advice | None:
+    """Newton steps solve for the outputs, if the network can follow."""
     if not _turned(found):
         return None
-    worst, at = _amplified(found)
-    reason = f"{_described(found)}: plain steps leave the flat directions of the outputs for last, Newton steps do not."
+    ill, (worst, at), network = _described(found), _amplified(found), found.network
+    more = _noise(found, _OUTPUTS) + _flat(found)
+    if _contradicting(found):
+        reason = f"{ill}, and it differs from sample to sample already at this prediction: {at}. {_CONTRADICTION}"
+        return Advice("undecided", reason + more, (_OUTPUTS, _LOSS, _PLAIN))
+    if network.realised < _REALISED or network.newton < _SHORT:
+        why = f"the steps of other samples move the outputs at a cosine of {network.realised:.2f} to a sample's own"
+        if network.newton < _SHORT:
+            why = _short(found) if network.realised >= _REALISED else f"{why}, and {_short(found)}"
+        reason = f"{ill}. But the network, as it is now, makes little of the samples' own Newton steps: {why}."
+        return Advice("undecided", reason + more, (_OUTPUTS, _LOSS, _PLAIN))
+    reason = f"{ill}: plain steps leave the soft directions of the outputs for last, Newton steps do not."
     if worst > _LIMIT:
-        reason += (
-            f" The curvature differs from sample to sample: with one matrix at ρ = 0.1 the amplification is {at}. "
-            f"{_OUTPUTS} then gives each sample its own matrix."
-        )
-        use: tuple[str, ...] = (_OUTPUTS, _per_sample(found.name), _CLIPPED)
-    else:
-        use = (_OUTPUTS, *_alternatives(found)[1:])
-    return Advice("gain", f"{reason}{_noise(found, _OUTPUTS)}{_flat(found)}", use)
+        reason += f" It differs from sample to sample further on: {at}. Each sample then needs its own matrix."
+        return Advice("gain", reason + more, (_OUTPUTS, _per_sample(found.name), _CLIPPED))
+    return Advice("gain", reason + more, (_OUTPUTS, *_alternatives(found)[1:]))
 
 
 def _between(found: Examination, first: str) -> Advice:
@@ -279,10 +262,11 @@ def _described(found: Examination) -> str:
 
 
 def _amplified(found: Examination) -> tuple[float, str]:
-    """Return the largest amplification at ρ = 0.1, and both in words."""
+    """Return the largest amplification at ρ = 0.1, and both in a clause."""
     strength = RHOS.index(0.1)
     here, further = (one.amplification[strength] for one in (found.here, found.further or found.here))
-    return max(here, further), f"{here:.2f} here and {further:.2f} where the targets lead"
+    both = f"with one matrix for the batch at ρ = 0.1 the amplification is {here:.2f} here and {further:.2f} where the "
+    return max(here, further), f"{both}targets lead"
 
 
 def _alternatives(found: Examination) -> tuple[str, ...]:
@@ -311,9 +295,13 @@ def _probed(found: Examination) -> str:
     )
 
 
-def _needed(found: Examination) -> float:
-    """Return the progress of the samples' own Newton steps from which on the network counts as following them."""
-    return _FURTHER if found.here.amplification[RHOS.index(0.1)] > _LIMIT else _SHORT
+def _contradicting(found: Examination) -> bool:
+    return found.here.amplification[RHOS.index(0.1)] > _LIMIT
+
+
+def _short(found: Examination) -> str:
+    times = f"{found.network.newton:.2f} times"
+    return f"along the moves that it makes of them the loss falls {times} as far as along the gradient"
 
 
 def _noise(found: Examination, aim: str) -> str:
