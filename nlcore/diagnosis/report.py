@@ -30,14 +30,14 @@ class Diagnosis:
     tenth of the loss: where every network that learns has to come. Figures of the network are NaN or empty without one.
 
     Attributes:
-        verdict: For a low loss: `"gain"`; `"per sample only"`, where one matrix for the batch would diverge; `"only a
-            scale"`, where bounding the gradients' lengths suffices; `"nothing to gain"`; `"undecided"`, where only a
-            training run decides; `"fix the loss first"`, where float32 gradients are wrong, the graph is cut or samples
-            mix; `"opaque"`, without a second derivative.
+        verdict: For a low loss: `"gain"`; `"per sample only"`, where one matrix for the batch would diverge;
+            `"only a scale"`, where bounding the gradients' lengths suffices; `"nothing to gain"`; `"undecided"`, where
+            only a training run decides; `"fix the loss first"`, where float32 gradients are wrong, the graph is cut or
+            samples mix; `"opaque"`, without a second derivative.
         reason: Why, in words.
         use: Expressions to train with, the first one first; several where no figure decides between them.
-        verdict_outputs: For the outputs themselves: one of the above, but for `"per sample only"`, or `"not
-            determined"`, where the loss is flat along most of their directions.
+        verdict_outputs: For the outputs themselves: one of these, or `"not determined"`, where the loss of a sample is
+            flat along most of their directions; `"per sample only"` is a `"gain"` here.
         reason_outputs: Why, in words.
         use_outputs: Expressions to train with, the first one first.
         loss: Name of the loss.
@@ -171,11 +171,13 @@ class Diagnosis:
             lines += [f"  {factor:5.2f}  {one}{', left out' * (one in self.left_out)}" for one, factor in self.progress]
         aims = {"verdict": (self.verdict, self.reason, self.use)}
         aims["verdict for the outputs"] = (self.verdict_outputs, self.reason_outputs, self.use_outputs)
-        if len(set(aims.values())) == 1:
-            aims = {"verdict, for loss and outputs": aims["verdict"]}
+        same = len(set(aims.values())) == 1
+        if same:
+            del aims["verdict for the outputs"]
         for aim, (verdict, reason, use) in aims.items():
             lines += ["", f"{aim}: {verdict}", _wrapped(reason), "", "use:"]
             lines += [f"  {'or ' if place else ''}{one}" for place, one in enumerate(use)]
+        lines += ["", "verdict for the outputs: the same"] if same else []
         if self.notes:
             lines += ["", "notes:", *map(_wrapped, self.notes)]
         return "\n".join(lines)
