@@ -155,8 +155,8 @@ def _cost(problem: Problem, prediction: Tensor, network: Network, candidates: Ca
     backward = _seconds(lambda: network.pull(problem.prediction), device)
     passes = (1 + _FORWARD) * backward
     gradient = _seconds(lambda: differentiate(problem, "gradient"), device)
-    choice = Selection(candidates, problem.loss.name)
-    probe = sum(_seconds(lambda: choice.choose(problem, prediction), device, repeats=1) for _ in range(2))
+    timed = [_probe_time(problem, prediction, candidates) for _ in range(2)]
+    (probe, _), (_, choice) = min(timed, key=lambda one: one[0]), timed[-1]
     choice.current, chosen = best, candidates.curvatures[best]
     new = _seconds(lambda: _stepped(problem, chosen), device)
     later = _seconds(lambda: _stepped(problem, choice.choose(problem, prediction)), device)
@@ -164,6 +164,12 @@ def _cost(problem: Problem, prediction: Tensor, network: Network, candidates: Ca
     step = later + max(0.0, new - later) / refresh
     probes = probes_within(_STEPS, candidates.interval)
     return (passes + step + probe * probes / _STEPS) / (passes + gradient)
+
+
+def _probe_time(problem: Problem, prediction: Tensor, candidates: Candidates) -> tuple[float, Selection]:
+    """Return the time of a probe, on its own batch and on the next, and the choice after it."""
+    choice = Selection(candidates, problem.loss.name)
+    return sum(_seconds(lambda: choice.choose(problem, prediction), prediction.device, 1) for _ in range(2)), choice
 
 
 def _stepped(problem: Problem, curvature: Curvature) -> None:

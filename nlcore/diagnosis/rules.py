@@ -38,8 +38,8 @@ _REALISED = 0.1
 """Cosine below which a network makes little of the samples' own Newton steps; 0.2 to 0.6 where these helped."""
 
 _NOISY = 0.01
-"""Damping by cross-validation above which the targets count as noisy: a blur has 0.0001, and with 5 % of noise 0.03. A
-clean loss far from quadratic may have 0.1, which is why noise alone changes no verdict."""
+"""Damping by cross-validation from which the targets count as noisy: a blur has 0.0001, with 5 % of noise 0.01 and
+more. Clean targets of a loss far from quadratic may have 0.1, so that noise alone makes no verdict worse."""
 
 _FLAT, _MOSTLY_FLAT = 0.1, 0.5
 """Shares of flat directions that are worth a warning, and that leave the outputs open; a blur of 16 pixels has 0.12."""
@@ -100,6 +100,7 @@ def judge_outputs(found: Examination) -> Advice:
     | … one matrix amplifies at the prediction already                           | `undecided`           |
     | … the network falls short along the samples' own Newton steps               | `undecided`           |
     | … the network makes little of those steps: cosine < 0.1                     | `undecided`           |
+    | … one matrix amplifies further on, and the targets look noisy               | `undecided`           |
     | … nothing of that                                                           | `gain`                |
     | lies between                                                                | `undecided`           |
     """
@@ -160,7 +161,7 @@ def _round(found: Examination, first: str) -> Advice | None:
             f"scale. The samples' own matrices are not (median condition {here.own_condition:.3g}): steps with "
             f"those turn by a cosine of {here.own_cosine:.2f}. Only a short run decides whether that helps."
         )
-        own = _per_sample(found.name)
+        own = _own(found)
         use = (own, _OUTPUTS, _PLAIN) if first == _OUTPUTS else (_LOSS, own, _PLAIN)
         return Advice("undecided", reason + (_probed(found) if first == _LOSS else _flat(found)), use)
     alike = f"The mean curvature is round (condition {here.condition:.3g}) and its direction is the gradient (cosine "
@@ -171,7 +172,7 @@ def _round(found: Examination, first: str) -> Advice | None:
             f"{alike}. But the largest gradient of a sample is {found.gradient_ratio:.3g} times the median, so that "
             f"a few samples decide every step: what bounds or evens out their lengths helps, a matrix does not.{flat}"
         )
-        return Advice("only a scale", reason, (_CLIPPED, _per_sample(found.name)))
+        return Advice("only a scale", reason, (_CLIPPED, _own(found)))
     adam = "and Adam is invariant to the scale of the gradient. The learning rate matters more than any curvature."
     return Advice("nothing to gain", f"{alike}, {adam}{flat}", (_PLAIN, _CLIPPED))
 
@@ -193,7 +194,7 @@ def _ill(found: Examination) -> Advice | None:
             f"{ill}, but it differs from sample to sample further on: {at}, above the {_LIMIT} that training stands. "
             f"Each sample needs its own matrix; clipping was seen to come close."
         )
-        use = (_LOSS, _per_sample(found.name), _CLIPPED)
+        use = (_LOSS, _own(found), _CLIPPED)
         return Advice("per sample only", f"{reason}{noise}{_probed(found)}", use)
     reason = f"{ill}, and one matrix serves the whole batch (amplification at most {worst:.2f} at ρ = 0.1)."
     return Advice("gain", f"{reason}{noise}{_probed(found)}", (_LOSS, *_alternatives(found)))
@@ -227,9 +228,12 @@ def _determined(found: Examination) -> Advice | None:
         reason = f"{ill}. But the network, as it is now, makes little of the samples' own Newton steps: {why}."
         return Advice("undecided", reason + more, (_OUTPUTS, _LOSS, _PLAIN))
     reason = f"{ill}: plain steps leave the soft directions of the outputs for last, Newton steps do not."
+    if worst > _LIMIT and found.here.noise >= _NOISY:
+        reason = f"{ill}, and it differs from sample to sample further on: {at}. Only a short run decides whether each "
+        return Advice("undecided", f"{reason}sample's own matrix helps.{more}", (_OUTPUTS, _own(found), _CLIPPED))
     if worst > _LIMIT:
         reason += f" It differs from sample to sample further on: {at}. Each sample then needs its own matrix."
-        return Advice("gain", reason + more, (_OUTPUTS, _per_sample(found.name), _CLIPPED))
+        return Advice("gain", reason + more, (_own(found), _OUTPUTS, _CLIPPED))
     return Advice("gain", reason + more, (_OUTPUTS, *_alternatives(found)[1:]))
 
 
@@ -327,8 +331,9 @@ def _bounded(name: str) -> str:
     return f"nlcore.{name}(damping=nlcore.Bounded(), normalize=True)"
 
 
-def _per_sample(name: str) -> str:
-    return f'nlcore.{name}(damping=nlcore.Relative(0.01), aggregate="sample", normalize=True)'
+def _own(found: Examination) -> str:
+    """Return the expression for each sample's own matrix."""
+    return f'nlcore.{found.name}(damping=nlcore.Relative(0.01), aggregate="sample", normalize=True)'
 
 
 def _share(part: float) -> str:
