@@ -39,7 +39,7 @@ _REALISED = 0.1
 
 _NOISY = 0.01
 """Damping by cross-validation from which the targets count as noisy: a blur has 0.0001, with 5 % of noise 0.01 and
-more. Clean targets of a loss far from quadratic may have 0.1, so that noise alone makes no verdict worse."""
+more. Clean targets of a loss far from quadratic may have 0.1, so that noise decides only where samples differ."""
 
 _FLAT, _MOSTLY_FLAT = 0.1, 0.5
 """Shares of flat directions that are worth a warning, and that leave the outputs open; a blur of 16 pixels has 0.12."""
