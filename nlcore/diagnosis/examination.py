@@ -14,6 +14,7 @@ from nlcore.diagnosis.network import NetworkFigures, network_figures
 from nlcore.diagnosis.precision import WRONG_ALLOWED, Precision, precision_figures, widest_spread
 from nlcore.differences import missing_curvature
 from nlcore.errors import ContractError, NlcoreError, NonFiniteError, NumericalWarning
+from nlcore.newton.auto import Auto
 from nlcore.newton.derivatives import Kind, differentiate
 from nlcore.newton.problem import Problem
 from nlcore.soundness import check_soundness
@@ -44,6 +45,7 @@ class Examination:
         samples: Number of samples that were examined.
         outputs: Number of outputs that were examined.
         whole: Whether these are all outputs of a sample.
+        automatic: Whether `Auto(aim="outputs")` takes the measured curvature, which it does not for a plain callable.
         network: The figures of the network.
         unsound: The text of the first-use checks of the loss; empty if they found nothing.
         notes: Remarks on how the figures were obtained.
@@ -61,6 +63,7 @@ class Examination:
     samples: int
     outputs: int
     whole: bool
+    automatic: bool
     network: NetworkFigures
     unsound: str
     notes: tuple[str, ...]
@@ -101,6 +104,7 @@ def examine(problem: Problem, prediction: Tensor) -> Examination:
         samples=counted,
         outputs=chosen.outputs,
         whole=chosen.outputs == chosen.flat.shape[1],
+        automatic=type(Auto("outputs").choose(problem.loss, problem.prediction.shape[1])[0]).__name__ == name,
         network=network_figures(problem, prediction, notes),
         unsound=_unsound(problem),
         notes=tuple(notes),

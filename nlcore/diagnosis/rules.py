@@ -234,7 +234,7 @@ def _determined(found: Examination) -> Advice | None:
     if worst > _LIMIT:
         reason += f" It differs from sample to sample further on: {at}. Each sample then needs its own matrix."
         return Advice("gain", reason + more, (_own(found), _OUTPUTS, _CLIPPED))
-    return Advice("gain", reason + more, (_OUTPUTS, *_alternatives(found)[1:]))
+    return Advice("gain", reason + more, (_OUTPUTS, *_alternatives(found)[int(found.automatic) :]))
 
 
 def _between(found: Examination, first: str) -> Advice:
@@ -259,7 +259,7 @@ def _smallest_cosine(found: Examination) -> float:
 
 def _described(found: Examination) -> str:
     here, cosine = found.here, _smallest_cosine(found)
-    also = ")" if cosine == here.cosine else f", {here.cosine:.2f} at this prediction)"
+    also = ")" if here.cosine - cosine < 0.005 else f", {here.cosine:.2f} at this prediction)"
     return (
         f"The curvature is ill-conditioned ({here.condition:.3g}) and its direction turns away from the gradient "
         f"(cosine {cosine:.2f}{also}"

@@ -324,6 +324,12 @@ class TestVerdicts:
         assert found.use[0] == "nlcore.Auto()"
         assert found.use_outputs[verdict == "per sample only"] == 'nlcore.Auto(aim="outputs")'
 
+    def test_for_a_plain_callable_the_measured_curvature_is_the_second_advice(self):
+        found = nlcore.diagnose(lambda y, t: (y.cumsum(1) - t).square().sum(1), draw(50, 8), draw(50, 8, seed=1))
+        assert found.verdict_outputs == "gain"
+        assert found.use_outputs[0] == 'nlcore.Auto(aim="outputs")'
+        assert found.use_outputs[1] == "nlcore.Hessian(damping=nlcore.Bounded(), normalize=True)"
+
     def test_most_directions_flat_leave_the_outputs_open_and_some_are_a_warning(self):
         few = through(lambda y: y[:, :6].cumsum(1), 16)
         assert (few.own_flat_directions, few.verdict_outputs) == (10, "not determined")
