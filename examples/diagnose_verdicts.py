@@ -1,8 +1,9 @@
 """Is `nlcore.diagnose` right? Sixteen losses are diagnosed on an untrained network, then trained.
 
-In every case a network reads pictures of digits, and only the output of an algorithm on its outputs is supervised.
-Plain training, the better of two clippings, the methods that the diagnosis advises and the one that it warns of are
-each trained at the best of three learning rates, chosen on a tuning seed; other seeds are then measured on held-out
+In every case a network reads pictures of digits, and only the output of an algorithm on its outputs is supervised. The
+digits that it reads right are a measure of its outputs, so the verdict for the outputs is the one that is judged. Plain
+training, the better of two clippings, the methods that the diagnosis advises and the one that it warns of are each
+trained at the best of three learning rates, chosen on a tuning seed; other seeds are then measured on held-out
 pictures.
 
 Run it from the repository: python examples/diagnose_verdicts.py --out docs/results
@@ -30,11 +31,10 @@ torch.set_num_threads(1)
 def examined(case: Case, seeds: Sequence[int]) -> dict[str, Any]:
     """Diagnose a case on an untrained network, then train it."""
     torch.manual_seed(0)
-    with torch.no_grad():
-        prediction, target = batch(case, network(case), torch.Generator().manual_seed(0), 100)
+    prediction, target = batch(case, network(case), torch.Generator().manual_seed(0), 100)
     found = nlcore.diagnose(case.loss, prediction, target)
     runs = {name: measured(case, options, seeds) for name, options in methods(case, found).items()}
-    return {"case": case.name, **found.as_dict(), "runs": runs, "borne_out": outcome(found.verdict, runs)}
+    return {"case": case.name, **found.as_dict(), "runs": runs, "borne_out": outcome(found.verdict_outputs, runs)}
 
 
 def row(record: dict[str, Any]) -> tuple[str, ...]:
@@ -49,8 +49,9 @@ def row(record: dict[str, Any]) -> tuple[str, ...]:
     further = record["amplification_further_0.1"]
     figures = [f"{record['condition']:.3g}", f"{record['cosine']:.2f}"]
     figures += [f"{record['amplification_0.1']:.2f} → {further:.2f}", f"{100 * record['float32_wrong']:.0f} %"]
+    figures += ["–" if record["realised"] is None else f"{record['realised']:.2f}"]
     trained = [cell(name) for name in ("plain", "clipped", "advised", "or", "not advised")]
-    return record["case"], record["verdict"], *figures, *trained, record["borne_out"]
+    return record["case"], record["verdict"], record["verdict_outputs"], *figures, *trained, record["borne_out"]
 
 
 INTRO = """# Verdicts before training, and the outcome of training
@@ -58,13 +59,15 @@ INTRO = """# Verdicts before training, and the outcome of training
 `nlcore.diagnose` saw 100 samples of an untrained network. Then networks were trained for {steps} steps of {batch}
 samples, Adam with a cosine schedule: {seeds} seeds, at the best of the learning rates {learning_rates} (and of the
 clippings at {limits} of the first gradient), chosen for every method on another seed. Accuracy on held-out pictures
-in %, ± standard error. *Advised* and *or* are the expressions that the diagnosis names, *not advised* is the one that
-it warns of; all are in `diagnose.json`. A verdict holds by more than 3 points and 2 standard errors over the better of
-plain and clipped, or by less where it says that nothing is to be gained. Amplification is at ρ = 0.1, at the prediction
-→ further on; *wrong* is the share of wrong float32 gradients.
+in %, ± standard error. This is a measure of the outputs, so the verdict for the *outputs* is judged, and that for the
+*loss* is shown beside it. *Advised* and *or* are expressions that the diagnosis names for the outputs, *not advised* is
+the one that it warns of; all are in `diagnose.json`. A verdict holds by more than 3 points and 2 standard errors over
+the better of plain and clipped, or by less where it says that nothing is to be gained. Amplification is at ρ = 0.1, at
+the prediction → further on; *wrong* is the share of wrong float32 gradients; *realised* is the cosine of the samples'
+own Newton steps with what the network makes of those of others.
 """
 HEAD = (
-    *("case", "verdict", "condition", "cosine", "amplification", "wrong"),
+    *("case", "loss", "outputs", "condition", "cosine", "amplification", "wrong", "realised"),
     *("plain", "clipped", "advised", "or", "not advised", "held"),
 )
 
@@ -73,7 +76,7 @@ def page(records: Sequence[dict[str, Any]], seeds: Sequence[int]) -> str:
     """Return the introduction and the table in Markdown."""
     shown = {"learning_rates": ", ".join(map(str, LEARNING_RATES)), "limits": " and ".join(map(str, LIMITS))}
     intro = INTRO.format(steps=STEPS, batch=BATCH, seeds=len(seeds), **shown)
-    table = Table(head=HEAD, rows=tuple(map(row, records)), words=2)
+    table = Table(head=HEAD, rows=tuple(map(row, records)), words=3)
     spent = f"{time.process_time():.0f} s on one core. To repeat: `python examples/diagnose_verdicts.py`."
     return f"{intro}\n{table.markdown()}\n{spent}\n"
 
@@ -104,7 +107,7 @@ def main() -> None:
     seeds, records = range(SEEDS[0], SEEDS[0] + given.seeds), []
     for case in (one for one in CASES if given.case in one.name):
         records.append(examined(case, seeds))
-        print(f"{case.name}: {records[-1]['verdict']}, borne out: {records[-1]['borne_out']}", flush=True)
+        print(f"{case.name}: {records[-1]['verdict_outputs']}, borne out: {records[-1]['borne_out']}", flush=True)
     text = page(records, seeds)
     print(f"\n{text}", end="")
     if given.out is not None:

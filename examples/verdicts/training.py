@@ -54,21 +54,26 @@ def train(case: Case, method: Method, learning_rate: float, seed: int) -> float:
 
 
 def methods(case: Case, found: Any) -> dict[str, list[Method]]:
-    """Return the methods by column of the table; of those in one list the best on the tuning seed is measured."""
-    advised = [expression for expression in found.use if expression.startswith("nlcore.")]
+    """Return the methods by column of the table; of those in one list the best on the tuning seed is measured.
+
+    The methods advised are those for the outputs.
+    """
+    advised = [expression for expression in found.use_outputs if expression.startswith("nlcore.")][:2]
     warned = f"nlcore.{found.curvature}(damping=nlcore.Bounded(), normalize=True)"
     if found.verdict == "per sample only":
         warned = f"nlcore.{found.curvature}(damping=nlcore.Relative(0.01))"
+    elif found.verdict_outputs == "gain":
+        warned = ""
     listed = {
         "plain": [Method("plain", case.loss)],
         "clipped": [Method(f"clipped at {limit:g} of its first gradient", case.loss, clip=limit) for limit in LIMITS],
     }
-    if found.verdict == "fix the loss first":
+    if found.verdict_outputs == "fix the loss first":
         listed["advised"] = [Method("the mended loss", case.mended)]
         warned = "nlcore.EmpiricalFisher(damping=nlcore.Relative(1.0))"
     for index, one in enumerate(advised):
         listed["or" if index else "advised"] = [Method(one, case.loss, eval(one, {"nlcore": nlcore}))]
-    if warned not in advised:
+    if warned and warned not in advised:
         listed["not advised"] = [Method(warned, case.loss, eval(warned, {"nlcore": nlcore}))]
     return listed
 
@@ -103,14 +108,12 @@ def outcome(verdict: str, runs: dict[str, dict[str, Any]]) -> str:
         mean, deviation = margin(scores[first], than)
         return mean > max(3.0, 2 * deviation)
 
-    if verdict == "undecided":
+    if verdict in {"undecided", "not determined"}:
         return "no claim"
     if verdict in {"gain", "fix the loss first"}:
         held = gains("advised", control)
-    elif verdict == "per sample only":
-        if not gains("advised", scores["not advised"]):
-            return "no"
-        return "yes" if gains("advised", control) else "in part: one matrix fails, but clipping does as well"
+        if verdict == "gain" and "not advised" in scores:
+            held = held and gains("advised", scores["not advised"])
     elif verdict == "only a scale":
         held = gains("clipped", scores["plain"]) and not gains("not advised", control)
     else:

@@ -1,4 +1,4 @@
-"""The examination behind a diagnosis: precision first, then curvature at the prediction and further on."""
+"""The examination behind a diagnosis: precision, curvature at the prediction and further on, the network."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from nlcore.diagnosis.figures import CurvatureFigures, Point, View, ahead, curvature_figures
+from nlcore.diagnosis.network import NetworkFigures, network_figures
 from nlcore.diagnosis.precision import WRONG_ALLOWED, Precision, precision_figures, widest_spread
 from nlcore.differences import missing_curvature
 from nlcore.errors import ContractError, NlcoreError, NonFiniteError, NumericalWarning
+from nlcore.newton.auto import Auto
 from nlcore.newton.derivatives import Kind, differentiate
 from nlcore.newton.problem import Problem
 from nlcore.soundness import check_soundness
@@ -43,6 +45,8 @@ class Examination:
         samples: Number of samples that were examined.
         outputs: Number of outputs that were examined.
         whole: Whether these are all outputs of a sample.
+        automatic: Whether `Auto(aim="outputs")` takes the measured curvature, which it does not for a plain callable.
+        network: The figures of the network.
         unsound: The text of the first-use checks of the loss; empty if they found nothing.
         notes: Remarks on how the figures were obtained.
     """
@@ -59,22 +63,24 @@ class Examination:
     samples: int
     outputs: int
     whole: bool
+    automatic: bool
+    network: NetworkFigures
     unsound: str
     notes: tuple[str, ...]
 
 
-def examine(problem: Problem, dtype: torch.dtype) -> Examination:
-    """Measure a loss.
+def examine(problem: Problem, prediction: Tensor) -> Examination:
+    """Measure a loss, and the network behind a prediction.
 
     Args:
         problem: The loss at a finite prediction.
-        dtype: Dtype of the prediction as it was given.
+        prediction: [N, *event], as it was given.
 
     Raises:
         NonFiniteError: No sample has a finite loss and gradient.
     """
     notes: list[str] = []
-    whole = _in_float64(_view(problem, dtype), notes)
+    whole = _in_float64(_view(problem, prediction.dtype), notes)
     precision, spread = _precision(whole, notes)
     usable, broken = _usable(whole)
     chosen = _thinned(usable, notes)
@@ -98,6 +104,8 @@ def examine(problem: Problem, dtype: torch.dtype) -> Examination:
         samples=counted,
         outputs=chosen.outputs,
         whole=chosen.outputs == chosen.flat.shape[1],
+        automatic=type(Auto("outputs").choose(problem.loss, problem.prediction.shape[1])[0]).__name__ == name,
+        network=network_figures(problem, prediction, notes),
         unsound=_unsound(problem),
         notes=tuple(notes),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nlcore.newton.damping import Bounded, amplification, bounded_rho, damping_strength
+from nlcore.newton.damping import Bounded, amplification, bounded_rho, damping_strength, validated_rho
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
 from nlcore.newton.hessian import repaired
 from nlcore.newton.matrix import cleared, form_mean
@@ -105,6 +105,7 @@ class Point:
         gradient: [N, k].
         blocks: [N, k, k], positive semi-definite.
         negative: The share of negative eigenvalues before repair, for a Hessian.
+        features: F, for a Gauss–Newton split.
     """
 
     flat: Tensor
@@ -112,13 +113,15 @@ class Point:
     gradient: Tensor
     blocks: Tensor
     negative: float | None
+    features: int | None = None
 
     @classmethod
     def at(cls, view: View, flat: Tensor) -> Point:
         """Compute all of it at outputs [N, m]."""
         derivatives = view.derivatives(flat)
         blocks, negative = view.blocks(derivatives)
-        return cls(flat, derivatives.value.double(), view.gradient(derivatives), blocks, negative)
+        gradient, value = view.gradient(derivatives), derivatives.value.double()
+        return cls(flat, value, gradient, blocks, negative, derivatives.features)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +132,14 @@ class CurvatureFigures:
     flat_directions: int
     condition: float
     own_condition: float
+    own_flat_directions: int
     cosine: float
     own_cosine: float
     amplification: tuple[float, ...]
     rho: float
     alike: bool
     negative: float | None
+    noise: float
 
 
 def curvature_figures(view: View, point: Point) -> CurvatureFigures:
@@ -144,7 +149,7 @@ def curvature_figures(view: View, point: Point) -> CurvatureFigures:
     present = samples.scale.expand(len(matrix)) > 0
     spectrum = torch.linalg.eigvalsh(matrix[present][:, present])
     curved = spectrum > view.flatness * spectrum.amax().clamp(min=torch.finfo(torch.float64).tiny)
-    mean_curvature = matrix.diagonal().sum().abs() / (len(matrix) if samples.outputs is None else samples.outputs)
+    mean_curvature = _mean_curvature(matrix, samples)
     strength = damping_strength(_COSINE_RHO, mean_curvature, matrix.abs().amax())
     identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     direction = torch.linalg.solve(matrix + strength * identity, gradient.mT).mT
@@ -153,17 +158,20 @@ def curvature_figures(view: View, point: Point) -> CurvatureFigures:
     strengths = torch.tensor(RHOS, dtype=matrix.dtype, device=matrix.device) * mean_curvature
     apart = samples.quantile((blocks - matrix).flatten(1).norm(dim=1, keepdim=True), 1.0)
     flat = not bool(curved.any())
+    own_condition, own_flat = _own_spectra(view, blocks)
     return CurvatureFigures(
         spectrum=tuple(spectrum.tolist()),
         flat_directions=int((~curved).sum()),
         condition=math.nan if flat else float(spectrum[-1] / spectrum[curved][0]),
-        own_condition=_own_condition(view, blocks),
+        own_condition=own_condition,
+        own_flat_directions=own_flat,
         cosine=_cosine(samples.kept(direction), gradient, samples),
         own_cosine=_cosine(samples.kept(own), gradient, samples),
         amplification=tuple(amplification(matrix, blocks, strengths, samples, bounded.quantile).tolist()),
         rho=float(bounded_rho(bounded, matrix, blocks, mean_curvature, samples)),
         alike=samples.keep is None and float(apart) <= 1e-6 * float(matrix.norm()),
         negative=point.negative,
+        noise=_noise(view, point, mean_curvature),
     )
 
 
@@ -215,13 +223,36 @@ def _merged(better: Tensor, trial: Point, point: Point) -> Point:
     )
 
 
-def _own_condition(view: View, blocks: Tensor) -> float:
-    """Return the median over the samples of the condition of H_i off its null space."""
+def _mean_curvature(matrix: Tensor, samples: Samples) -> Tensor:
+    """Return |tr C|/m over the outputs that count, []."""
+    return matrix.diagonal().sum().abs() / (len(matrix) if samples.outputs is None else samples.outputs)
+
+
+def _noise(view: View, point: Point, mean_curvature: Tensor) -> float:
+    """Return the ρ of generalised cross-validation.
+
+    It is NaN without a split, with fewer features than outputs, which fit any noise, and with outputs held fixed.
+    """
+    size = point.flat.shape[1]
+    if point.features is None or point.features < size or view.outputs != size:
+        return math.nan
+    usable = torch.ones(len(point.value), dtype=torch.bool, device=point.flat.device)
+    derivatives = Derivatives(point.value, point.gradient, usable, features=point.features)
+    return float(validated_rho(point.blocks, mean_curvature, view.samples, derivatives))
+
+
+def _own_spectra(view: View, blocks: Tensor) -> tuple[float, int]:
+    """Return the medians over the samples of the condition of H_i off its null space, and of the size of that."""
     values = torch.linalg.eigvalsh(blocks)
     largest = values[:, -1:]
-    smallest = torch.where(values > view.flatness * largest, values, torch.inf).amin(1, keepdim=True)
+    curved = values > view.flatness * largest
+    smallest = torch.where(curved, values, torch.inf).amin(1, keepdim=True)
     condition = torch.where(largest > 0, largest / smallest, 1.0)
-    return float(view.samples.quantile(condition, 0.5))
+    keep = view.samples.keep
+    counted = curved.new_full((len(blocks),), view.outputs, dtype=torch.int64) if keep is None else keep.sum(1)
+    flat = (counted - curved.sum(1)).clamp(min=0).double().unsqueeze(-1)
+    medians = view.samples.quantile(torch.cat([condition, flat], 1), 0.5)
+    return float(medians[0]), int(medians[1])
 
 
 def _cosine(direction: Tensor, gradient: Tensor, samples: Samples) -> float:

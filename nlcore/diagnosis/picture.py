@@ -31,7 +31,10 @@ def draw(diagnosis: Diagnosis, path: Path) -> None:
     _spectrum(spectrum, diagnosis)
     _dispersion(dispersion, diagnosis)
     _gradients(gradients, diagnosis)
-    figure.suptitle(f"{diagnosis.loss}: {diagnosis.verdict}", fontsize=11)
+    outputs = (
+        "" if diagnosis.verdict_outputs == diagnosis.verdict else f"; for the outputs: {diagnosis.verdict_outputs}"
+    )
+    figure.suptitle(f"{diagnosis.loss}: {diagnosis.verdict}{outputs}", fontsize=11)
     try:
         path.write_bytes(render(figure, format))
     except OSError as error:

@@ -30,6 +30,7 @@ __all__ = [
     "choose_damping",
     "damping_strength",
     "examined",
+    "validated_rho",
 ]
 
 _FLOOR = 1e-12

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
 from nlcore.newton.damping import choose_damping
-from nlcore.newton.derivatives import Derivatives, differentiate
+from nlcore.newton.derivatives import Derivatives
 from nlcore.newton.matrix import Curvature, DenseMatrix
 from nlcore.newton.outcome import NewtonStep
 from nlcore.newton.probe import Network, UnprobeableError, greatest_fall, intermediates
@@ -27,7 +27,7 @@ from nlcore.newton.reused import Reused
 from nlcore.newton.solve import inverse_power
 from nlcore.newton.trial import Candidates, Trial
 
-__all__ = ["Probe", "Selection", "mean_of"]
+__all__ = ["Probe", "Selection", "cosines", "log_ratios", "mean_of", "probes_within"]
 
 _LEAST, _MOST = -4.0, 1.0
 """Bounds of one probe's log ratio: a lucky line search counts little, a harmful direction much."""
@@ -267,15 +267,11 @@ class Selection:
         if network is None or (ranks is not None and bool(ranks.largest(blind))):
             self._give_up(reason)
             return
-        plain = differentiate(trial.problem, "gradient")
-        trial.settle(plain.usable)
-        slope = torch.where(plain.usable.unsqueeze(-1), plain.gradient, 0.0)
-        plain = replace(plain, gradient=slope, value=torch.where(plain.usable, plain.value, 0.0))
+        plain = trial.settle()
         self._complete(trial.problem, plain, network)
         if due:
             self._begin(trial, plain, network)
-            gap = _EVERY if self.age < max(_DENSE, self.dense_until) else min(_LONGEST, int(self.age * (_GROWTH - 1)))
-            self.next_probe = self.age + max(gap, self.candidates.interval)
+            self.next_probe = self.age + max(_gap(self.age, self.dense_until), self.candidates.interval)
 
     def _give_up(self, reason: str) -> None:
         self.reason, self._pending = reason, None
@@ -295,7 +291,7 @@ class Selection:
         here = len(pending.leaves) == len(network.leaves)
         if here and all(a is b for a, b in zip(pending.leaves, network.leaves, strict=True)):
             moves = torch.stack([network.push(change) for change in pending.changes])
-            scores = (scores + _log_ratios(self._fall(problem, plain, moves))) / 2
+            scores = (scores + log_ratios(self._fall(problem, plain, moves))) / 2
         self._record(scores, pending.members)
 
     def _record(self, scores: Tensor, members: list[int]) -> None:
@@ -325,9 +321,9 @@ class Selection:
             if waits:
                 changes.append(change)
         moves = torch.stack(moved)
-        scores = _log_ratios(self._fall(problem, plain, moves))
+        scores = log_ratios(self._fall(problem, plain, moves))
         if reference is not None:
-            self._mix(self.agreement, _cosines(problem, reference, moves), members, more=1)
+            self._mix(self.agreement, cosines(problem, reference, moves), members, more=1)
         if not waits:
             self._record(scores, members)
             return
@@ -381,19 +377,37 @@ class Selection:
             self.barred[found.judged] = found.barred.double()
 
 
+def probes_within(steps: int, interval: int) -> int:
+    """Return the number of probes in the first steps of a training.
+
+    Args:
+        steps: Number of steps.
+        interval: Fewest steps between two probes.
+    """
+    age, count = 0, 0
+    while age < steps:
+        age, count = age + max(_gap(age), interval), count + 1
+    return count
+
+
+def _gap(age: int, dense_until: int = 0) -> int:
+    """Return the steps from a probe at a step to the next."""
+    return _EVERY if age < max(_DENSE, dense_until) else min(_LONGEST, int(age * (_GROWTH - 1)))
+
+
 def mean_of(value: Tensor) -> float:
     """Return the mean of [N] numbers, 0 without any; NaN counts as 0, infinity as the largest number."""
     mean = float(value.mean(dtype=torch.float64)) if value.numel() else 0.0
     return mean if math.isfinite(mean) else float(torch.nan_to_num(value.double()).mean())
 
 
-def _log_ratios(falls: Tensor) -> Tensor:
+def log_ratios(falls: Tensor) -> Tensor:
     """Return log P/P₀ of the falls [K], the first of which is the gradient's, within bounds."""
     ratio = (falls.clamp(min=1e-300) / falls[0].clamp(min=1e-300)).log().clamp(_LEAST, _MOST)
     return torch.where((falls > 0) | (falls[0] > 0), ratio, 0.0).cpu()
 
 
-def _cosines(problem: Problem, reference: Tensor, moves: Tensor) -> Tensor:
+def cosines(problem: Problem, reference: Tensor, moves: Tensor) -> Tensor:
     """Return the cosines of K moves [K, N, m] with a reference [N, m], over the global batch, [K]."""
     weight = problem.samples.weight.unsqueeze(-1)
     total = problem.samples.total

@@ -85,9 +85,12 @@ class Trial:
         self.formed: CurvatureMatrix | None = None
         self._features: FeatureMatrix | None = None
 
-    def settle(self, usable: Tensor) -> None:
-        """Leave out the samples that are not usable, [N]; from here on no failure raises."""
-        self.problem = replace(self.problem, samples=self.problem.samples.where(usable), raising=False)
+    def settle(self) -> Derivatives:
+        """Leave out samples that are not finite, and return the gradient, zero there; from here on nothing raises."""
+        plain = differentiate(self.problem, "gradient")
+        self.problem = replace(self.problem, samples=self.problem.samples.where(plain.usable), raising=False)
+        slope = torch.where(plain.usable.unsqueeze(-1), plain.gradient, 0.0)
+        return replace(plain, gradient=slope, value=torch.where(plain.usable, plain.value, 0.0))
 
     def derivatives(self, curvature: Curvature) -> Derivatives:
         """Return the derivatives for a curvature, zero where they are not finite."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -192,8 +193,9 @@ class TestVerdicts:
     @pytest.mark.parametrize(("function", "items"), [(integrator, 24), (blur, 32), (lambda y: y.cumsum(1), 16)])
     def test_fixed_ill_conditioned_algorithms_gain_and_two_curvatures_are_named(self, function, items):
         found = through(function, items)
-        assert found.verdict == "gain"
-        assert [one.split("(")[0] for one in found.use] == ["nlcore.GaussNewton", "nlcore.EmpiricalFisher"]
+        assert found.verdict == found.verdict_outputs == "gain"
+        assert [one.split("(")[0] for one in found.use[1:]] == ["nlcore.GaussNewton", "nlcore.EmpiricalFisher"]
+        assert [one.split("(")[0] for one in found.use_outputs] == ["nlcore.Auto", "nlcore.EmpiricalFisher"]
 
     def test_running_totals_of_the_plugin_gain(self):
         numbers = draw(100, 16, seed=1)
@@ -202,11 +204,15 @@ class TestVerdicts:
     def test_drag_is_for_each_sample_although_nothing_shows_it_at_the_start(self):
         found = through(drag, 16)
         assert found.amplification[1] < 1.5 < found.amplification_further[1]
-        assert found.verdict == "per sample only"
-        assert 'aggregate="sample"' in found.use[0]
+        assert (found.verdict, found.verdict_outputs) == ("per sample only", "gain")
+        assert 'aggregate="sample"' in found.use[1]
+        assert 'aggregate="sample"' in found.use_outputs[0]
+        assert found.use_outputs[1] == 'nlcore.Auto(aim="outputs")'
 
-    def test_a_random_network_is_for_each_sample(self):
-        assert through(tangle, 16).verdict == "per sample only"
+    def test_a_random_network_is_for_each_sample_and_its_outputs_may_be_out_of_reach(self):
+        found = through(tangle, 16)
+        assert (found.verdict, found.verdict_outputs) == ("per sample only", "undecided")
+        assert found.noise > 0.01
 
     @pytest.mark.parametrize(("temperature", "scale"), [(0.05, 30.0), (0.05, 1.0), (1.0, 10.0), (1.0, 30.0)])
     def test_a_naive_cross_entropy_is_to_be_mended(self, temperature, scale):
@@ -303,8 +309,235 @@ class TestVerdicts:
         assert found.verdict == "opaque"
         assert "misses differences" in " ".join(found.notes)
 
+    @pytest.mark.parametrize(
+        ("loss", "verdict"),
+        [
+            (nlcore.compose(blur), "gain"),
+            (nlcore.compose(drag), "per sample only"),
+            (diagonal(4 * [9.0] + 12 * [1.0]), "undecided"),
+            (nlcore.make("core/absolute_error"), "opaque"),
+        ],
+    )
+    def test_the_first_advice_is_the_default_of_the_aim(self, loss, verdict):
+        found = nlcore.diagnose(loss, draw(100, 16, scale=0.02), drag(draw(100, 16, seed=1)))
+        assert found.verdict == verdict
+        assert found.use[0] == "nlcore.Auto()"
+        assert found.use_outputs[verdict == "per sample only"] == 'nlcore.Auto(aim="outputs")'
+
+    def test_for_a_plain_callable_the_measured_curvature_is_the_second_advice(self):
+        found = nlcore.diagnose(lambda y, t: (y.cumsum(1) - t).square().sum(1), draw(50, 8), draw(50, 8, seed=1))
+        assert found.verdict_outputs == "gain"
+        assert found.use_outputs[0] == 'nlcore.Auto(aim="outputs")'
+        assert found.use_outputs[1] == "nlcore.Hessian(damping=nlcore.Bounded(), normalize=True)"
+
+    def test_most_directions_flat_leave_the_outputs_open_and_some_are_a_warning(self):
+        few = through(lambda y: y[:, :6].cumsum(1), 16)
+        assert (few.own_flat_directions, few.verdict_outputs) == (10, "not determined")
+        assert few.use_outputs[0] == "nlcore.Auto()"
+        assert "10 of 16 directions" in few.reason_outputs
+        most = through(lambda y: y[:, :12].cumsum(1), 16)
+        assert (most.own_flat_directions, most.verdict_outputs) == (4, "gain")
+        assert "4 of 16 directions" in most.reason_outputs
+        assert "directions leave" not in most.reason
+
+    def test_noise_of_the_target_asks_for_damping(self):
+        signal = draw(100, 32, seed=1).cumsum(1) / 5
+        loss, start = nlcore.compose(blur), torch.zeros(100, 32)
+        clean = nlcore.diagnose(loss, start, blur(signal))
+        noisy = nlcore.diagnose(loss, start, blur(signal) + 0.3 * draw(100, 32, seed=2))
+        assert clean.noise <= 0.001 < 0.01 < noisy.noise
+        assert "Cross-validation" not in clean.reason_outputs
+        assert "Cross-validation" in noisy.reason_outputs
+        assert noisy.use_outputs[0] == 'nlcore.Auto(aim="outputs")'
+
     def test_every_verdict_is_documented(self):
         assert all(f'"{one}"' in Diagnosis.__doc__ for one in get_args(Verdict))
+
+
+class Shift(torch.nn.Module):
+    """The same outputs for all samples: a step moves every sample by the mean of the directions."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.ones(outputs, dtype=torch.float64))
+
+    def forward(self, inputs):
+        return self.shift.expand(len(inputs), -1)
+
+
+class Once(torch.autograd.Function):
+    """The tangent, whose backward pass has no derivative."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.tanh()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, incoming):
+        return incoming * (1 - ctx.saved_tensors[0].tanh().square())
+
+
+def untrained(*widths, seed=0):
+    torch.manual_seed(seed)
+    layers = [torch.nn.Linear(a, b, dtype=torch.float64) for a, b in itertools.pairwise(widths)]
+    between = [part for layer in layers[:-1] for part in (layer, torch.nn.Tanh())]
+    return torch.nn.Sequential(*between, layers[-1])
+
+
+class TestNetwork:
+    def test_progress_of_a_quadratic_in_closed_form(self):
+        steep = torch.tensor([9.0, 1.0], dtype=torch.float64)
+        loss = nlcore.compose(lambda y: steep.to(y).sqrt() * y)
+        found = nlcore.diagnose(loss, Shift(2)(torch.zeros(20, 1)), torch.zeros(20, 2, dtype=torch.float64))
+
+        def fall(move):  # at the best length, from the error (1, 1)
+            return float((steep @ move) ** 2 / (2 * (steep @ move.square())))
+
+        factors = dict(found.progress)
+        for rho in (1e-3, 0.1):
+            expected = fall(steep / (steep + rho * 5)) / fall(steep)
+            name = f"nlcore.GaussNewton(damping=nlcore.Relative(rho={rho}))" if rho < 0.1 else "nlcore.GaussNewton()"
+            assert factors[name] == pytest.approx(expected, rel=1e-3)
+        assert found.realised == pytest.approx(1.0)
+
+    def test_steps_that_other_samples_contradict_are_not_realised(self):
+        prediction = untrained(4, 16)(draw(100, 4))
+        target = prediction.detach().cumsum(1) + draw(100, 16, seed=3)  # what is left has nothing to do with the inputs
+        found = nlcore.diagnose(nlcore.compose(lambda y: y.cumsum(1)), prediction, target)
+        assert abs(found.realised) < 0.1
+        assert found.verdict_outputs == "undecided"
+        assert "makes little" in found.reason_outputs
+
+    def test_the_reason_says_what_the_probe_saw(self):
+        signal = draw(100, 16, seed=1)
+        loss, target = nlcore.compose(lambda y: y.cumsum(1)), (signal @ draw(16, 16, seed=2)).cumsum(1)
+        found = nlcore.diagnose(loss, untrained(16, 64, 16)(signal), target)
+        assert (found.verdict, found.verdict_outputs) == ("gain", "gain")
+        assert "Probed on the network" in found.reason
+        assert all(isinstance(eval(one), nlcore.newton.Curvature) for one, _ in found.progress)
+        assert set(found.left_out) <= {one for one, _ in found.progress}
+        assert 0 < found.cost < 100
+
+    def test_a_prediction_without_a_graph_has_no_such_figures(self):
+        for prediction in (draw(20, 4), draw(20, 4).requires_grad_()):
+            found = nlcore.diagnose(nlcore.compose(drag), prediction, draw(20, 4, seed=1))
+            assert (found.progress, found.left_out) == ((), ())
+            assert math.isnan(found.realised)
+            assert math.isnan(found.cost)
+            assert "Probed" not in found.reason
+
+    @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+    def test_without_gradients(self, mode):
+        network = untrained(3, 8, 4)
+        prediction = network(draw(40, 3))
+        loss, target = nlcore.compose(drag), draw(40, 4, seed=1)
+        with mode():
+            assert nlcore.diagnose(loss, network(draw(40, 3)), target).progress == ()
+            assert len(nlcore.diagnose(loss, prediction, target).progress) == 6
+
+    def test_it_leaves_no_trace(self):
+        network = torch.nn.Sequential(
+            torch.nn.Linear(5, 16), torch.nn.BatchNorm1d(16), torch.nn.Dropout(0.2), torch.nn.Linear(16, 4)
+        )
+        network[0].weight.grad = torch.ones(16, 5)
+        prediction = network(draw(40, 5).float())
+        prediction.retain_grad()
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        random = torch.get_rng_state()
+
+        def dropping(y, t):
+            return torch.nn.functional.dropout(y - t, 0.1).square().sum(1)
+
+        for loss in (nlcore.compose(drag), dropping):
+            nlcore.diagnose(loss, prediction, draw(40, 4, seed=1).float())
+        assert torch.equal(torch.get_rng_state(), random)
+        assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+        assert torch.equal(network[0].weight.grad, torch.ones(16, 5))
+        assert prediction.grad is None
+        assert network[3].weight.grad is None
+        prediction.sum().backward()  # the graph is still there
+        assert network[3].weight.grad is not None
+
+    @pytest.mark.parametrize("why", ["once", "freed", "few", "hook"])
+    def test_a_network_that_cannot_be_probed_is_noted(self, why):
+        network, count = untrained(3, 8, 4), 6 if why == "few" else 20
+        if why == "hook":
+            network[0].register_full_backward_hook(lambda *_: None)
+        prediction = network(draw(count, 3))
+        prediction = Once.apply(prediction) if why == "once" else prediction
+        if why == "freed":
+            prediction.square().sum().backward()
+        found = nlcore.diagnose(nlcore.compose(drag), prediction, draw(count, 4, seed=1))
+        assert "The network was not probed: " in " ".join(found.notes)
+        assert found.progress == ()
+        assert (
+            found.verdict == nlcore.diagnose(nlcore.compose(drag), prediction.detach(), draw(count, 4, seed=1)).verdict
+        )
+
+    def test_weights_masks_and_random_losses(self):
+        prediction, target = untrained(3, 8, 4)(draw(40, 3)), draw(40, 4, seed=1)
+        mask = torch.zeros(40, 4, dtype=torch.bool)
+        mask[:, 3] = True
+        weight = torch.ones(40, dtype=torch.float64).index_fill(0, torch.arange(20), 0.0)
+        found = nlcore.diagnose(diagonal([9.0, 3.0, 1.0, 1e9]), prediction, target, mask=mask, weight=weight)
+        assert all(0 < factor < 2.72 for _, factor in found.progress)
+        noisy = nlcore.diagnose(Noisy(), prediction, target)
+        assert len(noisy.progress) == 3
+        assert math.isnan(noisy.realised)
+
+    @pytest.mark.parametrize("loss", [nlcore.compose(drag), Noisy()], ids=["drag", "random"])
+    def test_of_many_samples_some_are_probed(self, loss):
+        found = nlcore.diagnose(loss, untrained(3, 8, 4)(draw(1500, 3)), draw(1500, 4, seed=1))
+        assert len(found.progress) >= 3
+
+    def test_the_report_holds_the_figures_of_the_network(self):
+        found = nlcore.diagnose(nlcore.compose(drag), untrained(3, 8, 4)(draw(40, 3)), draw(40, 4, seed=1))
+        flat, text = found.as_dict(), str(found)
+        assert json.loads(json.dumps(flat, allow_nan=False)) == flat
+        assert flat["progress"].count(" | ") == 5
+        assert {"realised", "cost", "noise", "left_out", "verdict_outputs", "use_outputs"} <= set(flat)
+        assert "in units of the gradient's" in text
+        assert "verdict for the outputs: " in text
+        assert max(map(len, text.splitlines())) <= 120
+
+
+class TestKnownTasks:
+    """Tasks on which a verdict without the network was wrong, each with an untrained network."""
+
+    @staticmethod
+    def found(task, seed):
+        torch.manual_seed(seed)
+        batch = next(task.batches(seed))
+        return nlcore.diagnose(task.loss, task.network(seed)(batch.inputs), batch.target, **batch.options)
+
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_oscillators_do_not_determine_their_pushes(self, seed):
+        tasks = pytest.importorskip("nlcore_bench.tasks.oscillators")
+        found = self.found(tasks.Oscillators(steps=32, step=0.375, batch=64, samples=256), seed)
+        assert (found.verdict, found.verdict_outputs) == ("undecided", "not determined")
+        assert found.use[0] == found.use_outputs[0] == "nlcore.Auto()"
+        assert "28 of 32 directions" in found.reason_outputs
+        assert not any("GaussNewton" in one for one in (*found.use, *found.use_outputs))
+
+    @pytest.mark.parametrize("seed", [0, 1])
+    @pytest.mark.parametrize(("noise", "verdict"), [(0.0, "gain"), (0.05, "gain"), (0.5, "undecided")])
+    def test_a_blur_gains_unless_it_drowns_in_noise(self, noise, verdict, seed):
+        pytest.importorskip("sklearn")
+        tasks = pytest.importorskip("nlcore_bench.tasks.inverse")
+        found = self.found(tasks.Deblurring(noise=noise, samples=200), seed)
+        assert found.verdict == found.verdict_outputs == verdict
+        assert (found.use[0], found.use_outputs[0]) == ("nlcore.Auto()", 'nlcore.Auto(aim="outputs")')
+        assert ("Cross-validation" in found.reason_outputs) == (noise > 0)
+        assert "round" not in found.reason
+
+    @pytest.mark.parametrize("seed", [0, 1, 2, 3])
+    def test_a_pendulum_is_undecided(self, seed):
+        tasks = pytest.importorskip("nlcore_bench.tasks.inverse")
+        found = self.found(tasks.Pendulum(samples=200), seed)
+        assert found.verdict == found.verdict_outputs == "undecided"
+        assert (found.use[0], found.use_outputs[0]) == ("nlcore.Auto()", 'nlcore.Auto(aim="outputs")')
 
 
 class TestKinds:
