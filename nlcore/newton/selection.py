@@ -41,31 +41,34 @@ _AGREEMENT = 0.25
 _MARGIN = 0.1
 """Advantage for which the choice changes."""
 
-_DENSE, _EVERY, _GROWTH = 50, 5, 1.5
-"""Steps with a probe every 5; later probes lie a factor apart, up to the longest gap."""
+_DENSE, _EVERY, _GROWTH = 50, 7, 1.5
+"""Steps with a probe every 7; later probes lie a factor apart, up to the longest gap."""
 
 _LONGEST = 200
 
 _MEMORY = 1000
 """Steps over which the length of a direction follows the length of the gradient, as Adam's second moment does."""
 
-_RISE, _IN_A_ROW = 2.0, 2
+_RISE, _IN_A_ROW = 2.0, 3
 """Losses this many times their running mean, or above a negative one by its size, so often in a row send the choice
 back to the gradient, and to dense probes. A single one may be a batch of hard samples."""
 
-_TRUST = 6
+_TRUST = 5
 """Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
 that is new its samples are alike, and a step that ruins the outputs of others later looks best."""
 
 _PATIENCE = 0.3
-"""Further advantage that the gradient needs where samples are alike: it falls along the steep directions, which are
-soon used up."""
+"""Further advantage that the gradient needs where samples are alike and their curvature is not round: it falls along
+the steep directions, which are soon used up."""
 
-_ALL = 3
-"""Probes that examine all candidates, before some are left out."""
+_ALL, _EVERYONE = 3, 6
+"""First probes that examine all candidates, and the distance of later ones that do."""
+
+_PRICE = 0.1
+"""Advantage that the samples' own matrices need where samples are alike, as they are formed anew at every step."""
 
 _BEST = 2
-"""Candidates that every probe examines beside the gradient and the one in use; others only every fourth time."""
+"""Candidates that every probe examines beside the gradient and the one in use; others only every sixth time."""
 
 _WAITING = 2**25
 """Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
@@ -114,6 +117,7 @@ class Selection:
         self.scores = torch.zeros(count, dtype=torch.float64)
         self.agreement, self.barred = torch.zeros(2, count, dtype=torch.float64)
         self.alike = candidates.alike
+        self.own = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures])
         self.probes = self.age = self.next_probe = self.current = self.dense_until = self.risen = 0
         self.length: Tensor | None = None
         self.level = math.nan
@@ -123,7 +127,7 @@ class Selection:
         self.value: Tensor | None = None
         self.kept: dict[int, tuple[int, Reused]] = {}
         self._intermediates = 0
-        self.same = False
+        self.same = self.round = False
 
     @property
     def curvature(self) -> Curvature:
@@ -337,9 +341,9 @@ class Selection:
         return greatest_fall(problem, plain.value, plain.gradient, moves, kept=self._intermediates)
 
     def _members(self) -> list[int]:
-        """Return the candidates of a probe: all at first and every fourth time, else the best so far."""
+        """Return the candidates of a probe: all at first and every sixth time, else the best so far."""
         every = range(len(self.scores))
-        if self.probes % 4 == 0 or self.probes < _ALL:
+        if self.probes % _EVERYONE == 0 or self.probes < _ALL:
             return list(every)
         best = torch.where(self.barred > 0, -torch.inf, self.scores).argsort(descending=True)[:_BEST].tolist()
         newton = self.candidates.newton if self.alike else 0  # whose agreement with the others counts
@@ -360,7 +364,8 @@ class Selection:
             scores = scores + _AGREEMENT * (agreement / agreement[0]).log().clamp(-1, 1)
         scores = torch.where(self.barred > 0, -torch.inf, scores)
         if self.alike:
-            scores[0] -= _PATIENCE
+            scores[0] -= 0.0 if self.round else _PATIENCE
+            scores[self.own] -= _PRICE
         if self.probes < _TRUST and not self.alike:
             known = torch.tensor([0, self.candidates.fallback])
             scores = torch.full_like(scores, -torch.inf).index_copy(0, known, scores[known])
@@ -373,7 +378,7 @@ class Selection:
         """Bar the Newton steps that amplify what other samples or noise would ask for; note if samples are alike."""
         found = None if self.same and self.probes % 4 else trial.dispersion()
         if found is not None:
-            self.alike, self.same = found.alike, found.same
+            self.alike, self.same, self.round = found.alike, found.same, found.round
             self.barred[found.judged] = found.barred.double()
 
 

@@ -13,7 +13,7 @@ from nlcore.newton.selection import Probe, Selection, mean_of
 
 __all__ = ["load_selection", "recognises", "save_selection"]
 
-_COUNTS, _HEADER = 12, 15
+_COUNTS, _HEADER = 13, 16
 """Numbers at the start of a saved state: whole ones, and all."""
 
 _UNKNOWN = -1e300
@@ -25,7 +25,7 @@ def save_selection(of: Selection) -> Tensor:
     length = 0.0 if of.length is None else float(of.length)
     value = math.nan if of.value is None or not of.value.numel() else mean_of(of.value)
     counts = [len(of.scores), of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen]
-    counts += [of.reason is not None, len(of.history) > 0, of.alike, of.same, len(of.kept)]
+    counts += [of.reason is not None, len(of.history) > 0, of.alike, of.same, of.round, len(of.kept)]
     levels = [length, *(_UNKNOWN if math.isnan(one) else one for one in (of.level, value))]
     pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), of.scores, of.agreement, of.barred]
     for member, (age, kept) in of.kept.items():
@@ -38,7 +38,7 @@ def recognises(state: Tensor) -> bool:
     """Return whether a finite tensor [n] is the state of a choice."""
     if len(state) < _HEADER or bool((state[:_COUNTS] != state[:_COUNTS].round()).any()):
         return False
-    count, current, kept = (int(state[k]) for k in (0, 4, 11))
+    count, current, kept = (int(state[k]) for k in (0, 4, 12))
     place = _HEADER + 3 * count
     for _ in range(max(0, kept)):
         if not place + 4 <= len(state) or not 0 <= int(state[place]) < count:
@@ -60,9 +60,11 @@ def load_selection(of: Selection, state: Tensor) -> None:
             f"Leave the entry out of the checkpoint to begin anew."
         )
     counts = [int(one) for one in state[1:_COUNTS].tolist()]
-    of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen, blind, begun, alike, same, kept = counts
+    of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen, blind, begun, alike, same, round, kept = (
+        counts
+    )
     length, level, value = (math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist())
-    of.alike, of.same = bool(alike), bool(same)
+    of.alike, of.same, of.round = bool(alike), bool(same), bool(round)
     of.length = torch.tensor(length, dtype=torch.float64) if length > 0 else None
     of.level, of.value = level, None if math.isnan(value) else torch.tensor([value], dtype=torch.float64)
     place = _HEADER + 3 * count

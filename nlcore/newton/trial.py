@@ -21,6 +21,10 @@ _ALIKE, _ALIKE_RHO, _OVERSTEP = 4.0, 1e-2, 2.0
 """Samples are alike where their curvature is amplified at most this much by the inverse of the mean with this ρ; the
 Newton step of a batch is barred where its own ρ amplifies more than the last number."""
 
+_ROUND, _FLAT = 10.0, 1e-6
+"""Condition of a mean matrix under which it counts as round, and the share of its largest eigenvalue under which
+another one is left out of that."""
+
 _SAME = 1e-4
 """Largest difference of samples' matrices, relative to their largest entry, for which they count as one."""
 
@@ -57,12 +61,14 @@ class Dispersion:
     Attributes:
         alike: Whether one matrix serves them all.
         same: Whether their matrices are one and the same.
+        round: Whether their mean is well-conditioned, so that no direction is soft.
         barred: The candidates whose steps amplify what other samples, or noise, would ask for.
         judged: The candidates that this was asked of.
     """
 
     alike: bool
     same: bool
+    round: bool
     barred: Tensor
     judged: list[int]
 
@@ -157,11 +163,19 @@ class Trial:
         single = torch.tensor([members[k].aggregate == "sample" for k in newton])
         barred = (found[1:] > _OVERSTEP) & ~single
         if derivatives.features is not None:
-            least = validated_rho(matrix.mean, matrix.mean_curvature, matrix.samples, derivatives)
-            barred |= rhos[1:] < float(least)
+            noise = validated_rho(matrix.mean, matrix.mean_curvature, matrix.samples, derivatives)
+            barred |= rhos[1:] < float(noise)
         mean = matrix.mean @ signs(matrix.mean, (matrix.size, 1))
         image = own[some] @ signs(matrix.mean, (matrix.size, 1))
         image = own[some].mT @ image if roots else image
         counted = (samples.weight[some] > 0)[:, None, None]
         gap = samples.largest(torch.where(counted, image - mean, 0.0).abs())
-        return Dispersion(float(found[0]) <= _ALIKE, bool(gap <= _SAME * mean.abs().amax()), barred, newton)
+        values = torch.linalg.eigvalsh(matrix.mean)
+        least = torch.where(values > _FLAT * values[-1], values, torch.inf).amin()
+        return Dispersion(
+            alike=float(found[0]) <= _ALIKE,
+            same=bool(gap <= _SAME * mean.abs().amax()),
+            round=bool(values[-1] < _ROUND * least),
+            barred=barred,
+            judged=newton,
+        )

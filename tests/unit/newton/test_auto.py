@@ -176,7 +176,7 @@ def test_states_that_do_not_fit_are_refused_or_begin_anew():
 def test_equal_trainings_choose_alike():
     runs = [started(nlcore.compose(bent), steps=40)[0] for _ in range(2)]
     assert runs[0].history == runs[1].history
-    assert len(runs[0].history) > 6
+    assert len(runs[0].history) > 4
 
 
 class OnceOnly(torch.autograd.Function):
@@ -270,7 +270,7 @@ def test_a_loss_that_rises_sends_the_choice_back_to_the_gradient(offset):
     selection = criterion._selection
     selection.current, selection._pending, selection.next_probe = 3, None, 10**6
     x, target = batch(99)
-    for _ in range(2):
+    for _ in range(3):
         criterion(net(x), target + 50)
         assert selection.current == 3
     criterion(net(x), target)
@@ -328,7 +328,7 @@ def test_large_networks_keep_nothing_for_the_next_batch(monkeypatch):
     monkeypatch.setattr("nlcore.newton.selection._WAITING", 10)
     criterion, _, _ = started(nlcore.compose(bent), steps=12)
     assert not criterion.pending
-    assert len(criterion.history) == 3
+    assert len(criterion.history) == 2
 
 
 def test_probes_under_autocast_take_the_loss_in_full_precision():
