@@ -41,8 +41,8 @@ _AGREEMENT = 0.25
 _MARGIN = 0.1
 """Advantage for which the choice changes."""
 
-_DENSE, _EVERY, _GROWTH = 50, 7, 1.5
-"""Steps with a probe every 7; later probes lie a factor apart, up to the longest gap."""
+_DENSE, _EVERY, _GROWTH = 50, 5, 1.5
+"""Steps with a probe every 5; later probes lie a factor apart, up to the longest gap."""
 
 _LONGEST = 200
 
@@ -53,7 +53,7 @@ _RISE, _IN_A_ROW = 2.0, 3
 """Losses this many times their running mean, or above a negative one by its size, so often in a row send the choice
 back to the gradient, and to dense probes. A single one may be a batch of hard samples."""
 
-_TRUST = 5
+_TRUST = 6
 """Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
 that is new its samples are alike, and a step that ruins the outputs of others later looks best."""
 
@@ -61,14 +61,14 @@ _PATIENCE = 0.3
 """Further advantage that the gradient needs where samples are alike and their curvature is not round: it falls along
 the steep directions, which are soon used up."""
 
-_ALL, _EVERYONE = 3, 6
+_ALL, _EVERYONE = 3, 4
 """First probes that examine all candidates, and the distance of later ones that do."""
 
 _PRICE = 0.1
 """Advantage that the samples' own matrices need where samples are alike, as they are formed anew at every step."""
 
 _BEST = 2
-"""Candidates that every probe examines beside the gradient and the one in use; others only every sixth time."""
+"""Candidates that every probe examines beside the gradient and the one in use; others only every fourth time."""
 
 _WAITING = 2**25
 """Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
@@ -341,7 +341,7 @@ class Selection:
         return greatest_fall(problem, plain.value, plain.gradient, moves, kept=self._intermediates)
 
     def _members(self) -> list[int]:
-        """Return the candidates of a probe: all at first and every sixth time, else the best so far."""
+        """Return the candidates of a probe: all at first and every fourth time, else the best so far."""
         every = range(len(self.scores))
         if self.probes % _EVERYONE == 0 or self.probes < _ALL:
             return list(every)

@@ -51,7 +51,7 @@ def test_two_ranks_choose_and_train_as_one_process(tmp_path: Path):
         processes = [subprocess.Popen(one) for one in words]
         assert [process.wait(120) for process in processes] == [0] * world
     chosen, scores, weights = torch.load(tmp_path / "1-0.pt")
-    assert len(chosen) == 4
+    assert len(chosen) == 5
     for rank in range(2):
         found = torch.load(tmp_path / f"2-{rank}.pt")
         assert torch.equal(found[0], chosen)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from nlcore.errors import ConfigError, NumericalError
+from nlcore.errors import ConfigError, NlcoreError, NumericalError
 from nlcore.registry.isolation import resolve
 from nlcore_bench.criteria import make_criterion, make_loss
 from nlcore_bench.data.digits import PartName
@@ -202,9 +202,14 @@ class Training:
             state = torch.load(path, weights_only=True)
         if state.get("label") != label:
             return
-        for name, members in self._parts().items():
-            for one, own in zip(members, state[name], strict=True):
-                one.load_state_dict(own)
+        parts = self._parts()
+        with suppress(NlcoreError):  # of another version of nlcore
+            for name in sorted(parts):  # the gradient first, which alone can refuse its state
+                for one, own in zip(parts[name], state[name], strict=True):
+                    one.load_state_dict(own)
+            self._loaded(state)
+
+    def _loaded(self, state: Mapping[str, Any]) -> None:
         self.step = state["step"]
         vars(self.outcome).update(state["outcome"])
         torch.set_rng_state(state["random"])
