@@ -90,13 +90,14 @@ class NewtonStep:
     def stats(self) -> dict[str, float | str]:
         """A flat dict for a logger; computed, and waiting for the device, when read.
 
-        `curvature` (class), `damping` (λ), `mean_curvature` (|tr C|/m), `condition` (estimate for C + λI),
-        `per_sample` (whether `Bounded` chose each sample's own matrix), `residual` (of an iterative solve), `negative`
-        (share of negative eigenvalues before repair, where known), `cosine` (mean cosine between direction and
-        gradient), `step` (root mean square of the direction), and the number of samples `indefinite`, `singular`,
-        `nonfinite`.
+        `curvature` (class, or `"gradient"` for the power 0), `damping` (λ), `mean_curvature` (|tr C|/m), `condition`
+        (estimate for C + λI), `per_sample` (whether `Bounded` chose each sample's own matrix), `residual` (of an
+        iterative solve), `negative` (share of negative eigenvalues before repair, where known), `cosine` (mean cosine
+        between direction and gradient), `step` (root mean square of the direction), and the number of samples
+        `indefinite`, `singular`, `nonfinite`.
         """
-        stats: dict[str, float | str] = {"curvature": type(getattr(self.curvature, "of", self.curvature)).__name__}
+        of = getattr(self.curvature, "of", self.curvature)
+        stats: dict[str, float | str] = {"curvature": type(of).__name__ if of.power else "gradient"}
         if self.detail is not None:
             stats["damping"] = float(self.detail.strength.max())
             stats["mean_curvature"] = float(self.detail.mean_curvature)

@@ -151,7 +151,8 @@ class Trial:
             return None
         members = self.candidates.curvatures
         newton = [k for k, one in enumerate(members) if one.kind == bounded.kind and one.power == 1]
-        derivatives, features, matrix = self.derivatives(bounded), self._in_features(bounded), self.matrix(members[2])
+        of_batch = next(one for one in members if one.kind == bounded.kind and one.aggregate == "batch")
+        derivatives, features, matrix = self.derivatives(bounded), self._in_features(bounded), self.matrix(of_batch)
         own = features.root if features is not None else getattr(matrix, "own", None)
         if not isinstance(matrix, DenseMatrix) or own is None:
             return None

@@ -162,7 +162,7 @@ def test_its_own_tests_pass(place: Place) -> None:
 def test_a_network_is_trained_with_it(place: Place) -> None:
     first, last, curvature, where = place.run("python", "-c", TRAIN).stdout.split()
     assert float(last) < 0.1 * float(first)
-    assert curvature == "GaussNewton"
+    assert curvature in {"gradient", "GaussNewton"}
     assert "site-packages" in where
 
 
