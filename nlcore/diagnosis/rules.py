@@ -46,8 +46,8 @@ _FLAT, _MOSTLY_FLAT = 0.1, 0.5
 
 _LOSS, _OUTPUTS = "nlcore.Auto()", 'nlcore.Auto(aim="outputs")'
 _CONTRADICTION = (
-    "Steps that are right for single samples then contradict each other in the network, and a single probe is a matter "
-    "of chance."
+    "Steps that are right for single samples then contradict each other in the network, and the result of a single "
+    "probe is chance."
 )
 _PLAIN = "the plain loss"
 _CLIPPED = "the plain loss with torch.nn.utils.clip_grad_norm_"
@@ -83,8 +83,8 @@ def judge_loss(found: Examination) -> Advice:
 
     One matrix amplifies where even ρ = 0.1 leaves an amplification above 1.5: the damping that would bound it takes
     away most of the gain. Where it does so at the prediction, steps that are right for single samples contradict each
-    other in the network, and one probe is a matter of chance: on one task it gave a progress from 0.3 to 1.6 with the
-    seed. A network falls short where the progress is below 0.9.
+    other in the network, and the result of one probe is chance: on one task the progress was between 0.3 and 1.6,
+    by seed. A network falls short where the progress is below 0.9.
     """
     return _fix(found) or _opaque(found, _LOSS) or _round(found, _LOSS) or _ill(found) or _between(found, _LOSS)
 
@@ -191,8 +191,8 @@ def _ill(found: Examination) -> Advice | None:
         return Advice("undecided", f"{reason}{noise}{_probed(found)}", (_LOSS, _PLAIN))
     if worst > _LIMIT:
         reason = (
-            f"{ill}, but it differs from sample to sample further on: {at}, above the {_LIMIT} that training stands. "
-            f"Each sample needs its own matrix; clipping was seen to come close."
+            f"{ill}, but it differs from sample to sample further on: {at}, above the limit of {_LIMIT}. Each "
+            f"sample needs its own matrix; clipping was seen to come close."
         )
         use = (_LOSS, _own(found), _CLIPPED)
         return Advice("per sample only", f"{reason}{noise}{_probed(found)}", use)
@@ -207,7 +207,7 @@ def _open(found: Examination) -> Advice | None:
     reason = (
         f"{found.here.own_flat_directions} of {found.outputs} directions of the outputs leave the loss of a sample as "
         f"it is: its target does not determine them. Many outputs solve the algorithm equally well, and a Newton "
-        f"step leads each sample to another one. The target asks for a low loss only."
+        f"step leads each sample to a different one. The target asks for a low loss only."
     )
     return Advice("not determined", reason, (_LOSS, _PLAIN))
 

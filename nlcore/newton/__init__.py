@@ -13,7 +13,7 @@ from nlcore.newton.gauss_newton import GaussNewton
 from nlcore.newton.hessian import Hessian
 from nlcore.newton.inject import InjectFisher, inject_fisher
 from nlcore.newton.loss import NewtonLoss
-from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, FeatureMatrix, GramMatrix, ProductMatrix
+from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, GramMatrix, ProductMatrix
 from nlcore.newton.outcome import NewtonStep
 from nlcore.newton.step import newton_step
 
@@ -25,7 +25,6 @@ __all__ = [
     "CurvatureMatrix",
     "DenseMatrix",
     "EmpiricalFisher",
-    "FeatureMatrix",
     "GaussNewton",
     "GramMatrix",
     "Hessian",

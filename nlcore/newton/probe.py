@@ -126,8 +126,8 @@ def intermediates(problem: Problem) -> int:
     """Return how many numbers one evaluation of the loss keeps for its derivative, at least one for each output.
 
     A simulator of 96 controls keeps about 50 for each, a relaxed permutation of 100 scores over 1 000: so many can be
-    evaluated together before memory or cache is full. A loss that uses `torch.func` inside cannot be watched, and is
-    taken for one of the latter.
+    evaluated together before memory or cache is full. The tensors of a loss that uses `torch.func` inside
+    cannot be counted: it is treated like the latter.
     """
     size = problem.prediction.numel()
     kept = [size]

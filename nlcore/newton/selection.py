@@ -50,8 +50,8 @@ _MEMORY = 1000
 """Steps over which the length of a direction follows the length of the gradient, as Adam's second moment does."""
 
 _RISE, _IN_A_ROW = 2.0, 3
-"""Losses this many times their running mean, or above a negative one by its size, so often in a row send the choice
-back to the gradient, and to dense probes. A single one may be a batch of hard samples."""
+"""The choice goes back to the gradient, and to dense probes, when the loss of so many steps in a row is above this many
+times its running mean, or above a negative mean by its size. A single high loss may be a batch of hard samples."""
 
 _TRUST = 6
 """Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
@@ -61,14 +61,15 @@ _PATIENCE = 0.3
 """Further advantage that the gradient needs where samples are alike and their curvature is not round: it falls along
 the steep directions, which are soon used up."""
 
-_ALL, _EVERYONE = 3, 4
-"""First probes that examine all candidates, and the distance of later ones that do."""
+_FULL_FIRST, _FULL_EVERY = 3, 4
+"""The first probes examine all candidates, and so does every fourth."""
 
 _PRICE = 0.1
-"""Advantage that the samples' own matrices need where samples are alike, as they are formed anew at every step."""
+"""Advantage that the samples' own matrices need where samples are alike: they are formed anew at every step, and one
+matrix for all would do as well."""
 
 _BEST = 2
-"""Candidates that every probe examines beside the gradient and the one in use; others only every fourth time."""
+"""Candidates that every other probe examines, beside the gradient and the one in use."""
 
 _WAITING = 2**25
 """Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
@@ -343,7 +344,7 @@ class Selection:
     def _members(self) -> list[int]:
         """Return the candidates of a probe: all at first and every fourth time, else the best so far."""
         every = range(len(self.scores))
-        if self.probes % _EVERYONE == 0 or self.probes < _ALL:
+        if self.probes % _FULL_EVERY == 0 or self.probes < _FULL_FIRST:
             return list(every)
         best = torch.where(self.barred > 0, -torch.inf, self.scores).argsort(descending=True)[:_BEST].tolist()
         newton = self.candidates.newton if self.alike else 0  # whose agreement with the others counts
@@ -376,7 +377,7 @@ class Selection:
 
     def _bar(self, trial: Trial) -> None:
         """Bar the Newton steps that amplify what other samples or noise would ask for; note if samples are alike."""
-        found = None if self.same and self.probes % 4 else trial.dispersion()
+        found = None if self.same and self.probes % _FULL_EVERY else trial.dispersion()
         if found is not None:
             self.alike, self.same, self.round = found.alike, found.same, found.round
             self.barred[found.judged] = found.barred.double()

@@ -62,8 +62,8 @@ class Dispersion:
         alike: Whether one matrix serves them all.
         same: Whether their matrices are one and the same.
         round: Whether their mean is well-conditioned, so that no direction is soft.
-        barred: The candidates whose steps amplify what other samples, or noise, would ask for.
-        judged: The candidates that this was asked of.
+        barred: [K] bool, whether the step of a candidate overshoots for single samples, or would fit noise.
+        judged: The indices of these K candidates: the Newton steps.
     """
 
     alike: bool
