@@ -7,7 +7,7 @@ the derivative of the backward pass, which is linear, with respect to the cotang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from nlcore.evaluation import transformed
 from nlcore.newton.problem import Problem
 
-__all__ = ["Network", "UnprobeableError", "greatest_fall", "intermediates"]
+__all__ = ["Network", "UnprobeableError", "greatest_fall"]
 
 _LENGTHS = (1.0, 2.0**-4, 2.0**-8)
 """The lengths of the line search, in units of the step that would bring a linear loss to zero."""
@@ -30,9 +30,6 @@ _AT_A_TIME = 2**18
 
 _SHARD = "RegisterPostBackwardFunctionBackward"
 """Node by which `torch.distributed.fsdp.fully_shard` scatters gradients: a probe would scatter them as well."""
-
-_UNSEEN = 1000
-"""Intermediate results for each output of a loss that cannot be watched."""
 
 _TOLERANCE = 0.02
 """Largest relative difference of ⟨g, J Jᵀg⟩ and ‖Jᵀg‖² for which the graph counts as differentiable twice."""
@@ -122,31 +119,6 @@ class Network:
         return moved.detach().flatten(1) if moved.ndim > 1 else moved.detach().unsqueeze(-1)
 
 
-def intermediates(problem: Problem) -> int:
-    """Return how many numbers one evaluation of the loss keeps for its derivative, at least one for each output.
-
-    A simulator of 96 controls keeps about 50 for each, a relaxed permutation of 100 scores over 1 000: so many can be
-    evaluated together before memory or cache is full. The tensors of a loss that uses `torch.func` inside
-    cannot be counted: it is treated like the latter.
-    """
-    size = problem.prediction.numel()
-    kept = [size]
-    try:
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(_counted(kept), lambda one: one):
-            problem.evaluation.value(problem.prediction.detach().requires_grad_())
-    except RuntimeError:
-        return _UNSEEN * size
-    return sum(kept)
-
-
-def _counted(kept: list[int]) -> Callable[[Tensor], Tensor]:
-    def pack(tensor: Tensor) -> Tensor:
-        kept.append(tensor.numel())
-        return tensor
-
-    return pack
-
-
 def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor, *, kept: int) -> Tensor:
     """Return how far the mean loss falls at best along each of K moves of the outputs.
 
@@ -155,7 +127,7 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor,
         value: [N], the losses at the prediction.
         slope: [N, m], their gradients.
         moves: [K, N, m]; the outputs go along −αΔ, α > 0.
-        kept: How many numbers an evaluation keeps, by `intermediates`.
+        kept: How many numbers an evaluation keeps, by `nlcore.newton.derivatives.intermediates`.
 
     Returns:
         [K] float64, at least 0.

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
 from nlcore.newton.damping import choose_damping
-from nlcore.newton.derivatives import Derivatives
+from nlcore.newton.derivatives import Derivatives, intermediates
 from nlcore.newton.matrix import Curvature, DenseMatrix
 from nlcore.newton.outcome import NewtonStep
-from nlcore.newton.probe import Network, UnprobeableError, greatest_fall, intermediates
+from nlcore.newton.probe import Network, UnprobeableError, greatest_fall
 from nlcore.newton.problem import Problem
 from nlcore.newton.reused import Reused
 from nlcore.newton.solve import inverse_power

@@ -15,7 +15,8 @@ from torch.utils.checkpoint import checkpoint
 import nlcore
 from nlcore import Auto, GaussNewton, NewtonLoss, Relative, newton_step
 from nlcore.errors import ConfigError, PerformanceWarning
-from nlcore.newton.probe import Network, greatest_fall, intermediates
+from nlcore.newton.derivatives import intermediates
+from nlcore.newton.probe import Network, greatest_fall
 from nlcore.newton.problem import Problem
 from tests.unit.newton.losses import Noisy, Wavy, half_square
 
