@@ -1,17 +1,22 @@
-"""Hooks of mkdocs: pages that scripts write join the navigation, and llms.txt is written beside the site."""
+"""Hooks of mkdocs: generated pages join the navigation, formulas become MathML, and llms.txt is written."""
 
 from __future__ import annotations
 
 import inspect
 import pkgutil
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
+
+from latex2mathml.converter import convert
 
 _GENERATED = {"Algorithms": "algorithms", "Results": "results"}
 _TEXTS: list[tuple[str, str, str]] = []
 _DIRECTIVE = re.compile(r"^::: (\S+)(?:\n +\S.*)*", re.MULTILINE)
 _FENCE = re.compile(r"^( *```\w+) (\w+=\S+)$", re.MULTILINE)
+_INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
+_DISPLAY = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
 
 
 def on_config(config: Any) -> Any:
@@ -47,6 +52,17 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     if page.canonical_url or page.url is not None:
         _TEXTS.append((page.title or page.file.src_uri, page.url, markdown))
     return markdown
+
+
+def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
+    """Turn formulas into MathML, which browsers draw without a script."""
+    content = _INLINE.sub(lambda found: _formula(found[1], "inline"), content)
+    return _DISPLAY.sub(lambda found: f'<div class="formula" tabindex="0">{_formula(found[1], "block")}</div>', content)
+
+
+def _formula(latex: str, display: str) -> str:
+    """Return LaTeX as MathML."""
+    return convert(unescape(latex).strip(), display=display)
 
 
 def on_post_build(config: Any) -> None:
