@@ -45,12 +45,25 @@ class _Elementary:
 
 @dataclass(frozen=True)
 class SquaredError(_Elementary):
-    """½‖prediction − target‖².
+    r"""Half the squared distance of prediction and target.
+
+    $$
+    \ell(y, t) = \tfrac12 \lVert y - t \rVert^2.
+    $$
 
     The Hessian is the identity; the Newton step with damping λ goes to y − (y − t)/(1 + λ), the target at λ = 0.
 
     Shape:
-        prediction, target: [batch, m]; mask: [batch, m], True at padded outputs.
+        - prediction: `[batch, m]`.
+        - target: `[batch, m]`, the dtype of the prediction.
+        - mask: `[batch, m]` bool, True at padded outputs.
+        - value: half the sum of the squared errors, not their mean.
+
+    Cost:
+        Time and memory O(m) a sample, O(m²) with the Hessian.
+
+    When it fails:
+        A Newton step only rescales the gradient, so curvature brings nothing.
     """
 
     _id = "core/squared_error"
@@ -86,10 +99,24 @@ class SquaredError(_Elementary):
 
 @dataclass(frozen=True)
 class AbsoluteError(_Elementary):
-    """‖prediction − target‖₁, of order 1: the second derivative is zero wherever it exists.
+    r"""The sum of the absolute errors, of order 1: the second derivative is zero wherever it exists.
+
+    $$
+    \ell(y, t) = \lVert y - t \rVert_1.
+    $$
 
     Shape:
-        prediction, target: [batch, m]; mask: [batch, m], True at padded outputs.
+        - prediction: `[batch, m]`.
+        - target: `[batch, m]`, the dtype of the prediction.
+        - mask: `[batch, m]` bool, True at padded outputs.
+        - value: the sum of the absolute errors, not their mean.
+
+    Cost:
+        Time and memory O(m) a sample.
+
+    When it fails:
+        The gradient has the same length near the target and far from it. There is no second derivative, so only the
+        Fisher matrix applies.
     """
 
     traits = Traits(order=1, psd_hessian=True, takes_mask=True)
@@ -110,13 +137,26 @@ class AbsoluteError(_Elementary):
 
 @dataclass(frozen=True)
 class BinaryCrossEntropy(_Elementary):
-    """Σ_k −t_k log p_k − (1 − t_k) log(1 − p_k) with p = σ(prediction).
+    r"""Cross-entropy of independent logits.
+
+    $$
+    \ell(y, t) = -\sum_k \left( t_k \log p_k + (1 - t_k) \log (1 - p_k) \right), \qquad p = \sigma(y).
+    $$
 
     The Hessian is diag(p(1 − p)).
 
     Shape:
-        prediction: [batch, m], logits; target: [batch, m], probabilities in [0, 1]; mask: [batch, m], True at padded
-        outputs.
+        - prediction: `[batch, m]`, logits.
+        - target: `[batch, m]`, probabilities in [0, 1], the dtype of the prediction.
+        - mask: `[batch, m]` bool, True at padded outputs.
+        - value: nats, summed over the outputs; the smallest is the entropy of the target.
+
+    Cost:
+        Time and memory O(m) a sample, O(m²) with the Hessian.
+
+    When it fails:
+        Where a logit is large the Hessian vanishes, on the right side and on the wrong one: without damping a Newton
+        step for a confidently wrong output is huge.
     """
 
     _id = "core/binary_cross_entropy"
@@ -159,14 +199,27 @@ class BinaryCrossEntropy(_Elementary):
 
 @dataclass(frozen=True)
 class CrossEntropy(_Elementary):
-    """−Σ_k t_k log p_k with p = softmax(prediction).
+    r"""Softmax cross-entropy of logits.
+
+    $$
+    \ell(y, t) = -\sum_k t_k \log p_k, \qquad p = \operatorname{softmax}(y).
+    $$
 
     The gradient is p − t and the Hessian diag(p) − ppᵀ, positive semi-definite and singular along the vector of
     ones, so that some damping is needed. Padded classes have p = 0: the softmax is over the others.
 
     Shape:
-        prediction: [batch, classes], logits; target: [batch] int64 class indices, or [batch, classes]
-        probabilities that sum to 1; mask: [batch, classes], True at classes that a sample does not have.
+        - prediction: `[batch, classes]`, logits.
+        - target: `[batch]` int64 class indices, or `[batch, classes]` probabilities that sum to 1.
+        - mask: `[batch, classes]` bool, True at classes that a sample does not have.
+        - value: nats; for a class index it is minus the logarithm of its probability.
+
+    Cost:
+        Time and memory O(classes) a sample, O(classes²) with the Hessian.
+
+    When it fails:
+        Where one logit is far above the others the Hessian vanishes, also if it is the wrong one: without damping a
+        Newton step for a confidently wrong sample is huge.
     """
 
     _id = "core/cross_entropy"

@@ -86,15 +86,29 @@ class Simulator(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Blur(Simulator):
-    """A signal through a Gaussian blur, ½‖blurred(prediction) − target‖².
+    r"""A signal through a Gaussian blur.
 
-    Fixed and linear, with singular values that decay like a Gaussian: fine detail is almost lost. O(m²) a sample.
+    With the matrix B of Gaussian weights, whose rows add up to 1,
+
+    $$
+    \ell(y, t) = \tfrac12 \lVert B y - t \rVert^2, \qquad B_{ij} \propto e^{-(i - j)^2 / (2 \cdot \text{width}^2)}.
+    $$
+
+    Fixed and linear, with singular values that decay like a Gaussian.
+
+    Shape:
+        - prediction: `[batch, m]`, the signal.
+        - target: `[batch, m]`, the blurred signal, the dtype of the prediction.
+        - value: half the squared distance of the blurred signals.
+
+    Cost:
+        Time O(m²) a sample.
+
+    When it fails:
+        Fine detail of the signal is almost lost, so a target determines it only up to noise.
 
     Args:
         width: Standard deviation of the blur, in steps of the signal.
-
-    Shape:
-        prediction, target: [batch, m].
     """
 
     width: float = 2.0
@@ -109,9 +123,27 @@ class Blur(Simulator):
 
 @dataclass(frozen=True, kw_only=True)
 class Drag(Simulator):
-    """A body with quadratic drag under given pushes, ½‖driven(prediction) − target‖².
+    r"""A body with quadratic drag under given pushes.
 
-    The Jacobian differs from sample to sample as soon as bodies move. O(m) a sample.
+    With the path $x(y)$ of a body that the pushes $y$ accelerate,
+
+    $$
+    \ell(y, t) = \tfrac12 \lVert x(y) - t \rVert^2, \qquad \dot x = v, \qquad \dot v = y - c\, v |v|,
+    $$
+
+    integrated by the semi-implicit Euler rule from rest.
+
+    Shape:
+        - prediction: `[batch, m]`, the push at each time.
+        - target: `[batch, m]`, the positions after each push, the dtype of the prediction.
+        - value: half the squared distance of the paths.
+
+    Cost:
+        Time O(m) a sample, in a loop over the times.
+
+    When it fails:
+        The Jacobian differs from sample to sample as soon as bodies move, so one matrix for the batch fits none of
+        them.
 
     Args:
         drag: c of v' = u − c·v·|v|, per unit of length.

@@ -18,15 +18,28 @@ __all__ = ["ApproxNDCG"]
 
 @final
 class ApproxNDCG(ListLoss, id="ranking/approx_ndcg-v1", config=ApproxNDCGConfig, traits=SMOOTH):
-    """One minus NDCG with smooth positions: ℓ = 1 − (1/ideal) Σ_i G_i/log₂(1 + π_i), π_i = 1 + Σ_{j≠i} σ(α(s_j − s_i)).
+    r"""One minus NDCG with smooth positions.
 
-    prediction: [batch, n], the scores; target: [batch, n], the relevance. The loss lies between 0 and 1; a list without
-    relevant items has loss 0 and gradient 0, one of one item too.
+    $$
+    \ell(s, r) = 1 - \frac{1}{\text{ideal}} \sum_i \frac{G_i}{\log_2 (1 + \pi_i)}, \qquad
+    \pi_i = 1 + \sum_{j \ne i} \sigma(\alpha (s_j - s_i)),
+    $$
 
-    Smooth, not convex: the Hessian is taken by differentiation and may be indefinite. Time and memory O(n²) a list.
+    with the gains $G$ of the relevance $r$, and the ideal DCG, that of the best order.
 
-    Where it fails: once α times the gaps is large the sigmoids are flat, and a wrongly ordered list keeps a vanishing
-    gradient; scores that grow along training get there. Lower α then.
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]`, the relevance of every item, ≥ 0.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: between 0 and 1. A list without relevant items has loss 0 and gradient 0, one of one item too.
+
+    Cost:
+        Time and memory O(n²) a list. The Hessian is taken by differentiation.
+
+    When it fails:
+        Once α times the gaps is large the sigmoids are flat, and a wrongly ordered list keeps a vanishing gradient;
+        scores that grow along training get there. Lower α then. The loss is smooth, not convex: the Hessian may be
+        indefinite.
 
     Args:
         alpha: Steepness α > 0, in 1/units of the scores.
@@ -36,8 +49,8 @@ class ApproxNDCG(ListLoss, id="ranking/approx_ndcg-v1", config=ApproxNDCGConfig,
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Qin, Liu, Li: A General Approximation Framework for Direct Optimization of Information Retrieval Measures,
-        Information Retrieval 13, 2010.
+        Qin, Liu, Li: [A General Approximation Framework for Direct Optimization of Information Retrieval
+        Measures](https://doi.org/10.1007/s10791-009-9124-x), Information Retrieval 13, 2010.
 
     Example:
         >>> import torch

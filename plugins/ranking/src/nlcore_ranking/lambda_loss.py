@@ -18,23 +18,35 @@ __all__ = ["LambdaLoss"]
 
 @final
 class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig):
-    """Pairwise logistic losses weighted by NDCG: ℓ = Σ over r_i > r_j of w_ij·log₂(1 + exp(−σ(s_i − s_j))).
+    r"""Pairwise logistic losses weighted by NDCG.
 
-    prediction: [batch, n], the scores; target: [batch, n], the relevance. With gains G divided by the ideal DCG,
-    positions i and j from 1 in the order of the scores, and D(i) = log₂(1 + i), the weights are |G_i − G_j| times
+    $$
+    \ell(s, r) = \sum_{r_i > r_j} w_{ij} \log_2 \left( 1 + e^{-\sigma (s_i - s_j)} \right).
+    $$
+
+    With gains G divided by the ideal DCG, positions i and j from 1 in the order of the scores, and D(i) = log₂(1 + i),
+    the weights are |G_i − G_j| times
 
     - `"lambdarank"`: |1/D(i) − 1/D(j)|, the change of NDCG when the two are swapped;
     - `"ndcg2"`: 1/D(|i − j|) − 1/D(|i − j| + 1), of the bound NDCG-Loss2;
     - `"ndcg2++"`: the first plus μ times the second.
 
     With k, LambdaRank's weights are those of NDCG@k, and NDCG-Loss2 keeps the pairs with an item among the first k.
-    A list without relevant items has loss 0 and gradient 0. Equal scores are ordered by index.
+    Equal scores are ordered by index. Weights are constant as long as the order of the scores is: the derivative of the
+    value is the paper's λ, and the Hessian, supplied, is positive semi-definite wherever it exists.
 
-    Weights are constant as long as the order of the scores is: the derivative of the value is the paper's λ, and the
-    Hessian, supplied, is positive semi-definite wherever it exists. Across a change of order the value jumps, so the
-    loss as a whole is neither continuous nor convex: compare NDCG during training, not values.
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]`, the relevance of every item, ≥ 0.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: a weighted sum of logistic losses. A list without relevant items has loss 0 and gradient 0.
 
-    Time and memory O(n²) a list.
+    Cost:
+        Time and memory O(n²) a list, with the Hessian too.
+
+    When it fails:
+        Across a change of order the value jumps, so the loss as a whole is neither continuous nor convex: compare NDCG
+        during training, not values.
 
     Args:
         weighting: `"lambdarank"`, `"ndcg2"` or `"ndcg2++"`.
@@ -47,7 +59,8 @@ class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig)
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Wang, Li, Golbandi, Bendersky, Najork: The LambdaLoss Framework for Ranking Metric Optimization, CIKM 2018.
+        Wang, Li, Golbandi, Bendersky, Najork: [The LambdaLoss Framework for Ranking Metric
+        Optimization](https://doi.org/10.1145/3269206.3271784), CIKM 2018.
         Burges: From RankNet to LambdaRank to LambdaMART, 2010.
 
     Example:

@@ -16,19 +16,32 @@ __all__ = ["ListMLE"]
 
 @final
 class ListMLE(ListLoss, id="ranking/listmle-v1", config=ListMLEConfig, traits=CURVED):
-    """Negative log-likelihood of the true order: ℓ = (1/n) Σ_i (log Σ_{k not placed before i} exp(s_k) − s_i).
+    r"""Negative log-likelihood of the true order under the Plackett–Luce model of the scores.
 
-    prediction: [batch, n], the scores; target: [batch, n], the relevance, of which only the order counts. The order
-    of equal grades is unknown. `ties="shared"` lets every item compete with all that are not more relevant (Breslow's
-    rule for tied events); the loss then does not depend on the order of the list, and pulls tied items to equal
-    scores. `ties="index"` is the paper's loss for the order by relevance, then index. A list of equal grades, all zero
-    among them, has its smallest loss at equal scores with `"shared"`; of one item it is 0.
+    $$
+    \ell(s, r) = \frac{1}{n} \sum_i \left( \log \sum_{k \in C_i} e^{s_k} - s_i \right),
+    $$
 
-    Convex, and the Hessian, a sum of diag(p_i) − p_i p_iᵀ, is supplied. Time and memory O(n²) a list, O(n³) time with
-    the Hessian.
+    with $C_i$ the items that are not placed before item $i$, itself among them.
 
-    Where it fails: the positions at the bottom count as much as those at the top. It does not change when all scores
-    shift, so its Hessian is singular along 1.
+    The order of equal grades is unknown. `ties="shared"` lets every item compete with all that are not more relevant
+    (Breslow's rule for tied events); the loss then does not depend on the order of the list, and pulls tied items to
+    equal scores. `ties="index"` is the paper's loss for the order by relevance, then index. The Hessian, a sum of
+    diag(p_i) − p_i p_iᵀ, is supplied: the loss is convex.
+
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]`, the relevance of every item, ≥ 0, of which only the order counts.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: nats per item. A list of equal grades, all zero among them, has its smallest loss at equal scores with
+          `"shared"`; of one item it is 0.
+
+    Cost:
+        Time and memory O(n²) a list, O(n³) time with the Hessian.
+
+    When it fails:
+        The positions at the bottom count as much as those at the top. The loss does not change when all scores shift,
+        so its Hessian is singular along 1.
 
     Args:
         ties: `"shared"` or `"index"`.
@@ -38,8 +51,9 @@ class ListMLE(ListLoss, id="ranking/listmle-v1", config=ListMLEConfig, traits=CU
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Xia, Liu, Wang, Zhang, Li: Listwise Approach to Learning to Rank: Theory and Algorithm, ICML 2008.
-        Breslow: Covariance Analysis of Censored Survival Data, Biometrics 1974 (ties).
+        Xia, Liu, Wang, Zhang, Li: [Listwise Approach to Learning to Rank: Theory and
+        Algorithm](https://doi.org/10.1145/1390156.1390306), ICML 2008. Breslow: [Covariance Analysis of Censored
+        Survival Data](https://doi.org/10.2307/2529620), Biometrics 1974 (ties).
 
     Example:
         >>> import torch

@@ -16,16 +16,29 @@ __all__ = ["ListNet"]
 
 @final
 class ListNet(ListLoss, id="ranking/listnet-v1", config=ListNetConfig, traits=CURVED):
-    """Cross-entropy of top-one distributions: ℓ = −Σ_j q_j log p_j with p = softmax(s), q = softmax(r/temperature).
+    r"""Cross-entropy of the top-one distributions of relevance and scores.
 
-    prediction: [batch, n], the scores; target: [batch, n], the relevance, whose differences count. A list of equal
-    grades, all zero among them, has the uniform q: its loss is smallest, log n, at equal scores.
+    $$
+    \ell(s, r) = -\sum_j q_j \log p_j, \qquad p = \operatorname{softmax}(s), \qquad
+    q = \operatorname{softmax}\!\left(\frac{r}{\text{temperature}}\right).
+    $$
 
-    Convex, and the Hessian diag(p) − ppᵀ is supplied. Time and memory O(n) a list, O(n²) with the Hessian.
+    The Hessian diag(p) − ppᵀ is supplied: the loss is convex.
 
-    Where it fails: the smallest value is the entropy of q, not 0. With the softness at 1 a difference of one grade is a
-    ratio of e: with few relevant items among many, q is close to uniform; lower the temperature then. It does not
-    change when all scores shift, so its Hessian is singular along 1.
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]`, the relevance of every item, ≥ 0, whose differences count.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: nats; the smallest is the entropy of q, not 0. A list of equal grades, all zero among them, has the
+          uniform q: its loss is smallest, log n, at equal scores.
+
+    Cost:
+        Time and memory O(n) a list, O(n²) with the Hessian.
+
+    When it fails:
+        With the temperature at 1 a difference of one grade is a ratio of e: with few relevant items among many, q is
+        close to uniform; lower the temperature then. The loss does not change when all scores shift, so its Hessian is
+        singular along 1.
 
     Args:
         temperature: Softness of the target distribution, > 0, in units of the relevance.
@@ -34,7 +47,8 @@ class ListNet(ListLoss, id="ranking/listnet-v1", config=ListNetConfig, traits=CU
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Cao, Qin, Liu, Tsai, Li: Learning to Rank: From Pairwise Approach to Listwise Approach, ICML 2007 (top one).
+        Cao, Qin, Liu, Tsai, Li: [Learning to Rank: From Pairwise Approach to Listwise
+        Approach](https://doi.org/10.1145/1273496.1273513), ICML 2007 (top one).
 
     Example:
         >>> import torch

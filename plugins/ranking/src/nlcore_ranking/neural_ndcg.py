@@ -17,18 +17,30 @@ __all__ = ["NeuralNDCG"]
 
 @final
 class NeuralNDCG(ListLoss, id="ranking/neural_ndcg-v1", config=NeuralNDCGConfig, traits=SMOOTH):
-    """One minus NDCG of softly sorted gains: ℓ = 1 − (1/ideal) Σ_i (S(P)·G)_i/log₂(2 + i).
+    r"""One minus NDCG of softly sorted gains.
 
-    prediction: [batch, n], the scores; target: [batch, n], the relevance. P is NeuralSort's matrix of the scores,
-    largest first, and S scales it to be doubly stochastic (Sinkhorn), so that no gain is counted twice; positions i
-    count from 0. The loss lies between 0 and 1 up to the error of the scaling; a list without relevant items has loss 0
-    and gradient 0, one of one item loss 0.
+    $$
+    \ell(s, r) = 1 - \frac{1}{\text{ideal}} \sum_{i < k} \frac{(S(P)\, G)_i}{\log_2 (2 + i)}.
+    $$
 
-    Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
-    be indefinite. Time and memory O(n²·(1 + scaling)) a list.
+    P is NeuralSort's matrix of the scores, largest first, and S scales it to be doubly stochastic (Sinkhorn), so that
+    no gain is counted twice; positions i count from 0. G are the gains of the relevance r, and the ideal DCG is that of
+    the best order.
 
-    Where it fails: for τ far below the gaps of wrongly ordered scores the gradient vanishes, for τ far above them all
-    lists look alike. The scaling converges slowly for small τ.
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]`, the relevance of every item, ≥ 0.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: between 0 and 1 up to the error of the scaling. A list without relevant items has loss 0 and gradient
+          0, one of one item loss 0.
+
+    Cost:
+        Time and memory O(n²·(1 + scaling)) a list. The Hessian is taken by differentiation.
+
+    When it fails:
+        For τ far below the gaps of wrongly ordered scores the gradient vanishes, for τ far above them all lists look
+        alike. The scaling converges slowly for small τ. Twice differentiable wherever no two scores are equal, not
+        convex: the Hessian may be indefinite.
 
     Args:
         temperature: τ > 0, in units of the scores.
@@ -40,8 +52,8 @@ class NeuralNDCG(ListLoss, id="ranking/neural_ndcg-v1", config=NeuralNDCGConfig,
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Pobrotyn, Białobrzeski: NeuralNDCG: Direct Optimisation of a Ranking Metric via Differentiable Relaxation of
-        Sorting, 2021 (the deterministic loss).
+        Pobrotyn, Białobrzeski: [NeuralNDCG: Direct Optimisation of a Ranking Metric via Differentiable Relaxation of
+        Sorting](https://arxiv.org/abs/2102.07831), 2021 (the deterministic loss).
 
     Example:
         >>> import torch

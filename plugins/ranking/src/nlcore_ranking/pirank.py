@@ -19,19 +19,30 @@ __all__ = ["PiRank"]
 
 @final
 class PiRank(ListLoss, id="ranking/pirank-v1", config=PiRankConfig, traits=SMOOTH):
-    """One minus NDCG@k of gains sorted by NeuralSort: ℓ = 1 − (1/ideal) Σ_{i<k} (P·G)_i/log₂(2 + i).
+    r"""One minus NDCG@k of gains sorted by NeuralSort.
 
-    prediction: [batch, n], the scores; target: [batch, n], the relevance. P is NeuralSort's matrix of the scores,
-    largest first; positions i count from 0. With `block`, a longer list is split into blocks in the order of the list;
-    each is sorted, its first k relaxed scores and gains are kept, and so on until one block is left.
+    $$
+    \ell(s, r) = 1 - \frac{1}{\text{ideal}} \sum_{i < k} \frac{(P\, G)_i}{\log_2 (2 + i)}.
+    $$
 
-    P is not doubly stochastic, so a gain may be counted more than once and the loss may fall a little below 0. A list
-    without relevant items has loss 0 and gradient 0, one of one item loss 0.
+    P is NeuralSort's matrix of the scores, largest first; positions i count from 0. G are the gains of the relevance r,
+    and the ideal DCG is that of the best order. With `block`, a longer list is split into blocks in the order of the
+    list; each is sorted, its first k relaxed scores and gains are kept, and so on until one block is left.
 
-    Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
-    be indefinite. Time and memory O(n²) a list, O(n·block) with blocks.
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]`, the relevance of every item, ≥ 0.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: at most 1. P is not doubly stochastic, so a gain may be counted more than once and the loss may fall a
+          little below 0. A list without relevant items has loss 0 and gradient 0, one of one item loss 0.
 
-    Where it fails: as `NeuralNDCG`, and with blocks the value depends on the order of the list as far as τ smears it.
+    Cost:
+        Time and memory O(n²) a list, O(n·block) with blocks. The Hessian is taken by differentiation.
+
+    When it fails:
+        For τ far below the gaps of wrongly ordered scores the gradient vanishes, for τ far above them all lists look
+        alike. With blocks the value depends on the order of the list as far as τ smears it. Twice differentiable
+        wherever no two scores are equal, not convex: the Hessian may be indefinite.
 
     Args:
         temperature: τ > 0, in units of the scores.
@@ -43,7 +54,8 @@ class PiRank(ListLoss, id="ranking/pirank-v1", config=PiRankConfig, traits=SMOOT
         ConfigError: An option is of the wrong type or out of range, or `block` does not fit `k`.
 
     References:
-        Swezey, Grover, Charron, Ermon: PiRank: Scalable Learning To Rank via Differentiable Sorting, NeurIPS 2021.
+        Swezey, Grover, Charron, Ermon: [PiRank: Scalable Learning To Rank via Differentiable
+        Sorting](https://arxiv.org/abs/2012.06731), NeurIPS 2021.
 
     Example:
         >>> import torch

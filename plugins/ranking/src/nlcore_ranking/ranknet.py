@@ -60,15 +60,27 @@ class PairLoss(ListLoss, traits=CURVED):
 
 @final
 class RankNet(PairLoss, id="ranking/ranknet-v1", config=RankNetConfig):
-    """Logistic loss of every pair with different relevance: ℓ = mean over r_i > r_j of log(1 + exp(−σ(s_i − s_j))).
+    r"""Logistic loss of every pair of items with different relevance.
 
-    prediction: [batch, n], the scores; target: [batch, n], the relevance, of which only the order counts. Pairs of
-    equal relevance are left out; a list without other pairs, or of one item, has loss 0 and gradient 0.
+    $$
+    \ell(s, r) = \operatorname{mean}_{r_i > r_j} \log \left( 1 + e^{-\sigma (s_i - s_j)} \right).
+    $$
 
-    Convex. The Hessian, a graph Laplacian, is supplied. Time and memory O(n²) a list.
+    Pairs of equal relevance are left out. The Hessian, a graph Laplacian, is supplied: the loss is convex.
 
-    Where it fails: all pairs count alike, those at the bottom of the list too, so NDCG at the top may suffer
-    (`LambdaLoss` weights them). It does not change when all scores shift, so its Hessian is singular along 1.
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]`, the relevance of every item, ≥ 0, of which only the order counts.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: nats per pair, log 2 at equal scores. A list without pairs of different relevance, or of one item, has
+          loss 0 and gradient 0.
+
+    Cost:
+        Time and memory O(n²) a list, with the Hessian too.
+
+    When it fails:
+        All pairs count alike, those at the bottom of the list too, so NDCG at the top may suffer (`LambdaLoss` weights
+        them). The loss does not change when all scores shift, so its Hessian is singular along 1.
 
     Args:
         sigma: σ > 0, in 1/units of the scores.
@@ -78,7 +90,8 @@ class RankNet(PairLoss, id="ranking/ranknet-v1", config=RankNetConfig):
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Burges, Shaked, Renshaw, Lazier, Deeds, Hamilton, Hullender: Learning to Rank using Gradient Descent, ICML 2005.
+        Burges, Shaked, Renshaw, Lazier, Deeds, Hamilton, Hullender: [Learning to Rank using Gradient
+        Descent](https://doi.org/10.1145/1102351.1102363), ICML 2005.
 
     Example:
         >>> import torch

@@ -18,21 +18,32 @@ __all__ = ["Spearman"]
 
 @final
 class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
-    """One minus Spearman's rho by relaxed ranks: ℓ = 6‖R(s) − R*‖²/(n(n² − 1)).
+    r"""One minus Spearman's rho by relaxed ranks.
 
-    prediction: [batch, n], the scores; target: [batch, n], the relevance, of which only the order counts. R(s) are the
-    expected positions under a relaxed sort, R* the true ones, equal grades sharing the mean of theirs. Without ties and
-    for τ towards 0 the loss is 1 − ρ, from 0 to 2. A list of one item has loss 0; for equal grades, all zero among
-    them, the loss is 0 at equal scores.
+    $$
+    \ell(s, r) = \frac{6 \lVert R(s) - R^* \rVert^2}{n (n^2 - 1)}.
+    $$
 
-    Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
-    be indefinite. The ranks of `"fast_soft_sort"` are piecewise linear: `traits.order` is 1 then. Time and memory O(n²)
-    a list for any relaxation, because of the true positions.
+    R(s) are the expected positions under a relaxed sort, R* the true ones, equal grades sharing the mean of theirs.
 
-    Where it fails: all positions have equal weight, so it is not a loss for the top of a list. Relaxed ranks lie closer
-    together than true ones when τ is not small against the gaps, and SoftSort gives gradient 0 where all scores are
-    equal. The value of a sorting network depends on the order of the list as far as its swaps are soft. FastSoftSort
-    gives gradient 0 where all gaps are larger than τ, LapSum one that decays exponentially with them.
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]`, the relevance of every item, ≥ 0, of which only the order counts.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: without ties and for τ towards 0 it is 1 − ρ, from 0 to 2. A list of one item has loss 0; for equal
+          grades, all zero among them, the loss is 0 at equal scores.
+
+    Cost:
+        Time and memory O(n²) a list for any relaxation, because of the true positions. The Hessian is taken by
+        differentiation.
+
+    When it fails:
+        All positions have equal weight, so it is not a loss for the top of a list. Relaxed ranks lie closer together
+        than true ones when τ is not small against the gaps, and SoftSort gives gradient 0 where all scores are equal.
+        The value of a sorting network depends on the order of the list as far as its swaps are soft. FastSoftSort gives
+        gradient 0 where all gaps are larger than τ, LapSum one that decays exponentially with them. Twice
+        differentiable wherever no two scores are equal, not convex: the Hessian may be indefinite. The ranks of
+        `"fast_soft_sort"` are piecewise linear: `traits.order` is 1 then.
 
     Args:
         temperature: τ > 0, in units of the scores.
@@ -42,8 +53,9 @@ class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Blondel, Teboul, Berthet, Djolonga: Fast Differentiable Sorting and Ranking, ICML 2020 (the loss, with
-        `"fast_soft_sort"`).
+        Blondel, Teboul, Berthet, Djolonga: [Fast Differentiable Sorting and Ranking](https://arxiv.org/abs/2002.08871),
+        ICML 2020 (the loss, with `"fast_soft_sort"`). Spearman: [The Proof and Measurement of Association between Two
+        Things](https://doi.org/10.2307/1412159), 1904 (rho).
 
     Example:
         >>> import torch

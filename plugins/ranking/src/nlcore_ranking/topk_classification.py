@@ -18,20 +18,31 @@ __all__ = ["TopKClassification"]
 
 @final
 class TopKClassification(ListLoss, id="ranking/topk_classification-v1", config=TopKClassificationConfig, traits=SMOOTH):
-    """Cross-entropy of being among the first k, k random: ℓ = −log Σ_k p_k Σ_{i<k} P[i, y].
+    r"""Cross-entropy of the true class being among the first k, with k random.
 
-    prediction: [batch, n], one score per class; target: [batch], int64, the true class y. P is the relaxed permutation
-    matrix of the scores, largest first, positions i from 0. With `top1="softmax"` the k = 1 part is p_1·softmax(s)_y
-    instead. All of it is computed from logarithms, so it stays exact where P rounds to 0. Of fewer than k classes all
-    are among the first k.
+    $$
+    \ell(s, y) = -\log \sum_k p_k \sum_{i < k} P_{iy}.
+    $$
 
-    Differentiable twice wherever no two scores are equal, not convex: the Hessian is taken by differentiation and may
-    be indefinite. Time and memory O(n²) a sample, O(candidates²) with candidates. The true class must not be padded,
-    unless all classes are: such a sample has loss 0, and its target is ignored.
+    P is the relaxed permutation matrix of the scores, largest first, positions i from 0. With `top1="softmax"` the k =
+    1 part is p_1·softmax(s)_y instead. All of it is computed from logarithms, so it stays exact where P rounds to 0. Of
+    fewer than k classes all are among the first k.
 
-    Where it fails: columns of P need not add up to 1 (NeuralSort, SoftSort), so the value can fall a little below 0. A
-    true class far behind all others gets a gradient only from the softmax part when the temperature is low. A sorting
-    network's value depends on the order of the classes as far as its swaps are soft.
+    Shape:
+        - prediction: `[batch, n]`, one score per class.
+        - target: `[batch]` int64, the true class y.
+        - mask: `[batch, n]` bool, True at classes that the sample does not have. The true class must not be padded,
+          unless all classes are: such a sample has loss 0, and its target is ignored.
+        - value: nats, 0 where the true class is surely the first.
+
+    Cost:
+        Time and memory O(n²) a sample, O(candidates²) with candidates. The Hessian is taken by differentiation.
+
+    When it fails:
+        Columns of P need not add up to 1 (NeuralSort, SoftSort), so the value can fall a little below 0. A true class
+        far behind all others gets a gradient only from the softmax part when the temperature is low. A sorting
+        network's value depends on the order of the classes as far as its swaps are soft. Twice differentiable wherever
+        no two scores are equal, not convex: the Hessian may be indefinite.
 
     Args:
         p_k: Probabilities of k = 1, 2, …; they add up to 1.
@@ -45,7 +56,8 @@ class TopKClassification(ListLoss, id="ranking/topk_classification-v1", config=T
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Petersen, Kuehne, Borgelt, Deussen: Differentiable Top-k Classification Learning, ICML 2022.
+        Petersen, Kuehne, Borgelt, Deussen: [Differentiable Top-k Classification
+        Learning](https://arxiv.org/abs/2206.07290), ICML 2022.
 
     Example:
         >>> import torch

@@ -20,16 +20,39 @@ _NUMBERS, _MASK, _ADVICE = "[batch, m] floating", "[batch, m] bool or None", "It
 @final
 @dataclass(frozen=True, slots=True)
 class PrefixSum:
-    """Numbers supervised by their running totals: ℓ(y, t) = ½‖cumsum(y) − t‖².
+    r"""Numbers supervised by their running totals.
 
-    The squares are summed over the m totals and not divided by m. With L the lower triangle of ones, the gradient is
-    Lᵀ(Ly − t) and the Hessian LᵀL, the same for every sample: (LᵀL)_jk = m − max(j, k), counted from 0. Its condition
-    number grows as m² (113 at m = 8, 438 at m = 16), and the outputs are not interchangeable, which is why a Newton
-    step differs from a rescaled gradient here.
+    With L the lower triangle of ones,
 
-    A mask [batch, m], True at padded elements, removes them from the sequence, wherever they are: the totals are those
-    of the other elements in their order, each compared with the target at its own position. Numbers and totals at
-    padded elements are ignored, and the Hessian then differs between samples. Half precision is computed in float32.
+    $$
+    \ell(y, t) = \tfrac12 \lVert L y - t \rVert^2 = \tfrac12 \sum_k \left( \sum_{j \le k} y_j - t_k \right)^2.
+    $$
+
+    The squares are summed over the m totals and not divided by m. The gradient is $L^\top (L y - t)$ and the Hessian
+    $L^\top L$, the same for every sample: $(L^\top L)_{jk} = m - \max(j, k)$, counted from 0.
+
+    A mask removes padded elements from the sequence, wherever they are: the totals are those of the other elements in
+    their order, each compared with the target at its own position. Numbers and totals at padded elements are ignored,
+    and the Hessian then differs between samples. Half precision is computed in float32.
+
+    Shape:
+        - prediction: `[batch, m]`, the numbers.
+        - target: `[batch, m]`, their running totals, the dtype of the prediction.
+        - mask: `[batch, m]` bool, True at padded elements.
+        - value: half the squared distance of the totals to the target, in squared units of the numbers; 0 where they
+          agree.
+
+    Cost:
+        Time and memory O(m) a sample, O(m²) with the Hessian, which is formed once for all samples without a mask.
+
+    When it fails:
+        The loss is steep along the sum of the numbers and flat along alternating ones: the condition number of the
+        Hessian grows as m² (113 at m = 8, 438 at m = 16), which slows plain gradients. The outputs are not
+        interchangeable, so a Newton step differs from a rescaled gradient.
+
+    References:
+        Petersen, Borgelt, Sutter, Kuehne, Deussen, Ermon: [Newton Losses](https://arxiv.org/abs/2410.19055), NeurIPS
+        2024 (the method). The prefix sum is its definition.
 
     Example:
         >>> import torch

@@ -21,31 +21,48 @@ _TRAITS = {
 
 
 class BellmanFord(PathLoss, id="shortest_paths/bellman_ford-v1", config=BellmanFordConfig):
-    """Relaxed Bellman–Ford, ℓ(c, t) = Σ|path(c) − t| or Σ(path(c) − t)² over the cells of a map.
+    r"""The relaxed Bellman–Ford algorithm, with a relaxed trace back from the goal.
 
     `iterations` times every cell takes the softmin-weighted mean of its neighbours' distances and adds its cost,
-    d(v) ← Σ_k w_k d(v + k) + c(v) with w = softmin(β d), d(source) = 0; the last weights are those of the predecessors.
-    From the goal, mass moves back along them, and a trace collects it: x ← x ⊥ q with a t-conorm ⊥. A loop "for" takes
-    `iterations` steps; "while" continues before every step with probability σ(β(1 − x[source])), and returns the mean
-    of the traces over where the loop ends. A sample that continues with a probability of at most 1e-5 has ended; the
-    derivative treats that step as given.
 
-    Prediction and target are [batch, H, W]; the target is the true path, 1 on it and 0 elsewhere. A step costs
-    O(iterations · neighbours · H·W), and its gradient as much again and the memory of O((iterations + neighbours) ·
-    H·W) numbers, 7 MiB for a hundred 12×12 maps; the gradient is written by hand and exact. Derivatives of the gradient
-    are taken by automatic differentiation: the Hessian of a map is a matrix of (H·W)² numbers at one backward pass for
-    each of its rows.
+    $$
+    d(v) \leftarrow \sum_k w_k\, d(v + k) + c(v), \qquad w = \operatorname{softmin}_k \beta d(v + k), \qquad
+    d(\text{source}) = 0;
+    $$
 
-    Where it fails: with a β small beside the differences of costs the path spreads over the map, with a large one the
-    gradient vanishes except near ties; β times a difference of costs should be of the order of 1 to 100. Mass that
-    reaches the source moves on from it, so that the cells beside the source are over-counted, by "for" more than by
-    "while". A map whose paths have more than `iterations` steps is not solved.
+    the last weights are those of the predecessors. From the goal, mass moves back along them, and a trace collects it:
+    x ← x ⊥ q with a t-conorm ⊥. The trace is the relaxed path, and the loss its distance to the true path $t$,
 
-    With `objective="l2"` the loss has a Gauss–Newton split: the features are the relaxed path.
+    $$
+    \ell(c, t) = \sum_v |\operatorname{path}_v(c) - t_v| \quad \text{or} \quad
+    \sum_v (\operatorname{path}_v(c) - t_v)^2.
+    $$
+
+    A loop "for" takes `iterations` steps; "while" continues before every step with probability σ(β(1 − x[source])), and
+    returns the mean of the traces over where the loop ends. A sample that continues with a probability of at most 1e-5
+    has ended; the derivative treats that step as given. With `objective="l2"` the loss has a Gauss–Newton split: the
+    features are the relaxed path.
+
+    Shape:
+        - prediction: `[batch, H, W]`, the cost of every cell, positive.
+        - target: `[batch, H, W]`, the true path, 1 on it and 0 elsewhere.
+        - value: the distance of the relaxed path to the true one, summed over the cells; 0 where they agree.
+
+    Cost:
+        O(iterations · neighbours · H·W) a step, and its gradient as much again and the memory of O((iterations +
+        neighbours) · H·W) numbers, 7 MiB for a hundred 12×12 maps; the gradient is written by hand and exact.
+        Derivatives of the gradient are taken by automatic differentiation: the Hessian of a map is a matrix of (H·W)²
+        numbers at one backward pass for each of its rows.
+
+    When it fails:
+        With a β small beside the differences of costs the path spreads over the map, with a large one the gradient
+        vanishes except near ties; β times a difference of costs should be of the order of 1 to 100. Mass that reaches
+        the source moves on from it, so that the cells beside the source are over-counted, by "for" more than by
+        "while". A map whose paths have more than `iterations` steps is not solved.
 
     Reference:
-        Petersen, Borgelt, Kuehne, Deussen, Learning with Algorithmic Supervision via Continuous Relaxations, NeurIPS
-        2021.
+        Petersen, Borgelt, Kuehne, Deussen, [Learning with Algorithmic Supervision via Continuous
+        Relaxations](https://arxiv.org/abs/2110.05651), NeurIPS 2021.
 
     Example:
         >>> import torch

@@ -12,21 +12,34 @@ __all__ = ["BlackBox"]
 
 
 class BlackBox(SolvedLoss, id="shortest_paths/blackbox-v1", config=BlackBoxConfig):
-    """Differentiation of a black-box solver: the number of differing cells, with the gradient of an interpolation.
+    r"""Differentiation of a black-box solver: the number of differing cells, with the gradient of an interpolation.
 
-    ℓ(c, t) = Σ|y*(c) − t|, and with v = 1 − 2t, its slope at the path, the gradient is (y*(c + λv) − y*(c))/λ: that of
-    a piecewise linear function that agrees with the loss where the path does not change for a step of λ.
+    With the shortest path $y^*(c)$ and $v = 1 - 2t$, the slope of the loss at it, value and gradient are
 
-    Prediction and target are [batch, H, W]; the target is the true path, 1 on it and 0 elsewhere. A step costs two
-    exact solutions a map.
+    $$
+    \ell(c, t) = \sum_v |y^*_v(c) - t_v|, \qquad \nabla = \frac{y^*(c + \lambda v) - y^*(c)}{\lambda}:
+    $$
 
-    Where it fails: λ has to fit the scale of the costs; with a small one the gradient is mostly 0, with a large one it
-    is only the difference to the target. Changed costs are clamped to `min_cost`. The gradient summed over all costs is
-    the difference of two path lengths, so the scale of the costs drifts: behind an activation that saturates, such as
-    softplus, they can sink to where its slope vanishes. Use |output| plus a floor, as the paper does.
+    the gradient of a piecewise linear function that agrees with the loss where the path does not change for a step of
+    λ.
+
+    Shape:
+        - prediction: `[batch, H, W]`, the cost of every cell, positive.
+        - target: `[batch, H, W]`, the true path, 1 on it and 0 elsewhere.
+        - value: the number of cells in which path and true path differ.
+
+    Cost:
+        Two exact solutions a map.
+
+    When it fails:
+        λ has to fit the scale of the costs; with a small one the gradient is mostly 0, with a large one it is only the
+        difference to the target. Changed costs are clamped to `min_cost`. The gradient summed over all costs is the
+        difference of two path lengths, so the scale of the costs drifts: behind an activation that saturates, such as
+        softplus, they can sink to where its slope vanishes. Use |output| plus a floor, as the paper does.
 
     Reference:
-        Vlastelica, Paulus, Musil, Martius, Rolínek, Differentiation of Blackbox Combinatorial Solvers, ICLR 2020.
+        Vlastelica, Paulus, Musil, Martius, Rolínek, [Differentiation of Blackbox Combinatorial
+        Solvers](https://arxiv.org/abs/1912.02175), ICLR 2020.
     """
 
     interpolation: float = 20.0

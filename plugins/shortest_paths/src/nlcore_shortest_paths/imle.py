@@ -18,21 +18,34 @@ _GAMMAS = 10
 
 
 class IMLE(PerturbedLoss, id="shortest_paths/imle-v1", config=IMLEConfig):
-    """Implicit maximum likelihood estimation: the mean number of differing cells of perturbed shortest paths.
+    r"""Implicit maximum likelihood estimation: the mean number of differing cells of perturbed shortest paths.
 
-    ℓ(c, t) = E[Σ|y*(c − σε) − t|]. With v = 1 − 2t the gradient is E[y*(c + λv − σε) − y*(c − σε)]/λ: the step
-    towards the distribution whose costs were improved by λ, divided by λ so that it does not grow with λ. The sum of
-    the noise ε over a path of `length` cells is Gumbel ("sum_of_gamma"), or the noise of each cell is ("gumbel").
+    With $v = 1 - 2t$ and noise ε, value and gradient are
 
-    Prediction and target are [batch, H, W]; the target is the true path, 1 on it and 0 elsewhere. A step costs two
-    times `num_samples` exact solutions a map.
+    $$
+    \ell(c, t) = \mathbb{E} \sum_v |y^*_v(c - \sigma \varepsilon) - t_v|, \qquad
+    \nabla = \frac{\mathbb{E} [y^*(c + \lambda v - \sigma \varepsilon) - y^*(c - \sigma \varepsilon)]}{\lambda}:
+    $$
 
-    Where it fails: as `BlackBox` for λ; the estimate is biased for every λ, towards the difference to the target.
-    Changed costs are clamped to `min_cost`.
+    the step towards the distribution whose costs were improved by λ, divided by λ so that it does not grow with λ. The
+    sum of the noise ε over a path of `length` cells is Gumbel ("sum_of_gamma"), or the noise of each cell is
+    ("gumbel").
+
+    Shape:
+        - prediction: `[batch, H, W]`, the cost of every cell, positive.
+        - target: `[batch, H, W]`, the true path, 1 on it and 0 elsewhere.
+        - value: the mean number of cells in which a perturbed path and the true path differ.
+
+    Cost:
+        Two times `num_samples` exact solutions a map.
+
+    When it fails:
+        As `BlackBox` for λ; the estimate is biased for every λ, towards the difference to the target. Changed costs are
+        clamped to `min_cost`.
 
     Reference:
-        Niepert, Minervini, Franceschi, Implicit MLE: Backpropagating Through Discrete Exponential Family Distributions,
-        NeurIPS 2021.
+        Niepert, Minervini, Franceschi, [Implicit MLE: Backpropagating Through Discrete Exponential Family
+        Distributions](https://arxiv.org/abs/2106.01798), NeurIPS 2021.
     """
 
     num_samples: int = 1

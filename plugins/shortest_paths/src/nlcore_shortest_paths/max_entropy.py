@@ -22,22 +22,39 @@ class MaxEntropy(
     config=MaxEntropyConfig,
     traits=Traits(event_ndim=2, psd_hessian=True, transforms="autograd"),
 ):
-    """Negative log-likelihood of the true path among all walks from source to goal, p(walk) ∝ exp(−β · its cost).
+    r"""Negative log-likelihood of the true path among all walks from source to goal.
 
-    ℓ(c, t) = β⟨c, t⟩ + log Z, with Z the sum over all walks, which may visit a cell repeatedly. With W = diag exp(−βc)
-    and the adjacency A of the cells it is Z = F_sg for F = (W⁻¹ − A)⁻¹; the expected visits are
-    N_v = F_sv F_vg / (W_v Z), the gradient is β(t − N), and the Hessian β² times the covariance of the visits: the loss
-    is convex.
+    A walk has a probability proportional to exp(−β · its cost), so
 
-    Prediction and target are [batch, H, W]; the target is the true path, 1 on it and 0 elsewhere. A step costs one
-    Cholesky factor of an (H·W)² matrix a map, in float64: for maps up to some 1 000 cells.
+    $$
+    \ell(c, t) = \beta \langle c, t \rangle + \log Z, \qquad Z = \sum_{\text{walks}} e^{-\beta \cdot \text{cost}},
+    $$
 
-    Where it fails: if walks get more numerous with their length faster than less likely, Z is infinite. With 8
-    neighbours β · cost ≥ log 8 ≈ 2.08 in every cell is enough (4 neighbours: log 4 ≈ 1.39); a smaller cost is refused
-    where Z diverges. β · cost of the best path has to stay below some 700, the exponents of float64.
+    with Z the sum over all walks, which may visit a cell repeatedly. With W = diag exp(−βc) and the adjacency A of the
+    cells it is $Z = F_{sg}$ for $F = (W^{-1} - A)^{-1}$. The expected visits, and with them the gradient, are
+
+    $$
+    N_v = \frac{F_{sv} F_{vg}}{W_v Z}, \qquad \nabla = \beta (t - N),
+    $$
+
+    and the Hessian is β² times the covariance of the visits: the loss is convex.
+
+    Shape:
+        - prediction: `[batch, H, W]`, the cost of every cell, positive and large enough for Z to be finite.
+        - target: `[batch, H, W]`, the true path, 1 on it and 0 elsewhere.
+        - value: minus the logarithm of the probability of the true path, in nats.
+
+    Cost:
+        One Cholesky factor of an (H·W)² matrix a map, in float64: for maps up to some 1 000 cells.
+
+    When it fails:
+        If walks get more numerous with their length faster than less likely, Z is infinite. With 8 neighbours
+        β · cost ≥ log 8 ≈ 2.08 in every cell is enough (4 neighbours: log 4 ≈ 1.39); a smaller cost is refused where Z
+        diverges. β · cost of the best path has to stay below some 700, the exponents of float64.
 
     Reference:
-        Ziebart, Maas, Bagnell, Dey, Maximum Entropy Inverse Reinforcement Learning, AAAI 2008.
+        Ziebart, Maas, Bagnell, Dey, [Maximum Entropy Inverse Reinforcement
+        Learning](https://cdn.aaai.org/AAAI/2008/AAAI08-227.pdf), AAAI 2008.
 
     Example:
         >>> import torch

@@ -12,22 +12,32 @@ __all__ = ["NegativeIdentity"]
 
 
 class NegativeIdentity(EstimatedLoss, id="shortest_paths/negative_identity-v1", config=NegativeIdentityConfig):
-    """Backpropagation through the negative identity: the number of differing cells, with minus its slope as gradient.
+    r"""Backpropagation through the negative identity: the number of differing cells, with minus its slope as gradient.
 
-    ℓ(c, t) = Σ|y*(c) − t|. A path avoids cells whose costs rise, so the gradient is −v with v = 2(y*(c) − t) the
-    slope of Σ(y − t)², which equals ℓ for paths. It is the gradient of a perceptron, and needs no further solution.
+    $$
+    \ell(c, t) = \sum_v |y^*_v(c) - t_v|, \qquad \nabla = -2 (y^*(c) - t).
+    $$
 
-    Prediction and target are [batch, H, W]; the target is the true path, 1 on it and 0 elsewhere. A step costs one
-    exact solution a map.
+    A path avoids cells whose costs rise, so the gradient is −v with v = 2(y*(c) − t) the slope of Σ(y − t)², which
+    equals ℓ for paths. It is the gradient of a perceptron, and needs no further solution.
 
-    Where it fails: the gradient ignores by how much a path is the shortest, so the margin is never widened: learning
-    stops as soon as the training paths are right. The scale of the costs drifts as with `BlackBox`: use |output| plus a
-    floor, not softplus. The paper's projections (of the mean, of the norm) are not applied: for paths, whose lengths
-    differ, they change the solution.
+    Shape:
+        - prediction: `[batch, H, W]`, the cost of every cell, positive.
+        - target: `[batch, H, W]`, the true path, 1 on it and 0 elsewhere.
+        - value: the number of cells in which path and true path differ.
+
+    Cost:
+        One exact solution a map.
+
+    When it fails:
+        The gradient ignores by how much a path is the shortest, so the margin is never widened: learning stops as soon
+        as the training paths are right. The scale of the costs drifts as with `BlackBox`: use |output| plus a floor,
+        not softplus. The paper's projections (of the mean, of the norm) are not applied: for paths, whose lengths
+        differ, they change the solution.
 
     Reference:
-        Sahoo, Paulus, Vlastelica, Musil, Kuleshov, Martius, Backpropagation through Combinatorial Algorithms: Identity
-        with Projection Works, ICLR 2023.
+        Sahoo, Paulus, Vlastelica, Musil, Kuleshov, Martius, [Backpropagation through Combinatorial Algorithms: Identity
+        with Projection Works](https://arxiv.org/abs/2205.15213), ICLR 2023.
     """
 
     def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

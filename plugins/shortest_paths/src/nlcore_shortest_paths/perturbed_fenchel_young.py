@@ -19,23 +19,37 @@ class PerturbedFenchelYoung(
     config=PerturbedFenchelYoungConfig,
     traits=Traits(event_ndim=2, order=1, stochastic=True, transforms="autograd"),
 ):
-    """Perturbed Fenchel–Young loss of shortest paths, ℓ(c, t) = ⟨c, t⟩ − E[min_y ⟨c + σZ, y⟩], Z standard normal.
+    r"""Perturbed Fenchel–Young loss of shortest paths: the cost of the true path minus that of the perturbed best ones.
 
-    It is convex in c and at least 0; its gradient is t − y_σ(c), the true path minus the mean of the perturbed shortest
-    paths, and its Hessian −∂y_σ/∂c = −E[y*(c + σZ) Zᵀ]/σ. The value that is returned is the mean over the samples of
-    ⟨c + σZ, t − y*⟩, which has that mean; the constant of the conjugate, which depends only on t, is left out. It is a
-    proxy: 0 means that no perturbation changes the path, not how far a path is from the best. Value, gradient and
-    `hessian` of one state of the generator see the same samples; the Hessian takes no solution more.
+    With Z standard normal and $y_\sigma$ the mean perturbed shortest path,
 
-    Prediction and target are [batch, H, W]; the target is the true path, 1 on it and 0 elsewhere. A step costs
-    `num_samples` exact solutions a map.
+    $$
+    \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_y \langle c + \sigma Z, y \rangle, \qquad
+    \nabla = t - y_\sigma(c), \qquad y_\sigma(c) = \mathbb{E}\, y^*(c + \sigma Z).
+    $$
 
-    Where it fails: the Hessian is symmetrised but, from few samples, indefinite (smallest eigenvalue −.5 at 3 samples
-    on 12×12): use it with `nlcore.Hessian(psd="abs")` or "clip". Perturbed costs are not let below `min_cost`; where σ
-    is as large as the costs, gradients of cheap cells are biased by that.
+    It is convex in c and at least 0; its Hessian is −∂y_σ/∂c = −E[y*(c + σZ) Zᵀ]/σ. The returned value is the mean over
+    the samples of ⟨c + σZ, t − y*⟩, which has that mean; the constant of the conjugate, which depends only on t, is
+    left out. Value, gradient and `hessian` of one state of the generator see the same samples; the Hessian takes no
+    solution more.
+
+    Shape:
+        - prediction: `[batch, H, W]`, the cost of every cell, positive.
+        - target: `[batch, H, W]`, the true path, 1 on it and 0 elsewhere.
+        - value: at least 0, in units of the costs. 0 means that no perturbation changes the path, not how far a path is
+          from the best.
+
+    Cost:
+        `num_samples` exact solutions a map; the Hessian has (H·W)² numbers and no solution more.
+
+    When it fails:
+        The Hessian is symmetrised but, from few samples, indefinite (smallest eigenvalue −.5 at 3 samples on 12×12):
+        use it with `nlcore.Hessian(psd="abs")` or "clip". Perturbed costs are not let below `min_cost`; where σ is as
+        large as the costs, gradients of cheap cells are biased by that.
 
     Reference:
-        Berthet, Blondel, Teboul, Cuturi, Vert, Bach, Learning with Differentiable Perturbed Optimizers, NeurIPS 2020.
+        Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020.
 
     Example:
         >>> import torch

@@ -13,21 +13,38 @@ __all__ = ["SmoothedAlgorithm"]
 
 
 class SmoothedAlgorithm(SampledLoss, id="shortest_paths/smoothed_algorithm-v1", config=SmoothedAlgorithmConfig):
-    """Stochastic smoothing of the algorithm, ℓ(c, t) = Σ(y_σ(c) − t)² with the mean path y_σ(c) = E[y*(c + σZ)].
+    r"""Stochastic smoothing of the algorithm: squared distance of the mean path to the true path, by a score function.
 
-    With the Jacobian J = E[y* Zᵀ]/σ and the slope v = 2(y_σ − t) the gradient is Jᵀv = E[⟨v, y*⟩ Z]/σ and the Hessian
-    2JᵀJ + E[⟨v, y*⟩ (ZZᵀ − I)]/σ². Products of two means are estimated from the same samples, so that gradient and
-    Hessian have a bias of the order of 1/`num_samples`.
+    With Z standard normal, J the Jacobian of $y_\sigma$ and $v = 2 (y_\sigma(c) - t)$,
 
-    Prediction and target are [batch, H, W]; the target is the true path, 1 on it and 0 elsewhere. A step costs
-    `num_samples` exact solutions a map; the Hessian has (H·W)² numbers and no solution more.
+    $$
+    \ell(c, t) = \lVert y_\sigma(c) - t \rVert^2, \qquad y_\sigma(c) = \mathbb{E}\, y^*(c + \sigma Z), \qquad
+    J = \frac{\mathbb{E} [y^* Z^\top]}{\sigma},
+    $$
 
-    Where it fails: as `SmoothedLoss` with few samples. `CentralDifference` estimates the same gradient with three times
-    the solutions and a small fraction of the noise.
+    $$
+    \nabla = \frac{\mathbb{E} [\langle v, y^* \rangle Z]}{\sigma}, \qquad
+    H = 2 J^\top J + \frac{\mathbb{E} [\langle v, y^* \rangle (Z Z^\top - I)]}{\sigma^2}.
+    $$
+
+    Products of two means are estimated from the same samples, so that gradient and Hessian have a bias of the order of
+    1/`num_samples`.
+
+    Shape:
+        - prediction: `[batch, H, W]`, the cost of every cell, positive.
+        - target: `[batch, H, W]`, the true path, 1 on it and 0 elsewhere.
+        - value: the squared distance of the mean path to the true one; 0 where no perturbation leaves it.
+
+    Cost:
+        `num_samples` exact solutions a map; the Hessian has (H·W)² numbers and no solution more.
+
+    When it fails:
+        As `SmoothedLoss` with few samples. `CentralDifference` estimates the same gradient with three times the
+        solutions and a small fraction of the noise.
 
     Reference:
-        Petersen, Borgelt, Sutter, Kuehne, Deussen, Ermon, Newton Losses, NeurIPS 2024; Abernethy, Lee, Tewari,
-        Perturbation Techniques in Online Learning and Optimization, 2016.
+        Petersen, Borgelt, Sutter, Kuehne, Deussen, Ermon, [Newton Losses](https://arxiv.org/abs/2410.19055), NeurIPS
+        2024; Abernethy, Lee, Tewari, Perturbation Techniques in Online Learning and Optimization, 2016.
     """
 
     def _hessian(self, noise: Tensor, paths: Tensor, target: Tensor) -> Tensor:

@@ -13,21 +13,35 @@ __all__ = ["SmoothedLoss"]
 
 
 class SmoothedLoss(SampledLoss, id="shortest_paths/smoothed_loss-v1", config=SmoothedLossConfig):
-    """Stochastic smoothing of the loss, ℓ_σ(c) = E[f(c + σZ)], f the number of cells in which path and target differ.
+    r"""Stochastic smoothing of the loss: the mean number of differing cells under noisy costs, by a score function.
 
-    The gradient is E[f Z]/σ and the Hessian E[f (ZZᵀ − I)]/σ², both estimated from the samples that the value is the
-    mean of. The whole loss is a black box of which only values are used, so a step needs many samples.
+    With $f(c) = \sum_v |y^*_v(c) - t_v|$ and Z standard normal,
 
-    Prediction and target are [batch, H, W]; the target is the true path, 1 on it and 0 elsewhere. A step costs
-    `num_samples` exact solutions a map; the Hessian has (H·W)² numbers and no solution more.
+    $$
+    \ell(c, t) = \mathbb{E} f(c + \sigma Z), \qquad \nabla = \frac{\mathbb{E} [f Z]}{\sigma}, \qquad
+    H = \frac{\mathbb{E} [f (Z Z^\top - I)]}{\sigma^2},
+    $$
 
-    Where it fails: with few samples. On 12×12 the cosine to the true gradient is .07 with 3 samples and .30 with 30
-    (leave-one-out), .03 and .13 without a control variate; a Hessian from 3 samples is harmful. A small σ makes the
-    variance of the gradient large, and a large σ smooths away the differences between paths.
+    gradient and Hessian both estimated from the samples that the value is the mean of.
+
+    Shape:
+        - prediction: `[batch, H, W]`, the cost of every cell, positive.
+        - target: `[batch, H, W]`, the true path, 1 on it and 0 elsewhere.
+        - value: the mean number of cells in which the path of noisy costs and the true path differ.
+
+    Cost:
+        `num_samples` exact solutions a map; the Hessian has (H·W)² numbers and no solution more.
+
+    When it fails:
+        With few samples: the whole loss is a black box of which only values are used. On 12×12 the cosine to the true
+        gradient is .07 with 3 samples and .30 with 30 (leave-one-out), .03 and .13 without a control variate; a Hessian
+        from 3 samples is harmful. A small σ makes the variance of the gradient large, and a large σ smooths away the
+        differences between paths.
 
     Reference:
-        Petersen, Borgelt, Sutter, Kuehne, Deussen, Ermon, Newton Losses, NeurIPS 2024; Williams, Machine Learning,
-        1992.
+        Petersen, Borgelt, Sutter, Kuehne, Deussen, Ermon, [Newton Losses](https://arxiv.org/abs/2410.19055), NeurIPS
+        2024; Williams, [Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement
+        Learning](https://doi.org/10.1007/BF00992696), Machine Learning, 1992.
     """
 
     def _hessian(self, noise: Tensor, paths: Tensor, target: Tensor) -> Tensor:

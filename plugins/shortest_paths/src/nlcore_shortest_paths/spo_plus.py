@@ -21,20 +21,32 @@ class SPOPlus(
     config=SPOPlusConfig,
     traits=Traits(event_ndim=2, order=1, transforms="autograd"),
 ):
-    """SPO+, a convex surrogate of the regret, the true cost of the predicted path minus that of the best path.
+    r"""SPO+, a convex surrogate of the regret: the true cost of the predicted path minus that of the best path.
 
-    With true costs c and predicted ĉ, ℓ(ĉ, c) = max_y ⟨c − 2ĉ, y⟩ + 2⟨ĉ, y*(c)⟩ − ⟨c, y*(c)⟩, and its gradient is
-    2(y*(c) − y*(2ĉ − c)).
+    With true costs $c$ and predicted $\hat c$,
 
-    **The target is the true costs**, not the path: prediction and target are [batch, H, W], both positive. A step costs
-    two exact solutions a map.
+    $$
+    \ell(\hat c, c) = \max_y \langle c - 2 \hat c, y \rangle + 2 \langle \hat c, y^*(c) \rangle
+    - \langle c, y^*(c) \rangle,
+    \qquad \nabla = 2 (y^*(c) - y^*(2 \hat c - c)).
+    $$
 
-    Where it fails: the solver needs positive costs, and 2ĉ − c is negative where ĉ < c/2. There it is clamped to
-    `min_cost`, and the loss is no longer convex nor an upper bound of the regret; training can become unstable. Start
-    from costs that are too large rather than too small.
+    Shape:
+        - prediction: `[batch, H, W]`, the predicted cost of every cell, positive.
+        - target: `[batch, H, W]`, **the true costs**, not the path; positive, the dtype of the prediction.
+        - value: an upper bound of the regret, in units of the costs; 0 at the truth.
+
+    Cost:
+        Two exact solutions a map.
+
+    When it fails:
+        The solver needs positive costs, and 2ĉ − c is negative where ĉ < c/2. There it is clamped to `min_cost`, and
+        the loss is no longer convex nor an upper bound of the regret; training can become unstable. Start from costs
+        that are too large rather than too small.
 
     Reference:
-        Elmachtoub, Grigas, Smart “Predict, then Optimize”, Management Science, 2022.
+        Elmachtoub, Grigas, [Smart “Predict, then Optimize”](https://doi.org/10.1287/mnsc.2020.3922), Management
+        Science, 2022.
 
     Example:
         >>> import torch

@@ -96,10 +96,24 @@ def _wide(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FastSoftSort(RankingLoss):
-    """Ranking loss through soft ranks that are a projection onto the permutahedron.
+    r"""Ranking loss through soft ranks that are a projection onto the permutahedron.
 
-    The permutahedron of w is the convex hull of all permutations of w. With ρ = (n, …, 1), descending, and P(z, w) the
-    projection of z on the permutahedron of w,
+    The permutahedron $\mathcal P(w)$ is the convex hull of all permutations of $w$. With $\rho = (n, \ldots, 1)$ the
+    ranks are
+
+    $$
+    \operatorname{rank}(s) = \operatorname{argmin}_{y \in \mathcal P(\rho)}
+    \tfrac12 \left\lVert y - \frac{s}{\varepsilon} \right\rVert^2 - 1
+    $$
+
+    with `"l2"`; with `"kl"` the relative entropy of $y$ to $\exp(s/\varepsilon)$ takes the place of the square. The
+    loss of a list with true ranks $r$ is
+
+    $$
+    \ell(s, r) = \tfrac12 \sum_j (\operatorname{rank}_j(s) - r_j)^2.
+    $$
+
+    With P(z, w) the projection of z on the permutahedron of w,
 
     - `"l2"`: P is the nearest point in Euclidean distance; ranks are P(scores/ε, ρ) − 1, and sort is the ascending
       −P(ρ/ε, −scores): the sum of the ranks is that of 0 … n − 1, the sum of the sorted list that of the scores.
@@ -112,16 +126,23 @@ class FastSoftSort(RankingLoss):
     All come from an isotonic regression: neighbours are pooled into blocks, and inside a block only the mean or the
     log-sum-exp is corrected. As ε → ∞ all ranks tend to (n − 1)/2; for ε below a bound the result is the hard one.
 
-    The loss of a list is ½ Σ_j (rank_j − target_j)²; `inner` is the rank, `outer` that square, so the Gauss–Newton
-    matrix is JᵀJ. With `"l2"` the ranks are piecewise linear and `traits.order` is 1; with `"kl"` they are smooth
-    inside a block and their second derivatives are exact.
+    `inner` is the rank, `outer` half the square, so the Gauss–Newton matrix is JᵀJ. With `"l2"` the ranks are piecewise
+    linear and `traits.order` is 1; with `"kl"` they are smooth inside a block and their second derivatives are exact.
 
-    Time O(n log n), memory O(n) a list: a sort and a pooling. Both are compiled where numba is installed; in torch the
-    pooling is done for all blocks at once, O(n²), for few items, and in Python for more. *Gradients vanish* where no
-    two items are close: a block of one has a constant rank. With a wrong order and ε small against the gaps nothing
-    pulls the items together; choose ε near the gaps of the scores, or larger.
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: half the squared distance of the soft ranks to the true ones, 0 for the right order with gaps above ε.
 
-    There is no permutation matrix, hence no `permutation` and no `topk`.
+    Cost:
+        Time O(n log n), memory O(n) a list: a sort and a pooling. Both are compiled where numba is installed; in torch
+        the pooling is done for all blocks at once, O(n²), for few items, and in Python for more.
+
+    When it fails:
+        *Gradients vanish* where no two items are close: a block of one has a constant rank. With a wrong order and ε
+        small against the gaps nothing pulls the items together; choose ε near the gaps of the scores, or larger. There
+        is no permutation matrix, hence no `permutation` and no `topk`.
 
     Args:
         regularization: `"l2"` or `"kl"`.
@@ -131,7 +152,8 @@ class FastSoftSort(RankingLoss):
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Blondel, Teboul, Berthet, Djolonga: Fast Differentiable Sorting and Ranking, ICML 2020.
+        Blondel, Teboul, Berthet, Djolonga: [Fast Differentiable Sorting and
+        Ranking](https://arxiv.org/abs/2002.08871), ICML 2020.
 
     Example:
         >>> import torch

@@ -119,23 +119,47 @@ def _log_mass(lower: Tensor, upper: Tensor, width: Tensor, first: Tensor, last: 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class LapSum(PermutationLoss):
-    """Ranking loss through sums of Laplace distribution functions.
+    r"""Ranking loss through sums of Laplace distribution functions.
 
-    With L(x) = ½eˣ for x ≤ 0 and 1 − ½e⁻ˣ above, let F(b) = Σ_j L((b − s_j)/α) be the soft number of scores below b.
+    Let $F$ be the soft number of scores below $b$, and $b_i$ the number with $F(b_i) = i$:
+
+    $$
+    F(b) = \sum_j L\!\left(\frac{b - s_j}{\alpha}\right), \qquad
+    P_{ij} = L\!\left(\frac{b_{i+1} - s_j}{\alpha}\right) - L\!\left(\frac{b_i - s_j}{\alpha}\right),
+    $$
+
+    with $L(x) = \tfrac12 e^x$ for $x \le 0$ and $1 - \tfrac12 e^{-x}$ above. Rows *and* columns of $P$ add up to 1. The
+    loss of a list with true ranks $r$ is the cross-entropy of the rows,
+
+    $$
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    $$
+
+    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
 
     - `rank`: rank_j = F(s_j) − ½ = Σ_(k≠j) L((s_j − s_k)/α), the soft number of other scores below s_j.
     - `sort`: the value at rank i is the b with F(b) = i + ½.
-    - `permutation`: P[i, j] = L((b_(i+1) − s_j)/α) − L((b_i − s_j)/α) between the b with F(b_i) = i; rows *and* columns
-      add up to 1, and the sum of the last k rows is the soft choice of the k largest items.
+    - `permutation`: P; the sum of its last k rows is the soft choice of the k largest items.
     - `topk`: the last k values of `sort` and rows of P.
 
     Sort and rank are thus defined by F, not through P: `P @ scores` and `sort`, and the mean of the ranks under P and
-    `rank`, differ by terms of the order of α and agree as α → 0.
+    `rank`, differ by terms of the order of α and agree as α → 0. Between two neighbouring scores F is a sum of two
+    exponentials, so every b has a closed form.
 
-    Between two neighbouring scores F is a sum of two exponentials, so every b has a closed form. Time O(n log n) and
-    memory O(n) a list for sort and rank, forward and backward; O(kn) for top-k, O(n²) for P and the loss. Equal scores
-    are pulled apart. The derivatives of L decay as e^(−|x|): a wrong order far beyond α is corrected by the loss, which
-    works on log P, and not by `rank` or `sort`. The second derivative of L jumps at 0, where two scores are equal.
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: 0 for the right order with gaps far above α, and log n for equal scores.
+
+    Cost:
+        Time O(n log n) and memory O(n) a list for sort and rank, forward and backward; O(kn) for top-k, O(n²) for P and
+        the loss.
+
+    When it fails:
+        The derivatives of L decay as e^(−|x|): a wrong order far beyond α is corrected by the loss, which works on log
+        P, and not by `rank` or `sort`. The second derivative of L jumps at 0, where two scores are equal. Equal scores
+        are pulled apart.
 
     Args:
         temperature: α > 0, the scale of the distribution, in units of the scores; larger is softer.
@@ -145,8 +169,8 @@ class LapSum(PermutationLoss):
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Struski, Bednarczyk, Podolak, Tabor: LapSum – One Method to Differentiate Them All: Ranking, Sorting and Top-k
-        Selection, ICML 2025.
+        Struski, Bednarczyk, Podolak, Tabor: [LapSum – One Method to Differentiate Them All: Ranking, Sorting and Top-k
+        Selection](https://arxiv.org/abs/2503.06242), ICML 2025.
 
     Example:
         >>> import torch

@@ -70,15 +70,38 @@ def _pulls(scores: Tensor, length: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class NeuralSort(SoftmaxSort):
-    """Ranking loss through NeuralSort.
+    r"""Ranking loss through NeuralSort, a softmax over pairwise distances for every rank.
 
-    With ranks from 0, ascending, row i of P is softmax_j(((2i + 1 − n)s_j − Σ_k |s_j − s_k|)/τ): the paper's matrix
-    with its rows reversed. The largest entry of a row is the item that belongs there, whatever τ. `P @ scores` is not
-    the sorted list unless τ is small against the gaps; P has rows, not columns, that add up to 1.
+    With ranks $i$ from 0, ascending, the matrix is the row-wise softmax of
 
-    Time and memory O(n²) a list. The closed-form Hessian (`objective="rows"`) costs O(n³). Gradients take the
-    derivative of |·| as 0 where scores are equal; a network that predicts equal scores is pulled apart all the same.
-    For τ far below the gaps of wrongly ordered scores the loss is piecewise linear and its curvature vanishes.
+    $$
+    P_{ij} = \operatorname{softmax}_j\, \frac{(2i + 1 - n)\, s_j - \sum_k |s_j - s_k|}{\tau},
+    $$
+
+    the paper's matrix with its rows reversed. The loss of a list with true ranks $r$ is the cross-entropy of the rows,
+
+    $$
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    $$
+
+    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
+
+    The largest entry of a row is the item that belongs there, whatever $\tau$. `P @ scores` is not the sorted list
+    unless $\tau$ is small against the gaps; P has rows, not columns, that add up to 1.
+
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: 0 for the right order with gaps far above τ, and log n for equal scores.
+
+    Cost:
+        Time and memory O(n²) a list. The closed-form Hessian (`objective="rows"`) costs O(n³).
+
+    When it fails:
+        For τ far below the gaps of wrongly ordered scores the loss is piecewise linear and its curvature vanishes.
+        Gradients take the derivative of |·| as 0 where scores are equal; a network that predicts equal scores is pulled
+        apart all the same.
 
     Args:
         temperature: τ > 0, in units of the scores.
@@ -88,7 +111,8 @@ class NeuralSort(SoftmaxSort):
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Grover, Wang, Zweig, Ermon: Stochastic Optimization of Sorting Networks via Continuous Relaxations, ICLR 2019.
+        Grover, Wang, Zweig, Ermon: [Stochastic Optimization of Sorting Networks via Continuous
+        Relaxations](https://arxiv.org/abs/1903.08850), ICLR 2019.
 
     Example:
         >>> import torch

@@ -37,16 +37,40 @@ def _start(scores: Tensor, strength: float, length: Tensor | None) -> tuple[Tens
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class OptimalTransportSort(PermutationLoss):
-    """Ranking loss through an entropic transport plan between items and ranks.
+    r"""Ranking loss through an entropic transport plan between items and ranks.
 
-    P minimises Σ_ij P_ij·½(s_j − i)² + ε Σ_ij P_ij log P_ij over the matrices whose rows and columns add up to 1; it
-    depends on the cost through i·s_j alone, so neither a shift of the scores nor that of the ranks matters. Sinkhorn's
-    iterations scale columns and rows in turn, `iterations` times, the rows last: *rows add up to 1 to rounding,
-    columns as well as the iterations have converged*. They start from the dual solution for ε = 0, which the sorted
-    list gives in closed form, so that small ε needs no iterations at all; they converge slowly where ε is of the order
-    of the gaps in a long list. Derivatives are those of the iterations.
+    Over the matrices whose rows and columns add up to 1,
 
-    Time and memory O(iterations·n²) a list. Equal scores are pulled apart.
+    $$
+    P = \operatorname{argmin}_P \sum_{ij} P_{ij} \tfrac12 (s_j - i)^2 + \varepsilon \sum_{ij} P_{ij} \log P_{ij}.
+    $$
+
+    The loss of a list with true ranks $r$ is the cross-entropy of the rows,
+
+    $$
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    $$
+
+    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
+
+    P depends on the cost through i·s_j alone, so neither a shift of the scores nor that of the ranks matters.
+    Sinkhorn's iterations scale columns and rows in turn, `iterations` times, the rows last: *rows add up to 1 to
+    rounding, columns as well as the iterations have converged*. They start from the dual solution for ε = 0, which the
+    sorted list gives in closed form, so that small ε needs no iterations at all. Derivatives are those of the
+    iterations.
+
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: 0 for the right order with gaps far above ε, and log n for equal scores.
+
+    Cost:
+        Time and memory O(iterations·n²) a list.
+
+    When it fails:
+        The iterations converge slowly where ε is of the order of the gaps in a long list; columns then do not add up to
+        1. Equal scores are pulled apart.
 
     Args:
         regularization_strength: ε > 0, in units of the scores; larger is softer.
@@ -57,7 +81,8 @@ class OptimalTransportSort(PermutationLoss):
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Cuturi, Teboul, Vert: Differentiable Ranking and Sorting using Optimal Transport, NeurIPS 2019.
+        Cuturi, Teboul, Vert: [Differentiable Ranking and Sorting using Optimal
+        Transport](https://arxiv.org/abs/1905.11885), NeurIPS 2019.
 
     Example:
         >>> import torch

@@ -18,16 +18,38 @@ __all__ = ["SoftSort"]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SoftSort(SoftmaxSort):
-    """Ranking loss through SoftSort.
+    r"""Ranking loss through SoftSort, a softmax over distances to the sorted scores for every rank.
 
-    Row i of P is softmax_j(−|s_(i) − s_j|/τ), s_(i) the i-th smallest score. The rows, not the columns, add up to 1;
-    the largest entry of a row is the item that belongs there, whatever τ. `P @ scores` is not the sorted list unless τ
-    is small against the gaps.
+    With $s_{(i)}$ the $i$-th smallest score,
 
-    Time and memory O(n²) a list. The closed-form Hessian (`objective="rows"`) costs O(n³). Where scores are equal they
-    are placed by index, and the derivative of |·| is taken as 0: *a list of nothing but equal scores has gradient 0*,
-    so the last layer of a network must not start at zero. For τ far below the gaps of wrongly ordered scores the loss
-    is piecewise linear and its curvature vanishes.
+    $$
+    P_{ij} = \operatorname{softmax}_j \left( -\frac{|s_{(i)} - s_j|}{\tau} \right).
+    $$
+
+    The loss of a list with true ranks $r$ is the cross-entropy of the rows,
+
+    $$
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    $$
+
+    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
+
+    The rows, not the columns, add up to 1; the largest entry of a row is the item that belongs there, whatever $\tau$.
+    `P @ scores` is not the sorted list unless $\tau$ is small against the gaps.
+
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: 0 for the right order with gaps far above τ, and log n for equal scores.
+
+    Cost:
+        Time and memory O(n²) a list. The closed-form Hessian (`objective="rows"`) costs O(n³).
+
+    When it fails:
+        Equal scores are ranked by index, and the derivative of |·| is taken as 0: *a list of nothing but equal scores
+        has gradient 0*, so the last layer of a network must not start at zero. For τ far below the gaps of wrongly
+        ordered scores the loss is piecewise linear and its curvature vanishes.
 
     Args:
         temperature: τ > 0, in units of the scores.
@@ -37,7 +59,8 @@ class SoftSort(SoftmaxSort):
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Prillo, Eisenschlos: SoftSort: A Continuous Relaxation for the argsort Operator, ICML 2020.
+        Prillo, Eisenschlos: [SoftSort: A Continuous Relaxation for the argsort
+        Operator](https://arxiv.org/abs/2006.16038), ICML 2020.
 
     Example:
         >>> import torch

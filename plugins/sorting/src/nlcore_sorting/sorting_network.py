@@ -135,26 +135,49 @@ def _identity(scores: Tensor, *, on: float, off: float) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SortingNetwork(PermutationLoss):
-    """Ranking loss through a differentiable sorting network (id `sorting/diffsort`).
+    r"""Ranking loss through a differentiable sorting network (id `sorting/diffsort`).
 
-    A comparator of the values a and b with d = b − a keeps them in place with weight α = F(βd) and swaps them with
-    weight 1 − α: min = αa + (1 − α)b, max = (1 − α)a + αb. The same weights act on the rows of a matrix that starts as
-    the identity and ends as P, whose rows and columns add up to 1; `P @ scores` is the relaxed sorted list to rounding.
+    A comparator of the values $a$ and $b$ keeps them in place with weight $\alpha$ and swaps them with weight
+    $1 - \alpha$,
 
-    F is, with x = βd: `cauchy` ½ + atan(x)/π; `gaussian` Φ(x), the normal one; `logistic` σ(x); `logistic_phi`
-    σ(βd/(|d| + 1e-10)^λ); `reciprocal` ½ + x/(1 + 2|x|); `optimal` ½ + x for |x| ≤ ¼ and ½ ± (½ − 1/(16|x|)) beyond.
+    $$
+    \alpha = F(\beta (b - a)), \qquad \min = \alpha a + (1 - \alpha) b, \qquad \max = (1 - \alpha) a + \alpha b.
+    $$
+
+    A layer of comparators is a symmetric matrix $M_l$, and the network is $P = M_L \cdots M_1$. Its rows and columns
+    add up to 1, and `P @ scores` is the relaxed sorted list to rounding. The loss of a list with true ranks $r$ is the
+    cross-entropy of the rows,
+
+    $$
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    $$
+
+    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
+
+    F is, with x = βd and d = b − a: `cauchy` ½ + atan(x)/π; `gaussian` Φ(x), the normal one; `logistic` σ(x);
+    `logistic_phi` σ(βd/(|d| + 1e-10)^λ); `reciprocal` ½ + x/(1 + 2|x|); `optimal` ½ + x for |x| ≤ ¼ and
+    ½ ± (½ − 1/(16|x|)) beyond.
 
     The loss follows log P through the network, with the logarithms of both weights exact in both tails. On the CPU, for
     the value and its first derivative, P is taken in float64 instead, with both weights exact, and the logarithms only
-    in lists where one of its true entries underflows. The Hessian is supplied by a formula; it is often indefinite.
+    in lists where one of its true entries underflows. The Hessian is supplied by a formula.
 
-    Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic); O(layers·n·k) for `topk`,
-    O(layers·n) for `sort` and `rank`, O(layers·n³) for the Hessian. Besides the result, O(layers·n) numbers are kept
-    between the passes, but O(layers·n²) for the loss on other devices than the CPU. Where numba is installed, all
-    of them are compiled on the CPU.
+    Shape:
+        - prediction: `[batch, n]`, the scores.
+        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
+        - mask: `[batch, n]` bool, True at padded items.
+        - value: 0 for the right order with gaps far above 1/β.
 
-    Equal scores are pulled apart, because F has a slope at 0. With `logistic_phi` that slope is β·1e10^λ, and with
-    `logistic` only the loss corrects a wrong order far beyond 1/β, since the derivative of P itself vanishes there.
+    Cost:
+        Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic); O(layers·n·k) for
+        `topk`, O(layers·n) for `sort` and `rank`, O(layers·n³) for the Hessian. Besides the result, O(layers·n) numbers
+        are kept between the passes, but O(layers·n²) for the loss on other devices than the CPU. Where numba is
+        installed, all of them are compiled on the CPU.
+
+    When it fails:
+        The Hessian is often indefinite. Equal scores are pulled apart, because F has a slope at 0; with `logistic_phi`
+        that slope is β·1e10^λ. With `logistic` only the loss corrects a wrong order far beyond 1/β, since the
+        derivative of P itself vanishes there.
 
     Args:
         network: `"odd_even"` or `"bitonic"`, for any n.
@@ -167,9 +190,9 @@ class SortingNetwork(PermutationLoss):
         ConfigError: An option is of the wrong type or out of range.
 
     References:
-        Petersen, Borgelt, Kuehne, Deussen: Differentiable Sorting Networks for Scalable Sorting and Ranking
-        Supervision, ICML 2021. Petersen, Borgelt, Kuehne, Deussen: Monotonic Differentiable Sorting Networks,
-        ICLR 2022.
+        Petersen, Borgelt, Kuehne, Deussen: [Differentiable Sorting Networks for Scalable Sorting and Ranking
+        Supervision](https://arxiv.org/abs/2105.04019), ICML 2021. Petersen, Borgelt, Kuehne, Deussen: [Monotonic
+        Differentiable Sorting Networks](https://arxiv.org/abs/2203.09630), ICLR 2022.
 
     Example:
         >>> import torch
