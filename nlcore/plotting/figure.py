@@ -51,7 +51,7 @@ def check_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"A picture needs matplotlib, which cannot be imported ({error}). Run: pip install 'nlcore[plot]'."
+            f"A picture needs matplotlib, which cannot be imported ({error}). Run: pip install matplotlib."
         ) from error
 
 

@@ -23,7 +23,7 @@ from nlcore.registry.discovery import RESERVED
 from nlcore.registry.isolation import describe
 from nlcore.registry.spec import AlgorithmSpec, PluginRecord, PluginState
 
-__all__ = ["malformed", "refusal", "unknown_algorithm", "unknown_version", "withheld"]
+__all__ = ["install_hint", "malformed", "refusal", "unknown_algorithm", "unknown_version", "withheld"]
 
 _FORM = "Write namespace/name or namespace/name-vN in lower snake case, as in 'sorting/neuralsort' or its '-v1'."
 _WITHHELD = {
@@ -31,6 +31,20 @@ _WITHHELD = {
     PluginState.INCOMPATIBLE: (PluginIncompatibleError, "cannot be used:"),
     PluginState.CONFLICT: (PluginConflictError, "is withheld:"),
 }
+
+
+def install_hint(requirement: str) -> str:
+    """Return the command that installs a distribution; for one of nlcore's own also the command for a clone.
+
+    Args:
+        requirement: Its name, with or without versions.
+    """
+    name = (re.match(r"[\w.-]*\w", requirement) or [requirement])[0]
+    command = f"pip install {requirement if requirement == name else repr(requirement)}"
+    if name not in RESERVED.values():
+        return command
+    folder = "." if name == "nlcore" else f"plugins/{name.removeprefix('nlcore-').replace('-', '_')}"
+    return f"{command}; from a clone of nlcore: pip install {folder}"
 
 
 def withheld(record: PluginRecord) -> PluginError:
@@ -64,7 +78,8 @@ def refusal(namespace: str, records: Sequence[PluginRecord], known: Collection[s
             f" What {shorten([claim.origin for claim in claims])} offers under that name is withheld." if claims else ""
         )
         return UnknownNamespaceError(
-            f"the namespace {namespace!r} belongs to {owner}, which is not installed. Run: pip install {owner}.{others}"
+            f"the namespace {namespace!r} belongs to {owner}, which is not installed. "
+            f"Run: {install_hint(owner)}.{others}"
         )
     near = nearest(namespace, {*known, *RESERVED})
     return UnknownNamespaceError(

@@ -161,9 +161,9 @@ def test_a_file_that_cannot_be_is_refused(tmp_path, capsys, name, told):
     assert told in capsys.readouterr().err
 
 
-def test_without_matplotlib_the_extra_is_named(monkeypatch):
+def test_without_matplotlib_the_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError, match=r"nlcore\[plot\]"):
+    with pytest.raises(ConfigError, match="Run: pip install matplotlib"):
         draw(sweep(SquaredError(), points=3))
 
 

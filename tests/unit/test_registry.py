@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,8 @@ from nlcore.errors import (
     UnknownVersionError,
 )
 from nlcore.registry import AlgorithmSpec, Registry
+from nlcore.registry.discovery import RESERVED
+from nlcore.registry.messages import install_hint
 
 FAMILY = (
     ("blur-v1", "Blur", "BlurConfig", None),
@@ -90,9 +93,30 @@ def test_an_unknown_namespace_names_the_near_one_and_what_there_is(shelf, regist
     ("namespace", "distribution"), [("sorting", "nlcore-sorting"), ("shortest_paths", "nlcore-shortest-paths")]
 )
 def test_a_first_party_namespace_that_is_missing_says_what_to_install(registry, namespace, distribution):
+    hint = rf"Run: pip install {distribution}; from a clone of nlcore: pip install plugins/{namespace}\."
     for ask in (registry.make, registry.spec, lambda id: registry.names(id.partition("/")[0])):
-        with pytest.raises(UnknownNamespaceError, match=rf"pip install {distribution}"):
+        with pytest.raises(UnknownNamespaceError, match=hint):
             ask(f"{namespace}/anything")
+
+
+@pytest.mark.parametrize(
+    ("requirement", "hint"),
+    [
+        ("torch", "pip install torch"),
+        ("torch>=2.4", "pip install 'torch>=2.4'"),
+        ("nlcore<1,>=0.2", "pip install 'nlcore<1,>=0.2'; from a clone of nlcore: pip install ."),
+        ("nlcore-bench", "pip install nlcore-bench; from a clone of nlcore: pip install plugins/bench"),
+        ("nlcore-echo", "pip install nlcore-echo"),
+    ],
+)
+def test_the_hint_names_the_folder_of_nlcores_own_packages(requirement, hint):
+    assert install_hint(requirement) == hint
+
+
+def test_the_folders_in_the_hints_exist():
+    for distribution in RESERVED.values():
+        folder = Path(__file__).parents[2] / install_hint(distribution).rpartition(" ")[2]
+        assert f'name = "{distribution}"' in (folder / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from nlcore.registry.discovery import (
 )
 from nlcore.registry.hooks import GROUP, GROUP_PREFIX
 from nlcore.registry.isolation import fault_place, resolve
-from nlcore.registry.messages import withheld
+from nlcore.registry.messages import install_hint, withheld
 from nlcore.registry.plugins import Settings
 
 __all__ = ["EXAMPLES", "Finding", "add_arguments", "diagnosis", "run"]
@@ -115,9 +115,9 @@ def _versions() -> Iterator[Finding]:
 def _needed(name: str, requires: Sequence[str], owner: str) -> Finding:
     version = _version(name)
     if version is None:
-        return Finding("wrong", name, f"not installed, but {owner} needs it: pip install {name}")
+        return Finding("wrong", name, f"not installed, but {owner} needs it: {install_hint(name)}")
     if unmet := unmet_requirement(requires, name, version):
-        return Finding("wrong", name, f"{version}, but {owner} requires {unmet!r}: pip install {unmet!r}")
+        return Finding("wrong", name, f"{version}, but {owner} requires {unmet!r}: {install_hint(unmet)}")
     return Finding("ok", name, version)
 
 

@@ -87,7 +87,7 @@ def test_an_absent_optimiser_is_named_with_its_install_command(
 
     monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
     study = load(put(content, "optimizers", {"soap": {"kind": "soap"}}))
-    with pytest.raises(ConfigError, match=r"pip install 'nlcore-bench\[soap\]'"):
+    with pytest.raises(ConfigError, match=r"pip install pytorch-optimizer"):
         open_store(study, tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []
 

@@ -43,7 +43,7 @@ def _class(kind: str) -> Callable[..., Optimizer]:
         try:
             from pytorch_optimizer import SOAP
         except ImportError as error:
-            raise ConfigError("SOAP is not installed. Run: pip install 'nlcore-bench[soap]'.") from error
+            raise ConfigError("SOAP is not installed. Run: pip install pytorch-optimizer.") from error
         return SOAP
     if kind == "muon" and not hasattr(torch.optim, "Muon"):
         raise ConfigError(f"torch {torch.__version__} has no Muon: install torch 2.9 or later.")

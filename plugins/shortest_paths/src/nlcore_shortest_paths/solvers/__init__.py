@@ -135,9 +135,7 @@ def _choose(backend: str, costs: Tensor, graph: Grid) -> str:
     if backend not in names:
         raise ConfigError(f"backend was given {backend!r}{nearest(backend, names)}; choose from {', '.join(names)}.")
     if backend not in installed:
-        raise ConfigError(
-            f"backend {backend!r} is not installed. Use 'torch', or pip install 'nlcore-shortest-paths[{backend}]'."
-        )
+        raise ConfigError(f"backend {backend!r} is not installed. Use 'torch', or run: pip install {backend}.")
     if backend != "torch" and costs.device.type != "cpu":
         raise ContractError(f"backend {backend!r} needs costs on the CPU; these are on {costs.device}. Use 'torch'.")
     if backend == "scipy" and costs.dtype != torch.float64:

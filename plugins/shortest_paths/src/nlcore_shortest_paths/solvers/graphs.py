@@ -68,9 +68,7 @@ def _solve(costs: Tensor, edges: Tensor, nodes: int, source: int, goal: int) -> 
         from scipy.sparse import csr_array
         from scipy.sparse.csgraph import dijkstra
     except ImportError as error:
-        raise ConfigError(
-            f"{_NAME} needs scipy: pip install 'nlcore-shortest-paths[scipy]'. On grids shortest_path does not."
-        ) from error
+        raise ConfigError(f"{_NAME} needs scipy: pip install scipy. On grids shortest_path does not.") from error
     start, end = edges.numpy().T
     pairs, group = np.unique(start * nodes + end, return_inverse=True)  # parallel edges are one
     order = np.argsort(end, kind="stable")  # edges into one node stay in their order
