@@ -141,6 +141,13 @@ class Evaluation:
         """Return the evaluation with its floating-point tensors in another precision."""
         return replace(self, target=_cast(self.target, dtype), context=_cast(self.context, dtype))
 
+    def detached(self) -> Evaluation:
+        """Return the evaluation with target and context apart from any graph."""
+        target, context = pytree.tree_map(
+            lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, (self.target, self.context)
+        )
+        return replace(self, target=target, context=context)
+
     def take(self, index: Tensor | slice) -> Evaluation:
         """Return the evaluation of some of the samples."""
         target, mask, context, rows = pytree.tree_map(

@@ -22,7 +22,7 @@ from nlcore.differences import gradient_of, missing_share, outer_gradient_of, se
 from nlcore.errors import InPlaceError, NumericalWarning, UnsupportedCurvatureError
 from nlcore.evaluation import Evaluation, per_sample, signs, transformed
 
-__all__ = ["ENOUGH", "check_first_use", "check_mask", "check_soundness"]
+__all__ = ["ENOUGH", "check_first_use", "check_mask", "check_soundness", "modules_in", "undisturbed"]
 
 ENOUGH = 3
 """Batches that are checked unless an earlier one is conclusive; one at its optimum, or of one sample, is not."""
@@ -100,7 +100,7 @@ def check_soundness(
         return False
     _check_leaves(evaluation)
     moves = bool(gradient[counts].any())
-    with _undisturbed(evaluation, flat.device):
+    with undisturbed(evaluation, flat.device):
         if not _check_repeated(evaluation, flat, value):
             return True
         apart = _check_independent(evaluation, flat, value)
@@ -146,7 +146,7 @@ def _check_heeded(evaluation: Evaluation, flat: Tensor, value: Tensor, mask: Ten
     """Replace the padded outputs of each sample by those of another one, and warn if its loss changes."""
     other = torch.where(mask, flat.nan_to_num(posinf=0.0, neginf=0.0).roll(1, 0) + _scale(evaluation, flat), flat)
     try:
-        with torch.no_grad(), _undisturbed(evaluation, flat.device):
+        with torch.no_grad(), undisturbed(evaluation, flat.device):
             beside = evaluation.value(other)
     except Exception:  # a loss may refuse outputs outside its domain as it likes
         return
@@ -333,12 +333,14 @@ def _widest(evaluation: Evaluation, flat: Tensor) -> tuple[Evaluation, Tensor]:
 
 
 @contextmanager
-def _undisturbed(evaluation: Evaluation, device: torch.device) -> Iterator[None]:
+def undisturbed(evaluation: Evaluation, device: torch.device) -> Iterator[None]:
     """Restore what further evaluations may change: random states, and buffers of modules in the loss."""
     numpy: Any = sys.modules.get("numpy")
     states = random.getstate(), None if numpy is None else numpy.random.get_state()
     drawn = None if evaluation.generator is None else evaluation.generator.get_state()
-    buffers = [(one, one.detach().clone()) for module in _modules(evaluation.loss.function) for one in module.buffers()]
+    buffers = [
+        (one, one.detach().clone()) for module in modules_in(evaluation.loss.function) for one in module.buffers()
+    ]
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         try:
@@ -355,7 +357,7 @@ def _undisturbed(evaluation: Evaluation, device: torch.device) -> Iterator[None]
                         buffer.copy_(kept)
 
 
-def _modules(function: Any, depth: int = 3) -> list[nn.Module]:
+def modules_in(function: Any, depth: int = 3) -> list[nn.Module]:
     """Return the modules that a function is or refers to: by its binding, fields, closure or global names."""
     if isinstance(function, nn.Module):
         return [function]
@@ -371,7 +373,7 @@ def _modules(function: Any, depth: int = 3) -> list[nn.Module]:
         parts = [function.func, *function.args, *function.keywords.values()]
     elif hasattr(function, "__dict__"):
         parts = list(vars(function).values())
-    return [module for part in parts if callable(part) for module in _modules(part, depth - 1)]
+    return [module for part in parts if callable(part) for module in modules_in(part, depth - 1)]
 
 
 def _scale(evaluation: Evaluation, flat: Tensor) -> Tensor:

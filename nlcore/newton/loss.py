@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from nlcore.newton.ranks import Ranks, resolve_group
 from nlcore.newton.selection import Probe, Selection
 from nlcore.newton.selection_state import load_selection, recognises, save_selection
 from nlcore.newton.step import OnFailure, resolve_curvature, take_step
-from nlcore.soundness import ENOUGH
+from nlcore.soundness import ENOUGH, modules_in, undisturbed
 
 __all__ = ["NewtonLoss"]
 
@@ -40,6 +41,9 @@ class NewtonLoss(nn.Module):
     (κ = 1), are probed on the network, and the one along which the loss falls furthest is taken; see `Auto`. It is
     exactly linear in the incoming scalar, so gradient scalers, loss weights and accumulation work. Without gradients
     (`torch.no_grad`) only the value is computed, on this process alone.
+
+    Parameters of the loss itself, of an `nn.Module` or of a function that reads them, receive their plain gradient, as
+    they would without a Newton step. Each step then evaluates the loss once more.
 
     On its first step the loss is checked: its derivatives are compared with differences, a second evaluation with the
     first, and the losses of some samples with those in a batch where the other samples have changed.
@@ -106,6 +110,8 @@ class NewtonLoss(nn.Module):
         self._memory = Memory()
         self._selection: Selection | None = None
         self._saved: Tensor | None = None
+        self._modules_of_loss = tuple(modules_in(loss))  # in a tuple: not registered a second time
+        self._learns: bool | None = None
         self.last_step: NewtonStep | None = None
 
     def forward(
@@ -170,6 +176,7 @@ class NewtonLoss(nn.Module):
         if not compiling:
             self._memory = step.memory
         self.last_step = step
+        value = self._with_own_parameters(value, problem, compiling=compiling)
         return self._reduce(_Attach.apply(prediction, value, step.direction), problem)
 
     def explain(self) -> str:
@@ -276,6 +283,23 @@ class NewtonLoss(nn.Module):
         if f"{prefix}_extra_state" in missing:  # not required: the present state is kept
             missing.remove(f"{prefix}_extra_state")
 
+    def _with_own_parameters(self, value: Tensor, problem: Problem, *, compiling: bool) -> Tensor:
+        """Return the value [N] with a graph that leads to the parameters of the loss itself, if it has any.
+
+        Those of modules are seen at every step; whether a function reads others shows at the first.
+        """
+        looking = self._learns is None and not compiling
+        learns = any(one.requires_grad for module in self._modules_of_loss for one in module.parameters())
+        if not (learns or self._learns or looking) or not value.shape[0]:
+            return value
+        evaluation = problem.evaluation.detached()
+        apart = undisturbed(evaluation, value.device) if looking else nullcontext()
+        with full_precision(problem.prediction.device), apart:
+            own = evaluation.value(problem.prediction)
+        if looking:
+            self._learns = own.requires_grad
+        return value + (own - own.detach()).to(value.dtype) if own.requires_grad else value
+
     def _choose(self, problem: Problem, prediction: Tensor, *, probing: bool) -> Curvature:
         """Return the curvature of `Auto`: by a probe of the network, or without one."""
         auto = self.curvature
@@ -324,7 +348,10 @@ def _require_reverse_mode(name: str, prediction: Any) -> None:
 
 
 class _Attach(torch.autograd.Function):
-    """The given value in the forward pass; the given direction, times what comes in, in the backward pass."""
+    """The given value in the forward pass; the given direction, times what comes in, in the backward pass.
+
+    Where the value has a graph, to parameters of the loss itself, what comes in goes on along it.
+    """
 
     generate_vmap_rule = True
 
@@ -339,11 +366,12 @@ class _Attach(torch.autograd.Function):
         ctx.dtype = prediction.dtype
 
     @staticmethod
-    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, Tensor | None, None]:  # type: ignore[override]
         (direction,) = ctx.saved_tensors
+        own = incoming if ctx.needs_input_grad[1] else None
         shaped = incoming.reshape(-1, *[1] * (direction.ndim - 1))
         gradient = (shaped * direction).to(ctx.dtype)
-        return (_Last.apply(gradient) if gradient.requires_grad else gradient), None, None
+        return (_Last.apply(gradient) if gradient.requires_grad else gradient), own, None
 
 
 class _Last(torch.autograd.Function):
