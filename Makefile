@@ -4,12 +4,12 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PLUGINS := sorting ranking shortest_paths sequences bench
 STAMP  := $(VENV)/.installed
-SOURCES := nlcore $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)
+SOURCES := nlcore tools $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)
 # One thread a process: the tensors are small, and test and study workers share the cores.
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help benchmarks results demo demo-paths test test-numba fuzz plugins-alone check lint types format wheels docs docs-test clean
+.PHONY: help benchmarks results demo demo-paths test test-numba fuzz plugins-alone check lint types format wheels release-check docs docs-test clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -97,8 +97,20 @@ benchmarks: $(PEERS_STAMP)  ## time nlcore beside other libraries, in an environ
 	$(PEERS_BIN)/python -m benchmarks sorting
 	$(PEERS_BIN)/python -m benchmarks paths
 
-wheels: $(STAMP)  ## build a wheel of the core and of every plugin into dist/
-	for project in . $(PLUGINS:%=plugins/%); do $(BIN)/python -m build --outdir dist $$project || exit 1; done
+RELEASE_VENV  ?= .venv-release
+RELEASE_BIN   := $(RELEASE_VENV)/bin
+RELEASE_STAMP := $(RELEASE_VENV)/.installed
+
+$(RELEASE_STAMP): constraints.txt
+	$(PYTHON) -m venv $(RELEASE_VENV)
+	$(RELEASE_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build hatchling twine
+	touch $@
+
+release-check: $(RELEASE_STAMP)  ## build all wheels, install them with every Python that is here (minutes)
+	$(RELEASE_BIN)/python -m tools.release check $(RELEASE_ARGS)
+
+wheels: $(RELEASE_STAMP)  ## build a wheel of the core and of every plugin into dist/
+	for project in . $(PLUGINS:%=plugins/%); do $(RELEASE_BIN)/python -m build --no-isolation --outdir dist $$project || exit 1; done
 
 docs: $(DOCS_STAMP)  ## build the site into site/, strictly
 	$(DOCS_BIN)/python docs/generate.py
@@ -110,4 +122,4 @@ docs-test: docs  ## look at the site in headless Chromium: errors, links, search
 	NLCORE_DOCS_SITE=site $(DOCS_BIN)/python -m pytest tests/docs -p no:cacheprovider $(PYTEST_ARGS)
 
 clean:  ## remove what the other commands made
-	rm -rf $(VENV) $(DOCS_VENV) $(PEERS_VENV) dist build runs site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DOCS_VENV) $(NUMBA_VENV) $(PEERS_VENV) $(RELEASE_VENV) dist build runs site .pytest_cache .mypy_cache .ruff_cache

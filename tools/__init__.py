@@ -1,0 +1,1 @@
+"""Commands for whoever releases nlcore; not in a wheel."""
