@@ -13,6 +13,9 @@ from latex2mathml.converter import convert
 
 _GENERATED = {"Algorithms": "algorithms", "Results": "results"}
 _TEXTS: list[tuple[str, str, str]] = []
+_FINDING = re.compile(r"^\*\*(.{40,}?)\*\*$", re.MULTILINE)
+_PICTURE = re.compile(r"\]\(([\w-]+\.png)\)")
+_FOLDED = re.compile(r"^\*\*([^*\n]+)\*\*\n\n((?:\|.*\n?){12,})", re.MULTILINE)
 _DIRECTIVE = re.compile(r"^::: (\S+)(?:\n +\S.*)*", re.MULTILINE)
 _FENCE = re.compile(r"^( *```\w+) (\w+=\S+)$", re.MULTILINE)
 _INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
@@ -41,11 +44,10 @@ def on_config(config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Fill in the list of results, and keep the text for llms.txt."""
     if page.file.src_uri == "results/index.md":
-        docs = Path(config["docs_dir"])
-        folder = docs / "results"
-        found = [path for path in sorted([*folder.glob("*.md"), *folder.glob("*/*.md")]) if path.name != "index.md"]
-        lines = [f"- [{_title(path)}]({path.relative_to(folder)})" for path in found]
-        markdown = markdown.replace("<!-- list of results -->", "\n".join(lines) or "No study has been added yet.")
+        folder = Path(config["docs_dir"]) / "results"
+        found = [path for path in sorted([*folder.glob("*/*.md"), *folder.glob("*.md")]) if path.name != "index.md"]
+        listed = "\n\n".join(_listed(path, folder) for path in found)
+        markdown = markdown.replace("<!-- list of results -->", listed or "No study has been added yet.")
     elif page.file.src_uri.startswith("results/"):
         markdown = _result(markdown, Path(config["docs_dir"]) / page.file.src_uri)
     markdown = _FENCE.sub(_titled, markdown)
@@ -101,6 +103,18 @@ def _entry(docs: Path, path: Path, stems: set[str]) -> Any:
     return {name if alone else path.stem: str(path.relative_to(docs))}
 
 
+def _listed(path: Path, folder: Path) -> str:
+    """Return title, finding and picture of a page of results, for the list."""
+    text, place = path.read_text(encoding="utf-8"), path.relative_to(folder)
+    finding, picture = _FINDING.search(text), _PICTURE.search(text)
+    parts = [f"## [{_title(path)}]({place})"]
+    if finding:
+        parts.append(finding[1])
+    if picture:
+        parts.append(f"[![{_title(path)}]({place.parent / picture[1]}){{ width=600 loading=lazy }}]({place})")
+    return "\n\n".join(parts)
+
+
 def _result(markdown: str, path: Path) -> str:
     """Return a table that a study wrote as a page, with a heading and the study's picture."""
     picture = path.with_suffix(".png")
@@ -108,7 +122,13 @@ def _result(markdown: str, path: Path) -> str:
         markdown = f"# {_title(path)}\n\n{markdown}"
     if picture.exists() and picture.name not in markdown:
         markdown += f"\n\n[![{_title(path)}]({picture.name})]({picture.name})\n"
-    return markdown
+    return _FOLDED.sub(_folded, markdown)
+
+
+def _folded(table: re.Match[str]) -> str:
+    """Return a long table below its caption, folded."""
+    rows = "\n".join(f"    {row}" for row in table[2].splitlines())
+    return f'??? abstract "{table[1].replace(chr(34), chr(39))}"\n\n{rows}\n'
 
 
 def _title(path: Path) -> str:

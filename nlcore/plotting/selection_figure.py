@@ -40,14 +40,15 @@ def draw_selection(history: Sequence[Probe], names: Sequence[str], *, format: st
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         steps = [probe.step for probe in history]
         colours = ("#d5d7e2" if dark else BLACK, *COLOURS, *COLOURS)
-        for place, (name, colour) in enumerate(zip(names, colours, strict=False)):
+        for place, colour in enumerate(colours[: len(names)]):
             progress = [math.exp(probe.scores[place]) for probe in history]
-            above.plot(steps, progress, color=colour, linewidth=1.5, label=name, linestyle="-" if place < 7 else "--")
+            above.plot(steps, progress, color=colour, linewidth=1.5, linestyle="-" if place < 7 else "--")
             chosen = [probe.step for probe in history if probe.chosen == place]
             below.scatter(chosen, [place] * len(chosen), color=colour, s=14)
         above.set(yscale="log", ylabel="fall of the loss,\nthe gradient's own = 1")
-        above.legend(loc="lower left", fontsize=7)
         below.set(xlabel="step", ylabel="in use", yticks=range(len(names)), yticklabels=names)
         below.invert_yaxis()
-        below.tick_params(axis="y", labelsize=6)
+        below.tick_params(axis="y", labelsize=7)
+        for text, colour in zip(below.get_yticklabels(), colours, strict=False):
+            text.set_color(colour)
         return render(figure, format)

@@ -29,6 +29,7 @@ class Block:
         attributes: `name=value` behind the language.
         reason: Why it is not run; empty for one that is.
         output: What the text block that follows at once says it prints; `None` without one.
+        tolerance: How far the numbers of the output may differ, by the attribute of that text block.
     """
 
     language: str
@@ -37,6 +38,7 @@ class Block:
     attributes: dict[str, str] = field(default_factory=dict)
     reason: str = ""
     output: str | None = None
+    tolerance: float = 0.0
 
 
 def pages() -> list[Path]:
@@ -60,4 +62,5 @@ def blocks(page: Path) -> Iterator[Block]:
         after = found[place + 1] if place + 1 < len(found) else None
         if after is not None and after["language"] == "text" and not text[match.end() : after.start()].strip():
             block.output = after["code"]
+            block.tolerance = float(dict(_ATTRIBUTE.findall(after["attributes"])).get("tolerance", 0))
         yield block

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from nlcore.registry import default
 
 PAGES = pages()
 ECHO = DOCS / "guides/write-a-plugin.md"
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SAME = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -55,9 +57,26 @@ def test_the_page_does_what_it_says(page, tmp_path, monkeypatch):
             continue
         printed = _run(block, page, module, monkeypatch)
         if block.output is not None:
-            assert doctest.OutputChecker().check_output(block.output, printed, _SAME), (
+            assert _as_shown(block, printed), (
                 f"{page.name}, line {block.line} printed\n{printed}\nand not\n{block.output}"
             )
+
+
+def _as_shown(block: Block, printed: str) -> bool:
+    """Return whether a block printed what the page shows, where a tolerance is given up to the size of numbers."""
+    if not block.tolerance:
+        return doctest.OutputChecker().check_output(block.output, printed, _SAME)
+    shown, found = ([float(one) for one in _NUMBER.findall(text)] for text in (block.output, printed))
+    if _NUMBER.sub("", block.output).split() != _NUMBER.sub("", printed).split():
+        return False
+    return all(abs(one - other) <= block.tolerance for one, other in zip(shown, found, strict=True))
+
+
+def test_a_tolerance_is_for_numbers_alone():
+    block = Block("python", "", 1, output="49% right\n77% right\n", tolerance=8)
+    assert _as_shown(block, "45% right\n80% right\n")
+    assert not _as_shown(block, "40% right\n80% right\n")
+    assert not _as_shown(block, "45% wrong\n80% right\n")
 
 
 def test_blocks_are_found():
