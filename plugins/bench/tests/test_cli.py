@@ -86,7 +86,11 @@ def test_a_study_from_run_to_report(capsys: pytest.CaptureFixture[str], tmp_path
     assert "100%" in shown.err
     folder = tmp_path / "totals"
     assert json.loads((folder / "settings.json").read_text())["settings"]["steps"] == 60
-    assert (folder / "report.txt").read_text() in shown.out
+    report = (folder / "report.txt").read_text()
+    assert report in shown.out
+    last = " ".join(shown.out.partition(report)[2].split())
+    assert "In short - Reading 16 digits from their running totals. Compared: digits right on held-out data." in last
+    assert re.search(r"Empirical Fisher is (better|level|worse) (than|with) plain \(.*\)\. With 1 seed .*\.$", last)
     assert main(["bench", "status", *words]) == 0
     assert "totals: 12 of 30 runs are finished" in capsys.readouterr().out
     assert main(["bench", "resume", *words, "--methods", "clipping", "--workers", "1", "--quiet"]) == 0

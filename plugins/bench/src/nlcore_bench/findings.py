@@ -9,13 +9,13 @@ from statistics import fmean
 from scipy.stats import sem
 
 from nlcore_bench.plan import Plan
-from nlcore_bench.rows import Row, best_of, compared
+from nlcore_bench.rows import Row, best_of, compared, rows_of
 from nlcore_bench.statistics import CLAIM_SEEDS, Paired
 from nlcore_bench.study import Study
 from nlcore_bench.tables import Table
 from nlcore_bench.tasks.base import Measure
 
-__all__ = ["Summary", "finding", "summaries", "summary_tables"]
+__all__ = ["Summary", "finding", "in_short", "summaries", "summary_tables"]
 
 
 _BEST = "best pair"
@@ -113,6 +113,14 @@ def finding(plan: Plan, rows: Sequence[Row]) -> list[str]:
     if sentences and seeds < CLAIM_SEEDS:
         sentences.append(f"With {seeds} seed{'s' * (seeds > 1)} these are observations; a claim needs {CLAIM_SEEDS}.")
     return [one[:1].upper() + one[1:] for one in sentences] or ["No method has all of its runs yet."]
+
+
+def in_short(plan: Plan) -> str:
+    """Return title, measure and finding of a study in one paragraph."""
+    rows = rows_of(plan, plan.entries)
+    measures = dict.fromkeys(one.label for row in rows for one in row.compared[: None if plan.study.measures else 1])
+    compared = f" Compared: {', '.join(measures)} on held-out data." if measures else ""
+    return f"{plan.study.title}.{compared} {' '.join(finding(plan, rows))}"
 
 
 def _of_subject(study: Study, found: Sequence[Summary]) -> Iterator[str]:

@@ -37,11 +37,13 @@ def list_studies(_: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run studies, one after the other, and write their reports."""
+    from nlcore_bench.findings import in_short
     from nlcore_bench.report import write_report
     from nlcore_bench.run import run_study
+    from nlcore_bench.tables import bullets
 
     workers = _positive("--workers", arguments.workers, _cores())
-    pairs = list(_studies(arguments))  # a wrong one is named before the first is run
+    pairs, findings = list(_studies(arguments)), []  # a wrong one is named before the first is run
     for study, folder in pairs:
         chosen = study.entries(tasks=arguments.tasks, optimizers=arguments.optimizers, methods=arguments.methods)
         try:
@@ -52,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
             return 130
         print(write_report(plan, folder))
         print(f"Report, pictures and runs: {folder}\n", flush=True)
+        findings.append(in_short(plan))
+    print(f"In short\n\n{bullets(findings, wrap=True)}")
     return 0
 
 
