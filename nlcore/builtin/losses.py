@@ -54,8 +54,8 @@ class SquaredError(_Elementary):
     The Hessian is the identity; the Newton step with damping λ goes to y − (y − t)/(1 + λ), the target at λ = 0.
 
     Shape:
-        - prediction: `[batch, m]`.
-        - target: `[batch, m]`, the dtype of the prediction.
+        - prediction: `[batch, m]`, the predicted numbers.
+        - target: `[batch, m]`, the true numbers, in the dtype of the prediction.
         - mask: `[batch, m]` bool, True at padded outputs.
         - value: half the sum of the squared errors, not their mean.
 
@@ -106,8 +106,8 @@ class AbsoluteError(_Elementary):
     $$
 
     Shape:
-        - prediction: `[batch, m]`.
-        - target: `[batch, m]`, the dtype of the prediction.
+        - prediction: `[batch, m]`, the predicted numbers.
+        - target: `[batch, m]`, the true numbers, in the dtype of the prediction.
         - mask: `[batch, m]` bool, True at padded outputs.
         - value: the sum of the absolute errors, not their mean.
 
@@ -147,7 +147,7 @@ class BinaryCrossEntropy(_Elementary):
 
     Shape:
         - prediction: `[batch, m]`, logits.
-        - target: `[batch, m]`, probabilities in [0, 1], the dtype of the prediction.
+        - target: `[batch, m]`, probabilities from 0 to 1, in the dtype of the prediction.
         - mask: `[batch, m]` bool, True at padded outputs.
         - value: nats, summed over the outputs; the smallest is the entropy of the target.
 
@@ -210,7 +210,7 @@ class CrossEntropy(_Elementary):
 
     Shape:
         - prediction: `[batch, classes]`, logits.
-        - target: `[batch]` int64 class indices, or `[batch, classes]` probabilities that sum to 1.
+        - target: `[batch]` int64, the class, or `[batch, classes]` probabilities that sum to 1.
         - mask: `[batch, classes]` bool, True at classes that a sample does not have.
         - value: nats; for a class index it is minus the logarithm of its probability.
 

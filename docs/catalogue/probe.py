@@ -1,11 +1,9 @@
-"""What a loss does on its own example: which curvatures it has, what they cost, where it gives out."""
+"""Behaviour of a loss on its own example: shapes, curvatures, and the limits that can be measured."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import torch
@@ -20,9 +18,6 @@ from nlcore.newton.problem import Problem
 __all__ = ["Probe", "probe"]
 
 _BATCH = 100
-_REPEATS = 15
-_PATIENCE = 0.5
-"""Seconds after which no further repeat is begun."""
 _CAPABILITIES = {"gradient": "its gradient", "hessian": "its Hessian", "split": "a Gauss–Newton split"}
 
 
@@ -35,9 +30,8 @@ class Probe:
         curvatures: For every curvature "yes", or why not.
         auto: The curvature of `Auto(aim="outputs")` for this size.
         reason: Why.
-        batch: Samples in the timing.
-        shape: Of the prediction in the timing.
-        times: Milliseconds by kind of loss.
+        shape: Of the prediction of one sample.
+        target: Shape and dtype of the target of one sample.
         limits: Sentences about where it gives out.
     """
 
@@ -45,15 +39,9 @@ class Probe:
     curvatures: dict[str, str]
     auto: str
     reason: str
-    batch: int
     shape: list[int]
-    times: dict[str, float]
+    target: str
     limits: list[str]
-
-    @property
-    def plain_ms(self) -> float:
-        """The time of the plain loss."""
-        return self.times["plain"]
 
 
 def probe(loss: Any) -> Probe:
@@ -73,9 +61,8 @@ def probe(loss: Any) -> Probe:
         curvatures=able,
         auto=repr(chosen),
         reason=reason,
-        batch=len(prediction),
-        shape=list(prediction.shape),
-        times=_times(loss, prediction, target, [name for name, text in able.items() if text == "yes"]),
+        shape=list(prediction.shape[1:]),
+        target=_described(target),
         limits=_limits(loss, able),
     )
 
@@ -85,46 +72,25 @@ def _example(loss: Any, dtype: torch.dtype) -> tuple[Tensor, Any]:
     return prediction.detach(), target
 
 
-def _times(loss: Any, prediction: Tensor, target: Any, names: list[str]) -> dict[str, float]:
-    generator = torch.Generator()
-    plain = lambda y, t: loss(y, t, generator=generator).mean()  # noqa: E731
-    criteria: dict[str, Callable[[Tensor, Any], Tensor]] = {"plain": plain}
-    for name in names:
-        criteria[f"`NewtonLoss`, {name}"] = nlcore.NewtonLoss(loss, getattr(nlcore, name)(), on_failure="fallback")
-    criteria["`NewtonLoss`, Auto"] = nlcore.NewtonLoss(loss, on_failure="fallback")
-    return {name: _milliseconds(criterion, prediction, target) for name, criterion in criteria.items()}
+def _described(target: Any) -> str:
+    """Return shape and dtype of a target without the batch, as `[5] int64`; of a nested one those of its tensors."""
+    from torch.utils import _pytree as pytree
 
-
-def _milliseconds(criterion: Callable[[Tensor, Any], Tensor], prediction: Tensor, target: Any) -> float:
-    seconds = []
-    for _ in range(_REPEATS):
-        if sum(seconds) > _PATIENCE:
-            break
-        leaf = prediction.clone().requires_grad_()
-        start = time.perf_counter()
-        value = criterion(leaf, target)
-        if value.requires_grad:
-            value.backward()
-        seconds.append(time.perf_counter() - start)
-    return 1000 * median(seconds)
+    leaves = [leaf for leaf in pytree.tree_leaves(target) if isinstance(leaf, Tensor)]
+    return ", ".join(f"{list(leaf.shape[1:])} {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves)
 
 
 def _limits(loss: Any, able: dict[str, str]) -> list[str]:
     prediction, target = _example(loss, torch.float64)
     found = []
     if loss.traits.order < 2 and able["Hessian"] != "yes":
-        found.append(
-            "Its second derivative is zero or missing: `Hessian` is refused, and a Newton step has the Fisher matrix "
-            "alone to go by."
-        )
+        found.append("Its second derivative is zero or missing, so `Hessian` is refused.")
     found += [
         text for look in (_shift, _ties, _negative, _precision) if (text := _tried(look, loss, prediction, target))
     ]
     if loss.traits.stochastic:
         found.append("It is random: with few samples the gradient is noisy, and the curvature more so.")
-    return found or [
-        "On its own example nothing was found: no shift invariance, no negative curvature, no lost digits."
-    ]
+    return found or ["No shift invariance, no negative curvature and no lost digits were seen."]
 
 
 def _tried(look: Callable[[Any, Tensor, Any], str], loss: Any, prediction: Tensor, target: Any) -> str:

@@ -1,4 +1,4 @@
-"""The picture of the guide on permutation matrices: which index is the place and which the item."""
+"""The picture of the guide on permutation matrices: which index is the rank and which the item."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw_permutation(stem: Path) -> None:
                     box = {"boxstyle": "square,pad=0.55", "facecolor": on if there else paper, "edgecolor": ink}
                     color = paper if there else ink
                     axis.text(column, row, "1" if there else "0", ha="center", va="center", bbox=box, color=color)
-                axis.text(-0.8, row, f"place {row}", ha="right", va="center", fontsize=10)
+                axis.text(-0.8, row, f"rank {row}", ha="right", va="center", fontsize=10)
                 axis.text(row, -0.8, f"item {row}\nscore {items[row]}", ha="center", va="center", fontsize=9)
                 axis.text(4.1, row, f"→   {items[places[row]]}", va="center")
             axis.text(1.5, -1.7, "columns: items", ha="center", fontsize=10, style="italic")
