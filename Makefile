@@ -56,7 +56,7 @@ $(PEERS_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt $(wil
 	    || echo "$$peer cannot be installed here and is left out." >&2; done
 	touch $@
 
-demo: $(STAMP)  ## train both digit tasks, print the tables, draw the pictures (4 minutes on 2 cores)
+demo: $(STAMP)  ## train both digit tasks, print the tables, draw the pictures, say what was found
 	$(BIN)/nlcore bench run totals ranking --out runs/demo
 
 demo-paths: $(STAMP)  ## learn costs of maps from shortest paths alone, draw them (2 minutes on 2 cores)

@@ -54,8 +54,8 @@ def address(root: Path = ROOT) -> str:
 
 def repeated(root: Path = ROOT) -> dict[Path, str]:
     """Return the files that repeat the version or the address, with the text that they should have."""
-    own = {name: root / name for name in ("pyproject.toml", "CITATION.cff", "mkdocs.yml", _TEMPLATE)}
-    files = {path: path.read_text("utf-8") for path in own.values()}
+    names = ("pyproject.toml", "CITATION.cff", "mkdocs.yml", "docs/install.md", _TEMPLATE)
+    files = {root / name: (root / name).read_text("utf-8") for name in names}
     for folder in projects(root)[1:]:
         files |= {folder / name: (folder / name).read_text("utf-8") for name in ("pyproject.toml", "README.md")}
     number, link = version(root), address(root)
@@ -67,6 +67,8 @@ def repeated(root: Path = ROOT) -> dict[Path, str]:
             files[path] = _replaced(r"^repository-code: .*$", f'repository-code: "{link}"', cited)
         elif path.name == "mkdocs.yml":
             files[path] = _replaced(r"^copyright: >-\n(?:  .*\n)+", _footer(link), text)
+        elif path.name == "install.md":
+            files[path] = _replaced(r"git\+https://\S+", f"git+{link}", text)
         else:
             files[path] = _replaced(r"\[nlcore\]\(https?://[^)]*\)", f"[nlcore]({link})", text)
     return files

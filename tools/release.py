@@ -57,6 +57,9 @@ def unfinished(tag: str, root: Path = ROOT) -> list[str]:
         found.append(f"CHANGELOG.md says {_heading(root)!r}: put the date there")
     if (urlsplit(address(root)).hostname or "").endswith(".example"):
         found.append(f"{address(root)} is a placeholder; run: python -m tools.metadata --address URL")
+    for name in ("README.md", "docs/install.md"):
+        if "not on PyPI" in (root / name).read_text("utf-8"):
+            found.append(f"{name} says that the packages are not on PyPI")
     return found
 
 

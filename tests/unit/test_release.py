@@ -20,7 +20,7 @@ PUBLISH = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """Return a folder with the files that hold the version or the address."""
-    for path in [*repeated(), ROOT / "CHANGELOG.md"]:
+    for path in [*repeated(), ROOT / "CHANGELOG.md", ROOT / "README.md"]:
         target = tmp_path / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
@@ -90,7 +90,7 @@ def test_a_tag_is_not_ready_until_version_date_and_address_are_there(copy):
     text = (copy / "CHANGELOG.md").read_text()
     (copy / "CHANGELOG.md").write_text(text.replace("(unreleased)", "(2026-12-01)", 1))
     found = unfinished(f"v{version()}", copy)
-    assert all("placeholder" in one for one in found)
+    assert all("placeholder" in one or "not on PyPI" in one for one in found)
     (copy / "CHANGELOG.md").write_text(text.replace("(2026-12-01)", "(unreleased)", 1))
     assert any("the tag is v9.9.9" in one for one in unfinished("v9.9.9", copy))
 
