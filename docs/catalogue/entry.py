@@ -135,7 +135,9 @@ def entry_of(registry: Registry, spec: AlgorithmSpec) -> Entry:
 
 def _probed(loss: Any) -> Probe | None:
     try:
-        return probe(loss)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return probe(loss)
     except Exception as error:
         print(f"{loss!r} could not be tried: {type(error).__name__}: {error}", file=sys.stderr)
         return None

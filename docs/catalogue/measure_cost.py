@@ -27,7 +27,7 @@ from nlcore.errors import NlcoreError
 
 RESULT = Path(__file__).parents[1] / "results/algorithms_cost.json"
 BATCH, ROUNDS, PATIENCE = 100, 31, 2.0
-"""Samples; rounds, in each of which every kind of step is timed once; CPU seconds after which no further round is begun."""
+"""Samples; rounds, in each of which every kind of step is timed; CPU seconds after which no further round begins."""
 
 CURVATURES = (nlcore.EmpiricalFisher, nlcore.Hessian, nlcore.GaussNewton)
 

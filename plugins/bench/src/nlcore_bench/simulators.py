@@ -148,9 +148,6 @@ class Drag(Simulator):
     Args:
         drag: c of v' = u − c·v·|v|, per unit of length.
         step: The time between two pushes.
-
-    Shape:
-        prediction, target: [batch, m].
     """
 
     drag: float = 0.5
