@@ -106,9 +106,40 @@ def _shortest_paths(figure: Any, values: types.SimpleNamespace) -> None:
     _curves(axis, lines, 10, label="cost of the predicted path / best cost", colours=(VERMILION, BLUE, GREEN))
 
 
+def _simulator(figure: Any, values: types.SimpleNamespace) -> None:
+    left, right = figure.subplots(1, 2)
+    colours = (VERMILION, BLUE, GREEN)
+    curves = {name: curve for name, (_, curve) in values.runs.items()}
+    _curves(left, curves, 10, label="error of the pushes, unseen signals", colours=colours)
+    left.set_ylim(bottom=0)
+    signal, pushes = values.batch(1)
+    right.plot(pushes[0], "o", color=GREY, label="true")
+    for (name, (network, _)), colour in zip(values.runs.items(), colours, strict=True):
+        with torch.no_grad():
+            right.plot(network(signal)[0], color=colour, label=name)
+    right.set(xlabel="push", ylabel="strength")
+    right.legend(frameon=False)
+
+
+def _padding(figure: Any, values: types.SimpleNamespace) -> None:
+    left, right = figure.subfigures(1, 2)
+    axes = left.subplots(2, 1)
+    for axis, sent, title in zip(axes, (values.without, values.with_mask), ("ignore_index", "with the mask"), strict=True):
+        size = sent.norm(dim=-1)
+        axis.imshow(size / size.max(), cmap="viridis", vmin=0, vmax=1, aspect="auto")
+        rows, columns = values.padded.nonzero().T
+        axis.plot(columns, rows, "x", color="white", markersize=4)
+        axis.set(title=f"{title}: size of the direction, × = padded", ylabel="sequence", xticks=range(6))
+    axes[1].set_xlabel("token")
+    colours = (VERMILION, BLUE, GREEN)
+    _curves(right.subplots(), values.curves, 10, label="error of a number, unseen signals", colours=colours)
+
+
 PICTURES: dict[str, tuple[float, float, Callable[[Any, types.SimpleNamespace], None]]] = {
     "soft-ranks": (8.6, 3.2, _soft_ranks),
     "learning-to-rank": (5.6, 3.2, _learning_to_rank),
     "shortest-paths": (9.4, 4.4, _shortest_paths),
+    "simulator": (8.6, 3.2, _simulator),
+    "padding": (8.6, 3.6, _padding),
 }
 """Width and height in inches, and the drawing, by the name of the page."""
