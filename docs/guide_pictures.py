@@ -135,11 +135,18 @@ def _padding(figure: Any, values: types.SimpleNamespace) -> None:
     _curves(right.subplots(), values.curves, 10, label="error of a number, unseen signals", colours=colours)
 
 
+def _torch_losses(figure: Any, values: types.SimpleNamespace) -> None:
+    axis = figure.subplots()
+    _curves(axis, values.curves, 10, label="error of the numbers", colours=(GREY, ORANGE, VERMILION, BLUE))
+    axis.set_ylim(bottom=0)
+
+
 PICTURES: dict[str, tuple[float, float, Callable[[Any, types.SimpleNamespace], None]]] = {
     "soft-ranks": (8.6, 3.2, _soft_ranks),
     "learning-to-rank": (5.6, 3.2, _learning_to_rank),
     "shortest-paths": (9.4, 4.4, _shortest_paths),
     "simulator": (8.6, 3.2, _simulator),
     "padding": (8.6, 3.6, _padding),
+    "torch-losses": (5.6, 3.2, _torch_losses),
 }
 """Width and height in inches, and the drawing, by the name of the page."""
