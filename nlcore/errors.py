@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TypeVar
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "UnsupportedCurvatureError",
     "attempted",
     "error_text",
+    "fault_place",
     "nearest",
     "printable",
     "shorten",
@@ -213,3 +216,17 @@ def error_text(error: BaseException, *, with_class: bool = True) -> str:
 def printable(text: str) -> str:
     """Return `text` with controls, terminal escapes and surrogates written as escapes; tabs and ends of lines stay."""
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def fault_place(cause: BaseException | None) -> str:
+    """Return the file and line of a plugin at which its code failed; empty where none is known."""
+    return printable(attempted(lambda: _place(cause), ""))
+
+
+def _place(cause: BaseException | None) -> str:
+    if isinstance(cause, SyntaxError) and cause.filename:
+        return f"{cause.filename}, line {cause.lineno}"
+    frames = traceback.extract_tb(cause.__traceback__) if cause is not None else []
+    foreign = ("<", str(Path(__file__).parent))
+    own = [one for one in frames if not one.filename.startswith(foreign) and "importlib" not in one.filename]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""

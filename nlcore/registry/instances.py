@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import sys
+import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast, final
 
-from nlcore.errors import ConfigError, ContractError, PluginLoadError, RegistryError, attempted, shorten
+from nlcore.constructor import different_defaults, misnamed_options
+from nlcore.errors import (
+    ConfigError,
+    ContractError,
+    NumericalWarning,
+    PluginLoadError,
+    RegistryError,
+    attempted,
+    shorten,
+)
 from nlcore.registry.isolation import calling, describe, resolve, standard_output
 from nlcore.registry.spec import AlgorithmSpec, Spec
 
@@ -31,6 +41,7 @@ class Instances:
 
     def __init__(self) -> None:
         self._made: dict[int, tuple[weakref.ref[Any], AlgorithmSpec, dict[str, Any]]] = {}
+        self._compared: set[tuple[str, int, int]] = set()
 
     def make(self, spec: AlgorithmSpec, options: Mapping[str, Any], owner: str) -> AlgorithmicLoss:
         """Make an algorithm.
@@ -43,7 +54,8 @@ class Instances:
         Raises:
             ConfigError: An option is not a JSON value, unknown, of the wrong type or out of range.
             PluginError: The configuration class or the factory cannot be loaded, or ends the program.
-            ContractError: The factory has returned an object that is not an algorithm.
+            ContractError: The constructor does not take the options of the configuration, or the factory has returned
+                an object that is not an algorithm.
         """
         _refuse_other_than_json(spec, options)
         config, values = config_class(spec, owner), dict[str, Any]()
@@ -57,7 +69,13 @@ class Instances:
                         values[name] = getattr(checked, name)
             factory = resolve(spec.factory, owner)
             with calling(f"{owner}: {spec.factory!r}"):
-                algorithm: AlgorithmicLoss = factory(**values)
+                try:
+                    algorithm: AlgorithmicLoss = factory(**values)
+                except TypeError as error:
+                    what, remedy = ("", "") if config is None else misnamed_options(factory, config)
+                    if not what:
+                        raise
+                    raise ContractError(f"{owner}: {what}. {remedy}") from error
                 complete = callable(algorithm) and hasattr(algorithm, "traits")
         if not complete:
             raise ContractError(
@@ -65,6 +83,7 @@ class Instances:
                 "it needs __call__, traits and example."
             )
         self._remember(algorithm, spec, values)
+        self._compare(spec, factory, config, owner)
         return algorithm
 
     def recognise(self, algorithm: object, specs: Sequence[AlgorithmSpec]) -> tuple[AlgorithmSpec, dict[str, Any]]:
@@ -92,6 +111,16 @@ class Instances:
                 "does not say which one it is. Make it with nlcore.make."
             )
         return max(matching, key=lambda spec: spec.version), {}
+
+    def _compare(self, spec: AlgorithmSpec, factory: Callable[..., Any], config: Any, owner: str) -> None:
+        """Warn at the first `make` if the constructor has other defaults than the configuration."""
+        key = (spec.id, id(factory), id(config))
+        if config is None or key in self._compared:
+            return
+        self._compared.add(key)
+        what, remedy = attempted(partial(different_defaults, factory, config, every=False), ("", ""))
+        if what:
+            warnings.warn(f"{owner}: {what}. {remedy}", NumericalWarning, stacklevel=4)
 
     def _remember(self, algorithm: object, spec: AlgorithmSpec, options: dict[str, Any]) -> None:
         key = id(algorithm)

@@ -6,11 +6,9 @@ import io
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TextIO, final
 
 from nlcore.errors import PluginError, PluginLoadError, attempted, error_text, printable
@@ -20,7 +18,6 @@ __all__ = [
     "StandardOutput",
     "calling",
     "describe",
-    "fault_place",
     "isolated",
     "resolve",
     "standard_output",
@@ -258,20 +255,6 @@ def resolve(reference: str, owner: str) -> Callable[..., Any]:
     if not callable(value):
         raise PluginLoadError(f"{owner}: {reference!r} is {describe(value)}, which cannot be called.")
     return value  # type: ignore[no-any-return]
-
-
-def fault_place(cause: BaseException | None) -> str:
-    """Return the file and line of a plugin at which an import failed; empty where only Python's own are known."""
-    return printable(attempted(lambda: _place(cause), ""))
-
-
-def _place(cause: BaseException | None) -> str:
-    if isinstance(cause, SyntaxError) and cause.filename:
-        return f"{cause.filename}, line {cause.lineno}"
-    frames = traceback.extract_tb(cause.__traceback__) if cause is not None else []
-    foreign = ("<", str(Path(__file__).parent))
-    own = [one for one in frames if not one.filename.startswith(foreign) and "importlib" not in one.filename]
-    return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""
 
 
 def describe(value: object) -> str:

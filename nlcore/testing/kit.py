@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar, final
+from typing import Any, TypeAlias, TypeVar, final
 
 import torch
 
@@ -14,9 +15,12 @@ from nlcore.testing.checks import CATALOGUE
 from nlcore.testing.report import Outcome, Report, Status
 from nlcore.testing.subject import Subject
 
-__all__ = ["NOTHING", "BoundCheck", "Kit", "algorithm_checks", "bound_checks", "check_algorithm"]
+__all__ = ["NOTHING", "BoundCheck", "Kit", "Progress", "algorithm_checks", "bound_checks", "check_algorithm"]
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Is called before a check with its name, its number from 1, and how many there are."""
 
 _DTYPES = (torch.float32, torch.float64)
 
@@ -43,9 +47,18 @@ class Kit:
             self._outcomes[name] = self._run(self._checks[name])
         return self._outcomes[name]
 
-    def report(self) -> Report:
-        """Run what has not run yet."""
-        return Report(self.subject.name, tuple(self.outcome(name) for name in self._checks))
+    def report(self, before: Progress | None = None) -> Report:
+        """Run what has not run yet.
+
+        Args:
+            before: Called before each check with its name, its number from 1, and how many there are.
+        """
+        outcomes = []
+        for number, name in enumerate(self._checks, 1):
+            if before is not None:
+                before(name, number, len(self._checks))
+            outcomes.append(self.outcome(name))
+        return Report(self.subject.name, tuple(outcomes))
 
     def _run(self, check: Check) -> Outcome:
         if reason := inapplicable(check, self.subject):
@@ -54,13 +67,14 @@ class Kit:
         broken = [one.name for one in ends if one.status in (Status.FAILED, Status.BLOCKED)]
         if broken:
             return Outcome(check.name, Status.BLOCKED, f"builds on {', '.join(dict.fromkeys(broken))}")
+        status, message, started = Status.PASSED, "", time.perf_counter()
         try:
             check.run(self.subject)
         except CheckFailedError as finding:
-            return Outcome(check.name, Status.FAILED, str(finding))
+            status, message = Status.FAILED, str(finding)
         except InconclusiveError as cause:
-            return Outcome(check.name, Status.SKIPPED, f"no result: {cause}")
-        return Outcome(check.name, Status.PASSED)
+            status, message = Status.SKIPPED, f"no result: {cause}"
+        return Outcome(check.name, status, message, time.perf_counter() - started)
 
 
 class BoundCheck:

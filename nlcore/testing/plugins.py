@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,8 +10,9 @@ from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal, Protocol, get_args, get_origin
 
-from nlcore.errors import ConfigError, attempted, error_text
-from nlcore.testing.kit import NOTHING, Kit
+from nlcore.constructor import misnamed_options
+from nlcore.errors import ConfigError, attempted, error_text, fault_place
+from nlcore.testing.kit import NOTHING, Kit, Progress
 from nlcore.testing.report import Outcome, PluginReport, Report, Status
 from nlcore.testing.subject import Subject
 
@@ -83,17 +85,39 @@ class Case:
             summary=self.specification.summary,
         )
 
-    def report(self) -> Report:
-        """Run all checks; one that cannot be made fails `plugin.makes`."""
+    def report(self, before: Progress | None = None) -> Report:
+        """Run all checks; one that cannot be made fails `plugin.makes`.
+
+        Args:
+            before: Called before each check with its name, its number from 1, and how many there are.
+        """
+        started = time.perf_counter()
         try:
             subject = self.subject()
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            what = " ".join(error_text(error).split())
-            return Report(self.name, (Outcome("plugin.makes", Status.FAILED, f"it cannot be made: {what}"),))
-        report = Kit(subject).report()
-        return Report(self.name, (Outcome("plugin.makes", Status.PASSED), *report.outcomes))
+            return Report(self.name, (Outcome("plugin.makes", Status.FAILED, self._fault(error)),))
+        made = Outcome("plugin.makes", Status.PASSED, seconds=time.perf_counter() - started)
+        return Report(self.name, (made, *Kit(subject).report(before).outcomes))
+
+    def _fault(self, error: BaseException) -> str:
+        """Return why it cannot be made: the error with its place and, where they are the reason, the wrong keywords."""
+        text = f"it cannot be made: {' '.join(error_text(error).split())}"
+        if isinstance(error, TypeError) and self.specification.config is not None:
+            what, remedy = attempted(
+                lambda: misnamed_options(
+                    _resolved(self.specification.factory), _resolved(str(self.specification.config))
+                ),
+                ("", ""),
+            )
+            if what:
+                return f"it cannot be made: {what}. {remedy}"
+        name = error.name if isinstance(error, ModuleNotFoundError) else None
+        own = self.specification.factory.partition(".")[0].partition(":")[0]
+        hint = f" Install {name!r}." if name and not name.startswith(own) else ""
+        place = fault_place(error)
+        return f"{text.rstrip('.')}.{hint}{f' At {place}.' if place else ''}"
 
 
 def cases(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -38,11 +38,18 @@ class Outcome:
         name: `group.name` of the check.
         status: How it ended.
         message: The fault and its remedy, or why it was not run; empty when it passed.
+        seconds: How long it took, without the checks it builds on.
     """
 
     name: str
     status: Status
     message: str = ""
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def group(self) -> str:
+        """The part of the name before the dot."""
+        return self.name.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +157,7 @@ def _announced(outcome: Outcome, expected: Mapping[str, str]) -> Outcome:
     if reason is None or outcome.status is Status.BLOCKED:
         return outcome
     if outcome.status is Status.FAILED:
-        return Outcome(outcome.name, Status.EXPECTED, f"{reason} ({outcome.message})")
+        return replace(outcome, status=Status.EXPECTED, message=f"{reason} ({outcome.message})")
     what = "passes" if outcome.status is Status.PASSED else f"does not apply ({outcome.message})"
     message = f"a failure was announced ({reason}), but it {what}; take it out of expected_failures"
-    return Outcome(outcome.name, Status.FAILED, message)
+    return replace(outcome, status=Status.FAILED, message=message)

@@ -22,7 +22,8 @@ ALLOWED = {
     "inputs": {"errors"},
     "lazy": set(),
     "plugin": {"errors", "lazy", "registry"},
-    "registry": {"errors", "registry"},
+    "constructor": {"errors"},
+    "registry": {"constructor", "errors", "registry"},
     "protocol": {"errors"},
     "capabilities": {"errors", "protocol"},
     "evaluation": {"capabilities", "errors"},
@@ -41,11 +42,12 @@ ALLOWED = {
         "soundness",
     },
     "builtin": {"builtin", "config", "errors", "inputs", "plugin", "protocol"},
-    "testing": {"capabilities", "config", "errors", "newton", "protocol", "testing"},
+    "testing": {"capabilities", "config", "constructor", "errors", "newton", "protocol", "testing"},
 }
 THIRD_PARTY = {
     "errors": set(),
     "lazy": set(),
+    "constructor": set(),
     "config": {"pydantic", "pydantic_core"},
     "plugin": {"pluggy"},
     "registry": {"packaging", "pluggy"},

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from nlcore.cli.arguments import add_option_argument, parsed_options
+from nlcore.cli.installed import check_installation
 from nlcore.cli.output import print_json, say, table
+from nlcore.cli.progress import ProgressLine
 from nlcore.errors import ConfigError
 from nlcore.registry import AlgorithmSpec, default
 
@@ -22,6 +24,17 @@ EXAMPLES = (
     ("nlcore check sorting", "all algorithms of a plugin, each choice of an option"),
     ("nlcore check sorting/softsort --verbose", "the requirement and the result of each check"),
 )
+
+
+_SLOW = 5
+"""Seconds from which it is said what took them."""
+
+_OF_PLUGIN = {
+    "plugin.makes": "It can be made.",
+    "plugin.torch_free": "Listing its algorithms and showing their options imports no torch.",
+    "plugin.quick": "Its import takes less than 0.3 s of processor time.",
+    "plugin.requirements": "The requirements in its metadata are met, and one on nlcore is there.",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,20 +52,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the findings of the checks; return 1 when one failed."""
     specs, options = _wanted(arguments)
-    from nlcore.testing import cases
-
-    todo = [
-        case
-        for spec in specs
-        for case in cases(spec, [options], every_choice=arguments.every_choice or "/" not in arguments.target)
-    ]
+    whole = "/" not in arguments.target
+    with ProgressLine.on_terminal() as line:
+        reports = []
+        for report in _reports(specs, options, arguments, line):
+            reports.append(report)
+            if not arguments.json:
+                line.clear()
+                _print_report(report, verbose=arguments.verbose)
     if arguments.json:
-        reports = [case.report() for case in todo]
         print_json([report.as_json() for report in reports])
     else:
-        reports = list(_printed(todo, verbose=arguments.verbose))
-        _print_verdict(reports)
+        _print_skipped([report for report in reports if report.outcomes])
+        _print_times(reports)
+        _print_verdict(reports, configurations=len(reports) - whole)
     return 0 if all(report.ok for report in reports) else 1
+
+
+def _reports(
+    specs: Sequence[AlgorithmSpec], options: dict[str, object], arguments: argparse.Namespace, line: ProgressLine
+) -> Iterator[Report]:
+    """Yield each report as soon as it is there: on the plugin itself, if it is the target, and on each algorithm."""
+    line.show("torch is being imported")
+    from nlcore.testing import Outcome, Report, Status, cases
+
+    whole = "/" not in arguments.target
+    if whole:
+        line.show(f"plugin {arguments.target}")
+        record = default.registry.plugin(arguments.target)
+        found = check_installation(record) if record.value else []  # else it is registered in this process
+        outcomes = tuple(Outcome(name, Status(status), text) for name, status, text in found)
+        yield Report(f"plugin {record.namespace}", outcomes)
+    every_choice = arguments.every_choice or whole
+    todo = [case for spec in specs for case in cases(spec, [options], every_choice=every_choice)]
+    for place, case in enumerate(todo, 1):
+        of = f"{place} of {len(todo)}, " if len(todo) > 1 else ""
+        line.show(f"{case.name} ({of}is being made)")
+
+        def before(name: str, number: int, count: int, case: Case = case, of: str = of) -> None:
+            line.show(f"{case.name} ({of}check {number} of {count}): {name}")
+
+        yield case.report(before)
 
 
 def _wanted(arguments: argparse.Namespace) -> tuple[list[AlgorithmSpec], dict[str, object]]:
@@ -71,36 +111,73 @@ def _wanted(arguments: argparse.Namespace) -> tuple[list[AlgorithmSpec], dict[st
     return [default.registry.spec(name) for name in default.registry.names(arguments.target)], options
 
 
-def _printed(todo: Sequence[Case], *, verbose: bool) -> Iterator[Report]:
-    """Print each report as soon as it is there."""
+def _print_report(report: Report, *, verbose: bool) -> None:
     from nlcore.testing import Status
 
-    for case in todo:
-        report = case.report()
-        counts = {status: len(report.named(status)) for status in Status}
-        text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        say(f"{'ok    ' if report.ok else 'FAILED'}  {report.algorithm}: {text}")
-        shown = [one for one in report.outcomes if verbose or one.status is Status.FAILED]
-        if shown:
-            rows = [
-                (f"  {one.name}", str(one.status) if verbose else "", _text(one.name, one.message)) for one in shown
-            ]
-            say(table(None, rows))
-        yield report
+    counts = {status: len(report.named(status)) for status in Status}
+    text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    say(f"{'ok    ' if report.ok else 'FAILED'}  {report.algorithm}: {text}")
+    shown = [one for one in report.outcomes if verbose or one.status is Status.FAILED]
+    if shown:
+        rows = [(f"  {one.name}", str(one.status) if verbose else "", _text(one.name, one.message)) for one in shown]
+        say(table(None, rows))
 
 
 def _text(name: str, message: str) -> str:
     """Return the finding, or the requirement of the check."""
     from nlcore.testing.checks import CATALOGUE
 
-    return message or next((one.summary for one in CATALOGUE if one.name == name), "It can be made.")
+    return message or next((one.summary for one in CATALOGUE if one.name == name), _OF_PLUGIN.get(name, ""))
 
 
-def _print_verdict(reports: Sequence[Report]) -> None:
+def _print_skipped(reports: Sequence[Report]) -> None:
+    """Print which checks were skipped, by reason: a group whose checks were all skipped by its name alone."""
+    from nlcore.testing import Status
+
+    reasons: dict[str, dict[str, set[str]]] = {}
+    for report in reports:
+        for one in report.outcomes:
+            if one.status is Status.SKIPPED:
+                reasons.setdefault(one.message, {}).setdefault(report.algorithm, set()).add(one.name)
+    if not reasons:
+        return
+    groups: dict[str, set[str]] = {}
+    for report in reports:
+        for one in report.outcomes:
+            groups.setdefault(one.group, set()).add(one.name)
+    say("\nskipped:")
+    algorithms = sum(not report.algorithm.startswith("plugin ") for report in reports)
+    rows = []
+    for reason, by_algorithm in reasons.items():
+        names = set[str]().union(*by_algorithm.values())
+        whole = {group for group, members in groups.items() if members <= names}
+        shown = [*(f"{group}.*" for group in whole), *(one for one in names if one.partition(".")[0] not in whole)]
+        several = f" ({len(by_algorithm)} of {algorithms})" if len(by_algorithm) < algorithms else ""
+        rows.append((f"  {', '.join(sorted(shown))}{several}", reason))
+    say(table(None, [(text, reason) for text, reason in rows]))
+
+
+def _print_times(reports: Sequence[Report]) -> None:
+    """Print which groups of checks took how long, if the whole was slow."""
+    seconds: dict[str, float] = {}
+    for report in reports:
+        for one in report.outcomes:
+            seconds[one.group] = seconds.get(one.group, 0.0) + one.seconds
+    total = sum(seconds.values())
+    if total < _SLOW:
+        return
+    slow = sorted(((taken, group) for group, taken in seconds.items() if taken > total / 10), reverse=True)
+    rest = total - sum(taken for taken, _ in slow)
+    text = ", ".join(f"{group} {taken:.0f} s" for taken, group in slow)
+    say(f"\ntime: {total:.0f} s, of which {text}, the others {rest:.0f} s")
+
+
+def _print_verdict(reports: Sequence[Report], *, configurations: int) -> None:
     failed = [report for report in reports if not report.ok]
+    say()
     if not failed:
-        count = len(reports)
-        say(f"passed: {count} configuration{'s' * (count != 1)}" if reports else "passed: it registers no algorithm")
+        count = f"{configurations} configuration{'s' * (configurations != 1)}"
+        say(f"passed: {count if configurations else 'it registers no algorithm'}")
     elif len(reports) == 1:
         say(f"failed: {', '.join(failed[0].failed)}")
     else:

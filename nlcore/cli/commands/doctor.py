@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from nlcore.cli.output import print_json, say, table
-from nlcore.errors import PluginError, attempted, nearest
+from nlcore.errors import PluginError, attempted, fault_place, nearest
 from nlcore.registry import PluginRecord, PluginState, Registry, default
 from nlcore.registry.discovery import (
     UNKNOWN_VERSION,
@@ -27,11 +27,11 @@ from nlcore.registry.discovery import (
     unmet_requirement,
 )
 from nlcore.registry.hooks import GROUP, GROUP_PREFIX
-from nlcore.registry.isolation import fault_place, resolve
+from nlcore.registry.isolation import resolve
 from nlcore.registry.messages import install_hint, withheld
 from nlcore.registry.plugins import Settings
 
-__all__ = ["EXAMPLES", "Finding", "add_arguments", "diagnosis", "run"]
+__all__ = ["EXAMPLES", "Finding", "add_arguments", "diagnosis", "needed_core", "run", "unmet"]
 
 EXAMPLES = (
     ("nlcore doctor", "the exit code is 1 when something is wrong"),
@@ -89,7 +89,7 @@ def diagnosis(registry: Registry) -> list[Finding]:
         *(_heavy(records) if light and "torch" in sys.modules else ()),
         *_strays(records),
         *_algorithms(registry, records),
-        *_requirements(records),
+        *unmet(records),
         *_settings(records),
         *_twice(),
         *_left_over(),
@@ -122,7 +122,7 @@ def _needed(name: str, requires: Sequence[str], owner: str) -> Finding:
 
 
 def _plugin(record: PluginRecord) -> Finding:
-    needs = next((one for one in _requires(record.distribution) if _name_in(one) == "nlcore"), "")
+    needs = needed_core(record)
     subject = f"plugin {record.namespace}"
     if record.state.faulty:
         return Finding("wrong", subject, str(withheld(record)))
@@ -135,6 +135,11 @@ def _plugin(record: PluginRecord) -> Finding:
     if needs:
         return Finding("ok", subject, f"{text}, needs {needs!r}")
     return Finding("note", subject, f"{text}; it has no requirement on nlcore: its author should pin nlcore>=0.1,<1")
+
+
+def needed_core(record: PluginRecord) -> str:
+    """Return the requirement of a plugin on the core; empty where its metadata has none."""
+    return next((one for one in _requires(record.distribution) if _name_in(one) == "nlcore"), "")
 
 
 def _heavy(records: Sequence[PluginRecord]) -> Iterator[Finding]:
@@ -176,7 +181,7 @@ def _algorithms(registry: Registry, records: Sequence[PluginRecord]) -> Iterator
                 )
 
 
-def _requirements(records: Sequence[PluginRecord]) -> Iterator[Finding]:
+def unmet(records: Sequence[PluginRecord]) -> Iterator[Finding]:
     """Yield requirements of plugins, beside the core, that are not met."""
     for name in sorted({normalised(record.distribution) for record in records if record.distribution} - {"nlcore"}):
         requires = _requires(name)

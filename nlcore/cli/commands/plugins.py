@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nlcore.cli.output import print_json, say, table, width
+from nlcore.errors import fault_place
 from nlcore.registry import PluginRecord, default
-from nlcore.registry.isolation import fault_place
 from nlcore.registry.messages import withheld
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]

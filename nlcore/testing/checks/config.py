@@ -7,14 +7,15 @@ import json
 from typing import Any
 
 from nlcore.config import AlgorithmConfig
+from nlcore.constructor import different_defaults, misnamed_options, same_option
 from nlcore.errors import ConfigError, shorten
 from nlcore.testing.check import SOUND, check, ensure, fail, only_if
 from nlcore.testing.comparison import compare
 from nlcore.testing.subject import BATCH, Subject
 
 _CONFIGURED = only_if(lambda subject: subject.config is not None, "no configuration class was given")
-_EMPTY = inspect.Parameter.empty
-_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_PLAIN = (bool, int, float, str, tuple, list, dict)
+"""Values of options; a keyword with another default, as a function or `None`, may be for the constructor alone."""
 
 
 @check("config.described", when=_CONFIGURED)
@@ -56,30 +57,18 @@ def frozen(subject: Subject) -> None:
 @check("config.constructor", requires=("config.described",), when=_CONFIGURED)
 def constructor(subject: Subject) -> None:
     """The constructor takes every option as a keyword, with the default of the configuration."""
+    for compared in (misnamed_options, different_defaults):
+        what, remedy = compared(subject.factory, _class(subject))
+        ensure(not what, what, remedy)
     parameters = inspect.signature(subject.factory).parameters
-    fields: dict[str, Any] = _class(subject).model_fields
-    missing = [name for name in fields if name not in parameters]
-    ensure(
-        not missing,
-        f"the constructor does not take {shorten(missing)}",
-        "Give it the same explicit keywords as the Config.",
-    )
-    needed = {name for name, one in parameters.items() if one.default is _EMPTY and one.kind not in _REST}
-    extra = sorted(needed - fields.keys())
+    fields = _class(subject).model_fields
+    extra = [name for name, one in parameters.items() if name not in fields and isinstance(one.default, _PLAIN)]
     ensure(
         not extra,
-        f"the constructor needs {shorten(extra)}, which are not options",
-        "Add them to the Config, or give them defaults.",
+        f"the constructor has the keyword {shorten(extra)}, which is not an option: nlcore.make cannot set it, and a "
+        "record or a copy of the loss lacks it",
+        f"Add it to {_class(subject).__name__}, or remove it.",
     )
-    for name, field in fields.items():
-        mine = parameters[name].default
-        theirs = _EMPTY if field.is_required() else field.get_default(call_default_factory=True)
-        shown = "no default" if mine is _EMPTY else repr(mine)
-        ensure(
-            mine is theirs or (mine is not _EMPTY and _same(mine, theirs)),
-            f"the option {name!r} is {shown} in the constructor and {theirs!r} in the Config",
-            "Make them equal.",
-        )
 
 
 @check("config.attributes", requires=("config.described",), when=_CONFIGURED)
@@ -93,7 +82,7 @@ def attributes(subject: Subject) -> None:
         )
         found = getattr(subject.algorithm, name)
         ensure(
-            _same(found, value),
+            same_option(found, value),
             f"the attribute {name!r} is {found!r}, and the option is {value!r}",
             "Store the option as it is.",
         )
@@ -161,10 +150,3 @@ def _can_set(held: object, name: str, value: object) -> bool:
     except Exception:
         return False
     return True
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two options are equal, a list and a tuple of the same values too; 1 and 1.0 are, True and 1 are not."""
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)

@@ -680,10 +680,17 @@ class Doubling(Wave):
 class HiddenOption(Wave):
     """Depends on more than its options; prediction, target: [batch, n]."""
 
-    scale: float = 1.0
+    scale: float | None = None
 
     def formula(self, y, t):
-        return self.scale * super().formula(y, t)
+        return (self.scale or 1.0) * super().formula(y, t)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtraKeyword(Wave):
+    """Has a keyword that is not an option; prediction, target: [batch, n]."""
+
+    shift: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,6 +121,7 @@ CONFIG_FAULTS = [
     (m.MutableWave(), WaveConfig, {}, {"config.immutable"}),
     (m.SettableWave(), WaveConfig, {}, {"config.immutable"}),
     (m.HiddenOption(scale=2.0), WaveConfig, {}, {"config.json"}),
+    (m.ExtraKeyword(), WaveConfig, {}, {"config.constructor"}),
     (m.ShortRepr(), WaveConfig, {}, {"object.repr"}),
 ]
 
