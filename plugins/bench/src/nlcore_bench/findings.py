@@ -48,8 +48,12 @@ class Summary:
 
 
 def summaries(plan: Plan, rows: Sequence[Row]) -> list[Summary]:
-    """Return the subject of the study on every task, under every optimiser and with the best pairs of several."""
+    """Return the subject of the study on every task, under every optimiser and with the best pairs of several.
+
+    A task of which a row under these optimisers is unfinished is left out, since the best of the others may be missing.
+    """
     study, found = plan.study, []
+    unfinished = {(one.task, one.optimizer) for one in plan.entries if not plan.complete(one)}
     scopes = {name: [name] for name in study.optimizers}
     if len(scopes) > 1:
         scopes[_BEST] = list(study.optimizers)
@@ -57,6 +61,8 @@ def summaries(plan: Plan, rows: Sequence[Row]) -> list[Summary]:
         members = [row for row in rows if row.entry.task == task] if study.subject else []
         for measure in members[0].compared if members else ():
             for scope, optimizers in scopes.items():
+                if any((task, optimizer) in unfinished for optimizer in optimizers):
+                    continue
                 known = [row for row in members if row.entry.optimizer in optimizers]
                 subject = best_of(plan, known, study.subject or "", measure.name)
                 if subject is not None:

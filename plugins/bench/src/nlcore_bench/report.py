@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -22,6 +23,7 @@ from nlcore_bench.tasks.base import Measure
 __all__ = ["Report", "make_report", "write_report"]
 
 _MOST_PANELS = 24
+_MOST_NAMED = 12
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,12 @@ def make_report(plan: Plan, machine: str = "") -> Report:
     for row in rows:
         tables.setdefault(_table_name(study, row.entry), []).append(row)
     summary = summary_tables(study, summaries(plan, rows))
-    missing = [" ".join(one.key) for one in plan.entries if not plan.complete(one)]
-    unfinished = [f"Rows without all of their runs are left out: {', '.join(missing)}."] if missing else []
+    missing = [one for one in plan.entries if not plan.complete(one)]
+    listed = ", ".join(" ".join(one.key) for one in missing)
+    if len(missing) > _MOST_NAMED:
+        counts = Counter(_table_name(study, one) for one in missing)
+        listed = "; ".join(f"{name}: {count}" for name, count in counts.items())
+    unfinished = [f"Rows without all of their runs are left out: {listed}."] if missing else []
     return Report(
         title=study.title,
         question=study.question,
