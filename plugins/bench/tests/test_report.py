@@ -94,8 +94,9 @@ def test_the_subject_is_summed_up_for_every_measure_and_pair(content: dict[str, 
     report = make_report(plan)
     finding = " ".join(report.finding)
     for words in (
-        "Fisher against plain in loss under adam:",
-        "against best of control in accuracy with the best pair:",
+        "Fisher against plain in loss: ",
+        "worse on 0 under adam; ",
+        "with the best pair. Fisher against best of control in loss: ",
     ):
         assert words in finding
     assert "of 2 tasks" in finding

@@ -130,15 +130,20 @@ def in_short(plan: Plan) -> str:
 
 
 def _of_subject(study: Study, found: Sequence[Summary]) -> Iterator[str]:
-    for slot, optimizer in dict.fromkeys((one.slot, one.optimizer) for one in found):
-        members = [one for one in found if (one.slot, one.optimizer) == (slot, optimizer)]
-        inside = f" in {slot}" if slot else ""
-        joint = "with the" if optimizer == _BEST else "under"
-        under = f" {joint} {optimizer}" if len(study.optimizers) > 1 else ""
-        for name, words in _names(study).items():
-            pairs = [pair for one in members if (pair := one.paired(name)) is not None]
-            if pairs:
-                yield f"{study.subject} against {words}{inside}{under}: {_counted(pairs, 'task')}."
+    """Yield what the subject is against each of the others, in the first measure of every task."""
+    first: dict[str, str] = {}
+    for one in found:
+        first.setdefault(one.task, one.slot)
+    members = [one for one in found if one.slot == first[one.task]]
+    inside = f" in {' or '.join(dict.fromkeys(filter(None, first.values())))}" if any(first.values()) else ""
+    for name, words in _names(study).items():
+        counts = []
+        for optimizer in dict.fromkeys(one.optimizer for one in members):
+            pairs = [pair for one in members if one.optimizer == optimizer and (pair := one.paired(name)) is not None]
+            under = f" {'with the' if optimizer == _BEST else 'under'} {optimizer}" if len(study.optimizers) > 1 else ""
+            counts += [f"{_counted(pairs, 'task')}{under}"] if pairs else []
+        if counts:
+            yield f"{study.subject} against {words}{inside}: {'; '.join(counts)}."
 
 
 def _of_methods(plan: Plan, rows: Sequence[Row]) -> Iterator[str]:
