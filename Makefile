@@ -115,6 +115,7 @@ wheels: $(RELEASE_STAMP)  ## build a wheel of the core and of every plugin into 
 docs: $(DOCS_STAMP)  ## build the site into site/, strictly
 	$(DOCS_BIN)/python docs/generate.py
 	$(DOCS_BIN)/python docs/concept_pictures.py
+	$(DOCS_BIN)/python docs/landing.py
 	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --strict
 
 docs-test: docs  ## look at the site in headless Chromium: errors, links, search, phone width, both schemes

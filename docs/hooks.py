@@ -48,6 +48,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         found = [path for path in sorted([*folder.glob("*/*.md"), *folder.glob("*.md")]) if path.name != "index.md"]
         listed = "\n\n".join(_listed(path, folder) for path in found)
         markdown = markdown.replace("<!-- list of results -->", listed or "No study has been added yet.")
+    elif page.file.src_uri == "index.md":
+        finding = Path(config["docs_dir"]) / "landing.md"
+        markdown = markdown.replace("<!-- finding -->", finding.read_text("utf-8") if finding.exists() else "")
     elif page.file.src_uri.startswith("results/"):
         markdown = _result(markdown, Path(config["docs_dir"]) / page.file.src_uri)
     markdown = _FENCE.sub(_titled, markdown)
