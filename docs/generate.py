@@ -23,6 +23,7 @@ from catalogue.cost import cost_of
 from catalogue.entry import Entry, entry_of
 from catalogue.pages import page_of, reference_page, sentence
 from catalogue.pictures import draw_pictures
+from catalogue.temperature import draw_temperature
 
 from nlcore.registry import Registry
 from nlcore.registry.default import registry as installed
@@ -91,7 +92,7 @@ def document_packages(registry: Registry = installed) -> None:
             continue
         summary = metadata(record.distribution)["Summary"] or ""
         (folder / f"{record.namespace}.md").write_text(
-            f"# {record.distribution}\n\n{sentence(summary)}\n\n::: {package}\n"
+            f"# {record.distribution}\n\n{sentence(summary)}\n\n## Classes and functions\n\n::: {package}\n"
             "    options: { show_root_heading: false, show_root_toc_entry: false }\n",
             encoding="utf-8",
         )
@@ -104,5 +105,6 @@ if __name__ == "__main__":
     given = parser.parse_args()
     document_packages()
     draw_permutation(DOCS / "guides/permutation")
+    draw_temperature(DOCS / "guides/temperature")
     written = main(given.folder, only=given.only)
     print(f"{len(written) - 1} algorithms and their cards written")

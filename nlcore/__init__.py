@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesGradient, SuppliesHessian, Traits
     from nlcore.registry import AlgorithmSpec, Registry
     from nlcore.registry.default import dump, make, names, plugins, refresh, register, restore, spec
+    from nlcore.tuning import tune
 
     __version__: str
 
@@ -60,6 +61,7 @@ __all__ = [
     "register",
     "restore",
     "spec",
+    "tune",
 ]
 
 _MEMBERS = {
@@ -83,9 +85,10 @@ _MEMBERS = {
     "nlcore.protocol": ["AlgorithmicLoss", "GaussNewtonSplit", "SuppliesGradient", "SuppliesHessian", "Traits"],
     "nlcore.registry": ["AlgorithmSpec", "Registry"],
     "nlcore.registry.default": ["dump", "make", "names", "plugins", "refresh", "register", "restore", "spec"],
+    "nlcore.tuning": ["tune"],
 }
 _HOME = {name: module for module, members in _MEMBERS.items() for name in members}
-_SUBMODULES = ("config", "diagnosis", "errors", "newton", "plugin", "protocol", "registry", "testing")
+_SUBMODULES = ("config", "diagnosis", "errors", "newton", "plugin", "protocol", "registry", "testing", "tuning")
 
 
 def __getattr__(name: str) -> Any:

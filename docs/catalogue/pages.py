@@ -61,8 +61,9 @@ def usage_of(entry: Entry) -> str:
             "criterion = nlcore.NewtonLoss(loss)  # picks the curvature itself",
             "",
             "generator = torch.Generator().manual_seed(0)",
-            'prediction, target = loss.example(32, generator=generator, dtype=torch.float32, device="cpu")',
-            "criterion(prediction.requires_grad_(), target).backward()  # yours come from a network and your data",
+            'form = {"generator": generator, "dtype": torch.float32, "device": "cpu"}',
+            "prediction, target = loss.example(32, **form)  # yours: a network's output, your data",
+            "criterion(prediction.requires_grad_(), target).backward()",
         ]
     )
 
@@ -74,7 +75,7 @@ def _inputs(entry: Entry) -> str:
     names = [name for name in ("prediction", "target", "mask", "value") if name in said]
     names += [name for name in said if name not in {*names, "mask"}]
     rows = [f"| **{name}** | {cell(said[name])} |" for name in names]
-    lines = ["| | |", "|---|---|", *rows]
+    lines = ["| tensor | shape and meaning |", "|---|---|", *rows]
     if entry.probe is not None:
         shape, target = entry.probe.shape, entry.probe.target
         lines += ["", f"A sample of `example()` has a prediction `{shape}` and the target `{target}`."]

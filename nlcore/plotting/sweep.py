@@ -15,7 +15,7 @@ from nlcore.protocol import AlgorithmicLoss
 
 __all__ = ["Field", "Sweep", "sweep"]
 
-_MATRICES = {"permutation": ("relaxed permutation", "item", "place"), "path": ("relaxed path", "column", "row")}
+_MATRICES = {"permutation": ("relaxed permutation", "item", "rank"), "path": ("relaxed path", "column", "row")}
 """Methods that return a matrix for a sample, with a title and what its columns and rows are."""
 
 _LINES = {"rank": "relaxed rank of every item", "sort": "relaxed sorted list", "inner": "features"}

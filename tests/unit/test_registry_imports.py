@@ -41,6 +41,17 @@ ALLOWED = {
         "plotting",
         "soundness",
     },
+    "tuning": {
+        "capabilities",
+        "config",
+        "diagnosis",
+        "errors",
+        "evaluation",
+        "newton",
+        "plotting",
+        "registry",
+        "tuning",
+    },
     "builtin": {"builtin", "config", "errors", "inputs", "plugin", "protocol"},
     "testing": {"capabilities", "config", "constructor", "errors", "newton", "protocol", "testing"},
 }

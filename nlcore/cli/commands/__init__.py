@@ -34,4 +34,5 @@ COMMANDS: Mapping[str, CoreCommand] = {
         "nlcore.cli.commands.completion", "print a script that completes in your shell", json=False
     ),
     "diagnose": CoreCommand("nlcore.cli.commands.diagnose", "say whether curvature will help an algorithm"),
+    "tune": CoreCommand("nlcore.cli.commands.tune", "suggest how soft a relaxation should be"),
 }

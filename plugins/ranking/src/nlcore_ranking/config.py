@@ -88,7 +88,10 @@ class ApproxNDCGConfig(AlgorithmConfig):
     """Options of `ApproxNDCG`."""
 
     alpha: float = Field(
-        10.0, gt=0, description="Steepness α of the sigmoids that count the items ahead, in 1/units of the scores."
+        10.0,
+        gt=0,
+        description="Steepness α of the sigmoids that count the items ahead, in 1/units of the scores.",
+        json_schema_extra={"softness": "decreasing"},
     )
     gain: Gain = Field("exponential", description=_GAIN)
 
@@ -96,7 +99,7 @@ class ApproxNDCGConfig(AlgorithmConfig):
 class NeuralNDCGConfig(AlgorithmConfig):
     """Options of `NeuralNDCG`."""
 
-    temperature: float = Field(1.0, gt=0, description=_TEMPERATURE)
+    temperature: float = Field(1.0, gt=0, description=_TEMPERATURE, json_schema_extra={"softness": "increasing"})
     k: int | None = Field(None, ge=1, description=_K)
     scaling: int = Field(
         20, ge=0, description="Sinkhorn iterations that make the matrix doubly stochastic; 0 leaves it as it is."
@@ -107,7 +110,7 @@ class NeuralNDCGConfig(AlgorithmConfig):
 class PiRankConfig(AlgorithmConfig):
     """Options of `PiRank`."""
 
-    temperature: float = Field(1.0, gt=0, description=_TEMPERATURE)
+    temperature: float = Field(1.0, gt=0, description=_TEMPERATURE, json_schema_extra={"softness": "increasing"})
     k: int | None = Field(None, ge=1, description=_K)
     block: int | None = Field(
         None,
@@ -127,7 +130,7 @@ class PiRankConfig(AlgorithmConfig):
 class SpearmanConfig(AlgorithmConfig):
     """Options of `Spearman`."""
 
-    temperature: float = Field(1.0, gt=0, description=_TEMPERATURE)
+    temperature: float = Field(1.0, gt=0, description=_TEMPERATURE, json_schema_extra={"softness": "increasing"})
     relaxation: SoftRank = Field(
         "neuralsort",
         description=f"{_RELAXATION[:-1]}; or in O(n log n): 'fast_soft_sort', the Euclidean "
@@ -144,7 +147,7 @@ class TopKClassificationConfig(AlgorithmConfig):
         description="Probabilities of k = 1, 2, …; they add up to 1. By default the class should be first with "
         "weight ½, and among the first five with weight ½.",
     )
-    temperature: float = Field(1.0, gt=0, description=_TEMPERATURE)
+    temperature: float = Field(1.0, gt=0, description=_TEMPERATURE, json_schema_extra={"softness": "increasing"})
     relaxation: Relaxation = Field("neuralsort", description=_RELAXATION)
     top1: Top1 = Field(
         "softmax",

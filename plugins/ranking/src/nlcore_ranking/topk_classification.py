@@ -29,8 +29,8 @@ class TopKClassification(ListLoss, id="ranking/topk_classification-v1", config=T
     fewer than k classes all are among the first k.
 
     Shape:
-        - prediction: `[batch, n]`, one score per class.
-        - target: `[batch]` int64, the true class y.
+        - prediction: `[batch, n]`, the score of every class.
+        - target: `[batch]` int64, the true class, y.
         - mask: `[batch, n]` bool, True at classes that the sample does not have. The true class must not be padded,
           unless all classes are: such a sample has loss 0, and its target is ignored.
         - value: nats, 0 where the true class is surely the first.

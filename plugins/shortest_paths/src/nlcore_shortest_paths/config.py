@@ -68,7 +68,10 @@ class BellmanFordConfig(PathConfig):
         "and near p = 0 steep where a cell is almost entirely on the path.",
     )
     beta: float = Field(
-        10.0, gt=0, description="Inverse temperature β in 1/units of the costs; the path is exact as β → ∞."
+        10.0,
+        gt=0,
+        description="Inverse temperature β in 1/units of the costs; the path is exact as β → ∞.",
+        json_schema_extra={"softness": "decreasing"},
     )
     iterations: int | None = Field(
         None,

@@ -35,14 +35,24 @@ _OBJECTIVE = (
 class NeuralSortConfig(AlgorithmConfig):
     """Options of `NeuralSort`."""
 
-    temperature: float = Field(1.0, gt=0, description="Softness τ in units of the scores; towards 0 the sort is exact.")
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="Softness τ in units of the scores; towards 0 the sort is exact.",
+        json_schema_extra={"softness": "increasing"},
+    )
     objective: Objective = Field("rows", description=_OBJECTIVE)
 
 
 class SoftSortConfig(AlgorithmConfig):
     """Options of `SoftSort`."""
 
-    temperature: float = Field(1.0, gt=0, description="Softness τ in units of the scores; towards 0 the sort is exact.")
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="Softness τ in units of the scores; towards 0 the sort is exact.",
+        json_schema_extra={"softness": "increasing"},
+    )
     objective: Objective = Field("rows", description=_OBJECTIVE)
 
 
@@ -58,7 +68,10 @@ class SortingNetworkConfig(AlgorithmConfig):
         "order. 'cauchy', 'reciprocal' and 'optimal' keep the soft minimum monotonic.",
     )
     steepness: float = Field(
-        10.0, gt=0, description="Inverse softness β in 1/units of the scores; towards infinity the sort is exact."
+        10.0,
+        gt=0,
+        description="Inverse softness β in 1/units of the scores; towards infinity the sort is exact.",
+        json_schema_extra={"softness": "decreasing"},
     )
     art_lambda: float = Field(
         0.25, ge=0, le=1, description="Exponent λ of the activation replacement; used by 'logistic_phi' only."
@@ -73,7 +86,10 @@ class FastSoftSortConfig(AlgorithmConfig):
         "l2", description="Distance of the projection: 'l2' Euclidean, piecewise linear; 'kl' relative entropy, smooth."
     )
     regularization_strength: float = Field(
-        1.0, gt=0, description="Softness ε in units of the scores; below a bound the sort is exact and has no gradient."
+        1.0,
+        gt=0,
+        description="Softness ε in units of the scores; below a bound the sort is exact and has no gradient.",
+        json_schema_extra={"softness": "increasing"},
     )
 
 
@@ -81,7 +97,10 @@ class LapSumConfig(AlgorithmConfig):
     """Options of `LapSum`."""
 
     temperature: float = Field(
-        1.0, gt=0, description="Scale α of the Laplace distribution, in units of the scores; towards 0 it is exact."
+        1.0,
+        gt=0,
+        description="Scale α of the Laplace distribution, in units of the scores; towards 0 it is exact.",
+        json_schema_extra={"softness": "increasing"},
     )
     objective: Objective = Field("rows", description=_OBJECTIVE)
 
@@ -90,7 +109,10 @@ class OptimalTransportSortConfig(AlgorithmConfig):
     """Options of `OptimalTransportSort`."""
 
     regularization_strength: float = Field(
-        1.0, gt=0, description="Weight ε of the entropy in units of the scores; towards 0 the sort is exact."
+        1.0,
+        gt=0,
+        description="Weight ε of the entropy in units of the scores; towards 0 the sort is exact.",
+        json_schema_extra={"softness": "increasing"},
     )
     iterations: int = Field(
         20, ge=1, description="Sinkhorn iterations; rows always add up to 1, columns the better the more there are."
