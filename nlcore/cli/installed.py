@@ -21,34 +21,24 @@ Found: TypeAlias = tuple[str, str, str]
 """The name of a check, `passed`, `failed` or `skipped`, and the message."""
 
 _LONGEST = 0.3
-"""Seconds of processor time that an import may take: NumPy takes a third of them, torch a multiple."""
+"""Seconds of processor time that an import may take: ample for a module that describes algorithms."""
 
 _PATIENCE = 120
 
 _IMPORT = """
 import json, sys, time
 from importlib.metadata import EntryPoint
-import nlcore.plugin, nlcore.config
+import nlcore.config, nlcore.plugin
 from nlcore.registry.hooks import Hooks
-from nlcore.registry.isolation import resolve
 
 namespace, value, group = sys.argv[1:]
 before, started = set(sys.modules), time.process_time()
-specs = Hooks(namespace, EntryPoint(namespace, value, group).load()).algorithms()
+Hooks(namespace, EntryPoint(namespace, value, group).load()).algorithms()
 seconds = time.process_time() - started
 known = {name.partition(".")[0] for name in before}
 brought = {name.partition(".")[0] for name in set(sys.modules) - before} - known
 brought = sorted(name for name in brought if not name.startswith("_") and name not in sys.stdlib_module_names)
-found = {"seconds": seconds, "brought": brought, "torch": "torch" in sys.modules, "options": []}
-for spec in [] if found["torch"] else specs:
-    if spec.config is not None:
-        try:
-            resolve(spec.config, spec.id)
-        except Exception:
-            continue
-        if "torch" in sys.modules:
-            found["options"] = [spec.config]
-            break
+found = {"seconds": seconds, "brought": brought, "torch": "torch" in sys.modules}
 print(json.dumps(found), file=sys.__stdout__)
 """
 
@@ -70,12 +60,11 @@ def _import(record: PluginRecord) -> Iterator[Found]:
             yield name, "skipped", "it cannot be imported in a fresh process"
         return
     module = record.value.partition(":")[0]
-    guilty = module if found["torch"] else next(iter(found["options"]), "")
     text = (
-        f"the import of {guilty!r} imports torch, so that `nlcore list` or `nlcore show` takes seconds. "
-        "Import torch in the modules that the factories name, and there alone"
+        f"the import of {module!r} imports torch, so that `nlcore list` takes seconds. Import it in the modules that "
+        "the factories name, and there alone"
     )
-    yield _found("plugin.torch_free", bool(guilty), text)
+    yield _found("plugin.torch_free", found["torch"], text)
     others = [one for one in found["brought"] if one != module.partition(".")[0]]
     text = (
         f"the import of {module!r} takes {found['seconds']:.1f} s{f' and brings {shorten(others)}' if others else ''}. "

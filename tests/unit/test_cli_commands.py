@@ -108,6 +108,7 @@ class TestCheck:
         code, out, _ = run("check", "fine")
         assert code == 0
         assert "ok      fine/scaled-v1(norm='half'): " in out
+        assert out.splitlines()[0].startswith("ok      plugin fine: 2 passed, 1 skipped")
         assert out.splitlines()[-1] == "passed: 2 configurations"
         code, out, _ = run("check", "mixed")
         assert code == 1
@@ -132,6 +133,7 @@ class TestCheck:
         code, out, err = run("check", "mixed", "--json")
         assert (code, err) == (1, "")
         assert {one["algorithm"]: one["failed"] for one in json.loads(out)} == {
+            "plugin mixed": [],
             "mixed/reduced-v1": ["shape.value"],
             "mixed/scaled-v1": [],
             "mixed/scaled-v1(norm='half')": [],
@@ -188,6 +190,96 @@ class TestCheck:
         code, out, _ = run("check", "gone/reduced")
         assert code == 1
         assert out.splitlines()[-1] == "failed: plugin.makes"
+
+    def test_what_was_skipped_is_summed_up_by_reason(self, run, losses):
+        _, out, _ = run("check", "fine")
+        summary = " ".join(out.partition("skipped:\n")[2].split())
+        assert "stochastic.* it is not stochastic" not in summary, "a group of which a part ran is named by its checks"
+        assert "stochastic.reproducible, stochastic.varies it is not stochastic" in summary
+        assert "mask.* traits.takes_mask is False" in summary
+        assert "plugin.requirements its metadata has no requirement on nlcore: pin one" in summary
+
+    def test_a_second_sum_names_the_groups_that_took_long(self, capsys, monkeypatch):
+        from nlcore.cli.commands import check
+        from nlcore.testing import Outcome, Report, Status
+
+        outcomes = [
+            Outcome(f"{name}.x", Status.PASSED, seconds=took) for name, took in (("a", 0.2), ("b", 7), ("c", 3))
+        ]
+        check._print_times([Report("x", tuple(outcomes))])
+        assert capsys.readouterr().out.strip() == "time: 10 s, of which b 7 s, c 3 s, the others 0 s"
+        check._print_times([Report("x", tuple(outcomes[:1]))])
+        assert capsys.readouterr().out == ""
+
+    def test_a_terminal_shows_what_runs(self, capsys, monkeypatch):
+        from nlcore.cli.progress import ProgressLine
+
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", "50")
+        with ProgressLine.on_terminal() as line:
+            line.show("nobody sees it")
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        with pytest.raises(ValueError), ProgressLine.on_terminal() as line:
+            line.show("first, longer")
+            line.show("second")
+            line.show("x" * 80)
+            raise ValueError
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        shown = [one.rstrip() for one in captured.err.split("\r") if one.strip()]
+        assert list(dict.fromkeys(shown)) == ["first, longer", "second", "x" * 49]
+        assert max(map(len, shown)) < 50
+        assert captured.err.endswith(f"\r{' ' * 49}\r"), "the line is removed, after an error, too"
+
+    def test_each_check_is_announced(self, losses):
+        from nlcore.plugin import AlgorithmSpec
+        from nlcore.testing import cases
+
+        seen = []
+        here = losses.module(LOSSES)
+        case = cases(AlgorithmSpec(id="a/b-v1", factory=f"{here}:Reduced", summary="x"))[0]
+        report = case.report(lambda name, number, count: seen.append((name, number, count)))
+        assert [one.name for one in report.outcomes[1:]] == [name for name, _, _ in seen]
+        assert [number for _, number, _ in seen] == list(range(1, seen[0][2] + 1))
+
+    def test_an_import_of_torch_by_the_plugin_is_a_fault(self, run, shelf):
+        shelf.add("heavy", "import torch\n" + PLUGIN.format(name="heavy", here="x", count=0))
+        code, out, _ = run("check", "heavy")
+        assert code == 1
+        assert "imports torch, so that `nlcore list` takes seconds" in " ".join(out.split())
+        assert out.splitlines()[-1] == "failed: plugin.torch_free"
+
+    def test_a_slow_import_is_a_fault(self, run, shelf):
+        slow = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\n"
+        shelf.add("slow", slow + PLUGIN.format(name="slow", here="x", count=0))
+        code, out, _ = run("check", "slow")
+        assert code == 1
+        assert re.search(r"takes 0\.[5-9] s\. Import what takes long", " ".join(out.split()))
+        assert out.splitlines()[-1] == "failed: plugin.quick"
+
+    def test_an_entry_point_that_leads_nowhere(self, run, shelf):
+        shelf.announce("lost", "no_such_module._plugin", distribution="lost-losses")
+        code, out, err = run("check", "lost")
+        assert (code, out) == (1, "")
+        assert "failed to load from 'no_such_module._plugin': ModuleNotFoundError" in err
+
+    def test_an_algorithm_that_cannot_be_imported_is_named_with_its_place(self, run, shelf):
+        module = shelf.module("import torch\nimport no_such_thing\n")
+        shelf.add("lame", PLUGIN.format(name="lame", here=module, count=1), distribution="lame-losses")
+        code, out, _ = run("check", "lame")
+        assert code == 1
+        assert "No module named 'no_such_thing'. Install 'no_such_thing'." in " ".join(out.split())
+        assert f"{module}.py,line2." in re.sub(r"\s", "", out)
+
+    def test_a_constructor_with_other_names(self, run, shelf):
+        here = shelf.module(LOSSES.replace("    scale: float = 1.0\n", "    skale: float = 1.0\n"))
+        shelf.add("mixed", PLUGIN.format(name="mixed", here=here, count=1))
+        code, out, _ = run("check", "mixed/scaled")
+        text = " ".join(out.split())
+        assert code == 1
+        assert "the constructor of Scaled does not take 'scale', an option of ScaledConfig" in text
+        assert "(did you mean 'skale'?)" in text
 
 
 class TestGivenOptions:
@@ -306,8 +398,45 @@ class TestNew:
         assert message in err
         assert set(tmp_path.iterdir()) == before
 
-    def test_the_code_of_the_template_is_in_order(self, run, tmp_path):
-        run("new", "my_losses", "--dir", str(tmp_path / "plugin"))
+    def test_the_first_algorithm_has_the_name_that_is_given(self, run, tmp_path):
+        code, out, _ = run("new", "mine", "--algorithm", "soft_count", "--dir", str(tmp_path / "plugin"), "--json")
+        assert (code, json.loads(out)["algorithm"]) == (0, "mine/soft_count-v1")
+        assert {"src/nlcore_mine/soft_count.py", "tests/test_soft_count.py"} <= set(json.loads(out)["files"])
+        for file in filter(Path.is_file, (tmp_path / "plugin").rglob("*")):
+            assert "@" not in re.sub(r"@(dataclass|hookimpl|property|parametrize|v\d)", "", file.read_text("utf-8")), (
+                file
+            )
+            assert "smooth_maximum" not in file.read_text("utf-8")
+        assert "class SoftCount(Configured):" in (tmp_path / "plugin/src/nlcore_mine/soft_count.py").read_text("utf-8")
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("SoftCount", "Try 'soft_count'."),
+            ("soft-count", "Try 'soft_count'."),
+            ("mine/soft_count", "Try 'mine_soft_count'."),
+            ("lambda", "Try 'my_lambda'."),
+            ("config", "Try 'my_config'."),
+            ("-", "--algorithm"),
+        ],
+    )
+    def test_a_name_of_an_algorithm_that_will_not_do(self, run, tmp_path, monkeypatch, name, message):
+        monkeypatch.chdir(tmp_path)
+        before = set(tmp_path.iterdir())
+        code, out, err = run("new", "mine", f"--algorithm={name}")
+        assert (code, out) == (2, "")
+        assert message in err
+        assert set(tmp_path.iterdir()) == before
+
+    def test_how_to_add_an_algorithm_to_a_plugin_that_is_installed(self, run, losses):
+        code, _, err = run("new", "fine", "--algorithm", "second")
+        assert code == 2
+        assert "To add an algorithm to it, write a module, its options and its specification there" in err
+        assert "To add" not in run("new", "sorting")[2]
+
+    @pytest.mark.parametrize("algorithm", ["smooth_maximum", "blur", "zebra"])
+    def test_the_code_of_the_template_is_in_order(self, run, tmp_path, algorithm):
+        run("new", "my_losses", "--algorithm", algorithm, "--dir", str(tmp_path / "plugin"))
         ruff = [sys.executable, "-m", "ruff"]
         rules = ["--isolated", "--line-length", "120"]
         for words in (["check", *rules, "--select", "E,F,I,UP,B,C4,PIE,PTH,N"], ["format", "--check", *rules]):

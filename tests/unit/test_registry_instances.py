@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from nlcore.errors import ConfigError, NumericalWarning, OutdatedVersionWarning, RegistryError
+from nlcore.errors import ConfigError, ContractError, NumericalWarning, OutdatedVersionWarning, RegistryError
 from nlcore.registry import AlgorithmSpec
 from nlcore.registry.discovery import core_version
 
@@ -90,6 +90,64 @@ def test_to_recognise_an_object_nothing_is_imported(shelf, registry_of):
     with pytest.raises(RegistryError, match=r"no registered algorithm has the factory '.*:Loss'"):
         registry.dump(type("Loss", (), {})())
     assert other not in sys.modules
+
+
+class TestConstructorAndConfiguration:
+    @pytest.fixture
+    def made(self, shelf, registry_of):
+        """Return a function that registers a loss with a constructor, and makes it."""
+
+        def make(constructor, body="self.width = 0.0", **options):
+            source = f"""
+                from nlcore.config import AlgorithmConfig
+                class BlurConfig(AlgorithmConfig):
+                    width: float = 1.0
+                class Blur:
+                    traits = None
+                    def __init__(self, {constructor}): {body}
+                    def __call__(self, prediction, target): return prediction
+                """
+            here = shelf.module(source)
+            registry = registry_of()
+            registry.register(AlgorithmSpec(id="local/blur-v1", factory=f"{here}:Blur", config=f"{here}:BlurConfig"))
+            return registry.make("local/blur", **options), registry
+
+        return make
+
+    @pytest.mark.parametrize(
+        ("constructor", "message"),
+        [
+            (
+                "*, widht=1.0",
+                r"the constructor of Blur does not take 'width', an option of BlurConfig \(did you mean 'widht'\?\); "
+                r"it takes widht\. Give option and keyword the same name\.",
+            ),
+            (
+                "",
+                r"does not take 'width', .*; it takes none\. Add it to the constructor of Blur, or remove it from Blur",
+            ),
+            ("*, width=1.0, sharpness", r"the constructor of Blur needs sharpness, which BlurConfig does not have"),
+        ],
+    )
+    def test_other_names_are_told_with_both_sides(self, made, constructor, message):
+        with pytest.raises(ContractError, match=f"local/blur-v1.*: .*{message}") as caught:
+            made(constructor)
+        assert isinstance(caught.value.__cause__, TypeError)
+
+    def test_a_type_error_from_within_stays_what_it_is(self, made):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            made("*, width=1.0", body="width + 'x'")
+
+    def test_other_defaults_are_a_warning_once(self, made):
+        message = r"the option 'width' is 2\.0 in the constructor of Blur and 1\.0 in BlurConfig\. Make them equal"
+        with pytest.warns(NumericalWarning, match=message) as seen:
+            _, registry = made("*, width=2.0", width=3.0)
+            registry.make("local/blur")
+        assert len(seen) == 1
+
+    @pytest.mark.parametrize("constructor", ["*, width=1", "*, width", "**options", "width=1.0, hook=None"])
+    def test_constructors_that_fit(self, made, constructor):
+        made(constructor)
 
 
 class TestFactoryFunctions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ _SLOW = 5
 
 _OF_PLUGIN = {
     "plugin.makes": "It can be made.",
-    "plugin.torch_free": "Listing its algorithms and showing their options imports no torch.",
+    "plugin.torch_free": "Listing its algorithms imports no torch.",
     "plugin.quick": "Its import takes less than 0.3 s of processor time.",
     "plugin.requirements": "The requirements in its metadata are met, and one on nlcore is there.",
 }
@@ -134,27 +135,25 @@ def _print_skipped(reports: Sequence[Report]) -> None:
     """Print which checks were skipped, by reason: a group whose checks were all skipped by its name alone."""
     from nlcore.testing import Status
 
-    reasons: dict[str, dict[str, set[str]]] = {}
+    reasons: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    groups: dict[str, set[str]] = defaultdict(set)
     for report in reports:
         for one in report.outcomes:
+            groups[one.group].add(one.name)
             if one.status is Status.SKIPPED:
-                reasons.setdefault(one.message, {}).setdefault(report.algorithm, set()).add(one.name)
-    if not reasons:
-        return
-    groups: dict[str, set[str]] = {}
-    for report in reports:
-        for one in report.outcomes:
-            groups.setdefault(one.group, set()).add(one.name)
-    say("\nskipped:")
-    algorithms = sum(not report.algorithm.startswith("plugin ") for report in reports)
+                reasons[one.message][report.algorithm].add(one.name)
+    algorithms = [report.algorithm for report in reports if not report.algorithm.startswith("plugin ")]
     rows = []
     for reason, by_algorithm in reasons.items():
         names = set[str]().union(*by_algorithm.values())
         whole = {group for group, members in groups.items() if members <= names}
         shown = [*(f"{group}.*" for group in whole), *(one for one in names if one.partition(".")[0] not in whole)]
-        several = f" ({len(by_algorithm)} of {algorithms})" if len(by_algorithm) < algorithms else ""
-        rows.append((f"  {', '.join(sorted(shown))}{several}", reason))
-    say(table(None, [(text, reason) for text, reason in rows]))
+        some = set(by_algorithm) < set(algorithms)
+        rows.append(
+            (f"  {', '.join(sorted(shown))}{f' ({len(by_algorithm)} of {len(algorithms)})' if some else ''}", reason)
+        )
+    if rows:
+        say(f"\nskipped:\n{table(None, rows)}")
 
 
 def _print_times(reports: Sequence[Report]) -> None:
