@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
+from textwrap import fill
 from typing import Any, Literal
 
 import numpy as np
@@ -69,13 +70,18 @@ def draw_dots(
     title: str,
     lines: Mapping[str, Mapping[str, Row]],
     panes: Mapping[str, Callable[[Row], Sequence[Any]]],
+    *,
+    unit: str | None = None,
 ) -> bytes:
     """Return a PNG with one line for every task or loss: the seeds of its methods as small dots, their means as large.
+
+    Losses of several tasks have no common scale: they are drawn on a logarithmic axis, in units of one method's mean.
 
     Args:
         title: Title of the picture.
         lines: Name of a line to its rows, by the name in the legend.
         panes: Title of a pane to the runs of a row that it shows.
+        unit: The method whose mean is 1; `None` for the values themselves, and not for measures in %.
     """
     legend = list(dict.fromkeys(name for rows in lines.values() for name in rows))
     figure = new_figure(2.0 + 5.0 * len(panes), 1.8 + 0.42 * len(lines), dpi=110)
@@ -84,18 +90,25 @@ def draw_dots(
         for height, rows in zip(range(len(lines) - 1, -1, -1), lines.values(), strict=True):
             for name, row in rows.items():
                 index, measure = legend.index(name), row.first.name
-                values = [run.final[measure] for run in runs_of(row)]
+                one = (
+                    fmean(run.final[measure] for run in runs_of(rows[unit]))
+                    if unit is not None and unit in rows
+                    else 1.0
+                )
+                values = [run.final[measure] / one for run in runs_of(row)]
                 at = height + 0.3 - 0.6 * (index + 0.5) / len(legend)
                 style = {"color": _COLOURS[index % len(_COLOURS)], "marker": _MARKS[index % len(_MARKS)]}
                 axis.plot(values, [at] * len(values), linestyle="", alpha=0.3, markersize=3.5, **style)
                 axis.plot([fmean(values)], [at], linestyle="", markersize=7, label=name, **style)
         measures = list(dict.fromkeys(row.first.label for rows in lines.values() for row in rows.values()))
-        axis.set(title=words, xlabel=f"{', '.join(measures)}, held-out data")
+        axis.set(title=words, xlabel=f"{', '.join(measures)}, held-out data{f', {unit} = 1' if unit else ''}")
+        if unit:
+            axis.set_xscale("log")
         axis.grid(alpha=0.25)
     axes[0].set_ylim(-0.7, len(lines) - 0.3)
     axes[0].set_yticks(range(len(lines)), list(lines)[::-1])
     handles, labels = axes[0].get_legend_handles_labels()
     known = dict(zip(labels, handles, strict=True))
     figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=4, fontsize=9, frameon=False)
-    figure.suptitle(f"{title}\nsmall marks are seeds, large ones their mean", fontsize=11)
+    figure.suptitle(f"{fill(title, 60)}\nsmall marks are seeds, large ones their mean", fontsize=11)
     return render(figure)

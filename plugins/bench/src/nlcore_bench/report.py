@@ -262,14 +262,15 @@ def _pictures(plan: Plan, tables: dict[str, list[Row]]) -> dict[str, bytes]:
     pictures: dict[str, bytes] = {}
     if found:
         several = len(study.optimizers) > 1
-        lines = {
-            f"{one.task}{f', {one.optimizer}' if several else ''}": {
-                str(study.subject): one.subject,
-                **{name: row for name, row in one.others.items() if row is not None},
-            }
-            for one in found
-        }
-        return {"summary.png": draw_dots(study.title, lines, {"held-out data": lambda row: row.runs})}
+        lines: dict[str, dict[str, Row]] = {}
+        for one in found:  # the first measure of a task
+            others = {name: row for name, row in one.others.items() if row is not None}
+            lines.setdefault(
+                f"{one.task}{f', {one.optimizer}' if several else ''}", {str(study.subject): one.subject, **others}
+            )
+        scaled = len(study.tasks) > 1 and any(row.first.unit != "%" for rows in lines.values() for row in rows.values())
+        unit = study.baseline if scaled else None
+        return {"summary.png": draw_dots(study.title, lines, {"held-out data": lambda row: row.runs}, unit=unit)}
     groups: dict[str, list[Row]] = {}
     for name, rows in tables.items():
         members = [row for row in rows if row.entry.group or len(tables) > 1] or rows
