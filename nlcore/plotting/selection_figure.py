@@ -34,6 +34,7 @@ def draw_selection(history: Sequence[Probe], names: Sequence[str], *, format: st
             "and later; a given curvature, Auto(aim='outputs') and a network that cannot be probed have no probes."
         )
     from matplotlib import rc_context
+    from matplotlib.ticker import StrMethodFormatter
 
     with rc_context(figure_style(dark)):
         figure = new_figure(9.6, 5.0)
@@ -46,6 +47,10 @@ def draw_selection(history: Sequence[Probe], names: Sequence[str], *, format: st
             chosen = [probe.step for probe in history if probe.chosen == place]
             below.scatter(chosen, [place] * len(chosen), color=colour, s=14)
         above.set(yscale="log", ylabel="fall of the loss,\nthe gradient's own = 1")
+        low, high = above.get_ylim()
+        above.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        if high < 10 * low:  # over less than a decade the default would write 1.04 as 1.04 × 10⁰
+            above.yaxis.set_minor_formatter(StrMethodFormatter("{x:.3g}"))
         below.set(xlabel="step", ylabel="in use", yticks=range(len(names)), yticklabels=names)
         below.invert_yaxis()
         below.tick_params(axis="y", labelsize=7)
