@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import nlcore
-from nlcore.plotting.figure import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, figure_style, new_figure, render
+from nlcore.plotting.figure import BLUE, GREEN, GREY, ORANGE, VERMILION, figure_style, new_figure, render
 
 __all__ = ["PICTURES", "draw_guide", "draw_guides", "run_blocks"]
 
@@ -141,6 +141,29 @@ def _torch_losses(figure: Any, values: types.SimpleNamespace) -> None:
     axis.set_ylim(bottom=0)
 
 
+def _training_loop(figure: Any, values: types.SimpleNamespace) -> None:
+    left, right = figure.subplots(1, 2)
+    steps = range(10, 201, 10)
+    for (name, log), colour in zip(values.logs.items(), (VERMILION, BLUE), strict=True):
+        left.semilogy(steps, [entry["loss"] for entry in log], color=colour, label=name)
+    left.set(xlabel="step", ylabel="loss on unseen batches")
+    left.legend(frameon=False)
+    right.plot(steps, [entry["progress"] for entry in values.logs["NewtonLoss"]], color=BLUE, label="chosen direction")
+    right.axhline(1.0, color=GREY, linestyle=":", label="gradient")
+    right.set(xlabel="step", ylabel="progress, of the gradient's")
+    right.legend(frameon=False)
+
+
+def _several_gpus(figure: Any, values: types.SimpleNamespace) -> None:
+    axis = figure.subplots()
+    for (name, errors), colour in zip(values.errors.items(), (VERMILION, BLUE), strict=True):
+        axis.plot(range(5), errors, "o-", color=colour, label=f"{name}, each rank alone")
+    axis.axhline(0, color=GREY, linestyle=":", label="summed over the ranks")
+    axis.set(xticks=range(5), xticklabels=[1, 2, 4, 8, 16], xlabel="ranks, with 64 samples in all")
+    axis.set_ylabel("difference to the step of one process")
+    axis.legend(frameon=False)
+
+
 PICTURES: dict[str, tuple[float, float, Callable[[Any, types.SimpleNamespace], None]]] = {
     "soft-ranks": (8.6, 3.2, _soft_ranks),
     "learning-to-rank": (5.6, 3.2, _learning_to_rank),
@@ -148,5 +171,7 @@ PICTURES: dict[str, tuple[float, float, Callable[[Any, types.SimpleNamespace], N
     "simulator": (8.6, 3.2, _simulator),
     "padding": (8.6, 3.6, _padding),
     "torch-losses": (5.6, 3.2, _torch_losses),
+    "training-loop": (8.6, 3.2, _training_loop),
+    "several-gpus": (5.6, 3.2, _several_gpus),
 }
 """Width and height in inches, and the drawing, by the name of the page."""
