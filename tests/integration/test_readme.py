@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -17,3 +18,14 @@ def test_its_table_is_that_of_the_committed_results():
     printed = (ROOT / "docs" / "results" / "totals" / "report.md").read_text()
     assert len(table(shown)) == 7
     assert table(shown) == table(printed)[:7]
+
+
+def test_the_time_of_the_demo_is_stated_once_and_covers_the_runs_on_record():
+    stated = "about two minutes on two idle cores"
+    files = [ROOT / "README.md", ROOT / "Makefile", *(ROOT / "docs").glob("*.md")]
+    lines = [line for path in files for line in path.read_text().splitlines() if "demo" in line and "minutes" in line]
+    (line,) = [line for line in lines if "demo-paths" not in line]
+    assert stated in line
+    results = [ROOT / "docs/results" / study / "runs.jsonl" for study in ("totals", "ranking")]
+    seconds = sum(json.loads(run)["seconds"] for path in results for run in path.read_text().splitlines())
+    assert 60 < seconds / 2 < 120
