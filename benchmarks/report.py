@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -40,11 +41,28 @@ def write_report(suite: Suite, rows: Sequence[Measured], folder: Path, name: str
 
 
 def _page(suite: Suite, rows: Sequence[Measured]) -> str:
-    parts = [f"# {suite.title}\n", suite.intro.format(torch=torch.__version__.partition("+")[0])]
+    parts = [f"# {suite.title}\n", *_finding(rows), suite.intro.format(torch=torch.__version__.partition("+")[0])]
     for group in dict.fromkeys(row.group for row in rows):
         members = [row for row in rows if row.group == group]
         parts += [f"## {group[0].upper()}{group[1:]}\n", _table(suite.size, members).markdown()]
     return "\n".join(parts)
+
+
+def _finding(rows: Sequence[Measured]) -> list[str]:
+    """Return in a sentence how often nlcore is the fastest, of all sizes that another library has too."""
+    best: dict[tuple[str, int, int], float] = {}
+    for row in rows:
+        if row.faster is not None:
+            key = (row.group, row.n, row.batch)
+            best[key] = max(best.get(key, 0.0), row.faster)
+    if not best:
+        return []
+    first = sum(one > 1 for one in best.values())
+    return [
+        f"**nlcore is the fastest in {first} of {len(best)} comparisons: {min(best.values()):.3g} to "
+        f"{max(best.values()):.3g} times as fast as the fastest other library, {median(best.values()):.3g} in the "
+        "median.**\n"
+    ]
 
 
 def _table(size: str, rows: Sequence[Measured]) -> Table:

@@ -12,6 +12,7 @@ from typing import Any
 from latex2mathml.converter import convert
 
 _GENERATED = {"Algorithms": "algorithms", "Results": "results"}
+_FIRST = ("default", "default_outputs", "default_long")  # studies of what a user gets without choosing
 _TEXTS: list[tuple[str, str, str]] = []
 _FINDING = re.compile(r"^\*\*(.{40,}?)\*\*$", re.MULTILINE)
 _PICTURE = re.compile(r"\]\(([\w-]+\.png)\)")
@@ -45,7 +46,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Fill in the list of results, and keep the text for llms.txt."""
     if page.file.src_uri == "results/index.md":
         folder = Path(config["docs_dir"]) / "results"
-        found = [path for path in sorted([*folder.glob("*/*.md"), *folder.glob("*.md")]) if path.name != "index.md"]
+        found = [path for path in [*folder.glob("*/*.md"), *folder.glob("*.md")] if path.name != "index.md"]
+        found.sort(key=lambda path: (path.parent == folder, path.parent.name not in _FIRST, path))
         listed = "\n\n".join(_listed(path, folder) for path in found)
         markdown = markdown.replace("<!-- list of results -->", listed or "No study has been added yet.")
     elif page.file.src_uri == "index.md":

@@ -56,6 +56,8 @@ def row(record: dict[str, Any]) -> tuple[str, ...]:
 
 INTRO = """# Verdicts before training, and the outcome of training
 
+{finding}
+
 `nlcore.diagnose` saw 100 samples of an untrained network. Then networks were trained for {steps} steps of {batch}
 samples, Adam with a cosine schedule: {seeds} seeds, at the best of the learning rates {learning_rates} (and of the
 clippings at {limits} of the first gradient), chosen for every method on another seed. Accuracy on held-out pictures
@@ -72,10 +74,20 @@ HEAD = (
 )
 
 
+def finding(records: Sequence[dict[str, Any]]) -> str:
+    """Return how many verdicts held in the training."""
+    claimed = [record for record in records if record["borne_out"] != "no claim"]
+    held = sum(record["borne_out"] == "yes" for record in claimed)
+    return (
+        f"**{held} of {len(claimed)} verdicts for the outputs held in the training that followed; "
+        f"{len(records) - len(claimed)} cases were left undecided.**"
+    )
+
+
 def page(records: Sequence[dict[str, Any]], seeds: Sequence[int]) -> str:
     """Return the introduction and the table in Markdown."""
     shown = {"learning_rates": ", ".join(map(str, LEARNING_RATES)), "limits": " and ".join(map(str, LIMITS))}
-    intro = INTRO.format(steps=STEPS, batch=BATCH, seeds=len(seeds), **shown)
+    intro = INTRO.format(steps=STEPS, batch=BATCH, seeds=len(seeds), finding=finding(records), **shown)
     table = Table(head=HEAD, rows=tuple(map(row, records)), words=3)
     spent = f"{time.process_time():.0f} s on one core. To repeat: `python examples/diagnose_verdicts.py`."
     return f"{intro}\n{table.markdown()}\n{spent}\n"

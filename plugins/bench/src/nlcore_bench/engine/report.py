@@ -33,13 +33,37 @@ def write_engine_report(figures: Figures, folder: Path) -> str:
     text = "\n".join(
         [*(table.text() for table in found), "Targets", "", bullets(sentences, wrap=True), "", machine, ""]
     )
-    page = [*(table.markdown() for table in found), "**Targets**", "", bullets(sentences), "", machine, ""]
+    page = [
+        "# What a step costs",
+        "",
+        *_finding(figures),
+        *(table.markdown() for table in found),
+        "**Targets**",
+        "",
+        bullets(sentences),
+        "",
+        machine,
+        "",
+    ]
     write_whole(folder / "engine.txt", text)
     write_whole(folder / "engine.md", "\n".join(page))
     write_whole(folder / "engine.json", _json(figures))
     if any(job[0] in ("loss", "step") for job in figures.timings):
         write_whole(folder / "engine.png", _picture(figures))
     return text
+
+
+def _finding(figures: Figures) -> list[str]:
+    """Return what the default costs, in a sentence; nothing where it was not measured."""
+    short, _ = figures.steps
+    found = [cost.short for cost in figures.defaults.values()]
+    if not found:
+        return []
+    return [
+        f"**Over {short} steps the default takes {min(found):.1f} to {max(found):.1f} times as long as plain training, "
+        f"in {len(found)} trainings from a small network to a simulator.**",
+        "",
+    ]
 
 
 def _json(figures: Figures) -> str:

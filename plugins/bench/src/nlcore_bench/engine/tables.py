@@ -215,8 +215,8 @@ def _defaults(figures: Figures) -> Table:
             "one backward pass of the network with a graph of its own, for each of two directions a backward pass to "
             "the parameters and one through the first backward pass, and one evaluation of the loss. A plain step is "
             "forward, loss, backward and Adam.",
-            "Probes are those of the longest run. There are more than planned where the loss of a batch is far above "
-            "its running mean, which asks for dense probes anew.",
+            "Probes are those of the longest run. There are more than planned where the losses of three steps in a row "
+            "are far above their running mean, which asks for dense probes anew.",
             "Memory is the most that tensors hold at a time during the first eight steps, which have two probes and "
             "what waits between their two batches: with the parameters, their gradients, the moments of Adam and the "
             "batch, without the work space inside an operation of torch.",
