@@ -91,7 +91,8 @@ def setting() -> dict[str, Any]:
         "dtype": "float32",
         "threads": torch.get_num_threads(),
         "inputs": "example(), seed 0",
-        "statistic": "CPU time on a shared machine, medians over interleaved rounds; a ratio is the median of the rounds' ratios",
+        "statistic": "CPU time on a shared machine, medians over interleaved rounds; "
+        "a ratio is the median of the rounds' ratios",
     }
 
 
