@@ -138,7 +138,7 @@ def _plugin(record: PluginRecord) -> Finding:
 
 
 def needed_core(record: PluginRecord) -> str:
-    """Return the requirement of a plugin on the core; empty where its metadata has none."""
+    """Return the requirement of a plugin on the core; empty without one."""
     return next((one for one in _requires(record.distribution) if _name_in(one) == "nlcore"), "")
 
 
