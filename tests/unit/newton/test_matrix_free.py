@@ -8,8 +8,10 @@ import torch
 
 from nlcore import EmpiricalFisher, GaussNewton, Hessian, Relative, Traits, compose, newton_step
 from nlcore.builtin.losses import BinaryCrossEntropy
+from nlcore.capabilities import read_capabilities
 from nlcore.errors import ConfigError, UnsupportedCurvatureError
 from nlcore.newton import derivatives, matrix
+from nlcore.newton.problem import Problem
 
 from . import reference
 from .losses import SPLIT, Wavy, data
@@ -141,3 +143,35 @@ def test_the_kernel_of_a_single_sample():
     expected = target / (target.square().sum() + 0.5)
     torch.testing.assert_close(step.direction, expected, rtol=1e-12, atol=0)
     assert np.isfinite(step.stats["condition"])
+
+
+def problem(loss, prediction, target):
+    return Problem.of(read_capabilities(loss), prediction, target)
+
+
+def test_directions_pulled_back_at_a_time_follow_from_what_the_loss_keeps():
+    """A running sum keeps little and takes many directions at a time, pairwise distances take few."""
+    prediction, target = (one.float() for one in data(64, 64))
+
+    def pairs(y, t):
+        return ((y.unsqueeze(-1) - y.unsqueeze(-2)).tanh().sum(-1) - t).square().sum(-1)
+
+    def sums(y, t):
+        return (y.cumsum(-1) - t).square().sum(-1)
+
+    few, many = (derivatives._fitting(problem(one, prediction, target)) for one in (pairs, sums))
+    kept = prediction.numel() * prediction.shape[1]
+    assert 1 <= few <= derivatives._CACHED // kept < many
+    small = problem(pairs, prediction[:4, :8], target[:4, :8])
+    assert derivatives._fitting(small) == derivatives.BUDGET // small.prediction.numel()
+
+
+def test_what_a_loss_keeps_is_counted_or_taken_as_much():
+    prediction, target = data(3, 4)
+    counted = derivatives.intermediates(problem(lambda y, t: (y.exp() - t).square().sum(-1), prediction, target))
+    assert prediction.numel() < counted < 10 * prediction.numel()
+
+    def inside(y, t):
+        return torch.func.vmap(torch.func.grad(lambda x: x.pow(3).sum()))(y).square().sum(-1)
+
+    assert derivatives.intermediates(problem(inside, prediction, target)) >= prediction.numel()
