@@ -39,8 +39,8 @@ def cost_text(id: str, up: str) -> str:
     return "\n".join(
         [
             f"CPU time of value and backward pass of the loss alone, {found['samples']} samples of {found['event']} "
-            f"outputs, {setting['dtype']}, {setting['threads']} thread. Read the ratios: they shrink as the network around the "
-            f"loss grows. [All algorithms and the setting]({up}results/algorithms_cost.md).",
+            f"outputs, {setting['dtype']}, {setting['threads']} thread. Read the ratios: they shrink as the network "
+            f"around the loss grows. [All algorithms and the setting]({up}results/algorithms_cost.md).",
             "",
             "| step | milliseconds | ratio |",
             "|---|---|---|",
