@@ -24,6 +24,7 @@ from catalogue.entry import Entry, entry_of
 from catalogue.pages import page_of, reference_page, sentence
 from catalogue.pictures import draw_pictures
 from catalogue.temperature import draw_temperature
+from guide_pictures import draw_guides
 
 from nlcore.registry import Registry
 from nlcore.registry.default import registry as installed
@@ -108,3 +109,4 @@ if __name__ == "__main__":
     draw_temperature(DOCS / "guides/temperature")
     written = main(given.folder, only=given.only)
     print(f"{len(written) - 1} algorithms and their cards written")
+    draw_guides()
