@@ -113,4 +113,4 @@ def test_every_verdict_of_a_diagnosis_is_explained():
 
     from nlcore.diagnosis.rules import Verdict
 
-    assert [one for one in get_args(Verdict) if f"| `{one}` |" not in text("guides/curvature.md")] == []
+    assert [one for one in get_args(Verdict) if f"| `{one}` |" not in text("concepts/diagnose.md")] == []
