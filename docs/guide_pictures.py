@@ -124,7 +124,9 @@ def _simulator(figure: Any, values: types.SimpleNamespace) -> None:
 def _padding(figure: Any, values: types.SimpleNamespace) -> None:
     left, right = figure.subfigures(1, 2)
     axes = left.subplots(2, 1)
-    for axis, sent, title in zip(axes, (values.without, values.with_mask), ("ignore_index", "with the mask"), strict=True):
+    for axis, sent, title in zip(
+        axes, (values.without, values.with_mask), ("ignore_index", "with the mask"), strict=True
+    ):
         size = sent.norm(dim=-1)
         axis.imshow(size / size.max(), cmap="viridis", vmin=0, vmax=1, aspect="auto")
         rows, columns = values.padded.nonzero().T
