@@ -212,7 +212,7 @@ class Selection:
         further = math.exp(float(self.scores[self.current]))
         why = f"the loss falls {further:.2g} times as far as along the gradient"
         if further < 1.1:
-            why = f"{why}, and soft directions are not left behind"
+            why = f"{why}, and directions of small curvature are trained as well"
         return f"{self.curvature!r}, because {why}; {probes}."
 
     def stats(self) -> dict[str, float]:
