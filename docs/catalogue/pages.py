@@ -62,7 +62,7 @@ def usage_of(entry: Entry) -> str:
             "",
             "generator = torch.Generator().manual_seed(0)",
             'form = {"generator": generator, "dtype": torch.float32, "device": "cpu"}',
-            "prediction, target = loss.example(32, **form)  # yours: a network's output, your data",
+            "prediction, target = loss.example(32, **form)  # yours: outputs and data",
             "criterion(prediction.requires_grad_(), target).backward()",
         ]
     )
@@ -187,10 +187,12 @@ def _references(entry: Entry) -> str:
 
 
 def reference_page(package: str) -> Path | None:
-    """Return the page that documents a package."""
-    for page in sorted((DOCS / "reference").rglob("*.md")):
-        if re.search(rf"^::: {package}$", page.read_text(encoding="utf-8"), re.MULTILINE):
-            return page
+    """Return the page that documents a package, whole or by its members."""
+    pages = {page: page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").rglob("*.md"))}
+    for end in ("$", r"\."):
+        for page, text in pages.items():
+            if re.search(rf"^::: {package}{end}", text, re.MULTILINE):
+                return page
     return None
 
 

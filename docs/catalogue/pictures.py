@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nlcore.plotting import Sweep, draw, sweep
-from nlcore.plotting.figure import BLUE, ORANGE, figure_style, new_figure, render
+from nlcore.plotting.figure import BLUE, ORANGE, SKY, figure_style, new_figure, render
 
 __all__ = ["draw_pictures"]
 
@@ -68,13 +68,13 @@ def _thumbnail(found: Sweep, dark: bool) -> bytes:
             matrix = found.matrix
             axes[0].imshow(matrix.tolist(), cmap="viridis", vmin=0, vmax=max(1.0, float(matrix.max())))
             axes[0].set_axis_off()
-        _curves(axes[-1], found)
+        _curves(axes[-1], found, SKY if dark else BLUE)
         return render(figure)
 
 
-def _curves(axis: Any, found: Sweep) -> None:
+def _curves(axis: Any, found: Sweep, colour: str) -> None:
     places, value = found.places.tolist(), found.value.tolist()
-    axis.plot(places, value, color=BLUE, linewidth=2.4)
+    axis.plot(places, value, color=colour, linewidth=2.4)
     other = axis.twinx()
     other.plot(places, found.fields[0].vectors[:, found.moving].tolist(), color=ORANGE, linewidth=1.4)
     for one in (axis, other):
@@ -83,5 +83,5 @@ def _curves(axis: Any, found: Sweep) -> None:
         one.margins(x=0)
         for spine in one.spines.values():
             spine.set_visible(False)
-    axis.text(0.02, 0.98, "loss", color=BLUE, transform=axis.transAxes, va="top", fontsize=9)
+    axis.text(0.02, 0.98, "loss", color=colour, transform=axis.transAxes, va="top", fontsize=9)
     axis.text(0.98, 0.98, "gradient", color=ORANGE, transform=axis.transAxes, va="top", ha="right", fontsize=9)

@@ -24,11 +24,11 @@ class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig)
     \ell(s, r) = \sum_{r_i > r_j} w_{ij} \log_2 \left( 1 + e^{-\sigma (s_i - s_j)} \right).
     $$
 
-    With gains G divided by the ideal DCG, positions i and j from 1 in the order of the scores, and D(i) = log₂(1 + i),
-    the weights are |G_i − G_j| times
+    With gains $G$ divided by the ideal DCG, positions $i$ and $j$ from 1 in the order of the scores, and
+    $D(i) = \log_2 (1 + i)$, the weights are $|G_i - G_j|$ times
 
-    - `"lambdarank"`: |1/D(i) − 1/D(j)|, the change of NDCG when the two are swapped;
-    - `"ndcg2"`: 1/D(|i − j|) − 1/D(|i − j| + 1), of the bound NDCG-Loss2;
+    - `"lambdarank"`: $|1/D(i) - 1/D(j)|$, the change of NDCG when the two are swapped;
+    - `"ndcg2"`: $1/D(|i - j|) - 1/D(|i - j| + 1)$, of the bound NDCG-Loss2;
     - `"ndcg2++"`: the first plus μ times the second.
 
     With k, LambdaRank's weights are those of NDCG@k, and NDCG-Loss2 keeps the pairs with an item among the first k.

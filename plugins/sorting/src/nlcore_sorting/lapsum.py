@@ -137,8 +137,8 @@ class LapSum(PermutationLoss):
 
     and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
 
-    - `rank`: rank_j = F(s_j) − ½ = Σ_(k≠j) L((s_j − s_k)/α), the soft number of other scores below s_j.
-    - `sort`: the value at rank i is the b with F(b) = i + ½.
+    - `rank`: $F(s_j) - \tfrac12$, the soft number of other scores below $s_j$.
+    - `sort`: the value at rank $i$ is the $b$ with $F(b) = i + \tfrac12$.
     - `permutation`: P; the sum of its last k rows is the soft choice of the k largest items.
     - `topk`: the last k values of `sort` and rows of P.
 
