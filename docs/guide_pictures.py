@@ -166,6 +166,20 @@ def _several_gpus(figure: Any, values: types.SimpleNamespace) -> None:
     axis.legend(frameon=False)
 
 
+def _opaque(figure: Any, values: types.SimpleNamespace) -> None:
+    axis = figure.subplots()
+    _curves(axis, values.curves, 10, label="loss on unseen inputs", colours=(VERMILION, BLUE, GREEN))
+    axis.set_yscale("log")
+
+
+def _numerics(figure: Any, values: types.SimpleNamespace) -> None:
+    axis = figure.subplots()
+    for (name, norms), colour, style in zip(values.norms.items(), (VERMILION, BLUE, GREY), "--:", strict=True):
+        axis.loglog(values.temperatures, norms, style, color=colour, label=name, linewidth=3 if style == ":" else 1.5)
+    axis.set(xlabel="temperature", ylabel="norm of the gradient")
+    axis.legend(frameon=False)
+
+
 PICTURES: dict[str, tuple[float, float, Callable[[Any, types.SimpleNamespace], None]]] = {
     "soft-ranks": (8.6, 3.2, _soft_ranks),
     "learning-to-rank": (5.6, 3.2, _learning_to_rank),
@@ -175,5 +189,7 @@ PICTURES: dict[str, tuple[float, float, Callable[[Any, types.SimpleNamespace], N
     "torch-losses": (5.6, 3.2, _torch_losses),
     "training-loop": (8.6, 3.2, _training_loop),
     "several-gpus": (5.6, 3.2, _several_gpus),
+    "opaque": (5.6, 3.2, _opaque),
+    "numerics": (5.6, 3.2, _numerics),
 }
 """Width and height in inches, and the drawing, by the name of the page."""
