@@ -1,7 +1,8 @@
 """Learn scores from the order of lists alone, with a relaxed sorting algorithm: plain, and with two Newton losses.
 
 The default follows the loss, and the loss also falls where a wrong scorer only makes its scores larger. Look at the
-measure that you need beside the loss: here the default has a lower loss than plain training and orders fewer lists right.
+measure that you need beside the loss: the default has a lower loss than plain training here, and orders fewer lists
+right.
 """
 
 import os
