@@ -40,20 +40,26 @@ def tuned(id: str, n: int, scale: float = 1.0, **options):
     return tune(id, scores, target_for(id, values), **options)
 
 
-@pytest.mark.parametrize("n", [5, 30, 100])
-@pytest.mark.parametrize("id", RELAXATIONS)
+CASES = [
+    pytest.param(id, n, marks=pytest.mark.slow) if (id, n) == ("sorting/diffsort", 100) else (id, n)
+    for id in RELAXATIONS
+    for n in (5, 30, 100)
+]
+
+
+@pytest.mark.parametrize(("id", "n"), CASES)
 def test_the_suggestion_is_of_the_order_of_the_gaps(id, n):
-    if id == "sorting/diffsort" and n == 100:
-        pytest.skip("half a minute; n = 30 says the same")
     found = tuned(id, n)
     assert found.option == RELAXATIONS[id]
-    assert 0.001 < found.gaps < 20  # Cauchy's distribution in a sorting network has the heaviest tails
+    assert 0.001 < found.gaps < 20
     chosen = next(one for one in found.points if one.value == found.value)
     assert chosen.wrong <= 0.01
     assert chosen.vanished <= 0.1
     sharper = found.points[found.points.index(chosen) - 1]
     assert sharper.wrong > 0.01 or sharper.vanished > 0.1
-    assert found.points[0].vanished > 0.25
+    heavy = id == "sorting/diffsort"  # Cauchy's tails still reach items a thousandth of the gap away
+    assert found.points[0].vanished > (0.1 if heavy else 0.5)
+    assert (found.gaps < 0.05) is heavy
 
 
 @pytest.mark.parametrize("id", RELAXATIONS)
@@ -107,11 +113,9 @@ def test_padding_plays_no_part():
     assert found.value == pytest.approx(alone.value, rel=0.4)
 
 
-@pytest.mark.parametrize("id", nlcore.names())
+@pytest.mark.parametrize("id", [id for id in nlcore.names() if softness_of(default.registry.config(id))])
 def test_every_declared_softness_can_be_tuned(id):
     declared = softness_of(default.registry.config(id))
-    if not declared:
-        pytest.skip("it declares no softness")
     loss = nlcore.make(id)
     generator = torch.Generator().manual_seed(0)
     prediction, target = loss.example(16, generator=generator, dtype=torch.float32, device="cpu")
