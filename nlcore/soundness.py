@@ -190,26 +190,30 @@ def _check_repeated(evaluation: Evaluation, flat: Tensor, value: Tensor) -> bool
 
 
 def _check_independent(evaluation: Evaluation, flat: Tensor, value: Tensor) -> bool:
-    """Replace every second prediction by that of its neighbour, and warn if losses of the other samples change.
+    """Replace every second sample by its neighbour, with target and context; warn if losses of the others change.
 
     Returns:
         Whether that changed any prediction.
     """
-    moved = torch.arange(len(flat), device=flat.device) % 2 == 0
-    other = torch.where(moved.unsqueeze(1), flat.roll(1, 0), flat)
-    if len(flat) == 1 or torch.equal(other, flat):
+    place = torch.arange(len(flat), device=flat.device)
+    moved = place % 2 == 0
+    index = torch.where(moved, place.roll(1), place)
+    if len(flat) == 1 or torch.equal(flat[index], flat):
         return False
     try:
         with torch.no_grad():
-            beside = evaluation.value(other)
-    except Exception:  # a prediction may be outside the domain for another target
+            beside = evaluation.take(index).value(flat[index])
+    except Exception:  # a loss may refuse a sample that occurs twice
         return True
     if _differs(value[~moved], beside[~moved]):
+        target = evaluation.target
+        shapes = f"{list(evaluation.shape)} and {list(target.shape)}" if isinstance(target, Tensor) else "of both"
         warnings.warn(
-            f"{evaluation.loss.name}: the loss of a sample changes with the predictions of others "
-            f"({_example(value[~moved], beside[~moved])}), as with batch normalisation in training mode or a mean over "
-            f"the batch. Samples have to be independent: the curvature is taken sample by sample. Call .eval() on the "
-            f"modules in it, or normalise over a sample.",
+            f"{evaluation.loss.name}: the loss of a sample changes with the predictions or targets of others "
+            f"({_example(value[~moved], beside[~moved])}), as when prediction and target are broadcast against each "
+            f"other (shapes {shapes}), with batch normalisation in training mode, or with a mean over the batch. "
+            f"Samples have to be independent: the curvature is taken sample by sample. Give both the same shape, call "
+            f".eval() on the modules in the loss, or normalise over a sample.",
             NumericalWarning,
             stacklevel=2,
         )

@@ -26,7 +26,7 @@ def half_squared_error(features: Tensor, target: Tensor, *, mask: Tensor | None 
     """Return ½‖features − target‖² of each sample, [batch], for [batch, *features].
 
     Args:
-        features: [batch, *features].
+        features: [batch, *features], or [batch] for one feature.
         target: Of the same shape.
         mask: [batch, *event] bool, True = padded. Where there is one feature for each output, those of padded outputs
             do not count.
@@ -37,7 +37,8 @@ def half_squared_error(features: Tensor, target: Tensor, *, mask: Tensor | None 
         )
     if mask is not None and mask.shape == features.shape:
         features, target = (one.masked_fill(mask, 0.0) for one in (features, target))
-    return (features - target).flatten(1).square().sum(1) / 2
+    errors = (features - target).square()
+    return (errors if errors.ndim == 1 else errors.flatten(1).sum(1)) / 2
 
 
 _OUTERS: dict[str, Outer] = {"squared_error": half_squared_error}

@@ -208,12 +208,14 @@ class Selection:
         probes = f"the mean of {self.probes} probes of {count} directions on the network"
         probes = probes if self.probes else f"the first probe of {count} directions on the network"
         if self.current == 0:
-            return f"the gradient, because no other direction lets the loss fall clearly further; {probes}."
+            return f"the gradient at a steady length, because no other direction lets the loss fall further; {probes}."
         further = math.exp(float(self.scores[self.current]))
-        why = f"the loss falls {further:.2g} times as far as along the gradient"
-        if further < 1.1:
-            why = f"{why}, and directions of small curvature are trained as well"
-        return f"{self.curvature!r}, because {why}; {probes}."
+        fall = f"the loss falls {further:.2g} times as far as along the gradient"
+        if further < 1:
+            why = f"because directions of small curvature are trained as well, although {fall}"
+        else:
+            why = f"because {fall}{', and directions of small curvature are trained as well' if further < 1.1 else ''}"
+        return f"{self.curvature!r}, {why}; {probes}."
 
     def stats(self) -> dict[str, float]:
         """Return the numbers of the choice: probes, progress, length."""

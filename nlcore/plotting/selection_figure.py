@@ -52,7 +52,7 @@ def draw_selection(history: Sequence[Probe], names: Sequence[str], *, format: st
         if high < 10 * low:  # over less than a decade the default would write 1.04 as 1.04 × 10⁰
             above.yaxis.set_minor_formatter(StrMethodFormatter("{x:.3g}"))
         below.set(xlabel="step", ylabel="in use", yticks=range(len(names)), yticklabels=names)
-        below.invert_yaxis()
+        below.set_ylim(len(names) - 0.5, -0.5)
         below.tick_params(axis="y", labelsize=7)
         for text, colour in zip(below.get_yticklabels(), colours, strict=False):
             text.set_color(colour)

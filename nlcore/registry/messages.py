@@ -44,7 +44,7 @@ def install_hint(requirement: str) -> str:
     if name not in RESERVED.values():
         return command
     folder = "." if name == "nlcore" else f"plugins/{name.removeprefix('nlcore-').replace('-', '_')}"
-    return f"{command}; from a clone of nlcore: pip install {folder}"
+    return f"pip install {folder} in a clone of nlcore, or {command} once published"
 
 
 def withheld(record: PluginRecord) -> PluginError:

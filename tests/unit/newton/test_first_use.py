@@ -310,3 +310,28 @@ def test_the_helpers_simulators_have_the_fault_they_are_listed_for():
             changed = y.clone()
             faulty.run(changed)
             assert not torch.equal(changed, y), name
+
+
+@pytest.mark.parametrize(("prediction", "target"), [((12, 1), (12,)), ((12,), (12, 1))])
+def test_prediction_and_target_that_are_broadcast_against_each_other_are_noticed(prediction, target):
+    """[N, 1] − [N] is [N, N]: every sample is compared with the targets of all."""
+
+    def loss(y, t):
+        return (y - t).square().reshape(12, -1).sum(-1) / 2
+
+    given = torch.Generator().manual_seed(0)
+    y = torch.randn(prediction, generator=given, dtype=torch.float64, requires_grad=True)
+    t = torch.randn(target, generator=given, dtype=torch.float64)
+    with pytest.warns(NumericalWarning, match=r"targets of others.*broadcast"):
+        NewtonLoss(loss)(y, t)
+
+
+def test_one_feature_for_each_sample_needs_no_further_dimension():
+    loss = compose(lambda y: y.sum(1))
+    y, t = torch.randn(4, 3, dtype=torch.float64, requires_grad=True), torch.randn(4, dtype=torch.float64)
+    step = newton_step(loss, y, t, GaussNewton(damping=0.5))
+    ones = torch.ones(3, 3, dtype=torch.float64)
+    errors = (y.sum(1) - t).detach()
+    assert torch.allclose(step.value, errors.square() / 2)
+    expected = torch.linalg.solve(ones + 0.5 * torch.eye(3), errors * torch.ones(3, 1, dtype=torch.float64))
+    assert torch.allclose(step.direction, expected.mT)
