@@ -644,7 +644,7 @@ class TestPicture:
         for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        with pytest.raises(ConfigError, match=r"nlcore\[plot\]"):
+        with pytest.raises(ConfigError, match=r"pip install matplotlib"):
             through(blur, 8).plot(tmp_path / "picture.png")
 
 
