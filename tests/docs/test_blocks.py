@@ -34,6 +34,7 @@ def _aside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     known, path, state = set(sys.modules), list(sys.path), torch.get_rng_state()
+    monkeypatch.setattr(default.registry, "_registered", {})
     torch.manual_seed(0)
     yield
     torch.set_rng_state(state)
