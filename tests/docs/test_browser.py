@@ -205,7 +205,7 @@ def test_no_link_is_dead(address):
 
 def test_every_fence_became_a_block():
     pages = list(SITE.rglob("index.html"))
-    assert len(pages) > len(PAGES)
+    assert len(pages) > 60
     for page in pages:
         shown = re.sub(r"<pre.*?</pre>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert "```" not in shown, page
