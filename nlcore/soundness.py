@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -202,7 +203,7 @@ def _check_independent(evaluation: Evaluation, flat: Tensor, value: Tensor) -> b
         return False
     try:
         with torch.no_grad():
-            beside = evaluation.take(index).value(flat[index])
+            beside = replace(evaluation.take(index), mask=evaluation.mask).value(flat[index])
     except Exception:  # a loss may refuse a sample that occurs twice
         return True
     if _differs(value[~moved], beside[~moved]):
