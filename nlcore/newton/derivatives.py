@@ -141,7 +141,7 @@ def differentiate(
     backend = problem.backend
     if backend == "auto":  # the same numbers; autograd differentiates more, and is unavailable under a transform
         backend = "func" if transformed(flat) and problem.loss.traits.transforms == "func" else "autograd"
-    chunk = chunk_size or _fitting(problem)
+    chunk = chunk_size or (1 if kind == "gradient" else _fitting(problem))
     if kind == "gauss_newton":
         split = _split_with_func(problem) if backend == "func" else _split_with_autograd(problem)
         return _gauss_newton(problem, split, chunk, pushes)

@@ -175,3 +175,15 @@ def test_what_a_loss_keeps_is_counted_or_taken_as_much():
         return torch.func.vmap(torch.func.grad(lambda x: x.pow(3).sum()))(y).square().sum(-1)
 
     assert derivatives.intermediates(problem(inside, prediction, target)) >= prediction.numel()
+
+
+def test_a_gradient_takes_one_evaluation_of_the_loss():
+    prediction, target = data(64, 64)
+    calls = []
+
+    def counted(y, t):
+        calls.append(1)
+        return (y - t).square().sum(-1)
+
+    derivatives.differentiate(problem(counted, prediction, target), "gradient")
+    assert len(calls) == 1
