@@ -40,7 +40,7 @@ def test_a_reserved_namespace_goes_to_its_owner_alone(shelf, registry_of):
 
 def test_an_impostor_gets_nothing_where_the_owner_is_missing_and_is_named(shelf, registry_of):
     module = shelf.good("bench", distribution="impostor")
-    with pytest.raises(UnknownNamespaceError, match=r"pip install plugins/bench\. What impostor 1\.0 offers"):
+    with pytest.raises(UnknownNamespaceError, match=r"pip install plugins/bench .*\. What impostor 1\.0 offers"):
         registry_of().make("bench/blur")
     assert module not in sys.modules
 
