@@ -96,6 +96,7 @@ def test_a_matrix_taken_a_row_at_a_time_is_the_same(kind, case, monkeypatch, wit
     monkeypatch.setattr(matrix, "BUDGET", 5)
     monkeypatch.setattr(derivatives, "_CACHED", 5)
     monkeypatch.setattr(derivatives, "_FEW", 0)
+    monkeypatch.setattr(derivatives, "_TOGETHER", 0)
     problem = reference.Problem.of(reference.gradients(Wavy(), prediction, target), weight, mask)
     blocks = reference.hessians(Wavy(), prediction, target)
     expected = reference.newton_directions(problem, blocks, ("relative", 0.5), psd=kind, scope="batch")
@@ -159,11 +160,11 @@ def test_directions_pulled_back_at_a_time_follow_from_what_the_loss_keeps():
     def sums(y, t):
         return (y.cumsum(-1) - t).square().sum(-1)
 
-    few, many = (derivatives._fitting(problem(one, prediction, target)) for one in (pairs, sums))
+    few, many = (derivatives._fitting(problem(one, prediction, target), 64) for one in (pairs, sums))
     kept = prediction.numel() * prediction.shape[1]
     assert 1 <= few <= derivatives._CACHED // kept < many
     small = problem(pairs, prediction[:4, :8], target[:4, :8])
-    assert derivatives._fitting(small) == derivatives.BUDGET // small.prediction.numel()
+    assert derivatives._fitting(small, 8) == derivatives.BUDGET // small.prediction.numel()
 
 
 def test_what_a_loss_keeps_is_counted_or_taken_as_much():
