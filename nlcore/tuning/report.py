@@ -164,7 +164,7 @@ def tune(
 
     Raises:
         ConfigError: No option is declared as softness, and none is named.
-        ShapeError: There are no samples, or a sample has fewer than two outputs.
+        ShapeError: The batch is empty, or a sample has fewer than two outputs.
 
     Example:
         >>> import torch
@@ -257,7 +257,7 @@ def _scales(prediction: Tensor, mask: Tensor | None) -> tuple[float, float]:
     width, count = width[count > 1], count[count > 1]
     width, count = width[width > 0], count[width > 0]
     if len(width) == 0:
-        raise ShapeError("No sample has two different outputs, so that there is no scale for a softness.")
+        raise ShapeError("The outputs of each sample are all equal and give no scale for a softness: give others.")
     return float((width / (count - 1)).median()), float(width.median())
 
 

@@ -157,7 +157,7 @@ def checked_algorithm(name: str) -> str:
     hint = f" Try {words!r}." if is_namespace(words) else ""
     raise ConfigError(
         f"--algorithm {name}: it becomes a part of an id and a module, so write it in lower snake case, without the "
-        f"namespace and no word of Python or of the template.{hint}"
+        f"namespace; words of Python and names of the template are taken.{hint}"
     )
 
 

@@ -41,7 +41,7 @@ class SPOPlus(
 
     When it fails:
         The solver needs positive costs, and 2ĉ − c is negative where ĉ < c/2. There it is clamped to `min_cost`, and
-        the loss is no longer convex nor an upper bound of the regret; training can become unstable. Start from costs
+        the loss is neither convex nor an upper bound of the regret; training can become unstable. Start from costs
         that are too large rather than too small.
 
     Reference:

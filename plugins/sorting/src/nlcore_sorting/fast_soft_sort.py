@@ -141,8 +141,8 @@ class FastSoftSort(RankingLoss):
 
     When it fails:
         *Gradients vanish* where no two items are close: a block of one has a constant rank. With a wrong order and ε
-        small against the gaps nothing pulls the items together; choose ε near the gaps of the scores, or larger. There
-        is no permutation matrix, hence no `permutation` and no `topk`.
+        small against the gaps nothing pulls the items together; choose ε near the gaps of the scores, or larger. It has
+        no permutation matrix, and therefore no `permutation` and no `topk`.
 
     Args:
         regularization: `"l2"` or `"kl"`.
