@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nlcore.config import AlgorithmConfig
-from nlcore.errors import ConfigError, NlcoreError, ShapeError, nearest
+from nlcore.errors import ConfigError, DeviceError, DtypeError, NlcoreError, ShapeError, nearest
 from nlcore.evaluation import per_sample
 from nlcore.registry import default
 from nlcore.tuning.reach import Reach
@@ -165,6 +165,7 @@ def tune(
     Raises:
         ConfigError: No option is declared as softness, and none is named.
         ShapeError: The batch is empty, or a sample has fewer than two outputs.
+        ContractError: The loss does not take these outputs or this target.
 
     Example:
         >>> import torch
@@ -185,6 +186,8 @@ def tune(
         value = _rounded(soft if way == "increasing" else 1 / soft)
         try:
             error, wrong, vanished = reach.at(make(**{option: value}))
+        except (DeviceError, DtypeError, ShapeError):
+            raise  # the inputs do not fit the loss, at any value
         except NlcoreError as fault:
             return TuningPoint(value=value, fault=str(fault).partition(". ")[0])
         return TuningPoint(value=value, error=error, wrong=wrong, vanished=vanished)

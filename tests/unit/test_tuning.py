@@ -210,3 +210,8 @@ def test_it_prints_draws_and_becomes_json(tmp_path):
         found.plot(tmp_path / "tuning.xyz")
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.value = 1.0
+
+
+def test_a_target_that_the_loss_refuses_is_its_error_and_not_a_finding():
+    with pytest.raises(nlcore.errors.DtypeError, match="int64 is needed"):
+        nlcore.tune("sorting/neuralsort", torch.randn(8, 5), torch.randn(8, 5))
