@@ -24,16 +24,16 @@ class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig)
     \ell(s, r) = \sum_{r_i > r_j} w_{ij} \log_2 \left( 1 + e^{-\sigma (s_i - s_j)} \right).
     $$
 
-    With gains $G$ divided by the ideal DCG, positions $i$ and $j$ from 1 in the order of the scores, and
-    $D(i) = \log_2 (1 + i)$, the weights are $|G_i - G_j|$ times
+    Number the items from 1 in descending order of their scores, so that $i$ and $j$ are also their positions. With
+    gains $G$ divided by the ideal DCG and $D(i) = \log_2 (1 + i)$, the weights are $|G_i - G_j|$ times
 
-    - `"lambdarank"`: $|1/D(i) - 1/D(j)|$, the change of NDCG when the two are swapped;
+    - `"lambdarank"`: $|1/D(i) - 1/D(j)|$, so that the weight is the change of NDCG when the two items are swapped;
     - `"ndcg2"`: $1/D(|i - j|) - 1/D(|i - j| + 1)$, of the bound NDCG-Loss2;
     - `"ndcg2++"`: the first plus μ times the second.
 
-    With k, LambdaRank's weights are those of NDCG@k, and NDCG-Loss2 keeps the pairs with an item among the first k.
-    Equal scores are ordered by index. Weights are constant as long as the order of the scores is: the derivative of the
-    value is the paper's λ, and the Hessian, supplied, is positive semi-definite wherever it exists.
+    With k, the weights of LambdaRank are those of NDCG@k, and NDCG-Loss2 keeps the pairs with an item among the first
+    k. Items of equal score are ordered by index. The weights are constant as long as the order of the scores is, so the
+    derivative of the value is the paper's λ. The Hessian is supplied, and positive semi-definite wherever it exists.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
@@ -42,15 +42,15 @@ class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig)
         - value: a weighted sum of logistic losses. A list without relevant items has loss 0 and gradient 0.
 
     Cost:
-        Time and memory O(n²) a list, with the Hessian too.
+        Time and memory O(n²) a list, including the Hessian.
 
     When it fails:
-        Across a change of order the value jumps, so the loss as a whole is neither continuous nor convex: compare NDCG
-        during training, not values.
+        The value jumps where the order of the scores changes, so the loss as a whole is neither continuous nor convex:
+        compare NDCG during training, not values.
 
     Args:
         weighting: `"lambdarank"`, `"ndcg2"` or `"ndcg2++"`.
-        k: Positions that count; `None` for all.
+        k: Number of positions that count; `None` for all.
         sigma: σ > 0, in 1/units of the scores.
         mu: μ of `"ndcg2++"`.
         gain: `"exponential"` or `"linear"`.

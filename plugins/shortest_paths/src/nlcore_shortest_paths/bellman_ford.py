@@ -23,25 +23,27 @@ _TRAITS = {
 class BellmanFord(PathLoss, id="shortest_paths/bellman_ford-v1", config=BellmanFordConfig):
     r"""The relaxed Bellman–Ford algorithm, with a relaxed trace back from the goal.
 
-    `iterations` times every cell takes the softmin-weighted mean of its neighbours' distances and adds its cost,
+    In each of `iterations` sweeps, every cell takes the softmin-weighted mean of its neighbours' distances and adds its
+    own cost,
 
     $$
     d(v) \leftarrow \sum_k w_k\, d(v + k) + c(v), \qquad w = \operatorname{softmin}_k \beta d(v + k), \qquad
-    d(\text{source}) = 0;
+    d(\text{source}) = 0.
     $$
 
-    the last weights are those of the predecessors. From the goal, mass moves back along them, and a trace collects it:
-    x ← x ⊥ q with a t-conorm ⊥. The trace is the relaxed path, and the loss its distance to the true path $t$,
+    The weights of the last sweep are the relaxed predecessors. A mass q starts at the goal and moves back along them,
+    and a trace x collects it by a t-conorm ⊥: x ← x ⊥ q. The trace is the relaxed path, and the loss is its distance to
+    the true path $t$,
 
     $$
     \ell(c, t) = \sum_v |\operatorname{path}_v(c) - t_v| \quad \text{or} \quad
     \sum_v (\operatorname{path}_v(c) - t_v)^2.
     $$
 
-    A loop "for" takes `iterations` steps; "while" continues before every step with probability σ(β(1 − x[source])), and
-    returns the mean of the traces over where the loop ends. A sample that continues with a probability of at most 1e-5
-    has ended; the derivative treats that step as given. With `objective="l2"` the loss has a Gauss–Newton split: the
-    features are the relaxed path.
+    With `loop="for"` the mass takes `iterations` steps. With `loop="while"` it takes a further step with probability
+    σ(β(1 − x[source])), and the result is the expected trace at the end of the loop. A sample that continues with a
+    probability of at most 1e-5 has ended; the derivative treats the step at which it ends as fixed. With
+    `objective="l2"` the loss has a Gauss–Newton split: the features are the relaxed path.
 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.
@@ -49,16 +51,16 @@ class BellmanFord(PathLoss, id="shortest_paths/bellman_ford-v1", config=BellmanF
         - value: the distance of the relaxed path to the true one, summed over the cells; 0 where they agree.
 
     Cost:
-        O(iterations · neighbours · H·W) a step, and its gradient as much again and the memory of O((iterations +
-        neighbours) · H·W) numbers, 7 MiB for a hundred 12×12 maps; the gradient is written by hand and exact.
-        Derivatives of the gradient are taken by automatic differentiation: the Hessian of a map is a matrix of (H·W)²
-        numbers at one backward pass for each of its rows.
+        Time O(iterations · neighbours · H·W) per map, and as much again for the gradient, which is exact and written by
+        hand. It keeps O((iterations + neighbours) · H·W) numbers, 7 MiB for a hundred 12×12 maps. Derivatives of the
+        gradient are taken by automatic differentiation: the Hessian of a map has (H·W)² numbers and takes one backward
+        pass for each of its rows.
 
     When it fails:
-        With a β small beside the differences of costs the path spreads over the map, with a large one the gradient
-        vanishes except near ties; β times a difference of costs should be of the order of 1 to 100. Mass that reaches
-        the source moves on from it, so that the cells beside the source are over-counted, by "for" more than by
-        "while". A map whose paths have more than `iterations` steps is not solved.
+        β times a difference of costs should be of the order of 1 to 100. With a smaller β the path spreads over the
+        map; with a larger one the gradient vanishes except near ties. Mass that reaches the source moves on from it, so
+        that the cells beside the source are over-counted, more with `loop="for"` than with "while". A map whose paths
+        have more than `iterations` steps is not solved.
 
     Reference:
         Petersen, Borgelt, Kuehne, Deussen, [Learning with Algorithmic Supervision via Continuous

@@ -19,7 +19,7 @@ class PerturbedFenchelYoung(
     config=PerturbedFenchelYoungConfig,
     traits=Traits(event_ndim=2, order=1, stochastic=True, transforms="autograd"),
 ):
-    r"""Perturbed Fenchel–Young loss of shortest paths: the cost of the true path minus that of the perturbed best ones.
+    r"""Perturbed Fenchel–Young loss of shortest paths: the cost of the true path minus the least cost under noise.
 
     With Z standard normal and $y_\sigma$ the mean perturbed shortest path,
 
@@ -28,24 +28,24 @@ class PerturbedFenchelYoung(
     \nabla = t - y_\sigma(c), \qquad y_\sigma(c) = \mathbb{E}\, y^*(c + \sigma Z).
     $$
 
-    It is convex in c and at least 0; its Hessian is −∂y_σ/∂c = −E[y*(c + σZ) Zᵀ]/σ. The returned value is the mean over
-    the samples of ⟨c + σZ, t − y*⟩, which has that mean; the constant of the conjugate, which depends only on t, is
-    left out. Value, gradient and `hessian` of one state of the generator see the same samples; the Hessian takes no
-    solution more.
+    The loss is convex in c and at least 0; its Hessian is −∂y_σ/∂c = −E[y*(c + σZ) Zᵀ]/σ. The returned value is the
+    mean of ⟨c + σZ, t − y*⟩ over the samples, whose expectation is ℓ; the constant of the conjugate, which depends only
+    on t, is left out. With the same state of the generator, value, gradient and `hessian` use the same samples; the
+    Hessian needs no further solution.
 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.
         - target: `[batch, H, W]`, the true path, 1 on it and 0 elsewhere.
-        - value: at least 0, in units of the costs. 0 means that no perturbation changes the path, not how far a path is
-          from the best.
+        - value: at least 0, in units of the costs. 0 means that the true path is the best for every perturbation; the
+          value does not measure how far the predicted path is from the best.
 
     Cost:
-        `num_samples` exact solutions a map; the Hessian has (H·W)² numbers and no solution more.
+        `num_samples` exact solutions a map; the Hessian has (H·W)² numbers and needs no further solution.
 
     When it fails:
-        The Hessian is symmetrised but, from few samples, indefinite (smallest eigenvalue −.5 at 3 samples on 12×12):
-        use it with `nlcore.Hessian(psd="abs")` or "clip". Perturbed costs are not let below `min_cost`; where σ is as
-        large as the costs, gradients of cheap cells are biased by that.
+        The Hessian is symmetrised but, estimated from few samples, indefinite (smallest eigenvalue −.5 at 3 samples on
+        12×12): use it with `nlcore.Hessian(psd="abs")` or "clip". Perturbed costs are clamped to at least `min_cost`,
+        which biases the gradients of cheap cells where σ is as large as the costs.
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed

@@ -113,21 +113,23 @@ class FastSoftSort(RankingLoss):
     \ell(s, r) = \tfrac12 \sum_j (\operatorname{rank}_j(s) - r_j)^2.
     $$
 
-    With P(z, w) the projection of z on the permutahedron of w,
+    Let P(z, w) be the projection of z onto the permutahedron of w. With either regularization, `sort` returns the
+    ascending list −P(ρ/ε, −scores).
 
-    - `"l2"`: P is the nearest point in Euclidean distance; ranks are P(scores/ε, ρ) − 1, and sort is the ascending
-      −P(ρ/ε, −scores): the sum of the ranks is that of 0 … n − 1, the sum of the sorted list that of the scores.
-    - `"kl"`: P is the logarithm of the point of the permutahedron of exp(w) that is nearest to exp(z) in relative
-      entropy; ranks are exp P(scores/ε, log ρ) − 1, with the same sum, and sort is the ascending −P(ρ/ε, −scores). *The
-      scores are negated*, so that Σ exp(−sort) = Σ exp(−scores), and `sort` follows the smallest scores. The paper's
-      soft sort, which is descending and of the scores themselves, Σ exp(sort) = Σ exp(scores), is `-sort(-scores)`;
+    - `"l2"`: P(z, w) is the nearest point in Euclidean distance. The ranks are P(scores/ε, ρ) − 1. They have the sum of
+      0 … n − 1, and the sorted list has the sum of the scores.
+    - `"kl"`: P(z, w) is the logarithm of the point of the permutahedron of exp(w) that is nearest to exp(z) in relative
+      entropy. The ranks are exp P(scores/ε, log ρ) − 1, with the same sum as for `"l2"`. *`sort` projects the negated
+      scores*, so Σ exp(−sort) = Σ exp(−scores), and the smallest scores dominate. The soft sort of the paper is
+      descending and projects the scores themselves, so Σ exp(sort) = Σ exp(scores); it is `-sort(-scores)`, whereas
       `sort(scores, descending=True)` is the ascending list reversed.
 
-    All come from an isotonic regression: neighbours are pooled into blocks, and inside a block only the mean or the
-    log-sum-exp is corrected. As ε → ∞ all ranks tend to (n − 1)/2; for ε below a bound the result is the hard one.
+    All projections come from an isotonic regression: neighbours are pooled into blocks, and inside a block only the
+    mean or the log-sum-exp is corrected. As ε → ∞ all ranks tend to (n − 1)/2; for ε below a bound the ranks are exact.
 
-    `inner` is the rank, `outer` half the square, so the Gauss–Newton matrix is JᵀJ. With `"l2"` the ranks are piecewise
-    linear and `traits.order` is 1; with `"kl"` they are smooth inside a block and their second derivatives are exact.
+    `inner` returns the ranks and `outer` is half the squared distance, so the Gauss–Newton matrix is JᵀJ. With `"l2"`
+    the ranks are piecewise linear and `traits.order` is 1; with `"kl"` they are smooth inside a block and their second
+    derivatives are exact.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
@@ -136,13 +138,13 @@ class FastSoftSort(RankingLoss):
         - value: half the squared distance of the soft ranks to the true ones, 0 for the right order with gaps above ε.
 
     Cost:
-        Time O(n log n), memory O(n) a list: a sort and a pooling. Both are compiled where numba is installed; in torch
-        the pooling is done for all blocks at once, O(n²), for few items, and in Python for more.
+        Time O(n log n), memory O(n) a list: a sort and a pooling. Both are compiled where numba is installed. Without
+        it, the pooling of few items is done in torch for all blocks at once, O(n²), and that of more in Python.
 
     When it fails:
-        *Gradients vanish* where no two items are close: a block of one has a constant rank. With a wrong order and ε
-        small against the gaps nothing pulls the items together; choose ε near the gaps of the scores, or larger. It has
-        no permutation matrix, and therefore no `permutation` and no `topk`.
+        *Gradients vanish* where no two items are close: a block of one has a constant rank. If ε is small against the
+        gaps, not even wrongly ordered items are pulled together; choose ε near the gaps of the scores, or larger. The
+        method has no permutation matrix, and therefore no `permutation` and no `topk`.
 
     Args:
         regularization: `"l2"` or `"kl"`.

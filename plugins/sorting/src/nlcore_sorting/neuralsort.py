@@ -86,8 +86,8 @@ class NeuralSort(SoftmaxSort):
 
     and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
 
-    The largest entry of a row is the item that belongs there, whatever $\tau$. `P @ scores` is not the sorted list
-    unless $\tau$ is small against the gaps; P has rows, not columns, that add up to 1.
+    The largest entry of row $i$ is at the item of rank $i$, whatever $\tau$. `P @ scores` is close to the sorted list
+    only if $\tau$ is small against the gaps. The rows of P add up to 1, its columns do not.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
@@ -99,9 +99,8 @@ class NeuralSort(SoftmaxSort):
         Time and memory O(n²) a list. The closed-form Hessian (`objective="rows"`) costs O(n³).
 
     When it fails:
-        For τ far below the gaps of wrongly ordered scores the loss is piecewise linear and its curvature vanishes.
-        Gradients take the derivative of |·| as 0 where scores are equal; a network that predicts equal scores is pulled
-        apart all the same.
+        For τ far below the gaps of wrongly ordered scores, the loss is piecewise linear and its curvature vanishes.
+        Where scores are equal, the derivative of |·| is taken as 0; the gradient still separates equal scores.
 
     Args:
         temperature: τ > 0, in units of the scores.
