@@ -60,7 +60,7 @@ class SquaredError(_Elementary):
         - value: half the sum of the squared errors, not their mean.
 
     Cost:
-        Time and memory O(m) a sample, O(m²) with the Hessian.
+        Time and memory O(m) per sample, O(m²) with the Hessian.
 
     When it fails:
         A Newton step only rescales the gradient, so curvature brings nothing.
@@ -112,7 +112,7 @@ class AbsoluteError(_Elementary):
         - value: the sum of the absolute errors, not their mean.
 
     Cost:
-        Time and memory O(m) a sample.
+        Time and memory O(m) per sample.
 
     When it fails:
         The gradient has the same length near the target and far from it. There is no second derivative, so only the
@@ -152,7 +152,7 @@ class BinaryCrossEntropy(_Elementary):
         - value: nats, summed over the outputs; the smallest is the entropy of the target.
 
     Cost:
-        Time and memory O(m) a sample, O(m²) with the Hessian.
+        Time and memory O(m) per sample, O(m²) with the Hessian.
 
     When it fails:
         Where a logit is large the Hessian vanishes, on the right side and on the wrong one: without damping a Newton
@@ -215,7 +215,7 @@ class CrossEntropy(_Elementary):
         - value: nats; for a class index it is minus the logarithm of its probability.
 
     Cost:
-        Time and memory O(classes) a sample, O(classes²) with the Hessian.
+        Time and memory O(classes) per sample, O(classes²) with the Hessian.
 
     When it fails:
         Where one logit is far above the others the Hessian vanishes, also if it is the wrong one: without damping a

@@ -102,7 +102,7 @@ class Blur(Simulator):
         - value: half the squared distance of the blurred signals.
 
     Cost:
-        Time O(m²) a sample.
+        Time O(m²) per sample.
 
     When it fails:
         Fine detail of the signal is almost lost, so a target determines it only up to noise.
@@ -139,7 +139,7 @@ class Drag(Simulator):
         - value: half the squared distance of the paths.
 
     Cost:
-        Time O(m) a sample, in a loop over the times.
+        Time O(m) per sample, in a loop over the times.
 
     When it fails:
         The Jacobian differs from sample to sample as soon as bodies move, so one matrix for the batch fits none of

@@ -34,7 +34,7 @@ class ApproxNDCG(ListLoss, id="ranking/approx_ndcg-v1", config=ApproxNDCGConfig,
         - value: between 0 and 1. A list without relevant items has loss 0 and gradient 0, one of one item too.
 
     Cost:
-        Time and memory O(n²) a list. The Hessian is taken by differentiation.
+        Time and memory O(n²) per list. The Hessian is taken by differentiation.
 
     When it fails:
         Once α times the gaps is large the sigmoids are flat, and a wrongly ordered list keeps a vanishing gradient;

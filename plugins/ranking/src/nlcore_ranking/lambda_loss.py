@@ -42,7 +42,7 @@ class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig)
         - value: a weighted sum of logistic losses. A list without relevant items has loss 0 and gradient 0.
 
     Cost:
-        Time and memory O(n²) a list, including the Hessian.
+        Time and memory O(n²) per list, including the Hessian.
 
     When it fails:
         The value jumps where the order of the scores changes, so the loss as a whole is neither continuous nor convex:

@@ -37,7 +37,7 @@ class ListMLE(ListLoss, id="ranking/listmle-v1", config=ListMLEConfig, traits=CU
           `"shared"`; of one item it is 0.
 
     Cost:
-        Time and memory O(n²) a list, O(n³) time with the Hessian.
+        Time and memory O(n²) per list, O(n³) time with the Hessian.
 
     When it fails:
         The positions at the bottom count as much as those at the top. The loss does not change when all scores shift,

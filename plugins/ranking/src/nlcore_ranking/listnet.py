@@ -33,7 +33,7 @@ class ListNet(ListLoss, id="ranking/listnet-v1", config=ListNetConfig, traits=CU
           uniform q: its loss is smallest, log n, at equal scores.
 
     Cost:
-        Time and memory O(n) a list, O(n²) with the Hessian.
+        Time and memory O(n) per list, O(n²) with the Hessian.
 
     When it fails:
         With the temperature at 1 a difference of one grade is a ratio of e: with few relevant items among many, q is

@@ -35,7 +35,7 @@ class NeuralNDCG(ListLoss, id="ranking/neural_ndcg-v1", config=NeuralNDCGConfig,
           0, one of one item loss 0.
 
     Cost:
-        Time and memory O(n²·(1 + scaling)) a list. The Hessian is taken by differentiation.
+        Time and memory O(n²·(1 + scaling)) per list. The Hessian is taken by differentiation.
 
     When it fails:
         For τ far below the gaps of wrongly ordered scores the gradient vanishes, for τ far above them all lists look

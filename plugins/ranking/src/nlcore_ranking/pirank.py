@@ -37,7 +37,7 @@ class PiRank(ListLoss, id="ranking/pirank-v1", config=PiRankConfig, traits=SMOOT
           little below 0. A list without relevant items has loss 0 and gradient 0, one of one item loss 0.
 
     Cost:
-        Time and memory O(n²) a list, O(n·block) with blocks. The Hessian is taken by differentiation.
+        Time and memory O(n²) per list, O(n·block) with blocks. The Hessian is taken by differentiation.
 
     When it fails:
         For τ far below the gaps of wrongly ordered scores the gradient vanishes, for τ far above them all lists look

@@ -36,7 +36,7 @@ class PairLoss(ListLoss, traits=CURVED):
         """Return the Hessian of each list, [batch, n, n]: the Laplacian of a graph of the pairs.
 
         The edge between i and j weighs σ²·w_ij·p(1 − p) with p the probability that the model gives their order. Time
-        and memory O(n²) a list. Positive semi-definite; rows add up to 0, and those of padded items are 0.
+        and memory O(n²) per list. Positive semi-definite; rows add up to 0, and those of padded items are 0.
 
         Args:
             prediction: [batch, n].
@@ -76,7 +76,7 @@ class RankNet(PairLoss, id="ranking/ranknet-v1", config=RankNetConfig):
           loss 0 and gradient 0.
 
     Cost:
-        Time and memory O(n²) a list, with the Hessian too.
+        Time and memory O(n²) per list, with the Hessian too.
 
     When it fails:
         All pairs count alike, those at the bottom of the list too, so NDCG at the top may suffer (`LambdaLoss` weights

@@ -34,7 +34,7 @@ class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
           grades, all zero among them, the loss is 0 at equal scores.
 
     Cost:
-        Time and memory O(n²) a list for any relaxation, because of the true positions. The Hessian is taken by
+        Time and memory O(n²) per list for any relaxation, because of the true positions. The Hessian is taken by
         differentiation.
 
     When it fails:

@@ -36,7 +36,7 @@ class TopKClassification(ListLoss, id="ranking/topk_classification-v1", config=T
         - value: nats, 0 where the true class is surely the first.
 
     Cost:
-        Time and memory O(n²) a sample, O(candidates²) with candidates. The Hessian is taken by differentiation.
+        Time and memory O(n²) per sample, O(candidates²) with candidates. The Hessian is taken by differentiation.
 
     When it fails:
         Columns of P need not add up to 1 (NeuralSort, SoftSort), so the value can fall a little below 0. A true class

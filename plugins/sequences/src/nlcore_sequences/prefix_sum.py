@@ -43,7 +43,7 @@ class PrefixSum:
           agree.
 
     Cost:
-        Time and memory O(m) a sample, O(m²) with the Hessian, which is formed once for all samples without a mask.
+        Time and memory O(m) per sample, O(m²) with the Hessian, which is formed once for all samples without a mask.
 
     When it fails:
         The loss is steep along the sum of the numbers and flat along alternating ones: the condition number of the

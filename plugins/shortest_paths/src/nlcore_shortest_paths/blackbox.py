@@ -29,7 +29,7 @@ class BlackBox(SolvedLoss, id="shortest_paths/blackbox-v1", config=BlackBoxConfi
         - value: the number of cells in which path and true path differ.
 
     Cost:
-        Two exact solutions a map.
+        Two exact solutions per map.
 
     When it fails:
         λ has to fit the scale of the costs; with a small one the gradient is mostly 0, with a large one it is only the

@@ -46,7 +46,7 @@ class CentralDifference(PerturbedLoss, id="shortest_paths/central_difference-v1"
         - value: the squared distance of the mean path to the true one; 0 where no perturbation leaves it.
 
     Cost:
-        Three times `num_samples` exact solutions a map.
+        Three times `num_samples` exact solutions per map.
 
     When it fails:
         Where no perturbation reaches another path, the gradient is 0 (raise σ). Costs that are moved below `min_cost`

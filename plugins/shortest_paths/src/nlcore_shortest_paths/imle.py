@@ -37,7 +37,7 @@ class IMLE(PerturbedLoss, id="shortest_paths/imle-v1", config=IMLEConfig):
         - value: the mean number of cells in which a perturbed path and the true path differ.
 
     Cost:
-        Two times `num_samples` exact solutions a map.
+        Two times `num_samples` exact solutions per map.
 
     When it fails:
         As `BlackBox` for λ; the estimate is biased for every λ, towards the difference to the target. Changed costs are

@@ -27,7 +27,7 @@ class NegativeIdentity(EstimatedLoss, id="shortest_paths/negative_identity-v1", 
         - value: the number of cells in which path and true path differ.
 
     Cost:
-        One exact solution a map.
+        One exact solution per map.
 
     When it fails:
         The gradient ignores by how much a path is the shortest, so the margin is never widened: learning stops as soon

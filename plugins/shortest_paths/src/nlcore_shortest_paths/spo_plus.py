@@ -37,7 +37,7 @@ class SPOPlus(
         - value: an upper bound of the regret, in units of the costs; 0 at the truth.
 
     Cost:
-        Two exact solutions a map.
+        Two exact solutions per map.
 
     When it fails:
         The solver needs positive costs, and 2ĉ − c is negative where ĉ < c/2. There it is clamped to `min_cost`, and

@@ -103,7 +103,7 @@ def _interval_values(y: Tensor, w: Tensor | None) -> Tensor:
 
 
 def _by_pooling(y: Tensor, w: Tensor | None) -> Tensor:
-    """Return the blocks by pooling adjacent violators, O(n) a list, in Python."""
+    """Return the blocks by pooling adjacent violators, O(n) per list, in Python."""
     shape = y.shape
     rows = y.reshape(-1, shape[-1])
     others = None if w is None else w.expand(shape).reshape(-1, shape[-1])

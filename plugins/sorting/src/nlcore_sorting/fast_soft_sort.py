@@ -138,7 +138,7 @@ class FastSoftSort(RankingLoss):
         - value: half the squared distance of the soft ranks to the true ones, 0 for the right order with gaps above ε.
 
     Cost:
-        Time O(n log n), memory O(n) a list: a sort and a pooling. Both are compiled where numba is installed. Without
+        Time O(n log n), memory O(n) per list: a sort and a pooling. Both are compiled where numba is installed. Without
         it, the pooling of few items is done in torch for all blocks at once, O(n²), and that of more in Python.
 
     When it fails:

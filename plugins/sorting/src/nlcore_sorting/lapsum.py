@@ -153,8 +153,8 @@ class LapSum(PermutationLoss):
         - value: 0 for the right order with gaps far above α, and log n for equal scores.
 
     Cost:
-        Time O(n log n) and memory O(n) a list for sort and rank, forward and backward; O(kn) for top-k, O(n²) for P and
-        the loss.
+        Time O(n log n) and memory O(n) per list for sort and rank, forward and backward; O(kn) for top-k, O(n²) for P
+        and the loss.
 
     When it fails:
         The derivatives of L decay as e^(−|x|): a wrong order far beyond α is corrected by the loss, which works on log

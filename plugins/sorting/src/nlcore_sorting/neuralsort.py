@@ -96,7 +96,7 @@ class NeuralSort(SoftmaxSort):
         - value: 0 for the right order with gaps far above τ, and log n for equal scores.
 
     Cost:
-        Time and memory O(n²) a list. The closed-form Hessian (`objective="rows"`) costs O(n³).
+        Time and memory O(n²) per list. The closed-form Hessian (`objective="rows"`) costs O(n³).
 
     When it fails:
         For τ far below the gaps of wrongly ordered scores, the loss is piecewise linear and its curvature vanishes.

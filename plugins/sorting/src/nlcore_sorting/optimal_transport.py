@@ -66,7 +66,7 @@ class OptimalTransportSort(PermutationLoss):
         - value: 0 for the right order with gaps far above ε, and log n for equal scores.
 
     Cost:
-        Time and memory O(iterations·n²) a list.
+        Time and memory O(iterations·n²) per list.
 
     When it fails:
         The iterations converge slowly where ε is of the order of the gaps in a long list; columns then do not add up to

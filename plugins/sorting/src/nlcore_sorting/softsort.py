@@ -44,7 +44,7 @@ class SoftSort(SoftmaxSort):
         - value: 0 for the right order with gaps far above τ, and log n for equal scores.
 
     Cost:
-        Time and memory O(n²) a list. The closed-form Hessian (`objective="rows"`) costs O(n³).
+        Time and memory O(n²) per list. The closed-form Hessian (`objective="rows"`) costs O(n³).
 
     When it fails:
         Equal scores are ranked by index, and the derivative of |·| is taken as 0: *a list of nothing but equal scores

@@ -169,7 +169,7 @@ class SortingNetwork(PermutationLoss):
         - value: 0 for the right order with gaps far above 1/β.
 
     Cost:
-        Time O(layers·n²) a list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic); O(layers·n·k) for
+        Time O(layers·n²) per list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic); O(layers·n·k) for
         `topk`, O(layers·n) for `sort` and `rank`, O(layers·n³) for the Hessian. Besides the result, O(layers·n) numbers
         are kept between the passes, but O(layers·n²) for the loss on other devices than the CPU. Where numba is
         installed, all of them are compiled on the CPU.

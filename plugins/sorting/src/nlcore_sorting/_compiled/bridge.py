@@ -141,7 +141,7 @@ def projection(
 
 
 def network(operator: Operator, rule: Rule, length: Tensor | None, places: Tensor | None = None) -> Compiled:
-    """Return an operator of a sorting network; it keeps two numbers for every comparator, O(layers·n) a list.
+    """Return an operator of a sorting network; it keeps two numbers for every comparator, O(layers·n) per list.
 
     Args:
         operator: Name of the operator.

@@ -32,7 +32,7 @@ def precise(scores: Tensor) -> torch.dtype:
 class StridedNetwork:
     """One operator of a sorting network as a `Kernel`.
 
-    Between the passes it keeps d for every comparator, O(layers·n) a list. Its values for padding do not matter,
+    Between the passes it keeps d for every comparator, O(layers·n) per list. Its values for padding do not matter,
     except that no real item has a weight there.
 
     Attributes:
