@@ -23,7 +23,15 @@ if TYPE_CHECKING:
         inject_fisher,
         newton_step,
     )
-    from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesGradient, SuppliesHessian, Traits
+    from nlcore.protocol import (
+        AlgorithmicLoss,
+        CurvatureOperator,
+        GaussNewtonSplit,
+        SuppliesGradient,
+        SuppliesHessian,
+        SuppliesOperator,
+        Traits,
+    )
     from nlcore.registry import AlgorithmSpec, Registry
     from nlcore.registry.default import dump, make, names, plugins, refresh, register, restore, spec
     from nlcore.tuning import tune
@@ -36,6 +44,7 @@ __all__ = [
     "AlgorithmicLoss",
     "Auto",
     "Bounded",
+    "CurvatureOperator",
     "EmpiricalFisher",
     "GaussNewton",
     "GaussNewtonSplit",
@@ -48,6 +57,7 @@ __all__ = [
     "Result",
     "SuppliesGradient",
     "SuppliesHessian",
+    "SuppliesOperator",
     "Traits",
     "compose",
     "diagnose",
@@ -82,7 +92,15 @@ _MEMBERS = {
         "inject_fisher",
         "newton_step",
     ],
-    "nlcore.protocol": ["AlgorithmicLoss", "GaussNewtonSplit", "SuppliesGradient", "SuppliesHessian", "Traits"],
+    "nlcore.protocol": [
+        "AlgorithmicLoss",
+        "CurvatureOperator",
+        "GaussNewtonSplit",
+        "SuppliesGradient",
+        "SuppliesHessian",
+        "SuppliesOperator",
+        "Traits",
+    ],
     "nlcore.registry": ["AlgorithmSpec", "Registry"],
     "nlcore.registry.default": ["dump", "make", "names", "plugins", "refresh", "register", "restore", "spec"],
     "nlcore.tuning": ["tune"],

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlcore.errors import ContractError
-from nlcore.protocol import AlgorithmicLoss, GaussNewtonSplit, SuppliesGradient, SuppliesHessian, Traits
+from nlcore.protocol import (
+    AlgorithmicLoss,
+    GaussNewtonSplit,
+    SuppliesGradient,
+    SuppliesHessian,
+    SuppliesOperator,
+    Traits,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +32,7 @@ class Capabilities:
         name: Its name in messages.
         traits: Its traits; the defaults for a plain callable.
         declared: Whether it is an `AlgorithmicLoss`, so that its traits are a promise and not a guess.
-        supplies: A subset of {"gradient", "hessian", "split"}.
+        supplies: A subset of {"gradient", "hessian", "split", "operator"}.
         accepts: The optional keywords its call accepts, a subset of {"generator", "mask", "context"}.
     """
 
@@ -80,5 +87,10 @@ def keywords(function: Callable[..., Any]) -> frozenset[str]:
 
 
 def _methods(loss: object) -> frozenset[str]:
-    kinds = {"gradient": SuppliesGradient, "hessian": SuppliesHessian, "split": GaussNewtonSplit}
+    kinds = {
+        "gradient": SuppliesGradient,
+        "hessian": SuppliesHessian,
+        "split": GaussNewtonSplit,
+        "operator": SuppliesOperator,
+    }
     return frozenset(name for name, kind in kinds.items() if isinstance(loss, kind))

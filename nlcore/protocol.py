@@ -19,14 +19,16 @@ else:
 
 __all__ = [
     "AlgorithmicLoss",
+    "CurvatureOperator",
     "GaussNewtonSplit",
     "SuppliesGradient",
     "SuppliesHessian",
+    "SuppliesOperator",
     "Target",
     "Traits",
 ]
 
-CAPABILITIES = ("gradient", "hessian", "split")
+CAPABILITIES = ("gradient", "hessian", "split", "operator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class Traits:
             repair: a convex loss, or one that is convex piece by piece. A promise: a false one gives a wrong step.
         constant_curvature: Whether the curvature is the same matrix for all samples and predictions: a linear algorithm
             under a quadratic criterion.
-        supplies: The optional capabilities, a subset of {"gradient", "hessian", "split"}; `None` reads them off the
-            methods. A class whose objectives differ in what they can supply states it here.
+        supplies: The optional capabilities, a subset of {"gradient", "hessian", "split", "operator"}; `None` reads them
+            off the methods. A class whose objectives differ in what they can supply states it here.
         takes_context: Whether the call accepts `context=`, a nested structure of tensors, batch first: what the loss
             needs of every sample beside prediction and target. `gradient`, `hessian` and `inner` accept it too.
     """
@@ -174,4 +176,58 @@ class GaussNewtonSplit(Protocol):
 
     def outer(self, features: Tensor, target: Any) -> Tensor:
         """Return the convex loss of each sample, [batch]."""
+        ...
+
+
+@runtime_checkable
+class CurvatureOperator(Protocol):
+    """One positive semi-definite matrix C, [m, m], by its structure: applied and solved, never formed."""
+
+    @property
+    def trace(self) -> float:
+        """The trace of C."""
+        ...
+
+    @property
+    def largest(self) -> float:
+        """The largest eigenvalue, or a bound of it."""
+        ...
+
+    @property
+    def features(self) -> int:
+        """F, the number of residuals of a sample, for damping that is chosen by cross-validation."""
+        ...
+
+    def matvec(self, rows: Tensor) -> Tensor:
+        """Return C times each row of [r, m]."""
+        ...
+
+    def solve(self, rows: Tensor, damping: Tensor, power: float) -> Tensor:
+        """Return (C + λI)^(−κ) times each row.
+
+        Args:
+            rows: [r, m] float64.
+            damping: [], λ > 0.
+            power: κ, one for which `supports` is True.
+        """
+        ...
+
+    def supports(self, power: float) -> bool:
+        """Return whether `solve` can take a power, 0 < κ ≤ 1; the Newton step κ = 1 it always can."""
+        ...
+
+
+@runtime_checkable
+class SuppliesOperator(Protocol):
+    """A loss of constant curvature with structure, such as a filter: the engine then forms no m×m matrix for large m.
+
+    It also sets `Traits(constant_curvature=True)` and supplies its Hessian or a split.
+    """
+
+    def curvature_operator(self, prediction: Tensor) -> CurvatureOperator | None:
+        """Return the curvature of every sample without a mask; `None` where there is no structure to use.
+
+        Args:
+            prediction: [batch, *event], for sizes and device; its values do not matter.
+        """
         ...

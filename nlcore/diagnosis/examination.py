@@ -17,6 +17,7 @@ from nlcore.errors import ContractError, NlcoreError, NonFiniteError, NumericalW
 from nlcore.newton.auto import Auto
 from nlcore.newton.derivatives import Kind, differentiate
 from nlcore.newton.problem import Problem
+from nlcore.newton.step import resolve_curvature
 from nlcore.soundness import check_soundness
 
 __all__ = ["Examination", "examine"]
@@ -104,7 +105,7 @@ def examine(problem: Problem, prediction: Tensor) -> Examination:
         samples=counted,
         outputs=chosen.outputs,
         whole=chosen.outputs == chosen.flat.shape[1],
-        automatic=type(Auto("outputs").choose(problem.loss, problem.prediction.shape[1])[0]).__name__ == name,
+        automatic=type(resolve_curvature(Auto("outputs"), problem.loss, problem)).__name__ == name,
         network=network_figures(problem, prediction, notes),
         unsound=_unsound(problem),
         notes=tuple(notes),

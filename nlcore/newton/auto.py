@@ -9,6 +9,7 @@ import torch
 
 from nlcore.capabilities import Capabilities
 from nlcore.newton.damping import Bounded, Relative
+from nlcore.newton.derivatives import FORMED, operator_of
 from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.gauss_newton import GaussNewton
 from nlcore.newton.hessian import Hessian
@@ -16,13 +17,11 @@ from nlcore.newton.matrix import Curvature
 from nlcore.newton.options import check_choice
 from nlcore.newton.problem import Problem
 from nlcore.newton.trial import Candidates
+from nlcore.protocol import CurvatureOperator
 
 __all__ = ["Aim", "Auto"]
 
 Aim = Literal["loss", "outputs"]
-
-_LARGEST_BLOCK = 256
-"""Outputs per sample above which forming every sample's m×m matrix costs more than the network it serves."""
 
 _MOST_PULLS = 32
 """Backward passes of the loss, for one matrix, up to which a matrix may be formed at every step or nearly so."""
@@ -41,7 +40,7 @@ class Auto:
 
     | the loss …                                          | curvature                                                  |
     |-----------------------------------------------------|------------------------------------------------------------|
-    | has more than 256 outputs                           | `EmpiricalFisher(Relative(1.0))`                           |
+    | has more than 256 outputs, without an operator      | `EmpiricalFisher(Relative(1.0))`                           |
     | supplies its Hessian                                | `Hessian(Bounded(validated=True), normalize=True)`         |
     | is random, or supplies its gradient alone           | `EmpiricalFisher(Relative(1.0))`                           |
     | has a Gauss–Newton split                            | `GaussNewton(Bounded(validated=True), normalize=True)`     |
@@ -63,15 +62,16 @@ class Auto:
     def __post_init__(self) -> None:
         check_choice("Auto", "aim", self.aim, get_args(Aim))
 
-    def choose(self, loss: Capabilities, size: int | None = None) -> tuple[Curvature, str]:
+    def choose(self, loss: Capabilities, size: int | None = None, *, operator: bool = False) -> tuple[Curvature, str]:
         """Return the curvature for a loss without a network, and why.
 
         Args:
             loss: The loss.
             size: Number of outputs of a sample, when data are at hand.
+            operator: Whether the loss supplies the curvature of so many outputs by its structure.
         """
         kind, reason = second_order(loss)
-        if size is not None and size > _LARGEST_BLOCK:
+        if size is not None and size > FORMED and not operator:
             kind, reason = None, f"{size} outputs a sample are too many to form a matrix for each"
         if self.aim == "outputs":
             fisher = EmpiricalFisher(damping=Relative(1.0))
@@ -89,7 +89,10 @@ class Auto:
         fishers = EmpiricalFisher(damping=Relative(0.1)), EmpiricalFisher(damping=Relative(1.0))
         kind, _ = second_order(loss)
         pulls = 0 if kind is None else _pulls(problem, kind)
-        if kind is None or size > _LARGEST_BLOCK or (pulls > _MOST_PULLS and kind is Hessian):
+        operator = operator_of(problem)
+        if operator is not None and kind is not None:
+            return _with_operator(operator, kind, gradient, fishers)
+        if kind is None or size > FORMED or (pulls > _MOST_PULLS and kind is Hessian):
             half = EmpiricalFisher(damping=Relative(0.1), power=0.5)
             return Candidates((gradient, *fishers, half), fallback=3, interval=10)
         batch = (
@@ -114,6 +117,19 @@ class Auto:
             kind(damping=Relative(0.1), aggregate="sample", power=0.5),
         )
         return Candidates((gradient, fishers[0], *batch, *own), newton=5, bounded=bounded, fallback=2)
+
+
+def _with_operator(
+    operator: CurvatureOperator,
+    kind: type[Hessian] | type[GaussNewton],
+    gradient: EmpiricalFisher,
+    fishers: tuple[EmpiricalFisher, EmpiricalFisher],
+) -> Candidates:
+    """Return the directions for one structured matrix of many outputs."""
+    steps = kind(damping=Relative(1e-3)), kind(damping=Relative(0.1))
+    halves = (kind(damping=Relative(0.1), power=0.5),) if operator.supports(0.5) else ()
+    half = halves or (EmpiricalFisher(damping=Relative(0.1), power=0.5),)
+    return Candidates((gradient, fishers[0], *half, *steps), newton=3, fallback=2, constant=True, alike=True)
 
 
 def second_order(loss: Capabilities) -> tuple[type[Hessian] | type[GaussNewton] | None, str]:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError, UnsupportedCurvatureError
+from nlcore.evaluation import signs
 from nlcore.newton.derivatives import Derivatives
-from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, Scope
+from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, OperatorMatrix, Scope
 from nlcore.newton.options import check_choice, check_flag, check_positive, concise, is_number
 from nlcore.newton.problem import Samples
 
@@ -44,6 +45,9 @@ _VALIDATED = tuple(10.0 ** (-4 + k / 2) for k in range(11))
 
 _ITERATIONS = 24
 """Power iterations for the amplification; they bring it to a few per cent, from below."""
+
+_SIGNS = 4
+"""Random signs by which the trace of an inverse that is not formed is estimated."""
 
 _SAMPLES = 16
 """Most samples of a rank that the quantile of the amplification is taken over."""
@@ -176,6 +180,8 @@ def choose_damping(
     if not isinstance(damping, Bounded):
         strength = torch.full_like(matrix.mean_curvature, damping)
         return Damped(strength if matrix.unit is None else strength / matrix.unit)
+    if isinstance(matrix, OperatorMatrix):
+        return _operator_damping(damping, matrix, state, derivatives)
     if not isinstance(matrix, DenseMatrix) or matrix.own is None:
         raise UnsupportedCurvatureError(
             "Bounded damping needs the samples' own matrices, which this curvature does not form. Use "
@@ -191,6 +197,19 @@ def choose_damping(
         state = DampingState(rho, own, 0)
     strength = damping_strength(state.rho, matrix.mean_curvature, matrix.largest)
     return Damped(strength, state.own, replace(state, age=(state.age + 1) % damping.refresh))
+
+
+def _operator_damping(
+    damping: Bounded, matrix: OperatorMatrix, state: DampingState | None, derivatives: Derivatives | None
+) -> Damped:
+    """Return the smallest candidate ρ, or that of cross-validation; one matrix for all samples amplifies nothing."""
+    if state is None or state.age == 0:
+        rho = torch.full_like(matrix.mean_curvature, min(_CANDIDATES))
+        if damping.validated and derivatives is not None and derivatives.features is not None:
+            rho = torch.maximum(rho, _validated_by_solves(matrix, derivatives))
+        state = DampingState(rho, torch.zeros_like(rho, dtype=torch.bool), 0)
+    strength = damping_strength(state.rho, matrix.mean_curvature, matrix.largest)
+    return Damped(strength, None, replace(state, age=(state.age + 1) % damping.refresh))
 
 
 def check_damping(damping: object, owner: str, *, bounded: bool = True) -> None:
@@ -259,6 +278,26 @@ def validated_rho(matrix: Tensor, mean_curvature: Tensor, samples: Samples, deri
     weight = samples.weight / samples.total(samples.weight.sum()).clamp(min=1e-300)
     means = samples.total(torch.stack([weight @ rest, weight @ free]))
     return candidates[(means[0] / means[1].square()).argmin()]
+
+
+def _validated_by_solves(matrix: OperatorMatrix, derivatives: Derivatives) -> Tensor:
+    """Return `validated_rho` of a matrix that is not formed, its trace by random signs (Hutchinson 1989)."""
+    samples, gradient = matrix.samples, derivatives.gradient.double()
+    some = examined(len(gradient))
+    gradient, value, weight = gradient[some], derivatives.value.double()[some], samples.weight[some]
+    probes = signs(gradient, (_SIGNS, matrix.size))
+    candidates = torch.tensor(_VALIDATED, dtype=torch.float64, device=gradient.device)
+    weight = weight / samples.total(weight.sum()).clamp(min=1e-300)
+    found = []
+    for rho in candidates:
+        strength = damping_strength(rho, matrix.mean_curvature, matrix.largest)
+        solved = matrix.operator.solve(torch.cat([gradient, probes]), strength, 1.0)
+        step, spread = solved.split([len(gradient), _SIGNS])
+        fit = (step * matrix.matvec(step)).sum(-1) - 2 * (gradient * step).sum(-1)
+        free = (derivatives.features or 0) - matrix.size + strength * (probes * spread).sum() / _SIGNS
+        rest = samples.total(weight @ torch.maximum(2 * value + fit, 2e-6 * value))
+        found.append(rest / free.square())
+    return candidates[torch.stack(found).argmin()]
 
 
 def examined(count: int) -> slice:

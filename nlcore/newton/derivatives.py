@@ -21,8 +21,9 @@ from torch import Tensor
 from nlcore.errors import ContractError, DtypeError, PerformanceWarning, UnsupportedCurvatureError
 from nlcore.evaluation import finite_rows, signs, transformed
 from nlcore.newton.problem import Problem
+from nlcore.protocol import CurvatureOperator
 
-__all__ = ["BUDGET", "Derivatives", "Kind", "Linear", "differentiate", "intermediates"]
+__all__ = ["BUDGET", "FORMED", "Derivatives", "Kind", "Linear", "differentiate", "intermediates", "operator_of"]
 
 Kind: TypeAlias = Literal["gradient", "hessian", "gauss_newton"]
 Linear: TypeAlias = Callable[[Tensor], Tensor]
@@ -30,6 +31,9 @@ Linear: TypeAlias = Callable[[Tensor], Tensor]
 
 BUDGET = 2**24
 """Elements of all samples' matrices together, and of one chunk of pull-backs: 128 MiB in float64."""
+
+FORMED = 256
+"""Outputs of a sample above which the default forms no m×m matrix."""
 
 _CACHED = 3 * 2**19
 """Intermediate results of one chunk on a processor: what the loss keeps for its derivative, once for each direction,
@@ -60,6 +64,7 @@ class Derivatives:
         features: F, for the Gauss–Newton matrix.
         chunk: How many directions are pulled back at a time.
         pushes: Whether J times a direction was found to agree with the rows of J; `None` where it is not needed.
+        operator: The one curvature of all samples by its structure, where the loss supplies it and has many outputs.
     """
 
     value: Tensor
@@ -72,6 +77,7 @@ class Derivatives:
     features: int | None = None
     chunk: int = 1
     pushes: bool | None = None
+    operator: CurvatureOperator | None = None
 
     @classmethod
     def of(cls, problem: Problem, value: Tensor, gradient: Tensor, **curvature: Any) -> Derivatives:
@@ -85,6 +91,9 @@ class Derivatives:
 
     def apply(self, directions: Tensor) -> Tensor:
         """Return every sample's curvature times [r, N, m] directions, [r, N, m]."""
+        if self.operator is not None:
+            rows = directions.reshape(-1, directions.shape[-1])
+            return self.operator.matvec(rows.double()).to(directions.dtype).view(directions.shape)
         if self.supplied is not None:
             return torch.einsum("nij,rnj->rni", self.supplied, directions)
         if self.jacobian is not None and self.bend is not None:
@@ -130,6 +139,9 @@ def differentiate(
         UnsupportedCurvatureError: Torch cannot take a derivative of the loss.
     """
     flat = problem.prediction
+    operator = None if kind == "gradient" else operator_of(problem)
+    if operator is not None:
+        return replace(differentiate(problem, "gradient"), operator=operator, features=operator.features)
     if not flat.shape[0]:  # a rank without samples still takes part in the sums over the ranks
         nothing = flat.new_zeros(0, flat.shape[1], flat.shape[1])
         return Derivatives.of(problem, flat.new_zeros(0), flat, supplied=nothing)
@@ -149,6 +161,16 @@ def differentiate(
         return _gauss_newton(problem, split, chunk_size or _fitting(problem, split.features), pushes)
     engine = _with_func if backend == "func" else _with_autograd
     return engine(problem, kind, chunk_size or (1 if kind == "gradient" else _fitting(problem, flat.shape[1])))
+
+
+def operator_of(problem: Problem) -> CurvatureOperator | None:
+    """Return the curvature by its structure, for a loss with many outputs and no mask that supplies it."""
+    flat = problem.prediction
+    if "operator" not in problem.loss.supplies or flat.shape[1] <= FORMED or problem.samples.keep is not None:
+        return None
+    shaped = flat.view(problem.evaluation.shape)
+    operator: CurvatureOperator | None = problem.loss.function.curvature_operator(shaped)  # type: ignore[attr-defined]
+    return operator
 
 
 def _fitting(problem: Problem, directions: int) -> int:

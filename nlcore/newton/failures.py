@@ -56,7 +56,9 @@ def raise_nonfinite(problem: Problem, usable: Tensor) -> NoReturn:
     )
 
 
-def raise_unsolved(problem: Problem, codes: Tensor, strength: Tensor, condition: Tensor) -> NoReturn:
+def raise_unsolved(
+    problem: Problem, codes: Tensor, strength: Tensor, condition: Tensor, flat: tuple[int, int] | None = None
+) -> NoReturn:
     """Refuse directions that failed.
 
     Args:
@@ -64,6 +66,7 @@ def raise_unsolved(problem: Problem, codes: Tensor, strength: Tensor, condition:
         codes: [N] int8, a `Result` each.
         strength: λ.
         condition: The estimated condition of C + λI.
+        flat: The dimension of the null space of C and its size, where C was formed.
 
     Raises:
         NonFiniteError: A curvature or direction is NaN or infinite.
@@ -81,8 +84,14 @@ def raise_unsolved(problem: Problem, codes: Tensor, strength: Tensor, condition:
             samples,
         )
     estimate = float(condition.max()) if condition.numel() else math.nan
+    null = ""
+    if flat is not None and flat[0]:
+        null = (
+            f" The curvature has a null space of dimension {flat[0]} of {flat[1]}, along which the loss does not "
+            f"bend; with damping the step is finite there."
+        )
     raise SingularCurvatureError(
-        f"{name}: the curvature plus λ = {damping} is singular (condition about {estimate:.1e}) {where}. "
+        f"{name}: the curvature plus λ = {damping} is singular (condition about {estimate:.1e}) {where}.{null} "
         f"Increase the damping, for example damping=nlcore.Relative(0.1); a loss that does not change when all "
         f"outputs shift always needs some.",
         samples,

@@ -103,7 +103,7 @@ class NewtonLoss(nn.Module):
         self._capabilities = read_capabilities(loss)
         self.loss = loss
         self.curvature = Auto() if curvature is None else curvature
-        resolve_curvature(self.curvature, self._capabilities, None)
+        resolve_curvature(self.curvature, self._capabilities)
         self.reduction, self.value, self.on_failure = reduction, value, on_failure
         self.generator, self.backend = generator, backend
         self.process_group = process_group
@@ -186,8 +186,10 @@ class NewtonLoss(nn.Module):
             return f"{name}: {self.curvature!r}, as given, with damping={self.curvature.damping!r}."
         if self._selection is not None:
             return f"{name}: {self._selection.explain()}"
-        size = None if self.last_step is None else math.prod(self.last_step.direction.shape[1:])
-        chosen, reason = self.curvature.choose(self._capabilities, size)
+        last = self.last_step
+        size = None if last is None else math.prod(last.direction.shape[1:])
+        formed = last is not None and last.curvature.kind != "gradient"
+        chosen, reason = self.curvature.choose(self._capabilities, size, operator=formed)
         if self.curvature.aim == "outputs":
             return f"{name}: {chosen!r}, because {reason}."
         return f"{name}: chosen by probes of the network once it trains; until then {chosen!r}, because {reason}."
@@ -304,7 +306,7 @@ class NewtonLoss(nn.Module):
         """Return the curvature of `Auto`: by a probe of the network, or without one."""
         auto = self.curvature
         if not isinstance(auto, Auto) or auto.aim == "outputs" or not (probing or self._selection):
-            return resolve_curvature(auto, self._capabilities, problem.prediction.shape[1])
+            return resolve_curvature(auto, self._capabilities, problem)
         if not probing and self._selection is not None:
             return self._selection.curvature
         if self._selection is None:

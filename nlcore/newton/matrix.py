@@ -1,7 +1,7 @@
 """The curvature matrix of a batch, between the options that form it and the solve that applies its inverse.
 
 A matrix states its structure, and nothing else about how it is used: dense (the mean and, where they were formed, the
-samples' own), a Gram matrix RᵀR kept as R, or products alone.
+samples' own), a Gram matrix RᵀR kept as R, an operator of the loss, or products alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from nlcore.evaluation import finite_rows, transformed
 from nlcore.newton.derivatives import BUDGET, Derivatives, Kind, Linear
 from nlcore.newton.options import concise, is_number
 from nlcore.newton.problem import Problem, Samples
+from nlcore.protocol import CurvatureOperator
 
 __all__ = [
     "Curvature",
@@ -27,6 +28,7 @@ __all__ = [
     "GramMatrix",
     "IdentityMatrix",
     "InverseMatrix",
+    "OperatorMatrix",
     "ProductMatrix",
     "Psd",
     "Scope",
@@ -112,6 +114,8 @@ class SecondOrder(Curvature):
 
     def matrix(self, derivatives: Derivatives, problem: Problem) -> CurvatureMatrix:
         """Return the matrix in the structure that options and damping ask for."""
+        if derivatives.operator is not None and self.solver in ("auto", "cholesky", "eigen"):
+            return OperatorMatrix.of(derivatives.operator, problem)
         if self.solver in ("cg", "low_rank"):
             return form_products(derivatives, problem, self)
         separate = self.aggregate == "sample" or bool(getattr(self.damping, "needs_own", False))
@@ -206,6 +210,12 @@ class DenseMatrix(CurvatureMatrix):
         """Return the mean times each row of [r, m]."""
         return rows @ self.mean
 
+    def null_dimension(self) -> int:
+        """Return the dimension of the null space of the mean, 0 where it is not finite."""
+        if not bool(torch.isfinite(self.mean).all()):
+            return 0
+        return self.size - int(torch.linalg.matrix_rank(self.mean, hermitian=True))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InverseMatrix(CurvatureMatrix):
@@ -257,6 +267,29 @@ class FeatureMatrix(CurvatureMatrix):
         along = torch.einsum("nfm,rm->rnf", self.root, rows * self.samples.scale)
         summed = torch.einsum("n,rnf,nfm->rm", self.samples.weight, along, self.root)
         return self.samples.total(summed) * self.samples.scale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorMatrix(CurvatureMatrix):
+    """One matrix for all samples and steps, which the loss supplies by its structure.
+
+    Attributes:
+        operator: Its products and solves.
+    """
+
+    operator: CurvatureOperator
+
+    @classmethod
+    def of(cls, operator: CurvatureOperator, problem: Problem) -> OperatorMatrix:
+        """Return the matrix over the outputs of a problem."""
+        size = problem.prediction.shape[1]
+        numbers = torch.tensor([operator.trace / size, operator.largest], dtype=torch.float64)
+        mean, largest = numbers.to(problem.prediction.device).unbind()
+        return cls(problem.samples, None, size, mean, largest, operator=operator)
+
+    def matvec(self, rows: Tensor) -> Tensor:
+        """Return the matrix times each row of [r, m]."""
+        return self.operator.matvec(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

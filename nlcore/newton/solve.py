@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nlcore.errors import UnsupportedCurvatureError
 from nlcore.evaluation import finite_rows
 from nlcore.newton.damping import Damped, choose_damping
 from nlcore.newton.derivatives import Derivatives
@@ -21,6 +22,7 @@ from nlcore.newton.matrix import (
     GramMatrix,
     IdentityMatrix,
     InverseMatrix,
+    OperatorMatrix,
     ProductMatrix,
     Solver,
 )
@@ -116,6 +118,8 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
             allow_indefinite=not matrix.definite,
             precision=matrix.rounding,
         )
+    elif isinstance(matrix, OperatorMatrix):
+        solution = _solve_operator(matrix, damped.strength, gradient, curvature)
     elif isinstance(matrix, (IdentityMatrix, InverseMatrix)):
         codes = torch.zeros(len(gradient), dtype=torch.int8, device=gradient.device)
         product = gradient @ matrix.inverse if isinstance(matrix, InverseMatrix) else gradient
@@ -205,6 +209,19 @@ def _solve_gram(matrix: GramMatrix, strength: Tensor, gradient: Tensor, power: f
         others = solve_kernel(matrix.root, strength, gradient / unit**power, power=power)
         direction = torch.where(counts, direction, others.direction)
     return Solution(direction, solution.codes[matrix.own_rows], solution.condition)
+
+
+def _solve_operator(matrix: OperatorMatrix, strength: Tensor, gradient: Tensor, curvature: Curvature) -> Solution:
+    operator = matrix.operator
+    if not operator.supports(curvature.power):
+        raise UnsupportedCurvatureError(
+            f"{curvature!r}: the operator of this loss solves the power 1, the Newton step, and not "
+            f"{curvature.power:g}. Use power=1.0, or solver='low_rank'."
+        )
+    condition = (matrix.largest + strength) / strength
+    code = torch.where(strength > _least(1, _EPSILON) * matrix.largest, Result.ok.value, Result.singular.value)
+    direction = operator.solve(gradient, strength, curvature.power)
+    return Solution(direction, code.to(torch.int8).expand(gradient.shape[:1]), condition)
 
 
 def _solve_products(matrix: ProductMatrix, strength: Tensor, gradient: Tensor, *, wait: bool) -> Solution:

@@ -15,9 +15,9 @@ from nlcore.errors import ConfigError, NumericalWarning
 from nlcore.evaluation import cloned, finite_rows, full_precision, in_inference
 from nlcore.newton.auto import Auto
 from nlcore.newton.damping import choose_damping
-from nlcore.newton.derivatives import Derivatives, differentiate
+from nlcore.newton.derivatives import Derivatives, differentiate, operator_of
 from nlcore.newton.failures import Result, raise_nonfinite, raise_unsolved
-from nlcore.newton.matrix import Curvature, IdentityMatrix
+from nlcore.newton.matrix import Curvature, DenseMatrix, IdentityMatrix
 from nlcore.newton.options import check_choice
 from nlcore.newton.outcome import Memory, NewtonStep, StepDetail
 from nlcore.newton.problem import Backend, Problem
@@ -126,7 +126,7 @@ def newton_step(
     given |= {"hold": hold, "generator": generator, "backend": backend, "raising": on_failure == "raise"}
 
     def choose(problem: Problem) -> Curvature:
-        return resolve_curvature(curvature, known, problem.prediction.shape[1])
+        return resolve_curvature(curvature, known, problem)
 
     return take_step(known, prediction, target, choose, memory=Memory(), ranks=ranks, **given)[0]
 
@@ -210,7 +210,8 @@ def _step(
         sound = sound if problem.raising else sound & usable
         codes = torch.where(sound, codes, Result.nonfinite.value)
         if raising:
-            raise_unsolved(problem, codes, strength, solution.condition)
+            flat = (matrix.null_dimension(), matrix.size) if isinstance(matrix, DenseMatrix) else None
+            raise_unsolved(problem, codes, strength, solution.condition, flat)
         direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
     memory = Memory(damped.state, checks, memory.masked or problem.evaluation.mask is not None, derivatives.pushes)
     detail = StepDetail(strength, mean_curvature, solution.condition, solution.residual, matrix.negative, damped.own)
@@ -232,13 +233,13 @@ def _usable(problem: Problem, derivatives: Derivatives) -> tuple[Problem, Deriva
     return replace(problem, samples=problem.samples.where(usable)), replace(derivatives, gradient=gradient)
 
 
-def resolve_curvature(curvature: object, loss: Capabilities, size: int | None) -> Curvature:
+def resolve_curvature(curvature: object, loss: Capabilities, problem: Problem | None = None) -> Curvature:
     """Return the curvature to use for a loss.
 
     Args:
         curvature: The curvature; `None` is `Auto()`.
         loss: The loss.
-        size: Number of outputs of a sample, where data are at hand.
+        problem: The loss at data, where those are at hand.
 
     Raises:
         ConfigError: It is not a curvature.
@@ -247,7 +248,8 @@ def resolve_curvature(curvature: object, loss: Capabilities, size: int | None) -
     if curvature is None:
         curvature = Auto()
     if isinstance(curvature, Auto):
-        curvature = curvature.choose(loss, size)[0]
+        size = None if problem is None else problem.prediction.shape[1]
+        curvature = curvature.choose(loss, size, operator=problem is not None and operator_of(problem) is not None)[0]
     if not isinstance(curvature, Curvature):
         raise ConfigError(
             f"{curvature!r} is not a curvature. Give nlcore.Hessian(), nlcore.GaussNewton(), "

@@ -209,6 +209,47 @@ class FalseConvexSupplied(Supplied):
     traits = Traits(psd_hessian=True)
 
 
+class _Doubled:
+    """The curvature of `Sound` if it were twice the identity; `factor` is a fault in one of its parts."""
+
+    features = 3
+
+    def __init__(self, size, **faults):
+        self.size, self.faults = size, faults
+
+    trace = property(lambda self: 2.0 * self.size * self.faults.get("trace", 1))
+    largest = property(lambda self: 2.0 * self.faults.get("largest", 1))
+
+    def matvec(self, rows):
+        return 2 * rows * self.faults.get("matvec", 1)
+
+    def solve(self, rows, damping, power):
+        return rows * (2 + damping) ** (-power * self.faults.get("solve", 1))
+
+    def supports(self, power):
+        return power == 1 or "solve" not in self.faults
+
+
+@dataclass(frozen=True)
+class Structured:
+    """‖y − t‖², [batch, n], with a curvature operator."""
+
+    fault: str = ""
+    by: float = 1.0
+
+    traits = Traits(psd_hessian=True, constant_curvature=True)
+
+    def __call__(self, prediction, target, *, generator=None):
+        refuse_wrong(prediction, target)
+        return (prediction - target).square().sum(1)
+
+    def example(self, batch_size, *, generator, dtype, device):
+        return tuple(torch.randn(2, batch_size, 3, generator=generator, dtype=dtype, device=device))
+
+    def curvature_operator(self, prediction):
+        return _Doubled(prediction[0].numel(), **({self.fault: self.by} if self.fault else {}))
+
+
 class IgnoredGenerator(Noisy):
     def __call__(self, prediction, target, *, generator=None):
         own = torch.Generator(prediction.device if prediction.device.type != "meta" else "cpu").manual_seed(3)

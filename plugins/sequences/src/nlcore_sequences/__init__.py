@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
+    from nlcore_sequences.linear_filter import LinearFilter
+    from nlcore_sequences.linear_operator import LinearOperator
     from nlcore_sequences.prefix_sum import PrefixSum
 
-__all__ = ["PrefixSum"]
+__all__ = ["LinearFilter", "LinearOperator", "PrefixSum"]
 
 _HOMES = {
+    "linear_filter": ["LinearFilter"],
+    "linear_operator": ["LinearOperator"],
     "prefix_sum": ["PrefixSum"],
 }
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -14,8 +14,25 @@ def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
     """Return the losses of the namespace `sequences`."""
     return [
         AlgorithmSpec(
+            id="sequences/linear_filter-v1",
+            factory="nlcore_sequences.linear_filter:LinearFilter",
+            config="nlcore_sequences.config:LinearFilterConfig",
+            summary="A signal supervised after a filter: moving or exponential average, Gaussian blur, any kernel.",
+            reference="Filters by their definitions; Ng, Chan, Tang, SIAM J. Sci. Comput. 1999 (mirrored ends)",
+            since="0.2.0",
+        ),
+        AlgorithmSpec(
+            id="sequences/linear_operator-v1",
+            factory="nlcore_sequences.linear_operator:LinearOperator",
+            config="nlcore_sequences.config:LinearOperatorConfig",
+            summary="Numbers supervised by their image under any matrix or linear function: ½‖Ay − t‖².",
+            reference="Chow, Lin 1971 (disaggregation); least squares: definition",
+            since="0.2.0",
+        ),
+        AlgorithmSpec(
             id="sequences/prefix_sum-v1",
             factory="nlcore_sequences.prefix_sum:PrefixSum",
+            config="nlcore_sequences.config:PrefixSumConfig",
             summary="Numbers supervised by their running totals: ½‖cumsum(y) − target‖².",
             reference="Newton Losses, Petersen et al., NeurIPS 2024 (method); prefix sum: definition",
             since="0.1.0",

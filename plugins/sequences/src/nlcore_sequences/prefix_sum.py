@@ -2,53 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, final
+from functools import lru_cache
+from typing import final
 
 import torch
 from torch import Tensor
 
-from nlcore.inputs import check_inputs, working
-from nlcore.protocol import Traits
+from nlcore.config import Configured
+from nlcore.protocol import CurvatureOperator, Traits
+from nlcore_sequences._linear import LinearLoss
+from nlcore_sequences._spectra import Along, PrefixSums, Spectrum, singular_spectrum
+from nlcore_sequences.config import PrefixSumConfig
 
 __all__ = ["PrefixSum"]
 
-_ID = "sequences/prefix_sum-v1"
-_NUMBERS, _MASK, _ADVICE = "[batch, m] floating", "[batch, m] bool or None", "It is True at padded elements."
+_LARGEST_SVD = 1024
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class PrefixSum:
+class PrefixSum(LinearLoss, Configured, id="sequences/prefix_sum-v1", config=PrefixSumConfig):
     r"""Numbers supervised by their running totals.
 
-    With L the lower triangle of ones,
+    With L the lower triangle of ones and p the order,
 
     $$
-    \ell(y, t) = \tfrac12 \lVert L y - t \rVert^2 = \tfrac12 \sum_k \left( \sum_{j \le k} y_j - t_k \right)^2.
+    \ell(y, t) = \tfrac12 \lVert L^p y - t \rVert^2, \qquad (L y)_k = \sum_{j \le k} y_j.
     $$
 
-    The squares are summed over the m totals and not divided by m. The gradient is $L^\top (L y - t)$ and the Hessian
-    $L^\top L$, the same for every sample: $(L^\top L)_{jk} = m - \max(j, k)$, counted from 0.
+    The squares are summed over the m totals and not divided by m. The gradient is $L^{p\top} (L^p y - t)$ and the
+    Hessian $L^{p\top} L^p$, the same for every sample; for p = 1 it is $m - \max(j, k)$, counted from 0. Order 2
+    supervises positions by accelerations, for instance.
 
     A mask removes padded elements from the sequence, wherever they are: the totals are those of the other elements in
     their order, each compared with the target at its own position. Numbers and totals at padded elements are ignored,
     and the Hessian then differs between samples. Half precision is computed in float32.
 
     Shape:
-        - prediction: `[batch, m]`, the numbers.
-        - target: `[batch, m]`, their running totals, the dtype of the prediction.
-        - mask: `[batch, m]` bool, True at padded elements.
+        - prediction: `[batch, m]`, the numbers; with `event_ndim=2` and `dim=-2` `[batch, m, channels]`, and so on.
+        - target: `[batch, m]`, their running totals, of the shape and dtype of the prediction.
+        - mask: `[batch, m]` bool, of the shape of the prediction, True at padded elements.
         - value: half the squared distance of the totals to the target, in squared units of the numbers; 0 where they
           agree.
 
     Cost:
-        Time and memory O(m) per sample, O(m²) with the Hessian, which is formed once for all samples without a mask.
+        Time and memory O(m) per sample. The Hessian of up to 256 outputs takes O(m²), formed once for all samples
+        without a mask; for more outputs and order 1 a Newton step takes O(m log m), by the eigenvectors, which are
+        cosines.
 
     When it fails:
         The loss is steep along the sum of the numbers and flat along alternating ones: the condition number of the
-        Hessian grows as m² (113 at m = 8, 438 at m = 16), which slows plain gradients. The outputs are not
-        interchangeable, so a Newton step differs from a rescaled gradient.
+        Hessian grows as m² (113 at m = 8, 438 at m = 16), at order p as its p-th power, which slows plain gradients.
+        The outputs are not interchangeable, so a Newton step differs from a rescaled gradient.
+
+    Args:
+        order: p, how many times the sum is taken.
+        dim: The dimension that is summed, negative.
+        event_ndim: Number of dimensions of a sample.
+
+    Raises:
+        ConfigError: An option is of the wrong type or out of range.
 
     References:
         Petersen, Borgelt, Sutter, Kuehne, Deussen, Ermon: [Newton Losses](https://arxiv.org/abs/2410.19055), NeurIPS
@@ -65,46 +77,18 @@ class PrefixSum:
                 [1., 1., 1.]])
     """
 
-    traits: ClassVar[Traits] = Traits(psd_hessian=True, takes_mask=True, constant_curvature=True)
+    order: int = 1
+    dim: int = -1
+    event_ndim: int = 1
 
-    def __call__(
-        self,
-        prediction: Tensor,
-        target: Tensor,
-        *,
-        mask: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Return the loss of each sequence.
+    @property
+    def traits(self) -> Traits:
+        """Constant curvature; the number of dimensions is an option."""
+        return Traits(psd_hessian=True, takes_mask=True, constant_curvature=True, event_ndim=self.event_ndim)
 
-        Args:
-            prediction: [batch, m], the numbers.
-            target: [batch, m], their running totals, dtype and device of `prediction`.
-            mask: [batch, m] bool, True at padded elements. A sequence of padding only has loss 0.
-            generator: Not used; the loss is deterministic.
-
-        Returns:
-            [batch], the dtype and device of `prediction`; not finite for a sequence that is not.
-
-        Raises:
-            ShapeError: `prediction` is not [batch, m] with m ≥ 1, or `target` or `mask` has another shape.
-            ContractError: An input is not a tensor.
-            DtypeError: `prediction` is not floating point, `target` has another dtype, or `mask` is not bool.
-            DeviceError: The tensors are on different devices.
-        """
-        _check(prediction, target, mask)
-        numbers = working(prediction)
-        return _distance(_totals(numbers, mask), target.to(numbers.dtype), mask).to(prediction.dtype)
-
-    def inner(self, prediction: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the running totals of each sequence, [batch, m], 0 at padded elements."""
-        check_inputs(_ID, prediction=(prediction, _NUMBERS), mask=(mask, _MASK, _ADVICE))
-        return _totals(prediction, mask)
-
-    def outer(self, features: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return half the squared distance between two lists of totals, [batch]."""
-        _check(features, target, mask)
-        return _distance(features, target, mask)
+    @property
+    def _event_ndim(self) -> int:  # type: ignore[override]
+        return self.event_ndim
 
     def hessian(
         self,
@@ -114,46 +98,45 @@ class PrefixSum:
         mask: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return LᵀL for each sequence, [batch, m, m]: the number of totals with both elements, 0 at padded ones.
+        """Return the Hessian for each sequence, [batch, m, m], m all outputs of a sample; 0 at padded ones.
 
         Without a mask it does not depend on the data, and is a view of one matrix.
         """
-        _check(prediction, target, mask)
-        batch, m = prediction.shape
-        position = torch.arange(m, device=prediction.device)
-        later = torch.maximum(position[:, None], position)
+        self._check(prediction, target=target, mask=mask)
+        batch, event = len(prediction), prediction.shape[1:]
+        m = event.numel()
+        if mask is None and (self.order, len(event)) == (1, 1):
+            place = torch.arange(m, device=prediction.device)
+            return (m - torch.maximum(place[:, None], place)).to(prediction.dtype).expand(batch, m, m)
+        unit = torch.eye(m, dtype=prediction.dtype, device=prediction.device).view(m, *event)
         if mask is None:
-            return (m - later).to(prediction.dtype).expand(batch, m, m)
-        totals = (~mask).flip(1).cumsum(dim=1).flip(1)  # from each position on
-        real = ~(mask.unsqueeze(1) | mask.unsqueeze(2))
-        return (totals[:, later] * real).to(prediction.dtype)
+            rows = self._image(unit, None).view(m, m)
+            return (rows @ rows.mT).expand(batch, m, m)
+        every = mask.unsqueeze(1).expand(-1, m, *event).flatten(0, 1)
+        rows = self._image(unit.repeat(batch, *[1] * len(event)), every).view(batch, m, m)
+        return rows @ rows.mT
 
-    def example(
-        self,
-        batch_size: int,
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str,
-    ) -> tuple[Tensor, Tensor]:
-        """Return predictions and the noisy totals of other numbers, both [batch_size, 6]."""
-        numbers, prediction, noise = (
-            torch.randn(batch_size, 6, generator=generator, dtype=dtype, device=device) for _ in range(3)
-        )
-        return prediction, numbers.cumsum(dim=1) + 0.1 * noise
+    def _image(self, numbers: Tensor, mask: Tensor | None) -> Tensor:
+        for _ in range(self.order):
+            numbers = (numbers if mask is None else numbers.masked_fill(mask, 0.0)).cumsum(self.dim)
+        return numbers if mask is None else numbers.masked_fill(mask, 0.0)
+
+    def _operator(self, event: torch.Size, device: torch.device) -> CurvatureOperator | None:
+        return _structure(self.order, self.dim, event, device)
+
+    def _example_event(self) -> tuple[int, ...]:
+        return tuple(6 if dim == self.dim else 2 for dim in range(-self.event_ndim, 0))
 
 
-def _check(prediction: Tensor, target: Tensor, mask: Tensor | None) -> None:
-    totals = (target, "[batch, m] same")
-    check_inputs(_ID, prediction=(prediction, _NUMBERS), target=totals, mask=(mask, _MASK, _ADVICE))
-
-
-def _totals(numbers: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is None:
-        return numbers.cumsum(dim=1)
-    return numbers.masked_fill(mask, 0.0).cumsum(dim=1).masked_fill(mask, 0.0)
-
-
-def _distance(totals: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
-    errors = totals - target
-    return 0.5 * (errors if mask is None else errors.masked_fill(mask, 0.0)).square().sum(dim=1)
+@lru_cache(maxsize=8)
+def _structure(order: int, dim: int, event: torch.Size, device: torch.device) -> CurvatureOperator | None:
+    m = event[dim]
+    if order > 1 and m > _LARGEST_SVD:
+        return None
+    spectrum: Spectrum = PrefixSums.of(m, device)
+    if order > 1:
+        matrix = torch.eye(m, dtype=torch.float64, device=device)
+        for _ in range(order):
+            matrix = matrix.cumsum(0)
+        spectrum = singular_spectrum(matrix)
+    return spectrum if len(event) == 1 else Along(spectrum, event, dim)

@@ -1,0 +1,88 @@
+"""Options of the losses on sequences; does not import torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from nlcore.config import AlgorithmConfig
+
+__all__ = [
+    "Boundary",
+    "Kernel",
+    "LinearFilterConfig",
+    "LinearOperatorConfig",
+    "PrefixSumConfig",
+]
+
+Boundary: TypeAlias = Literal["zero", "reflect", "circular"]
+Kernel: TypeAlias = Literal["gaussian", "moving_average", "exponential"]
+Row: TypeAlias = Annotated[tuple[FiniteFloat, ...], Field(min_length=1)]
+
+
+class PrefixSumConfig(AlgorithmConfig):
+    """Options of `PrefixSum`."""
+
+    order: int = Field(1, ge=1, le=8, description="How many times the sum is taken; 2 sums the running totals again.")
+    dim: int = Field(-1, le=-1, description="The dimension that is summed, counted from the last.")
+    event_ndim: int = Field(1, ge=1, le=6, description="Dimensions of a sample; 2 for a map or several channels.")
+
+    @model_validator(mode="after")
+    def _within_the_event(self) -> Self:
+        if -self.dim > self.event_ndim:
+            raise ValueError(
+                f"dim={self.dim} of a sample with {self.event_ndim} dimension{'s' * (self.event_ndim > 1)}; give "
+                f"event_ndim={-self.dim} as well"
+            )
+        return self
+
+
+class LinearFilterConfig(AlgorithmConfig):
+    """Options of `LinearFilter`."""
+
+    kernel: Kernel | tuple[FiniteFloat, ...] = Field(
+        "gaussian", description="'gaussian', 'moving_average', 'exponential', or weights, of which the sum is kept."
+    )
+    width: float = Field(
+        2.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="In elements: standard deviation, count, or 1/α of the exponential kernel; not used with weights.",
+    )
+    causal: bool = Field(False, description="Whether an output depends on its own and earlier elements alone.")
+    boundary: Boundary | None = Field(
+        None, description="Beyond the ends: 'zero', 'reflect' or 'circular'; null: 'zero' if causal, else 'reflect'."
+    )
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if not isinstance(self.kernel, str):
+            if not any(self.kernel):
+                raise ValueError("kernel has no weight other than 0")
+            if not self.causal and len(self.kernel) % 2 == 0:
+                raise ValueError(
+                    f"kernel has {len(self.kernel)} weights, and a centred one has an odd number; add a 0, or give "
+                    "causal=True, where the first weight is that of the element itself"
+                )
+        elif self.kernel == "moving_average" and self.width != int(self.width):
+            raise ValueError(f"width={self.width} elements of a moving average; give a whole number")
+        elif self.kernel == "exponential" and self.width < 1:
+            raise ValueError(f"width={self.width} of an exponential average; it is 1/α with α ≤ 1, so at least 1")
+        return self
+
+
+class LinearOperatorConfig(AlgorithmConfig):
+    """Options of `LinearOperator`."""
+
+    matrix: Annotated[tuple[Row, ...], Field(min_length=1)] = Field(
+        ((1.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 1.0)),
+        description="The rows of A; as it stands an example, the totals of two pairs.",
+    )
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Self:
+        lengths = {len(row) for row in self.matrix}
+        if len(lengths) > 1:
+            raise ValueError(f"the rows of matrix have different lengths: {', '.join(map(str, sorted(lengths)))}")
+        return self
