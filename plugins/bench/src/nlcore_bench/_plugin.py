@@ -23,6 +23,7 @@ _TASKS = {
     "heat": "find the temperature at an earlier time from that at a later one",
     "deblurring": "restore rows of a photograph from their blurred, noisy image",
     "pendulum": "find the parameters of a damped pendulum from its trajectory",
+    "meters": "find the hourly flow of water behind a meter that is read now and then",
     "forecast": "continue a series under soft-DTW, an opaque loss",
 }
 

@@ -17,6 +17,7 @@ __all__ = [
     "HeatConfig",
     "LinearOscillatorsConfig",
     "LtrConfig",
+    "MetersConfig",
     "OscillatorsConfig",
     "PathsConfig",
     "PendulumConfig",
@@ -55,6 +56,7 @@ class TotalsConfig(_TaskConfig):
 
     length: int = Field(16, ge=1, description="m, digits in a row.")
     algorithm: str = Field("sequences/prefix_sum-v1", description="Id of the loss, which has a Gauss–Newton split.")
+    folder: str | None = Field(None, description="Folder of MNIST's four IDX files; by default scikit-learn's digits.")
     batch: int = Field(50, ge=1, description="Rows in a step.")
     hidden: tuple[int, ...] = Field((128, 64), description="Widths of the hidden layers.")
 
@@ -157,4 +159,15 @@ class ForecastConfig(_SimulatedConfig):
 
     length: int = Field(48, ge=4, multiple_of=2, description="Points of a series.")
     gamma: float = Field(0.1, gt=0, description="Temperature of the soft minimum.")
+    hidden: tuple[int, ...] = Field((64, 64), description="Widths of the hidden layers.")
+
+
+class MetersConfig(_SimulatedConfig):
+    """Options of `bench/meters`."""
+
+    hours: int = Field(48, ge=2, description="Hours of a window.")
+    blocks: int = Field(8, ge=1, description="Totals of a window that the network sees.")
+    readings: int = Field(16, ge=1, description="Readings of the meter in a window.")
+    noise: float = Field(0.02, ge=0, description="Standard deviation of the error of a reading.")
+    batch: int = Field(32, ge=1, description="Windows in a step.")
     hidden: tuple[int, ...] = Field((64, 64), description="Widths of the hidden layers.")

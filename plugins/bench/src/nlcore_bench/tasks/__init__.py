@@ -6,6 +6,7 @@ from nlcore_bench.tasks.base import Batch, Measure, Task
 from nlcore_bench.tasks.forecast import Forecast
 from nlcore_bench.tasks.inverse import Deblurring, Heat, Pendulum
 from nlcore_bench.tasks.ltr import Ltr
+from nlcore_bench.tasks.meters import Meters
 from nlcore_bench.tasks.oscillators import LinearOscillators, Oscillators
 from nlcore_bench.tasks.paths import Paths
 from nlcore_bench.tasks.ranking import Ranking
@@ -19,6 +20,7 @@ __all__ = [
     "LinearOscillators",
     "Ltr",
     "Measure",
+    "Meters",
     "Oscillators",
     "Paths",
     "Pendulum",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from nlcore_bench.config import TotalsConfig
-from nlcore_bench.data.digits import PartName, digits, draw
+from nlcore_bench.data.digits import Digits, PartName, digits, draw
+from nlcore_bench.data.mnist import digest, mnist
 from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, mlp
 
 __all__ = ["DigitReader", "Totals", "read"]
@@ -49,6 +51,7 @@ class Totals(AlgorithmTask, id="bench/totals-v1", config=TotalsConfig):
         length: m, digits in a row.
         algorithm: Id of a loss with a Gauss–Newton split: `sequences/prefix_sum`, `bench/blur`, `bench/drag`.
         algorithm_options: Options of the loss.
+        folder: Folder of the four IDX files of MNIST, whose 14×14 pixels are read instead of scikit-learn's digits.
         batch: Rows in a step.
         hidden: Widths of the hidden layers.
         loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
@@ -56,18 +59,28 @@ class Totals(AlgorithmTask, id="bench/totals-v1", config=TotalsConfig):
 
     length: int = 16
     algorithm: str = "sequences/prefix_sum-v1"
+    folder: str | None = None
     batch: int = 50
     hidden: tuple[int, ...] = (128, 64)
 
     outputs: ClassVar[tuple[Measure, ...]] = (Measure("accuracy", "digits right", threshold=50.0),)
 
+    @cached_property
+    def scans(self) -> Digits:
+        """The pictures and their digits."""
+        return digits() if self.folder is None else mnist(self.folder)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the digest of the pictures, whose folder changes no number."""
+        return {} if self.folder is None else {"folder": digest(self.folder)}
+
     def network(self, seed: int) -> nn.Module:
-        """Return a new network, from 64 pixels to one number."""
-        return DigitReader((64, *self.hidden, 1))
+        """Return a new network, from the pixels of a picture to one number."""
+        return DigitReader((self.scans.train.images.shape[1], *self.hidden, 1))
 
     def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
         """Yield rows of digits with the features of the true values, and these for full supervision."""
-        scans = digits().part(part)
+        scans = self.scans.part(part)
         values = (scans.labels.float() - _CENTRE) / _SCALE
         generator = torch.Generator().manual_seed(seed)
         while True:
@@ -77,7 +90,7 @@ class Totals(AlgorithmTask, id="bench/totals-v1", config=TotalsConfig):
 
     def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
         """Return the share of single digits that are read right, in %."""
-        scans = digits().part(part)
+        scans = self.scans.part(part)
         with torch.no_grad():
             right = read(network(scans.images)) == scans.labels
         return {"accuracy": 100 * right.float().mean().item()}

@@ -1,0 +1,62 @@
+"""MNIST from IDX files: what is read, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from nlcore.errors import ConfigError
+from nlcore_bench import Totals
+from nlcore_bench.data.mnist import digest, mnist
+from nlcore_bench.tasks.base import task_settings
+
+
+def write(folder, name: str, array: np.ndarray, *, zipped: bool) -> None:
+    content = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    path = folder / (f"{name}.gz" if zipped else name)
+    path.write_bytes(gzip.compress(content) if zipped else content)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    random = np.random.default_rng(0)
+    for name, count in (("train", 5100), ("t10k", 5050)):
+        images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        write(tmp_path, f"{name}-images-idx3-ubyte", images, zipped=name == "train")
+        write(tmp_path, f"{name}-labels-idx1-ubyte", random.integers(0, 10, count, dtype=np.uint8), zipped=True)
+    return tmp_path
+
+
+def test_parts_are_the_files_pooled(folder) -> None:
+    scans = mnist(str(folder))
+    assert (len(scans.train), len(scans.validation), len(scans.test)) == (100, 5000, 5050)
+    raw = np.frombuffer((folder / "t10k-images-idx3-ubyte").read_bytes(), dtype=np.uint8, offset=16)
+    first = raw.reshape(-1, 28, 28)[7].astype(float) / 255
+    pooled = first.reshape(14, 2, 14, 2).mean((1, 3)).ravel()
+    torch.testing.assert_close(scans.test.images[7].double(), torch.from_numpy(pooled), rtol=1e-6, atol=1e-6)
+
+
+def test_totals_read_them_and_record_their_digest(folder) -> None:
+    task = Totals(length=3, batch=2, folder=str(folder))
+    batch = next(task.batches(0))
+    assert batch.inputs.shape == (2, 3, 196)
+    assert task.network(0)(batch.inputs).shape == (2, 3)
+    options = task_settings("bench/totals", {"folder": str(folder)})["options"]
+    assert options == {"folder": digest(str(folder))}
+
+
+def test_what_is_not_there_or_no_idx_file_is_named(folder) -> None:
+    with pytest.raises(ConfigError, match=r"has neither train-images-idx3-ubyte nor train-images-idx3-ubyte\.gz"):
+        mnist(str(folder / "nowhere"))
+    whole = (folder / "t10k-images-idx3-ubyte").read_bytes()
+    (folder / "t10k-images-idx3-ubyte").write_bytes(whole[:-1])
+    with pytest.raises(ConfigError, match="cut off"):
+        mnist(str(folder))
+    write(folder, "t10k-images-idx3-ubyte", np.zeros((9, 28, 28), dtype=np.uint8), zipped=False)
+    mnist.cache_clear()
+    with pytest.raises(ConfigError, match="MNIST has"):
+        mnist(str(folder))
