@@ -24,6 +24,7 @@ _TASKS = {
     "deblurring": "restore rows of a photograph from their blurred, noisy image",
     "pendulum": "find the parameters of a damped pendulum from its trajectory",
     "meters": "find the hourly flow of water behind a meter that is read now and then",
+    "align": "continue utterances of different lengths under the soft-DTW divergence",
     "forecast": "continue a series under soft-DTW, an opaque loss",
 }
 

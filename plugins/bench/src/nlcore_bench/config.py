@@ -10,6 +10,7 @@ from pydantic import Field
 from nlcore.config import AlgorithmConfig
 
 __all__ = [
+    "AlignConfig",
     "BlurConfig",
     "DeblurringConfig",
     "DragConfig",
@@ -170,4 +171,14 @@ class MetersConfig(_SimulatedConfig):
     readings: int = Field(16, ge=1, description="Readings of the meter in a window.")
     noise: float = Field(0.02, ge=0, description="Standard deviation of the error of a reading.")
     batch: int = Field(32, ge=1, description="Windows in a step.")
+    hidden: tuple[int, ...] = Field((64, 64), description="Widths of the hidden layers.")
+
+
+class AlignConfig(_SimulatedConfig):
+    """Options of `bench/align`."""
+
+    seen: int = Field(6, ge=1, le=6, description="Frames that the network sees.")
+    channels: int = Field(4, ge=1, le=12, description="Coefficients of a frame.")
+    gamma: float = Field(0.1, gt=0, description="Temperature of the soft minimum, in squared units of the series.")
+    batch: int = Field(32, ge=1, description="Utterances in a step.")
     hidden: tuple[int, ...] = Field((64, 64), description="Widths of the hidden layers.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nlcore_bench.tasks.align import Align
 from nlcore_bench.tasks.base import Batch, Measure, Task
 from nlcore_bench.tasks.forecast import Forecast
 from nlcore_bench.tasks.inverse import Deblurring, Heat, Pendulum
@@ -13,6 +14,7 @@ from nlcore_bench.tasks.ranking import Ranking
 from nlcore_bench.tasks.totals import Totals
 
 __all__ = [
+    "Align",
     "Batch",
     "Deblurring",
     "Forecast",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from nlcore.config import Configured
 from nlcore_bench.data.digits import PartName
@@ -110,11 +111,11 @@ class SimulatedTask(Configured):
 
 
 def _chosen(batch: Batch, index: Tensor) -> Batch:
-    """Return some samples; inputs, target and options are tensors here."""
+    """Return some samples; inputs and options are tensors here, the target may be a structure of them."""
     return replace(
         batch,
         inputs=batch.inputs[index],
-        target=batch.target[index],
+        target=pytree.tree_map(lambda one: one[index], batch.target),
         outputs=None if batch.outputs is None else batch.outputs[index],
         options={name: value[index] for name, value in batch.options.items()},
     )

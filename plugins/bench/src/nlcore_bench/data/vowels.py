@@ -1,0 +1,54 @@
+"""Utterances of two vowels, series of unequal lengths, from a file that ships with sktime."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nlcore.errors import ConfigError
+from nlcore_bench.data.digits import PartName
+
+__all__ = ["utterances"]
+
+_VALIDATION_TURN = 5  # every fifth utterance of the training file
+
+
+@cache
+def utterances(part: PartName) -> tuple[Tensor, ...]:
+    """Return utterances of /ae/ by nine speakers, each [frames, 12] float32, 7 to 29 frames.
+
+    The cepstral coefficients of *Japanese Vowels*, Kudo, Toyama, Shimbo, 1999: the 370 utterances of its test file are
+    the test part, every fifth of the 270 others the validation part. Every coefficient is in units of its standard
+    deviation in the training file, about its mean.
+
+    Args:
+        part: Part of the data.
+
+    Raises:
+        ConfigError: sktime is not installed.
+    """
+    known = _read("TRAIN")
+    frames = torch.cat(known)
+    chosen = _read("TEST") if part == "test" else known
+    if part != "test":
+        keep = part == "validation"
+        chosen = [one for k, one in enumerate(known) if (k % _VALIDATION_TURN == 0) == keep]
+    return tuple((one - frames.mean(0)) / frames.std(0) for one in chosen)
+
+
+@cache
+def _read(name: str) -> list[Tensor]:
+    """Return the series of a file: a line for each, channels between colons, the last field the speaker."""
+    found = find_spec("sktime")
+    if found is None or found.origin is None:
+        raise ConfigError(
+            "bench/align needs the utterances that ship with sktime: pip install sktime, or 'nlcore-bench[align]'."
+        )
+    path = Path(found.origin).parent / "datasets" / "data" / "JapaneseVowels" / f"JapaneseVowels_{name}.ts"
+    lines = path.read_text(encoding="utf-8").partition("@data")[2].split()
+    series = ([[float(one) for one in channel.split(",")] for channel in line.split(":")[:-1]] for line in lines)
+    return [torch.tensor(one).mT.contiguous() for one in series]
