@@ -8,10 +8,12 @@ from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
     from nlcore_sequences.prefix_sum import PrefixSum
+    from nlcore_sequences.soft_dtw import SoftDTW, SoftDTWDivergence, cosine_cost, lengths_of
 
-__all__ = ["PrefixSum"]
+__all__ = ["PrefixSum", "SoftDTW", "SoftDTWDivergence", "cosine_cost", "lengths_of"]
 
 _HOMES = {
     "prefix_sum": ["PrefixSum"],
+    "soft_dtw": ["SoftDTW", "SoftDTWDivergence", "cosine_cost", "lengths_of"],
 }
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)
