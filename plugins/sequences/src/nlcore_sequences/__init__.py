@@ -10,12 +10,22 @@ if TYPE_CHECKING:
     from nlcore_sequences.linear_filter import LinearFilter
     from nlcore_sequences.linear_operator import LinearOperator
     from nlcore_sequences.prefix_sum import PrefixSum
+    from nlcore_sequences.soft_dtw import SoftDTW, SoftDTWDivergence, cosine_cost, lengths_of
 
-__all__ = ["LinearFilter", "LinearOperator", "PrefixSum"]
+__all__ = [
+    "LinearFilter",
+    "LinearOperator",
+    "PrefixSum",
+    "SoftDTW",
+    "SoftDTWDivergence",
+    "cosine_cost",
+    "lengths_of",
+]
 
 _HOMES = {
     "linear_filter": ["LinearFilter"],
     "linear_operator": ["LinearOperator"],
     "prefix_sum": ["PrefixSum"],
+    "soft_dtw": ["SoftDTW", "SoftDTWDivergence", "cosine_cost", "lengths_of"],
 }
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -37,4 +37,20 @@ def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
             reference="Newton Losses, Petersen et al., NeurIPS 2024 (method); prefix sum: definition",
             since="0.1.0",
         ),
+        AlgorithmSpec(
+            id="sequences/soft_dtw-v1",
+            factory="nlcore_sequences.soft_dtw:SoftDTW",
+            config="nlcore_sequences.config:SoftDTWConfig",
+            summary="Series compared over all their monotone alignments, with a soft minimum.",
+            reference="Soft-DTW, Cuturi and Blondel, ICML 2017",
+            since="0.2.0",
+        ),
+        AlgorithmSpec(
+            id="sequences/soft_dtw_divergence-v1",
+            factory="nlcore_sequences.soft_dtw:SoftDTWDivergence",
+            config="nlcore_sequences.config:SoftDTWDivergenceConfig",
+            summary="Soft-DTW without its bias: 0 for equal series.",
+            reference="Differentiable Divergences Between Time Series, Blondel et al., AISTATS 2021",
+            since="0.2.0",
+        ),
     ]
