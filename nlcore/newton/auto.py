@@ -38,14 +38,14 @@ class Auto:
 
     The curvature with `aim="outputs"`, by the first row that fits:
 
-    | the loss …                                          | curvature                                                  |
-    |-----------------------------------------------------|------------------------------------------------------------|
-    | has more than 256 outputs, without an operator      | `EmpiricalFisher(Relative(1.0))`                           |
-    | supplies its Hessian                                | `Hessian(Bounded(validated=True), normalize=True)`         |
-    | is random, or supplies its gradient alone           | `EmpiricalFisher(Relative(1.0))`                           |
-    | has a Gauss–Newton split                            | `GaussNewton(Bounded(validated=True), normalize=True)`     |
-    | is an `AlgorithmicLoss` with two derivatives        | `Hessian(Bounded(validated=True), normalize=True)`         |
-    | is anything else: one derivative, a plain callable  | `EmpiricalFisher(Relative(1.0))`                           |
+    | the loss …                                            | curvature                                              |
+    |-------------------------------------------------------|--------------------------------------------------------|
+    | has more than 256 outputs, without an operator        | `EmpiricalFisher(Relative(1.0))`                       |
+    | supplies its Hessian                                  | `Hessian(Bounded(validated=True), normalize=True)`     |
+    | is random, or supplies its gradient alone             | `EmpiricalFisher(Relative(1.0))`                       |
+    | has a Gauss–Newton split                              | `GaussNewton(Bounded(validated=True), normalize=True)` |
+    | is an `AlgorithmicLoss`, twice differentiable, m ≤ 32 | `Hessian(Bounded(validated=True), normalize=True)`     |
+    | is anything else, such as a plain callable            | `EmpiricalFisher(Relative(1.0))`                       |
 
     Without a network, as in `newton_step`, and where it cannot be probed, `aim="loss"` takes the half power with
     `Relative(0.1)` of the same matrices, such as `GaussNewton(Relative(0.1), power=0.5)`.
@@ -73,6 +73,8 @@ class Auto:
         kind, reason = second_order(loss)
         if size is not None and size > FORMED and not operator:
             kind, reason = None, f"{size} outputs a sample are too many to form a matrix for each"
+        elif kind is Hessian and "hessian" not in loss.supplies and size is not None and size > _MOST_PULLS:
+            kind, reason = None, f"its Hessian takes {size} backward passes, one for each output"
         if self.aim == "outputs":
             fisher = EmpiricalFisher(damping=Relative(1.0))
             return (fisher if kind is None else kind(damping=Bounded(validated=True), normalize=True)), reason

@@ -90,6 +90,8 @@ def test_a_step_of_a_loss_without_a_mask_holds_the_padded_outputs_fixed(curvatur
 
 def cut(name, target, i, length):
     """Return the target of one sample without what is padded."""
+    if isinstance(target, dict):  # a series of its own length
+        return {key: one[i : i + 1] for key, one in target.items()}
     if target.ndim == 1:  # a class
         return target[i : i + 1]
     kept = target[i : i + 1, :length]
@@ -103,7 +105,7 @@ def padded_example(name):
     y, target = loss.example(6, generator=generator, dtype=torch.float64, device="cpu")
     size = y.shape[-1]
     lengths = [size, 3, size - 1, 4, 3, size]
-    if target.ndim == 1:
+    if not isinstance(target, dict) and target.ndim == 1:
         target = target % 3
     mask = torch.arange(size).expand(y.shape) >= torch.tensor(lengths).reshape(-1, *[1] * (y.ndim - 1))
     alone = [(y[i : i + 1, ..., :k], cut(name, target, i, k)) for i, k in enumerate(lengths)] if y.ndim == 2 else []
@@ -111,7 +113,12 @@ def padded_example(name):
     if name.startswith("sorting/"):  # the padded items have the last places
         rows = [torch.cat([t, torch.arange(k, size).unsqueeze(0)], 1) for (_, t), k in zip(alone, lengths, strict=True)]
         target = torch.cat(rows)
-    elif target.shape == y.shape and target.is_floating_point() and not name.startswith("shortest_paths/"):
+    elif (
+        not isinstance(target, dict)
+        and target.shape == y.shape
+        and target.is_floating_point()
+        and not name.startswith("shortest_paths/")
+    ):
         target = target.masked_fill(mask, 0.0 if name.startswith("core/binary") else 3.0)
     return loss, filled, target, mask, alone
 
