@@ -17,6 +17,7 @@ __all__ = [
     "Toeplitz",
     "circular_spectrum",
     "cosine_spectrum",
+    "fast_length",
     "singular_spectrum",
 ]
 
@@ -71,22 +72,24 @@ class PrefixSums(Spectrum):
 
     T is the second difference that is free at the first element and zero behind the last. It has the eigenvectors
     cos((j + ½)θ_k), θ_k = (2k + 1)π/(2m + 1), and the eigenvalues 4 sin²(θ_k/2). The matrix of the cosines is
-    symmetric, and (2m + 1)/4 times its own inverse. As 2m + 1 may have large prime factors, the form (I + λT)⁻¹T of
-    (LᵀL + λI)⁻¹, with I + λT circulant but for its corners, is up to ten times as fast.
+    symmetric, and (2m + 1)/4 times its own inverse. The form (I + λT)⁻¹T of (LᵀL + λI)⁻¹, with I + λT circulant but for
+    its corners, is several times as fast.
     """
 
     @classmethod
     def of(cls, m: int, device: torch.device) -> PrefixSums:
         """Return the matrix for sequences of m elements."""
-        place = torch.arange(m, dtype=torch.float64, device=device)
-        turn = torch.polar(torch.ones_like(place), -math.pi * place / (2 * m + 1))
-        half = torch.polar(torch.ones_like(place), -math.pi * (place + 0.5) / (2 * m + 1)) * (2 / (2 * m + 1) ** 0.5)
+        place, n, length = torch.arange(m, device=device), 2 * m + 1, fast_length(2 * m)
+        chirp = _turned(place.square() % (2 * n), n)  # a transform of length n by two of a fast length (Bluestein)
+        before, after = _turned(place, n) * chirp, _turned(2 * place + 1, 2 * n) * chirp * (2 / n**0.5)
+        around = torch.cat([chirp, chirp.new_zeros(length - 2 * m + 1), chirp[1:].flip(0)])
+        spectrum = torch.fft.fft(around.conj())
 
         def cosines(rows: Tensor) -> Tensor:
-            modes: Tensor = torch.fft.fft(rows * turn, n=2 * m + 1)[..., :m] * half
+            modes: Tensor = torch.fft.ifft(torch.fft.fft(rows * before, n=length) * spectrum)[..., :m] * after
             return modes.real
 
-        values = (0.5 / torch.sin((place + 0.5) * math.pi / (2 * m + 1))).square()
+        values = (0.5 / torch.sin((place.double() + 0.5) * (math.pi / n))).square()
         return cls(values, cosines, cosines, m * (m + 1) / 2, m)
 
     def matvec(self, rows: Tensor) -> Tensor:
@@ -103,15 +106,25 @@ class PrefixSums(Spectrum):
         first = rows.new_zeros(m)
         first[0], first[1], first[-1] = 1 + 2 * damping, -damping, -damping
         inverse = torch.fft.rfft(first).real.reciprocal()
-        corners = damping * damping.new_tensor([[-1.0, 1.0], [1.0, 0.0]])
-        response = torch.fft.irfft(inverse, n=m)[torch.tensor([[0, 1], [1, 0]], device=rows.device)]
+        corners = damping * damping.new_tensor([[-1.0, 1.0], [1.0, 0.0]])  # of the circulant matrix, to be changed
+        response = torch.fft.irfft(inverse, n=m)
+        impulses = torch.stack([response, response.roll(-1)])  # at the first element, and at the last
         around = torch.fft.irfft(torch.fft.rfft(bent) * inverse, n=m)
         unit = torch.eye(2, dtype=rows.dtype, device=rows.device)
-        change = around[..., [0, -1]] @ torch.linalg.solve(unit + corners @ response, corners).mT
-        impulse = torch.zeros_like(around)
-        impulse[..., 0], impulse[..., -1] = change.unbind(-1)
-        solved: Tensor = around - torch.fft.irfft(torch.fft.rfft(impulse) * inverse, n=m)
+        change = torch.linalg.solve(unit + corners @ impulses[:, [0, -1]], corners)
+        solved: Tensor = around - around[..., [0, -1]] @ change.mT @ impulses
         return solved
+
+
+def _turned(count: Tensor, of: int) -> Tensor:
+    """Return exp(−iπ·count/of), complex128."""
+    angle = count.double() * (-math.pi / of)
+    return torch.polar(torch.ones_like(angle), angle)
+
+
+def fast_length(least: int) -> int:
+    """Return the smallest 2^a, 3·2^a or 5·2^a from a length on, of which Fourier transforms are fast."""
+    return min(factor << max(0, math.ceil(math.log2(least / factor))) for factor in (1, 3, 5))
 
 
 def cosine_spectrum(kernel: Tensor, m: int) -> Spectrum:
@@ -122,7 +135,7 @@ def cosine_spectrum(kernel: Tensor, m: int) -> Spectrum:
         m: Length of the sequence.
     """
     place = torch.arange(m, dtype=torch.float64, device=kernel.device)
-    turn = torch.polar(torch.ones_like(place), -math.pi * place / (2 * m))
+    turn = _turned(place, 2 * m)
     norm = torch.full_like(place, (2 / m) ** 0.5)
     norm[0] = (1 / m) ** 0.5
     folded = kernel.new_zeros(2 * m)
@@ -169,17 +182,22 @@ class Toeplitz:
     """AᵀA of a filter that is cut off at both ends: a circulant matrix but for the elements near the ends.
 
     C = R⁻¹ + ESEᵀ with R⁻¹ circulant and E the 2b elements at the ends, so that by the formula of Woodbury
-    (C + λI)⁻¹ = R − RE(I + SEᵀRE)⁻¹SEᵀR with R for R⁻¹ + λI: two circular convolutions and a small solve.
+    (C + λI)⁻¹ = R − RU(s⁻¹ + UᵀRU)⁻¹UᵀR with R⁻¹ + λI for R⁻¹ and ESEᵀ = U diag(s) Uᵀ: a circular convolution and
+    a product with few columns.
 
     Attributes:
         circulant: The circulant matrix.
         correction: [2b, 2b], S.
+        vectors: [2b, r], the eigenvectors of S whose eigenvalues are not zero: few for an exponential kernel.
+        values: [r], these eigenvalues.
         size: m.
         features: F.
     """
 
     circulant: Spectrum
     correction: Tensor
+    vectors: Tensor
+    values: Tensor
     size: int
     features: int
     _inner: dict[float, Tensor] = field(default_factory=dict)
@@ -204,7 +222,9 @@ class Toeplitz:
         round_trip = _column(kernel, lags, short)[(place.unsqueeze(1) - place) % short]
         ends = torch.cat([place[:width], place[-width:]])
         change = (matrix.mT @ matrix - round_trip.mT @ round_trip)[ends.unsqueeze(1), ends]
-        return cls(circular_spectrum(_column(kernel, lags, m)), change, m, m)
+        values, vectors = torch.linalg.eigh((change + change.mT) / 2)
+        kept = values.abs() > 1e-15 * float(round_trip.square().sum(0)[0])
+        return cls(circular_spectrum(_column(kernel, lags, m)), change, vectors[:, kept], values[kept], m, m)
 
     @property
     def trace(self) -> float:
@@ -223,25 +243,22 @@ class Toeplitz:
     def solve(self, rows: Tensor, damping: Tensor, power: float) -> Tensor:
         """Return (C + λI)⁻¹ times each row of [r, m]."""
         first = self.circulant.solve(rows, damping, 1.0)
-        ends = self._ends(first) @ self._capacitance(damping).mT
-        return first - self.circulant.solve(self._spread(ends), damping, 1.0)
+        return first - self._ends(first) @ self.vectors @ self._change(damping)
 
     def supports(self, power: float) -> bool:
         """Return whether it is the power 1; others are not circulant."""
         return power == 1
 
-    def _capacitance(self, damping: Tensor) -> Tensor:
-        """Return (I + SEᵀRE)⁻¹S; the one for the last λ is kept."""
+    def _change(self, damping: Tensor) -> Tensor:
+        """Return [r, m], what the ends take from a solution of the circulant matrix; kept for the last λ."""
         key = float(damping)
+        if not len(self.values):
+            return self.vectors.new_zeros(0, self.size)
         if key not in self._inner:
-            half = len(self.correction) // 2
-            places = torch.arange(half, device=self.correction.device)
-            places = torch.cat([places, self.size - half + places])
-            response = torch.fft.irfft(1 / (self.circulant.values + damping), n=self.size)
-            inverse = response[(places.unsqueeze(1) - places) % self.size]
-            unit = torch.eye(2 * half, dtype=inverse.dtype, device=inverse.device)
+            columns = self.circulant.solve(self._spread(self.vectors.mT), damping, 1.0)
+            inner = torch.diag(1 / self.values) + self._ends(columns) @ self.vectors
             self._inner.clear()
-            self._inner[key] = torch.linalg.solve(unit + self.correction @ inverse, self.correction)
+            self._inner[key] = torch.linalg.solve(inner, columns)
         return self._inner[key]
 
     def _ends(self, rows: Tensor) -> Tensor:
@@ -258,7 +275,7 @@ _LEAST = 4
 """Elements from which a circulant has two separate corners."""
 
 _WIDEST = 512
-"""Weights of a kernel up to which the correction at the ends is small beside a convolution."""
+"""Weights of a kernel up to which the correction at the ends is found in a second."""
 
 
 def _column(kernel: Tensor, lags: Tensor, m: int) -> Tensor:

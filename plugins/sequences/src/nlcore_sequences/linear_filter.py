@@ -14,7 +14,7 @@ from nlcore.config import Configured
 from nlcore.errors import ShapeError
 from nlcore.protocol import CurvatureOperator, Traits
 from nlcore_sequences._linear import LinearLoss
-from nlcore_sequences._spectra import Toeplitz, circular_spectrum, cosine_spectrum, singular_spectrum
+from nlcore_sequences._spectra import Toeplitz, circular_spectrum, cosine_spectrum, fast_length, singular_spectrum
 from nlcore_sequences.config import Boundary, Kernel, LinearFilterConfig
 
 __all__ = ["LinearFilter"]
@@ -172,15 +172,10 @@ def _correlate(extended: Tensor, kernel: Tensor, m: int) -> Tensor:
     """Return Σ_k kernel[k]·extended[t + k] for t < m, [batch, m]."""
     if len(kernel) <= _SHORT or m <= _FEW:
         return conv1d(extended.unsqueeze(1), kernel.view(1, 1, -1)).squeeze(1)
-    size = _fast_length(extended.shape[1])
+    size = fast_length(extended.shape[1])
     spectrum = torch.fft.rfft(extended, n=size) * torch.fft.rfft(kernel, n=size).conj()
     found: Tensor = torch.fft.irfft(spectrum, n=size)
     return found[:, :m]
-
-
-def _fast_length(least: int) -> int:
-    """Return the smallest 2^a, 3·2^a or 5·2^a from a length on, of which Fourier transforms are fast."""
-    return min(factor << max(0, math.ceil(math.log2(least / factor))) for factor in (1, 3, 5))
 
 
 @lru_cache(maxsize=8)
