@@ -39,7 +39,7 @@ $(NUMBA_STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.to
 	$(PYTHON) -m venv $(NUMBA_VENV)
 	$(NUMBA_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch pytest pytest-xdist hypothesis
 	$(NUMBA_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . \
-	  -e "plugins/sorting[numba]" -e plugins/ranking -e "plugins/shortest_paths[numba]" -e plugins/sequences
+	  -e "plugins/sorting[numba]" -e plugins/ranking -e "plugins/shortest_paths[numba]" -e "plugins/sequences[numba]"
 	touch $@
 
 PEERS_VENV  ?= .venv-peers
@@ -66,7 +66,7 @@ test: $(STAMP)  ## run every test
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 test-numba: $(NUMBA_STAMP)  ## run the tests of the plugins that have compiled code, where numba is installed
-	$(NUMBA_BIN)/python -m pytest -n 2 -q plugins/sorting plugins/ranking plugins/shortest_paths \
+	$(NUMBA_BIN)/python -m pytest -n 2 -q plugins/sorting plugins/ranking plugins/shortest_paths plugins/sequences \
 	  tests/integration/test_masks.py tests/integration/test_transforms.py $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## style and common mistakes
@@ -96,6 +96,7 @@ results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so
 benchmarks: $(PEERS_STAMP)  ## time nlcore beside other libraries, in an environment with them (half an hour on one core)
 	$(PEERS_BIN)/python -m benchmarks sorting
 	$(PEERS_BIN)/python -m benchmarks paths
+	$(PEERS_BIN)/python -m benchmarks sequences
 
 RELEASE_VENV  ?= .venv-release
 RELEASE_BIN   := $(RELEASE_VENV)/bin

@@ -35,7 +35,8 @@ def missing_share(gradient: Callable[..., Tensor], at: Tensor, counts: Tensor, a
     """Return the share of samples whose product is wrong, at the output where that is largest.
 
     The direction moves every output by signs in units of its own size. A difference counts where it agrees with that of
-    the next longer step, which excludes kinks and rounding errors.
+    the next longer step, which excludes kinks and rounding errors. A product no larger than rounding errors of the
+    gradient does not count.
     """
     size = at.abs().nan_to_num(posinf=0.0).mean(0)
     unit = size.clamp(min=max(1e-3 * float(size.mean()), 1e-3 if not bool(size.any()) else 0.0))
@@ -51,7 +52,9 @@ def missing_share(gradient: Callable[..., Tensor], at: Tensor, counts: Tensor, a
             settled, difference = settled | agree, torch.where(agree, before, difference)
         before = now
     size = torch.maximum(difference.abs(), exact.abs())
-    judged = settled & counts.unsqueeze(1) & (size > 1e-6 * size.nan_to_num().amax(1, keepdim=True))
+    rounding = 100 * torch.finfo(at.dtype).eps * gradient(at).double().abs().nan_to_num().amax()
+    least = torch.maximum(1e-6 * size.nan_to_num().amax(1, keepdim=True), rounding)
+    judged = settled & counts.unsqueeze(1) & (size > least)
     wrong = judged & ((difference - exact).abs() > _WRONG * size)
     share = wrong.sum(0) / judged.sum(0).clamp(min=1)
     return float(share.max()) if share.numel() else 0.0

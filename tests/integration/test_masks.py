@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 import nlcore
 from nlcore.capabilities import read_capabilities
@@ -56,31 +57,41 @@ def test_every_loss_takes_a_mask_or_says_why_not() -> None:
 class Ragged:
     """A batch whose samples are an example's, each cut to other outputs; the last one is padding throughout.
 
+    Of predictions with channels whole time steps are cut. A nested target belongs to the whole sample, and stays.
+
     Attributes:
-        prediction: [batch, m], garbage at padded outputs.
-        target: Likewise.
-        mask: [batch, m].
+        prediction: [batch, m] or [batch, m, channels], garbage at padded outputs.
+        target: Likewise; a nested one is garbage where the whole sample is padded.
+        mask: Like the prediction.
         alone: Of every sample with outputs, what is kept: the prediction [1, k], the target, and the indices [k].
     """
 
     def __init__(self, loss: Any, garbage: str, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
         whole = loss.example(8, generator=generator, dtype=torch.float64, device="cpu")
-        batch, m = whole[0].shape
+        batch, m, *channels = whole[0].shape
         order = torch.rand(batch, m, generator=generator)
-        if whole[1].ndim == 1:
+        nested = not isinstance(whole[1], Tensor)
+        if not nested and whole[1].ndim == 1:
             order[torch.arange(batch), whole[1]] = -1.0  # the true class is kept
         length = torch.tensor([m, 1, 2, 3, m - 1, m, 2, 0])
-        self.mask = order.argsort(1).argsort(1) >= length[:, None]
+        padded = order.argsort(1).argsort(1) >= length[:, None]
+        self.mask = padded.reshape(*padded.shape, *[1] * len(channels)).expand(whole[0].shape)
         self.alone = []
-        for row, (prediction, target) in enumerate(zip(*whole, strict=True)):
-            kept = (~self.mask[row]).nonzero()[:, 0]
+        for row, prediction in enumerate(whole[0]):
+            kept, target = (~padded[row]).nonzero()[:, 0], tree_map(lambda leaf, row=row: leaf[row], whole[1])
             if len(kept):
-                self.alone.append((prediction[kept][None], cut(target, kept)[None], kept))
+                known = target if nested else cut(target, kept)
+                self.alone.append((prediction[kept][None], tree_map(lambda leaf: leaf[None], known), kept))
         self.prediction = whole[0].masked_fill(self.mask, GARBAGE[garbage])
-        self.target = whole[1].clone()
-        where = self.mask if whole[1].ndim == 2 else self.mask.all(1)
-        self.target[where] = GARBAGE[garbage] if whole[1].is_floating_point() else 99
+
+        def spoilt(leaf: Tensor) -> Tensor:
+            where = padded if not nested and leaf.ndim == 2 else padded.all(1)
+            result = leaf.clone()
+            result[where] = GARBAGE[garbage] if leaf.is_floating_point() else 99
+            return result
+
+        self.target = tree_map(spoilt, whole[1])
 
 
 def cut(target: Tensor, kept: Tensor) -> Tensor:
@@ -118,8 +129,10 @@ def same(found: Tensor, expected: Tensor) -> None:
 
 
 def same_matrix(found: Tensor, expected: Tensor, kept: Tensor) -> None:
-    """Compare the matrix of a padded sample [m, m] with that of the sample alone, [1, k, k]."""
+    """Compare the matrix of a padded sample [m, m] with that of the sample alone, [1, k, k], k outputs of it."""
     whole = torch.zeros_like(found)
+    channels = expected.shape[1] // len(kept)
+    kept = (channels * kept[:, None] + torch.arange(channels)).flatten()
     whole[kept[:, None], kept] = expected[0]
     same(found, whole)
 
@@ -172,7 +185,9 @@ def test_second_derivatives_are_those_of_the_samples_alone(case: Any) -> None:
         def slope(y: Tensor) -> Tensor:
             return torch.autograd.grad(loss(y, target, **options).sum(), y, create_graph=True)[0].sum(0)
 
-        return torch.autograd.functional.jacobian(slope, prediction).movedim(1, 0)
+        size = prediction[0].numel()
+        rows = torch.autograd.functional.jacobian(slope, prediction)
+        return rows.movedim(prediction.ndim - 1, 0).reshape(len(prediction), size, size)
 
     found = hessians(batch.prediction, batch.target, mask=batch.mask)
     assert (found[-1] == 0).all()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
+from torch.utils._pytree import tree_map
 
 import nlcore
 from nlcore.registry import default
@@ -105,11 +106,11 @@ def test_vmap_takes_the_samples_one_by_one(loss: Any, name: str) -> None:
         return
 
     def one(scores: Tensor, target: Any) -> Tensor:
-        return loss(scores[None], target[None])[0]  # type: ignore[no-any-return]
+        return loss(scores[None], tree_map(lambda leaf: leaf[None], target))[0]  # type: ignore[no-any-return]
 
     close(vmap(one)(point.at, point.target), point.f(point.at), 1e-12)
     slopes = vmap(grad(one))(point.at, point.target)
-    close((slopes * point.way).sum(-1), point.along(point.f))
+    close((slopes * point.way).flatten(1).sum(-1), point.along(point.f))
 
 
 @each

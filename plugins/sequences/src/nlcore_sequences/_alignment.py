@@ -41,7 +41,7 @@ def solve(
 
 def fused(*series: Tensor) -> bool:
     """Return whether squared distances of these series are best left to `solve`."""
-    there = all(one.device.type == "cpu" for one in series) and bridge.has_numba()
+    there = all(one.device.type == "cpu" and one.numel() > 0 for one in series) and bridge.has_numba()
     return there and not torch.compiler.is_compiling() and not _forward_mode(*series)
 
 

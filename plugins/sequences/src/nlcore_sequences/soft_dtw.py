@@ -27,7 +27,7 @@ class SoftDTW(AlignmentLoss):
     (0, 1) and (1, 1). With the local costs $c_{ij}$ of time step i of the prediction and j of the target,
 
     $$
-    s_\gamma(x, y) = -\gamma \log \sum_A \exp\left(-\frac1\gamma \sum_{(i, j) \in A} c_{ij}\right),
+    \ell(x, y) = s_\gamma(x, y) = -\gamma \log \sum_A \exp\left(-\frac1\gamma \sum_{(i, j) \in A} c_{ij}\right),
     \qquad c_{ij} = \lVert x_i - y_j \rVert^2 .
     $$
 
@@ -178,7 +178,7 @@ class SoftDTWDivergence(AlignmentLoss):
     With soft-DTW $s_\gamma$, see `SoftDTW`,
 
     $$
-    D(x, y) = s_\gamma(x, y) - \tfrac12 s_\gamma(x, x) - \tfrac12 s_\gamma(y, y) .
+    \ell(x, y) = D(x, y) = s_\gamma(x, y) - \tfrac12 s_\gamma(x, x) - \tfrac12 s_\gamma(y, y) .
     $$
 
     D is not negative where the sum over alignments is a positive definite kernel of series, by the inequality of Cauchy
@@ -197,7 +197,8 @@ class SoftDTWDivergence(AlignmentLoss):
 
     Shape:
         - prediction: `[batch, n]`, or `[batch, n, channels]` with `multivariate=True`.
-        - target: as of `SoftDTW`, `[batch, m]` with its lengths.
+        - target: `[batch, m]` or `[batch, m, channels]`, of any length m; or a dict with lengths or a mask, as of
+          `SoftDTW`.
         - mask: like the prediction, bool, True at padded outputs.
         - value: 0 for equal series, in units of the local cost.
 
@@ -226,7 +227,7 @@ class SoftDTWDivergence(AlignmentLoss):
         >>> import torch
         >>> series = torch.tensor([[0.0, 1.0, 2.0]])
         >>> SoftDTWDivergence()(series, series), SoftDTW()(series, series).round(decimals=2)
-        (tensor([0.]), tensor([-1.25]))
+        (tensor([0.]), tensor([-1.1900]))
     """
 
     cost: Cost | CostFunction = "log_augmented"
