@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from nlcore.errors import ContractError, DtypeError, NonFiniteError, ShapeError, shorten
+from nlcore_sequences._segments import repeated
 
 __all__ = ["Inputs", "segment_length", "unroll", "unstable"]
 
@@ -76,23 +77,38 @@ def unroll(
         segment: Steps that are run together. Of several segments only the states between them are kept for the backward
             pass, which runs each segment again.
     """
-
-    def run(state: Tensor, controls: Tensor | None, padded: Tensor | None, count: int) -> tuple[Tensor, Tensor | None]:
-        states = []
-        for control, still in zip(_unbound(controls, count), _unbound(padded, count), strict=True):
-            state = inputs.advance(name, state, control, still)
-            states += [state] if observe is not None else []
-        return state, None if observe is None else _observed(observe, torch.stack(states, 1))
-
     if segment >= inputs.steps:
-        return run(inputs.state, inputs.controls, inputs.padded, inputs.steps)
-    state, seen = inputs.state, list[Tensor | None]()
+        last, *seen = _run(name, inputs, observe)
+        return last, seen[0] if seen else None
     sizes = [min(segment, inputs.steps - start) for start in range(0, inputs.steps, segment)]
-    parts = zip(_split(inputs.controls, sizes), _split(inputs.padded, sizes), sizes, strict=True)
-    for controls, padded, size in parts:
-        state, some = checkpoint(run, state, controls, padded, size, use_reentrant=False)
-        seen.append(some)
-    return state, None if observe is None else torch.cat([one for one in seen if one is not None], 1)
+    parts = zip(sizes, _split(inputs.controls, sizes), _split(inputs.padded, sizes), strict=True)
+    named = [one for one in inputs.named.values() if isinstance(one, Tensor)]
+    last, observed = inputs.state, list[Tensor]()
+    for size, controls, padded in parts:
+        part = partial(_part, name=name, inputs=replace(inputs, padded=padded, steps=size), observe=observe)
+        last, *seen = repeated(part, last, controls, inputs.parameters, *named)
+        observed += seen
+    return last, torch.cat(observed, 1) if observed else None
+
+
+def _part(
+    *tensors: Tensor | None, name: str, inputs: Inputs, observe: Callable[[Tensor], Tensor] | None
+) -> tuple[Tensor, ...]:
+    """Return what `_run` does, with the tensors of a segment in the place of those of all steps."""
+    state, controls, parameters, *rest = tensors
+    left = iter(rest)
+    named = {key: next(left) if isinstance(one, Tensor) else one for key, one in inputs.named.items()}
+    state = inputs.state if state is None else state
+    return _run(name, replace(inputs, state=state, controls=controls, parameters=parameters, named=named), observe)
+
+
+def _run(name: str, inputs: Inputs, observe: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, ...]:
+    """Return the last state, and the observations on the way where they are asked for."""
+    state, states = inputs.state, list[Tensor]()
+    for control, padded in inputs.columns():
+        state = inputs.advance(name, state, control, padded)
+        states += [] if observe is None else [state]
+    return (state,) if observe is None else (state, _observed(observe, torch.stack(states, 1)))
 
 
 def unstable(name: str, inputs: Inputs, prediction: Tensor, features: Tensor) -> NonFiniteError:
