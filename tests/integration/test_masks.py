@@ -19,10 +19,12 @@ from nlcore.testing import cases
 torch.set_num_threads(1)
 
 _CORNER = "a map says where its goal is by its size: of a padded one nobody knows which cell that is"
+_PARAMETERS = "a mask marks controls; with predicted parameters the context has the lengths"
 _RECORD = "where a record has a gap, a simulator cannot know whether time stood still or nobody looked"
 REFUSED = {
     "bench/blur-v1": _RECORD,
     "bench/drag-v1": _RECORD,
+    "sequences/rollout-v1": _PARAMETERS,  # and with predicted controls it takes one
     "shortest_paths/bellman_ford-v1": _CORNER,
     "shortest_paths/blackbox-v1": _CORNER,
     "shortest_paths/central_difference-v1": _CORNER,
@@ -63,6 +65,7 @@ class Ragged:
 
     def __init__(self, loss: Any, garbage: str, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
+        self.whole = getattr(loss, "supervise", None) == "last"  # the target belongs to the sample, not to its outputs
         whole = loss.example(8, generator=generator, dtype=torch.float64, device="cpu")
         batch, m = whole[0].shape
         order = torch.rand(batch, m, generator=generator)
@@ -74,10 +77,11 @@ class Ragged:
         for row, (prediction, target) in enumerate(zip(*whole, strict=True)):
             kept = (~self.mask[row]).nonzero()[:, 0]
             if len(kept):
-                self.alone.append((prediction[kept][None], cut(target, kept)[None], kept))
+                own = target if self.whole else cut(target, kept)
+                self.alone.append((prediction[kept][None], own[None], kept))
         self.prediction = whole[0].masked_fill(self.mask, GARBAGE[garbage])
         self.target = whole[1].clone()
-        where = self.mask if whole[1].ndim == 2 else self.mask.all(1)
+        where = self.mask if whole[1].ndim == 2 and not self.whole else self.mask.all(1)
         self.target[where] = GARBAGE[garbage] if whole[1].is_floating_point() else 99
 
 

@@ -236,7 +236,9 @@ class Rollout:
 
     def constrained(self, outputs: Tensor) -> Tensor:
         """Return the values that outputs of the network stand for, each in its range, of the same shape."""
-        return constrained(ID, outputs, self.constrain)
+        single = self.predicts == "controls" and self.channels is None
+        values = constrained(ID, outputs.unsqueeze(-1) if single else outputs, self.constrain)
+        return values.squeeze(-1) if single else values
 
     def unconstrained(self, values: Tensor) -> Tensor:
         """Return the outputs that stand for given values, the inverse of `constrained`.
@@ -244,7 +246,9 @@ class Rollout:
         Raises:
             ContractError: A value is not inside its range.
         """
-        return unconstrained(ID, values, self.constrain)
+        single = self.predicts == "controls" and self.channels is None
+        outputs = unconstrained(ID, values.unsqueeze(-1) if single else values, self.constrain)
+        return outputs.squeeze(-1) if single else outputs
 
     def example(
         self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
