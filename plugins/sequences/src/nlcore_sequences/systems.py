@@ -173,7 +173,7 @@ SYSTEMS = {
     "coupled_oscillators": System(runge_kutta(coupled_oscillators), (0.5, -0.5, 0.0, 0.0), (1.0, 3.0), 0.125),
     "double_integrator": System(semi_implicit_euler(double_integrator), (0.0, 0.0), (1.0,), 0.3),
     "drag": System(semi_implicit_euler(drag), (0.0, 0.0), (0.5,), 0.3),
-    "lotka_volterra": System(runge_kutta(lotka_volterra, substeps=4), (30.0, 4.0), (0.5, 0.03, 0.02, 0.8), 0.5),
+    "lotka_volterra": System(runge_kutta(lotka_volterra, substeps=2), (30.0, 4.0), (0.5, 0.03, 0.02, 0.8), 0.5),
     "pendulum": System(semi_implicit_euler(pendulum), (1.0, 0.0), (2.0, 0.2), 0.1),
 }
 """The systems that `Rollout` takes by name."""
