@@ -41,8 +41,8 @@ class Rollout:
     precision of the prediction.
 
     A step function maps `(state, control, parameters)`, `[batch, *state]`, `[batch]` or `[batch, c]`, and `[batch, p]`,
-    to the next state. Control and parameters are None where there are none. What else it needs of each sample are
-    keyword-only parameters, read from the context by their names, such as a time step `dt`, `[batch]`.
+    to the next state. Without controls or parameters it receives None for them. Its keyword-only parameters are read
+    from the context by their names, such as a time step `dt`, `[batch]`. It has to be deterministic.
 
     Shape:
         - prediction: `[batch, T]` or `[batch, T, c]`, the controls; or `[batch, p]`, the parameters or initial state.
@@ -54,12 +54,12 @@ class Rollout:
         - value: half the squared distance of the observations, in their squared units.
 
     Cost:
-        T evaluations of the step function, one after the other, and for each pull-back as many again. Memory grows with
-        T; with `checkpoint`, by default above 512 steps, only about √T states are kept and one segment is run again in
-        each pull-back: 1.5 times the time of a gradient. A Gauss–Newton matrix takes F pull-backs where the F
-        observations are at most twice the outputs, else m pushes forward and m pull-backs for m outputs, which run as
-        one batch; a few parameters of a long rollout are therefore cheap. Pushes keep the graph of a backward pass,
-        whose memory grows with T also with `checkpoint`.
+        Time and memory O(T) a sample: T evaluations of the step function, one after the other, and for each pull-back
+        as many again. With `checkpoint`, by default above 512 steps, only O(√T) states are kept, and a pull-back runs
+        each segment again: up to 1.5 times the time of a gradient. A Gauss–Newton matrix takes F pull-backs where the F
+        observations are at most twice the m outputs, else m pushes forward and m pull-backs, all in one batch; a few
+        parameters of a long rollout are therefore cheap. Pushes keep the graph of a backward pass, whose memory grows
+        with T also with `checkpoint`.
 
     When it fails:
         Gradients grow or vanish exponentially with T: of a chaotic or unstable system they are useless beyond a few
@@ -79,7 +79,7 @@ class Rollout:
             `"positive"`, log(1 + eʸ); `"exponential"`, eʸ; `(low, high)`, a scaled sigmoid; or `None`.
         channels: Predicted controls of a step, `[batch, T, channels]`.
         steps: T where there are no controls.
-        dt: Time step where the context has none.
+        dt: Time step where the context lacks it.
         checkpoint: Steps between two states that are kept, `"auto"`, or `None`.
         on_unstable: `"raise"` or `"nan"`.
 
@@ -152,7 +152,7 @@ class Rollout:
 
     @property
     def time_step(self) -> float | None:
-        """The time step where the context has none."""
+        """The time step where the context lacks it."""
         return self.dynamics.dt if self.dt is None else self.dt
 
     def __call__(
