@@ -173,6 +173,14 @@ def test_under_torch_func_there_are_no_checkpoints() -> None:
     torch.testing.assert_close(torch.func.grad(lambda y: loss(y, target).sum())(controls), wanted)
 
 
+def test_it_compiles_whole() -> None:
+    loss = Rollout("drag", constrain=((-2.0, 2.0),))
+    controls, target = random(3, 6), random(3, 6, 2, seed=1)
+    context = {"initial": random(3, 2, seed=2), "length": torch.tensor([6, 3, 1])}
+    compiled = torch.compile(lambda y: loss(y, target, context=context), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(controls), loss(controls, target, context=context))
+
+
 def test_gauss_newton_is_the_matrix_of_the_jacobian() -> None:
     loss = Rollout("pendulum", predicts="parameters", steps=30, observe=(0,))
     prediction = torch.tensor([[2.0, 0.3], [1.5, 0.1]], dtype=torch.float64)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from nlcore.errors import ContractError
-from nlcore_sequences._inputs import ID
-
-if TYPE_CHECKING:
-    from nlcore_sequences.rollout import Rollout
+from nlcore_sequences._inputs import ID, Options
 
 __all__ = ["context_of_example", "draw_example"]
 
@@ -19,7 +14,7 @@ _STEPS = 6
 
 
 def draw_example(
-    loss: Rollout,
+    loss: Options,
     batch: int,
     generator: torch.Generator | None,
     dtype: torch.dtype,
@@ -50,7 +45,7 @@ def draw_example(
     return centre + spread * first, target
 
 
-def context_of_example(loss: Rollout, batch: int, dtype: torch.dtype, device: torch.device | str) -> dict[str, Tensor]:
+def context_of_example(loss: Options, batch: int, dtype: torch.dtype, device: torch.device | str) -> dict[str, Tensor]:
     """Return initial states around that of the system, and controls where the rollout needs them to count its steps."""
     number = torch.arange(batch, dtype=dtype, device=device).unsqueeze(1)
     context = {}

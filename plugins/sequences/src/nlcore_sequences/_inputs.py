@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,15 +12,37 @@ from torch import Tensor
 from nlcore.errors import ContractError, ShapeError, nearest, shorten
 from nlcore.inputs import check_inputs, holds, working
 from nlcore_sequences._unroll import Inputs
+from nlcore_sequences.config import Predicts
+from nlcore_sequences.systems import System
 
-if TYPE_CHECKING:
-    from nlcore_sequences.rollout import Rollout
-
-__all__ = ["ID", "named_arguments", "parameters_of", "read_inputs"]
+__all__ = ["ID", "Options", "named_arguments", "parameters_of", "read_inputs"]
 
 ID = "sequences/rollout-v1"
 
 _ENTRIES = ("initial", "controls", "parameters", "length")
+
+
+class Options(Protocol):
+    """The members of `Rollout` that decide what its inputs are."""
+
+    @property
+    def predicts(self) -> Predicts: ...
+    @property
+    def initial_size(self) -> int: ...
+    @property
+    def channels(self) -> int | None: ...
+    @property
+    def steps(self) -> int | None: ...
+    @property
+    def dynamics(self) -> System: ...
+    @property
+    def names(self) -> Mapping[str, bool]: ...
+    @property
+    def time_step(self) -> float | None: ...
+
+    def constrained(self, outputs: Tensor) -> Tensor: ...
+    def unconstrained(self, values: Tensor) -> Tensor: ...
+    def inner(self, prediction: Tensor, *, context: Mapping[str, Tensor] | None) -> Tensor: ...
 
 
 def parameters_of(function: Any) -> Mapping[str, inspect.Parameter]:
@@ -38,7 +60,7 @@ def named_arguments(step: Any) -> dict[str, bool]:
     return {one.name: one.default is one.empty for one in keyword_only}
 
 
-def read_inputs(loss: Rollout, prediction: Tensor, mask: Tensor | None, context: Any) -> Inputs:
+def read_inputs(loss: Options, prediction: Tensor, mask: Tensor | None, context: Any) -> Inputs:
     """Return the inputs of a rollout, in the working precision of the prediction.
 
     Raises:
@@ -73,7 +95,7 @@ def read_inputs(loss: Rollout, prediction: Tensor, mask: Tensor | None, context:
     return Inputs(loss.dynamics.step, state, controls, parameters, named, padded, steps, recorded)
 
 
-def _predict(loss: Rollout, outputs: Tensor, given: dict[str, Tensor]) -> None:
+def _predict(loss: Options, outputs: Tensor, given: dict[str, Tensor]) -> None:
     """Put the outputs of the network to the entries of the context that they stand for."""
     if loss.initial_size:
         given["parameters"], given["initial"] = outputs.tensor_split([outputs.shape[1] - loss.initial_size], 1)
@@ -81,7 +103,7 @@ def _predict(loss: Rollout, outputs: Tensor, given: dict[str, Tensor]) -> None:
         given[loss.predicts] = outputs
 
 
-def _entries(loss: Rollout, context: Any) -> dict[str, Tensor]:
+def _entries(loss: Options, context: Any) -> dict[str, Tensor]:
     """Return the context as a dict of tensors, all of which are used."""
     if not isinstance(context, Mapping | None):
         raise ContractError(
@@ -107,7 +129,7 @@ def _entries(loss: Rollout, context: Any) -> dict[str, Tensor]:
     return given
 
 
-def _check_shapes(loss: Rollout, prediction: Tensor, mask: Tensor | None, given: Mapping[str, Tensor]) -> None:
+def _check_shapes(loss: Options, prediction: Tensor, mask: Tensor | None, given: Mapping[str, Tensor]) -> None:
     if loss.predicts == "controls":
         form = "[batch, T]" if loss.channels is None else f"[batch, T, {loss.channels}]"
         advice = "" if loss.channels else "Several controls of a step need Rollout(channels=…)."
@@ -130,7 +152,7 @@ def _check_shapes(loss: Rollout, prediction: Tensor, mask: Tensor | None, given:
             )
 
 
-def _check_complete(loss: Rollout, given: Mapping[str, Tensor]) -> None:
+def _check_complete(loss: Options, given: Mapping[str, Tensor]) -> None:
     required = [key for key, needed in loss.names.items() if needed and not (key == "dt" and loss.time_step)]
     missing = [key for key in ("initial", *required) if key not in given]
     if missing:
@@ -143,7 +165,7 @@ def _check_complete(loss: Rollout, given: Mapping[str, Tensor]) -> None:
         )
 
 
-def _steps(loss: Rollout, controls: Tensor | None) -> int:
+def _steps(loss: Options, controls: Tensor | None) -> int:
     """Return T, the size of the controls or the option `steps`."""
     if controls is None and loss.steps is None:
         raise ContractError(

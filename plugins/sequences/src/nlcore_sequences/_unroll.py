@@ -83,7 +83,7 @@ def unroll(
     sizes = [min(segment, inputs.steps - start) for start in range(0, inputs.steps, segment)]
     parts = zip(sizes, _split(inputs.controls, sizes), _split(inputs.padded, sizes), strict=True)
     named = [one for one in inputs.named.values() if isinstance(one, Tensor)]
-    last, observed = inputs.state, list[Tensor]()
+    last, observed = inputs.state, []
     for size, controls, padded in parts:
         part = partial(_part, name=name, inputs=replace(inputs, padded=padded, steps=size), observe=observe)
         last, *seen = repeated(part, last, controls, inputs.parameters, *named)
@@ -104,7 +104,7 @@ def _part(
 
 def _run(name: str, inputs: Inputs, observe: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, ...]:
     """Return the last state, and the observations on the way where they are asked for."""
-    state, states = inputs.state, list[Tensor]()
+    state, states = inputs.state, []
     for control, padded in inputs.columns():
         state = inputs.advance(name, state, control, padded)
         states += [] if observe is None else [state]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, Literal, final
 
 import torch
@@ -119,36 +118,33 @@ class Rollout:
     checkpoint: Literal["auto"] | int | None = "auto"
     on_unstable: Literal["raise", "nan"] = "raise"
 
+    traits: Traits = field(init=False, repr=False, compare=False)
+    dynamics: System = field(init=False, repr=False, compare=False)
+    names: Mapping[str, bool] = field(init=False, repr=False, compare=False)
+    _skips: bool = field(init=False, repr=False, compare=False)
+
     def __post_init__(self) -> None:
-        """Validate the options; functions, which a configuration cannot hold, are left out of that."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        """Validate the options; functions, which a configuration cannot hold, are left out of that.
+
+        `dynamics` is the step function with its defaults, and `names` has its keyword-only parameters, each with True
+        where it is required.
+        """
+        given = {one.name: getattr(self, one.name) for one in fields(self) if one.init}
         read = RolloutConfig(**{name: one for name, one in given.items() if not callable(one)})
         for name, one in given.items():
             if not callable(one):
-                object.__setattr__(self, name, getattr(read, name))
+                self._set(name, getattr(read, name))
             elif name not in ("system", "observe", "criterion"):
                 raise ConfigError(f"Rollout: option {name!r} was given the function {one!r}.")
+        system = SYSTEMS[self.system] if isinstance(self.system, str) else self.system
+        self._set("dynamics", system if isinstance(system, System) else System(system))
+        self._set("names", named_arguments(self.dynamics.step))
+        self._set("_skips", not callable(self.criterion) or "mask" in parameters_of(self.criterion))
+        masks, ndim = self.predicts == "controls" and self._skips, 1 if self.channels is None else 2
+        self._set("traits", Traits(event_ndim=ndim, takes_mask=masks, takes_context=True))
 
-    @functools.cached_property
-    def traits(self) -> Traits:
-        """The assumptions that the engine may make."""
-        return Traits(
-            event_ndim=1 if self.channels is None else 2,
-            takes_mask=self.predicts == "controls" and self._skips,
-            takes_context=True,
-        )
-
-    @functools.cached_property
-    def dynamics(self) -> System:
-        """The step function with its defaults."""
-        if isinstance(self.system, str):
-            return SYSTEMS[self.system]
-        return self.system if isinstance(self.system, System) else System(self.system)
-
-    @functools.cached_property
-    def names(self) -> dict[str, bool]:
-        """The keyword-only parameters of the step function, which the context gives, and whether they are required."""
-        return named_arguments(self.dynamics.step)
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     @property
     def time_step(self) -> float | None:
@@ -267,11 +263,6 @@ class Rollout:
     ) -> dict[str, Tensor]:
         """Return the context of the example, which is the same in every call."""
         return context_of_example(self, batch_size, dtype, device)
-
-    @functools.cached_property
-    def _skips(self) -> bool:
-        """Whether the criterion can leave out observations."""
-        return isinstance(self.criterion, str) or "mask" in parameters_of(self.criterion)
 
     def _observe(self, states: Tensor) -> Tensor:
         """Return the observations of states [batch, *state]."""
