@@ -121,6 +121,23 @@ def _simulator(figure: Any, values: types.SimpleNamespace) -> None:
     right.legend(frameon=False)
 
 
+def _identify_a_system(figure: Any, values: types.SimpleNamespace) -> None:
+    left, right = figure.subplots(1, 2)
+    curves = {name: curve for name, (_, curve) in values.runs.items()}
+    _curves(left, curves, 1, label="loss of a piece", colours=(VERMILION, BLUE, GREEN))
+    left.set_yscale("log")
+    network, _ = values.runs["NewtonLoss"]
+    with torch.no_grad():
+        paths = values.short.trajectory(network(), context=values.length)
+    begins = (1900, 1903, 1907, 1910, 1914)
+    for index, (animal, colour) in enumerate((("hares", ORANGE), ("lynxes", BLUE))):
+        right.plot(range(1900, 1921), values.record[:, index].exp(), "o", color=colour, label=animal, markersize=4)
+        for begin, path, count in zip(begins, paths, values.length["length"].tolist(), strict=True):
+            right.plot(range(begin, begin + count), path[:count, index], color=colour)
+    right.set(xlabel="year", ylabel="pelts in thousands", xticks=range(1900, 1921, 5))
+    right.legend(frameon=False)
+
+
 def _padding(figure: Any, values: types.SimpleNamespace) -> None:
     left, right = figure.subfigures(1, 2)
     axes = left.subplots(2, 1)
@@ -184,6 +201,7 @@ PICTURES: dict[str, tuple[float, float, Callable[[Any, types.SimpleNamespace], N
     "soft-ranks": (8.6, 3.2, _soft_ranks),
     "learning-to-rank": (5.6, 3.2, _learning_to_rank),
     "shortest-paths": (9.4, 4.4, _shortest_paths),
+    "identify-a-system": (9.0, 3.6, _identify_a_system),
     "simulator": (8.6, 3.2, _simulator),
     "padding": (8.6, 3.6, _padding),
     "torch-losses": (5.6, 3.2, _torch_losses),

@@ -20,12 +20,14 @@ from nlcore.testing import cases
 torch.set_num_threads(1)
 
 _CORNER = "a map says where its goal is by its size: of a padded one nobody knows which cell that is"
+_PARAMETERS = "a mask marks controls; with predicted parameters the context has the lengths"
 _RECORD = "where a record has a gap, a simulator cannot know whether time stood still or nobody looked"
 _FIXED = "its matrix fixes the number of elements"
 REFUSED = {
     "bench/blur-v1": _RECORD,
     "bench/drag-v1": _RECORD,
     "sequences/linear_operator-v1": _FIXED,
+    "sequences/rollout-v1": _PARAMETERS,  # and with predicted controls it takes one
     "shortest_paths/bellman_ford-v1": _CORNER,
     "shortest_paths/blackbox-v1": _CORNER,
     "shortest_paths/central_difference-v1": _CORNER,
@@ -68,6 +70,7 @@ class Ragged:
 
     def __init__(self, loss: Any, garbage: str, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
+        self.whole = getattr(loss, "supervise", None) == "last"  # the target belongs to the sample, not to its outputs
         whole = loss.example(8, generator=generator, dtype=torch.float64, device="cpu")
         batch, m, *channels = whole[0].shape
         order = torch.rand(batch, m, generator=generator)
@@ -81,12 +84,12 @@ class Ragged:
         for row, prediction in enumerate(whole[0]):
             kept, target = (~padded[row]).nonzero()[:, 0], tree_map(lambda leaf, row=row: leaf[row], whole[1])
             if len(kept):
-                known = target if nested else cut(target, kept)
+                known = target if nested or self.whole else cut(target, kept)
                 self.alone.append((prediction[kept][None], tree_map(lambda leaf: leaf[None], known), kept))
         self.prediction = whole[0].masked_fill(self.mask, GARBAGE[garbage])
 
         def spoilt(leaf: Tensor) -> Tensor:
-            where = padded if not nested and leaf.ndim == 2 else padded.all(1)
+            where = padded if not nested and not self.whole and leaf.ndim == 2 else padded.all(1)
             result = leaf.clone()
             result[where] = GARBAGE[garbage] if leaf.is_floating_point() else 99
             return result

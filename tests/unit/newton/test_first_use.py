@@ -335,3 +335,42 @@ def test_one_feature_for_each_sample_needs_no_further_dimension():
     assert torch.allclose(step.value, errors.square() / 2)
     expected = torch.linalg.solve(ones + 0.5 * torch.eye(3), errors * torch.ones(3, 1, dtype=torch.float64))
     assert torch.allclose(step.direction, expected.mT)
+
+
+HOLLOW = {
+    "cauchy": lambda f, t: (5 * (f - t)).square().log1p().sum(-1),
+    "a little": lambda f, t: (f - t).square()[:, 1:].sum(-1) - 1e-3 * f[:, 0].square(),
+}
+CONVEX = {
+    "squares": lambda f, t: (f - t).square().sum(-1),
+    "huber": lambda f, t: F.huber_loss(f, t, reduction="none").sum(-1),
+    "softmax": lambda f, t: f.logsumexp(-1) - (f * t.softmax(-1)).sum(-1),
+    "logistic": lambda f, t: F.binary_cross_entropy_with_logits(f, t.sigmoid(), reduction="none").sum(-1),
+}
+
+
+@pytest.mark.parametrize("name", HOLLOW)
+def test_an_outer_loss_that_is_not_convex_is_noticed(name):
+    y, t = data()
+    with pytest.warns(NumericalWarning, match=r"not convex in the features.*inner function.*EmpiricalFisher"):
+        newton_step(compose(torch.sin, HOLLOW[name]), y, t, GaussNewton(damping=1e4))
+
+
+@pytest.mark.parametrize("name", CONVEX)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_convex_outer_loss_passes_in_silence(name, dtype):
+    y, t = data(dtype)
+    newton_step(compose(torch.sin, CONVEX[name]), y, t, GaussNewton(damping=1.0))
+
+
+def test_a_sample_that_does_not_count_may_have_any_curvature():
+    y, t = data()
+    weight = torch.ones(COUNT, dtype=torch.float64)
+    weight[0] = 0.0
+    t[0] = torch.inf
+
+    def outer(features, target):
+        bent = torch.where(target.isinf(), -features.square(), (features - target.nan_to_num(posinf=0.0)).square())
+        return bent.sum(-1)
+
+    newton_step(compose(torch.sin, outer), y, t, GaussNewton(damping=1.0), weight=weight)

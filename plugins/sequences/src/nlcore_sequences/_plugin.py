@@ -38,6 +38,14 @@ def nlcore_algorithms() -> Iterable[AlgorithmSpec]:
             since="0.1.0",
         ),
         AlgorithmSpec(
+            id="sequences/rollout-v1",
+            factory="nlcore_sequences.rollout:Rollout",
+            config="nlcore_sequences.config:RolloutConfig",
+            summary="Controls, parameters or initial state of a simulator, supervised by its states",
+            reference="Werbos, Backpropagation through time, 1990; Schnell et al., Half-Inverse Gradients, ICLR 2022",
+            since="0.2.0",
+        ),
+        AlgorithmSpec(
             id="sequences/soft_dtw-v1",
             factory="nlcore_sequences.soft_dtw:SoftDTW",
             config="nlcore_sequences.config:SoftDTWConfig",
