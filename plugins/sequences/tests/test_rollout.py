@@ -375,6 +375,7 @@ ONE = torch.zeros(2, 3)
         ({}, ONE, {"controls": ONE}, ContractError, "'controls', which the network predicts"),
         ({}, ONE, [ONE], ContractError, "context is a list, and has to be a dict"),
         ({}, ONE, {"initial": 0.0}, ContractError, r"context\['initial'\] is a float"),
+        ({}, ONE, {"initial": torch.zeros(2, 2).long()}, DtypeError, "int64; a state is floating point"),
         ({}, ONE, {"initial": torch.zeros(3, 2)}, ShapeError, r"\[3, 2\], and the prediction \[2, 3\]"),
         ({}, ONE, {"length": torch.tensor([0, 4])}, ContractError, "is 0, 4 for the samples 0, 1.*from 1 to 3"),
         ({}, ONE, {"length": torch.tensor([1.0, 2.0])}, DtypeError, "int64"),

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nlcore.errors import ContractError, ShapeError, nearest, shorten
+from nlcore.errors import ContractError, DtypeError, ShapeError, nearest, shorten
 from nlcore.inputs import check_inputs, holds, working
 from nlcore_sequences._unroll import Inputs
 from nlcore_sequences.config import Predicts
@@ -144,6 +144,8 @@ def _check_shapes(loss: Options, prediction: Tensor, mask: Tensor | None, given:
     }
     known = {f"context[{key!r}]": (given[key], forms[key]) for key in forms if key in given}
     check_inputs(ID, prediction=(prediction, form), **known)
+    if "initial" in given and not given["initial"].is_floating_point():
+        raise DtypeError(f"{ID}: context['initial'] is {given['initial'].dtype}; a state is floating point: .float().")
     for key, one in given.items():
         if one.ndim == 0 or len(one) != len(prediction):
             raise ShapeError(
