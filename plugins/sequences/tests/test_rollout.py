@@ -83,7 +83,8 @@ def test_the_prediction_is_controls_parameters_or_initial_state() -> None:
 def test_a_time_step_of_each_sample_is_that_sample_alone() -> None:
     initial, dt = random(3, 2), torch.tensor([0.1, 0.2, 0.05], dtype=torch.float64)
     loss = Rollout("pendulum", predicts="initial", steps=5)
-    together = loss.inner(initial, context={"dt": dt})
+    together = loss.inner(initial, context={"step": dt})
+    assert torch.equal(together, loss.inner(initial, context={"dt": dt}))
     for row in range(3):
         alone = Rollout("pendulum", predicts="initial", steps=5, dt=float(dt[row]))
         torch.testing.assert_close(together[row], alone.inner(initial[row : row + 1])[0])

@@ -248,6 +248,7 @@ def test_the_samples_own_matrices_in_feature_space(power, given, damping):
     assert float(matrix.largest) == pytest.approx(float(whole.largest))
 
 
+@pytest.mark.filterwarnings("ignore:.*the outer loss is not convex:nlcore.errors.NumericalWarning")
 def test_an_outer_loss_that_is_not_convex_is_not_taken_by_its_root():
     loss = nlcore.compose(lambda y: y[:, :2], lambda f, t: torch.sin(f - t).sum(-1))
     prediction, target = data(6, 5, 2)

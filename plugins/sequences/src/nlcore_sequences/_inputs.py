@@ -111,6 +111,8 @@ def _entries(loss: Options, context: Any) -> dict[str, Tensor]:
             f"{{'initial': state}} with state [batch, *state]."
         )
     given = dict(context or {})
+    if "step" in given and "step" not in loss.names and "dt" in loss.names and "dt" not in given:
+        given["dt"] = given.pop("step")
     predicted = {loss.predicts, *(["initial"] if loss.initial_size else [])}
     allowed = [key for key in (*_ENTRIES, *loss.names) if key not in predicted]
     for key, one in given.items():

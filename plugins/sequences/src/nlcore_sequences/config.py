@@ -184,7 +184,7 @@ class RolloutConfig(AlgorithmConfig):
     )
     steps: int | None = Field(None, ge=1, description="Number of steps where there are no controls to count.")
     dt: float | None = Field(
-        None, gt=0, description="Time step where the context lacks 'dt'; that of the system by default."
+        None, gt=0, description="Time step where the context lacks 'step'; that of the system by default."
     )
     checkpoint: Literal["auto"] | int | None = Field(
         "auto",

@@ -41,15 +41,16 @@ class Rollout:
 
     A step function maps `(state, control, parameters)`, `[batch, *state]`, `[batch]` or `[batch, c]`, and `[batch, p]`,
     to the next state. Without controls or parameters it receives None for them. Its keyword-only parameters are read
-    from the context by their names, such as a time step `dt`, `[batch]`. It has to be deterministic.
+    from the context by their names; a time step `dt`, `[batch]`, is also found as 'step'. It has to be deterministic.
 
     Shape:
         - prediction: `[batch, T]` or `[batch, T, c]`, the controls; or `[batch, p]`, the parameters or initial state.
         - target: `[batch, T, *observation]`, the observations after each step, or `[batch, *observation]` of the last
           state; anything that a criterion of your own takes.
         - mask: `[batch, T]` or `[batch, T, c]` bool, True at padded steps; for predicted controls.
-        - context: dict of tensors, of 'initial' `[batch, *state]`, 'controls', 'parameters', 'length' `[batch]` (the
-          number of steps of each sample, for any prediction), and the keyword-only parameters of the step function.
+        - context: dict of tensors, of 'initial' `[batch, *state]`, 'step' `[batch]` (the time step), 'controls',
+          'parameters', 'length' `[batch]` (the number of steps of each sample, for any prediction), and the keyword-only
+          parameters of the step function.
         - value: half the squared distance of the observations, in their squared units.
 
     Cost:
