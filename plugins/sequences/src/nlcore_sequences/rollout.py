@@ -49,8 +49,8 @@ class Rollout:
           state; anything that a criterion of your own takes.
         - mask: `[batch, T]` or `[batch, T, c]` bool, True at padded steps; for predicted controls.
         - context: dict of tensors, of 'initial' `[batch, *state]`, 'step' `[batch]` (the time step), 'controls',
-          'parameters', 'length' `[batch]` (the number of steps of each sample, for any prediction), and the keyword-only
-          parameters of the step function.
+          'parameters', 'length' `[batch]` (the number of steps of each sample, for any prediction), and the
+          keyword-only parameters of the step function.
         - value: half the squared distance of the observations, in their squared units.
 
     Cost:
