@@ -114,3 +114,10 @@ def test_every_verdict_of_a_diagnosis_is_explained():
     from nlcore.diagnosis.rules import Verdict
 
     assert [one for one in get_args(Verdict) if f"| `{one}` |" not in text("concepts/diagnose.md")] == []
+
+
+def test_the_landing_page_counts_the_algorithms() -> None:
+    ids = [name for name in nlcore.names() if not name.startswith("bench/") and name.partition("/")[0] in RESERVED]
+    said = re.search(r"\*\*(\d+) algorithms", text("index.md"))
+    assert said is not None
+    assert int(said[1]) == len(ids)
