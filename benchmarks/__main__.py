@@ -34,7 +34,11 @@ def main(words: Sequence[str] | None = None) -> int:
         description="Time operators and losses of nlcore beside those of the other libraries that are installed "
         "(benchmarks/requirements.txt).",
     )
-    parser.add_argument("suite", choices=("sorting", "paths"), help="sorting operators, or shortest paths on maps")
+    parser.add_argument(
+        "suite",
+        choices=("sorting", "paths", "sequences"),
+        help="sorting operators, shortest paths on maps, or soft-DTW of series",
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/benchmarks"), metavar="DIR", help="(default: %(default)s)"
     )
@@ -54,7 +58,7 @@ def run(name: str, folder: Path, *, quick: bool = False) -> str:
     """Time the suite of a module, write `{name}.md`, `{name}.json` and `{name}.png`, and return the tables.
 
     Args:
-        name: `"sorting"` or `"paths"`.
+        name: `"sorting"`, `"paths"` or `"sequences"`.
         folder: Where the files go.
         quick: Few sizes and two rounds.
     """

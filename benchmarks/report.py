@@ -28,6 +28,11 @@ _LOOKS = {
     "softtorch": (ORANGE, "^"),
     "torchsort": (GREEN, "v"),
     "torchpsort": (PINK, "D"),
+    "ddtw": (VERMILION, "s"),
+    "pysdtw": (ORANGE, "^"),
+    "tslearn": (GREEN, "v"),
+    "nlcore, gradient": (BLUE, "o"),
+    "nlcore, gradient and Hessian-vector product": (PINK, "D"),
 }
 
 

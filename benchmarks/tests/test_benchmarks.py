@@ -77,7 +77,15 @@ def test_the_comparison_of_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "× the fastest other" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("suite", ["sorting", "paths"])
+def test_the_comparison_of_soft_dtw(tmp_path: Path) -> None:
+    assert command.main(["sequences", "--quick", "--out", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "sequences.json").read_text())
+    assert {row["n"] for row in rows} == {8, 16}
+    assert len({row["group"] for row in rows}) == 4
+    assert {row["library"] for row in rows} >= {"nlcore", "nlcore, gradient"}
+
+
+@pytest.mark.parametrize("suite", ["sorting", "paths", "sequences"])
 def test_a_folder_that_cannot_be_made_is_named_before_any_time_is_spent(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: str
 ) -> None:

@@ -43,15 +43,15 @@ def bounds_of(lengths: Tensor, n: int, limits: Limits) -> Tensor:
     """
     i = torch.arange(n, device=lengths.device)
     rows, columns = lengths[:, :1], lengths[:, 1:]
-    low, high = torch.zeros_like(i + columns), (columns - 1) + torch.zeros_like(i)
+    low, high = columns.new_zeros(()), columns - 1
     if limits.band == "sakoe_chiba":
         shift = columns - rows
         low, high = i - limits.radius + shift.clamp(max=0), i + limits.radius + shift.clamp(min=0)
     elif limits.band == "itakura":
         low, high = _parallelogram(i, rows - 1, columns - 1, limits.slope)
+    inside = i < rows
     low, high = low.clamp(min=0), torch.minimum(high, columns - 1)
-    outside = i >= rows
-    return torch.stack([low.masked_fill(outside, torch.iinfo(low.dtype).max // 4), high.masked_fill(outside, -1)], -1)
+    return torch.stack([torch.where(inside, low, torch.iinfo(low.dtype).max // 4), torch.where(inside, high, -1)], -1)
 
 
 def _parallelogram(i: Tensor, last_i: Tensor, last_j: Tensor, slope: float) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,143 @@
+"""Soft-DTW of nlcore beside that of ddtw, pysdtw and tslearn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.measure import Case, Operator, Suite
+from nlcore_sequences import SoftDTW, SoftDTWDivergence
+
+__all__ = ["suite"]
+
+_BATCH, _CHANNELS = 32, 16
+_SIZES, _QUICK_SIZES = (32, 64, 128, 256, 512, 1024), (8, 16)
+_FEW, _QUICK_FEW = (64, 256), (8,)
+_INTRO = """\
+torch {torch}, one thread, float32, normal series; medians of interleaved rounds in processor time. Memory is what
+autograd keeps between the passes, and for second derivatives the most that torch allocates during a call; what numba's
+code allocates itself is not counted: for nlcore three numbers for every cell of one sample. The last column is the
+forward and backward time of the fastest other library divided by that of nlcore. Where rows of torch alone stand beside
+them, the rows of nlcore are with numba.
+
+ddtw, with its numba back end, computes in float32 and returns the mean of the batch. pysdtw and tslearn compute in
+float64 inside. nlcore's divergence is computed in float64. None of the others has second derivatives: their backward passes
+cannot be differentiated. A **Hessian-vector product** is timed with the gradient that it needs, and beside it
+the gradient alone.
+"""
+
+Operators = dict[str, Operator]
+
+
+def suite(*, quick: bool = False) -> Suite:
+    """Return soft-DTW, its divergence and its second derivative at all lengths.
+
+    Args:
+        quick: Two lengths.
+    """
+    return Suite("Soft-DTW, side by side", "n × series", _INTRO, _cases(quick))
+
+
+def _cases(quick: bool) -> Iterator[Case]:
+    for n in _QUICK_SIZES if quick else _SIZES:
+        series, target = _series(n, 1)
+        peers = {"ddtw": _ddtw, "pysdtw": _pysdtw, "tslearn": _tslearn}
+        operators = _own(SoftDTW(), target, alone=n <= 256) | _installed(peers, target)
+        yield Case("soft-DTW", operators, series)
+    for n in _QUICK_FEW if quick else _FEW:
+        series, target = _series(n, _CHANNELS)
+        peers = {"ddtw": _ddtw, "pysdtw": _pysdtw, "tslearn": _tslearn}
+        operators = _own(SoftDTW(multivariate=True), target) | _installed(peers, target)
+        yield Case(f"soft-DTW of {_CHANNELS} channels", operators, series)
+    for n in _QUICK_FEW if quick else _FEW:
+        series, target = _series(n, 1)
+        loss = SoftDTWDivergence(cost="squared_euclidean")
+        operators = _own(loss, target) | _installed({"tslearn": _tslearn_divergence}, target)
+        yield Case("divergence", operators, series)
+    for n in _QUICK_SIZES if quick else _SIZES:
+        series, target = _series(n, 1)
+        kinds = {"nlcore, gradient": 1, "nlcore, gradient and Hessian-vector product": 2}
+        operators = {name: _derivative(target, order) for name, order in kinds.items()}
+        yield Case("second derivatives", operators, series, differentiable=False, memory="peak")
+
+
+def _series(n: int, channels: int) -> tuple[Tensor, Tensor]:
+    """Return predicted and target series, [batch, n] or [batch, n, channels]."""
+    generator = torch.Generator().manual_seed(n)
+    shape = (_BATCH, n, channels) if channels > 1 else (_BATCH, n)
+    return torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
+
+
+def _own(loss: Any, target: Tensor, *, alone: bool = False) -> Operators:
+    operators: Operators = {"nlcore": lambda series: loss(series, target)}
+    bridge = import_module("nlcore_sequences._compiled.bridge")
+    if alone and bridge.has_numba():
+
+        def in_torch(series: Tensor) -> Tensor:
+            with bridge.torch_alone():
+                result: Tensor = loss(series, target)
+            return result
+
+        operators["nlcore, torch alone"] = in_torch
+    return operators
+
+
+def _installed(peers: dict[str, Callable[[], Callable[[Tensor, Tensor], Tensor]]], target: Tensor) -> Operators:
+    """Return the operators of the libraries that are installed."""
+    operators: Operators = {}
+    other = _with_channels(target)
+    for name, make in peers.items():
+        try:
+            peer = make()
+        except ImportError:
+            continue
+        operators[name] = partial(_called, peer, other)
+    return operators
+
+
+def _called(peer: Callable[[Tensor, Tensor], Tensor], target: Tensor, series: Tensor) -> Tensor:
+    return peer(_with_channels(series), target)
+
+
+def _with_channels(series: Tensor) -> Tensor:
+    return series if series.ndim == 3 else series.unsqueeze(-1)
+
+
+def _ddtw() -> Callable[[Tensor, Tensor], Tensor]:
+    kind = import_module("ddtw").SDTW
+    import_module("numba").set_num_threads(1)
+    found: Callable[[Tensor, Tensor], Tensor] = kind(gamma=1.0, backend="cpu_numba", normalization="none")
+    return found
+
+
+def _pysdtw() -> Callable[[Tensor, Tensor], Tensor]:
+    found: Callable[[Tensor, Tensor], Tensor] = import_module("pysdtw").SoftDTW(gamma=1.0, use_cuda=False)
+    return found
+
+
+def _tslearn(*, normalize: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
+    found: Callable[[Tensor, Tensor], Tensor] = import_module("tslearn.metrics").SoftDTWLossPyTorch(
+        gamma=1.0, normalize=normalize
+    )
+    return found
+
+
+def _tslearn_divergence() -> Callable[[Tensor, Tensor], Tensor]:
+    return _tslearn(normalize=True)
+
+
+def _derivative(target: Tensor, order: int) -> Operator:
+    loss = SoftDTW()
+
+    def derivative(series: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = series.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(loss(leaf, target).sum(), leaf, create_graph=order > 1)
+            return slope if order == 1 else torch.autograd.grad(slope, leaf, series)[0]
+
+    return derivative
