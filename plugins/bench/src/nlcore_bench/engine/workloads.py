@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -98,6 +98,19 @@ def _ranking(id: str, target: Callable[[Tensor], Tensor], **options: Any) -> Wor
     return Workload("other", lambda: nlcore.make(id), network, _lists(target), **options)
 
 
+def _signals(id: str) -> Workload:
+    """Return a training on 8 sequences of 16 384 elements, each read by one small network from 8 features."""
+
+    def batches() -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(0)
+        weight, loss = torch.randn(8, generator=generator) / 8**0.5, nlcore.make(id)
+        while True:
+            features = torch.randn(8, 16384, 8, generator=generator)
+            yield Batch(features, loss.inner(torch.tanh(features @ weight)))
+
+    return Workload("other", lambda: nlcore.make(id), lambda: nn.Sequential(mlp((8, 32, 1)), nn.Flatten(1)), batches)
+
+
 def _undeclared() -> Any:
     """Return the loss of `Heat` without its traits."""
     return nlcore.compose(lambda first: diffused(first, Heat.size, Heat.spread))
@@ -116,6 +129,8 @@ WORKLOADS: dict[str, Workload] = {
     "spearman": _ranking("ranking/spearman", ranks),
     "neural_ndcg": _ranking("ranking/neural_ndcg", _grades, rounds=1),
     "oscillators": _of_task("other", Oscillators, rounds=1),
+    "running totals, m = 16 384": replace(_signals("sequences/prefix_sum"), rounds=1),
+    "Gaussian filter, m = 16 384": replace(_signals("sequences/linear_filter"), rounds=1),
     "heat, declared constant": _HEAT,
     "heat, undeclared": Workload("other", _undeclared, _HEAT.network, _HEAT.batches),
 }
