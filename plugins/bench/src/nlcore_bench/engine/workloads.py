@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +103,7 @@ def _signals(id: str) -> Workload:
 
     def batches() -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(0)
-        weight, loss = torch.randn(8, generator=generator) / 8**0.5, nlcore.make(id)
+        weight, loss = torch.randn(8, generator=generator) / 8**0.5, cast(Any, nlcore.make(id))
         while True:
             features = torch.randn(8, 16384, 8, generator=generator)
             yield Batch(features, loss.inner(torch.tanh(features @ weight)))
