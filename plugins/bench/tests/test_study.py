@@ -127,6 +127,7 @@ def test_the_shipped_studies_are_small_files_or_grids() -> None:
         "ltr",
         "paths",
         "ranking",
+        "sequences",
         "totals",
     }
     assert all(origin.startswith("nlcore-bench") for origin, _ in studies.values())
