@@ -93,7 +93,7 @@ results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so
 	$(BIN)/nlcore bench run totals ranking ltr defaults --out docs/results
 	$(BIN)/nlcore bench run paths --workers 1 --out docs/results
 
-benchmarks: $(PEERS_STAMP)  ## time nlcore beside other libraries, in an environment with them (half an hour on one core)
+benchmarks: $(PEERS_STAMP)  ## time nlcore beside other libraries, in an environment with them (most of an hour on one core)
 	$(PEERS_BIN)/python -m benchmarks sorting
 	$(PEERS_BIN)/python -m benchmarks paths
 	$(PEERS_BIN)/python -m benchmarks sequences

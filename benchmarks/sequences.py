@@ -25,10 +25,9 @@ code allocates itself is not counted: for nlcore three numbers for every cell of
 forward and backward time of the fastest other library divided by that of nlcore. Where rows of torch alone stand beside
 them, the rows of nlcore are with numba.
 
-ddtw, with its numba back end, computes in float32 and returns the mean of the batch. pysdtw and tslearn compute in
-float64 inside. nlcore's divergence is computed in float64. None of the others has second derivatives: their backward
-passes cannot be differentiated. A **Hessian-vector product** is timed with the gradient that it needs, and beside it
-the gradient alone.
+ddtw, with its numba back end, computes in float32 and returns the mean of the batch. nlcore's divergence is computed in
+float64. None of the others has second derivatives. A **Hessian-vector product** is timed with the gradient that it
+needs, and beside it the gradient alone.
 """
 
 Operators = dict[str, Operator]
