@@ -63,9 +63,12 @@ def run(name: str, folder: Path, *, quick: bool = False) -> str:
         quick: Few sizes and two rounds.
     """
     suite: Suite = import_module(f"benchmarks.{name}").suite(quick=quick)
-    with one_thread(), warnings.catch_warnings():
+    rows = []
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of the peers
-        rows = [row for case in suite.cases for row in measure(case, _QUICK_SECONDS if quick else _SECONDS)]
+        for case in suite.cases:  # whose libraries may set the threads of torch when they are imported
+            with one_thread():
+                rows += measure(case, _QUICK_SECONDS if quick else _SECONDS)
     return write_report(suite, rows, folder, name)
 
 
