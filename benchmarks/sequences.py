@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
@@ -14,6 +15,9 @@ from benchmarks.measure import Case, Operator, Suite
 from nlcore_sequences import SoftDTW, SoftDTWDivergence
 
 __all__ = ["suite"]
+
+# Parallel code of numba, in the peers, would also set the number of threads of torch. It is read on numba's import.
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 _BATCH, _CHANNELS = 32, 16
 _SIZES, _QUICK_SIZES = (32, 64, 128, 256, 512, 1024), (8, 16)
@@ -109,7 +113,6 @@ def _with_channels(series: Tensor) -> Tensor:
 
 def _ddtw() -> Callable[[Tensor, Tensor], Tensor]:
     kind = import_module("ddtw").SDTW
-    import_module("numba").set_num_threads(1)
     found: Callable[[Tensor, Tensor], Tensor] = kind(gamma=1.0, backend="cpu_numba", normalization="none")
     return found
 
