@@ -44,9 +44,12 @@ def operations() -> Iterator[Any]:
 each = pytest.mark.parametrize(("loss", "name"), list(operations()))
 
 
-def operation(loss: Any, name: str, target: Any) -> Operation:
+def operation(loss: Any, name: str, target: Any, context: Any) -> Operation:
+    given = {"context": context} if context else {}
     if name == "loss":
-        return lambda scores: loss(scores, target)
+        return lambda scores: loss(scores, target, **given)
+    if name == "inner" and given:
+        return lambda scores: loss.inner(scores, **given)
     if name.startswith("topk"):
         return lambda scores: loss.topk(scores, 2)[name == "topk_weights"]
     return getattr(loss, name)  # type: ignore[no-any-return]
@@ -58,8 +61,10 @@ class Point:
     def __init__(self, loss: Any, name: str) -> None:
         generator = torch.Generator().manual_seed(1)
         self.at, self.target = loss.example(3, generator=generator, dtype=torch.float64, device="cpu")
+        made: dict[str, Any] = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
+        self.context = loss.example_context(3, **made) if hasattr(loss, "example_context") else {}
         self.way = torch.randn(self.at.shape, generator=generator, dtype=torch.float64)
-        self.f = operation(loss, name, self.target)
+        self.f = operation(loss, name, self.target, self.context)
         self.cotangent = torch.randn(self.f(self.at).shape, generator=generator, dtype=torch.float64)
 
     def along(self, f: Operation) -> Tensor:
@@ -101,15 +106,16 @@ def test_first_derivatives_equal_central_differences(loss: Any, name: str) -> No
 @each
 def test_vmap_takes_the_samples_one_by_one(loss: Any, name: str) -> None:
     point = Point(loss, name)
+
+    def one(scores: Tensor, target: Any, context: Any) -> Tensor:
+        own = tree_map(lambda leaf: leaf[None], (target, context))
+        return operation(loss, name, *own)(scores[None])[0]
+
+    given = point.target, point.context
+    close(vmap(one)(point.at, *given), point.f(point.at), 1e-12)
     if name != "loss":
-        close(vmap(lambda scores: point.f(scores[None])[0])(point.at), point.f(point.at), 1e-12)
         return
-
-    def one(scores: Tensor, target: Any) -> Tensor:
-        return loss(scores[None], tree_map(lambda leaf: leaf[None], target))[0]  # type: ignore[no-any-return]
-
-    close(vmap(one)(point.at, point.target), point.f(point.at), 1e-12)
-    slopes = vmap(grad(one))(point.at, point.target)
+    slopes = vmap(grad(one))(point.at, *given)
     close((slopes * point.way).flatten(1).sum(-1), point.along(point.f))
 
 
