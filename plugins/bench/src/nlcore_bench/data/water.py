@@ -16,17 +16,19 @@ from nlcore_bench.data.digits import PartName
 
 __all__ = ["chow_lin", "flows", "persistence"]
 
-_SHARES: dict[PartName, tuple[float, float]] = {"train": (0, 0.6), "validation": (0.6, 0.77), "test": (0.77, 1)}
-_HOUR = 3600.0
+_WEEKS: dict[PartName, tuple[int, ...]] = {"train": (0, 2, 3, 4, 6), "validation": (5,), "test": (1, 7)}
+"""Weeks from the beginning; each part has one of the three interruptions of the supply."""
+
+_HOUR, _WEEK = 3600.0, 168
 
 
 @cache
 def flows(part: PartName, hours: int) -> Tensor:
     """Return windows of hourly flows that follow one another, float32 [k, hours], one from every hour on.
 
-    The flow in l/s is that of `WaterFlow`: 1 268 hours of a German network in 2022, with gaps, at which windows end.
-    The first 60 % of the time are for training, the next 17 % for validation. The unit is the standard deviation of the
-    training part, about its mean.
+    The flow in l/s is that of `WaterFlow`: 1 268 hours of spring 2022, with gaps, at which windows end. Of its eight
+    weeks the sixth is for validation, the second and the last for tests; no window is in two of them. The unit is the
+    standard deviation of the training part, about its mean.
 
     Args:
         part: Part of the data.
@@ -36,12 +38,12 @@ def flows(part: PartName, hours: int) -> Tensor:
         ConfigError: river is not installed, or no window is so short.
     """
     times, values = _read()
-    train = values[: int(_SHARES["train"][1] * len(values))]
+    train = torch.cat([values[week * _WEEK : (week + 1) * _WEEK] for week in _WEEKS["train"]])
     values = (values - train.mean()) / train.std()
-    first, last = (int(share * len(values)) for share in _SHARES[part])
     starts = [
         start
-        for start in range(first, last - hours + 1)
+        for week in _WEEKS[part]
+        for start in range(week * _WEEK, min((week + 1) * _WEEK, len(values)) - hours + 1)
         if times[start + hours - 1] - times[start] == (hours - 1) * _HOUR
     ]
     if not starts:
