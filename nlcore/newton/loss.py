@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nlcore.capabilities import read_capabilities
-from nlcore.errors import ConfigError, UnsupportedCurvatureError
+from nlcore.errors import ConfigError, ContractError, UnsupportedCurvatureError
 from nlcore.evaluation import cloned, full_precision, in_inference, per_sample
 from nlcore.newton.auto import Auto
 from nlcore.newton.damping import DampingState
@@ -143,6 +143,7 @@ class NewtonLoss(nn.Module):
         _require_reverse_mode(self._capabilities.name, prediction)
         if not training and self.value == "original":
             problem = Problem.of(self._capabilities, prediction, target, **given)
+            _require_order(problem)
             with full_precision(prediction.device):
                 return self._reduce(problem.evaluation.value(problem.prediction), problem)
         if in_inference(prediction, target, weight, mask, context):
@@ -337,6 +338,16 @@ class NewtonLoss(nn.Module):
         shares = samples.weight / torch.where(count == 0, 1.0, count)
         total = (shares.to(value.dtype) * value).sum()
         return total if samples.ranks is None else total * samples.ranks.count
+
+
+def _require_order(problem: Problem) -> None:
+    """Refuse a target with a graph beside a prediction without one, where gradients are recorded."""
+    if torch.is_grad_enabled() and any(leaf.requires_grad for leaf in problem.evaluation.leaves()):
+        raise ContractError(
+            f"{problem.loss.name}: the target or context requires a gradient, and the prediction does not. Give "
+            f"criterion(prediction, target), the output of the network first; a Newton loss has no gradient with "
+            f"respect to its target. To evaluate it, use torch.no_grad()."
+        )
 
 
 def _require_reverse_mode(name: str, prediction: Any) -> None:

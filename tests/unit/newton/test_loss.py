@@ -12,6 +12,7 @@ from torch import nn
 
 from nlcore import Auto, EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, Traits, newton_step
 from nlcore.builtin.losses import AbsoluteError, CrossEntropy, SquaredError
+from nlcore.errors import ContractError
 
 from .losses import SPLIT, Counting, Noisy, Wavy, data, half_square
 
@@ -277,6 +278,14 @@ def test_inputs_are_not_changed(curvature):
     assert y.is_leaf
     for now, then in zip((target, weight, mask), before, strict=True):
         assert torch.equal(now, then)
+
+
+def test_a_swapped_prediction_and_target_are_noticed():
+    output, target = data()[0].requires_grad_() * 2, data()[1]
+    with pytest.raises(ContractError, match=r"the output of the network first"):
+        NewtonLoss(Wavy())(target, output)
+    with torch.no_grad():
+        NewtonLoss(Wavy())(target, output)
 
 
 @pytest.mark.filterwarnings("ignore:Wavy. the target or the context asks for a gradient:nlcore.errors.NumericalWarning")
