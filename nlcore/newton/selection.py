@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
+from nlcore.evaluation import per_sample
 from nlcore.newton.damping import choose_damping
 from nlcore.newton.derivatives import Derivatives, intermediates
 from nlcore.newton.matrix import Curvature, DenseMatrix
@@ -177,14 +178,13 @@ class Selection:
             training: Whether the state changes; not in an evaluation.
         """
         samples = problem.samples
-        count = step.value.shape[0]
-        own = length = samples.root_mean_square(step.gradient.reshape(count, -1))
+        own = length = samples.root_mean_square(per_sample(step.gradient))
         if self.length is not None:
             followed = self.length * (own / self.length) ** (1 / _MEMORY)
             length = torch.where((own > 0) & (self.length > 0), followed, torch.maximum(self.length, own))
         if training:
             self.value, self.length = step.value, length
-        size = samples.root_mean_square(step.direction.reshape(count, -1))
+        size = samples.root_mean_square(per_sample(step.direction))
         direction = step.direction * torch.where(size > 0, length / size, 1.0)
         curvature = replace(step.curvature, normalize=length)  # type: ignore[type-var]
         target = problem.prediction.view(direction.shape) - direction
