@@ -289,7 +289,7 @@ def _validated_by_solves(matrix: OperatorMatrix, derivatives: Derivatives) -> Te
     candidates = torch.tensor(_VALIDATED, dtype=torch.float64, device=gradient.device)
     weight = weight / samples.total(weight.sum()).clamp(min=1e-300)
     missing = (derivatives.features or 0) - matrix.size
-    found, excess = [], 0.0
+    found, excess = [], gradient.new_zeros(())
     if missing < 0:  # the null space of C takes most of the trace, and its estimate differs by noise from its dimension
         least = damping_strength(0.0, matrix.mean_curvature, matrix.largest)
         flat = least * (probes * matrix.operator.solve(probes, least, 1.0)).sum() / _SIGNS
