@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from nlcore.errors import ConfigError, ContractError
+from nlcore.errors import ConfigError, ContractError, NlcoreError
 from nlcore.evaluation import full_precision
 from nlcore.inputs import check_inputs, holds
 from nlcore.protocol import Traits
@@ -281,10 +281,12 @@ class Rollout:
         try:
             with full_precision(inputs.state.device):
                 return unroll(ID, inputs, observe, segment=segment)
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
             absent = [key for key in ("controls", "parameters") if getattr(inputs, key) is None]
             if absent:
                 error.add_note(f"{ID}: the context has no {' and no '.join(map(repr, absent))}, so the step got None.")
+            if not isinstance(error, NlcoreError):
+                error.add_note(f"{ID}: the rollout has {inputs.shapes()}.")
             raise
 
 
