@@ -248,7 +248,9 @@ def in_inference(*trees: Any) -> bool:
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     """Return a context without autocast."""
-    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+    kind = device.type
+    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # "meta" has none
+    return torch.autocast(kind, enabled=False) if enabled else nullcontext()
 
 
 def cloned(tree: Any) -> Any:

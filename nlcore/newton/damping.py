@@ -288,13 +288,19 @@ def _validated_by_solves(matrix: OperatorMatrix, derivatives: Derivatives) -> Te
     probes = signs(gradient, (_SIGNS, matrix.size))
     candidates = torch.tensor(_VALIDATED, dtype=torch.float64, device=gradient.device)
     weight = weight / samples.total(weight.sum()).clamp(min=1e-300)
-    found = []
+    missing = (derivatives.features or 0) - matrix.size
+    found, excess = [], gradient.new_zeros(())
+    if missing < 0:  # the null space of C takes most of the trace, and its estimate differs by noise from its dimension
+        least = damping_strength(0.0, matrix.mean_curvature, matrix.largest)
+        flat = least * (probes * matrix.operator.solve(probes, least, 1.0)).sum() / _SIGNS
+        noise = (2 / _SIGNS * flat * (1 - flat / matrix.size).clamp(min=0.0)).sqrt()
+        excess = torch.where(flat + missing < 3 * noise, flat + missing, 0.0)
     for rho in candidates:
         strength = damping_strength(rho, matrix.mean_curvature, matrix.largest)
         solved = matrix.operator.solve(torch.cat([gradient, probes]), strength, 1.0)
         step, spread = solved.split([len(gradient), _SIGNS])
         fit = (step * matrix.matvec(step)).sum(-1) - 2 * (gradient * step).sum(-1)
-        free = (derivatives.features or 0) - matrix.size + strength * (probes * spread).sum() / _SIGNS
+        free = missing - excess + strength * (probes * spread).sum() / _SIGNS
         rest = samples.total(weight @ torch.maximum(2 * value + fit, 2e-6 * value))
         found.append(rest / free.square())
     return candidates[torch.stack(found).argmin()]

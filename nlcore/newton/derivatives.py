@@ -93,6 +93,8 @@ class Derivatives:
         """Return every sample's curvature times [r, N, m] directions, [r, N, m]."""
         if self.operator is not None:
             rows = directions.reshape(-1, directions.shape[-1])
+            if not len(rows):
+                return directions
             return self.operator.matvec(rows.double()).to(directions.dtype).view(directions.shape)
         if self.supplied is not None:
             return torch.einsum("nij,rnj->rni", self.supplied, directions)
@@ -144,7 +146,8 @@ def differentiate(
         return replace(differentiate(problem, "gradient"), operator=operator, features=operator.features)
     if not flat.shape[0]:  # a rank without samples still takes part in the sums over the ranks
         nothing = flat.new_zeros(0, flat.shape[1], flat.shape[1])
-        return Derivatives.of(problem, flat.new_zeros(0), flat, supplied=nothing)
+        features = 0 if kind == "gauss_newton" else None  # that there are some; how many, only its samples would say
+        return Derivatives.of(problem, flat.new_zeros(0), flat, supplied=nothing, features=features)
     if kind == "hessian" and "hessian" in problem.loss.supplies:
         plain = differentiate(problem, "gradient")
         with torch.no_grad():

@@ -309,7 +309,7 @@ class NewtonLoss(nn.Module):
         if not isinstance(auto, Auto) or auto.aim == "outputs" or not (probing or self._selection):
             return resolve_curvature(auto, self._capabilities, problem)
         if not probing and self._selection is not None:
-            return self._selection.curvature
+            return self._selection.serving(problem)
         if self._selection is None:
             self._selection = Selection(auto.candidates(problem), self._capabilities.name)
             if self._saved is not None:

@@ -289,7 +289,7 @@ class OperatorMatrix(CurvatureMatrix):
 
     def matvec(self, rows: Tensor) -> Tensor:
         """Return the matrix times each row of [r, m]."""
-        return self.operator.matvec(rows)
+        return self.operator.matvec(rows) if len(rows) else rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
-from nlcore.newton.damping import choose_damping
-from nlcore.newton.derivatives import Derivatives, intermediates
+from nlcore.evaluation import per_sample
+from nlcore.newton.damping import Relative, choose_damping
+from nlcore.newton.derivatives import FORMED, Derivatives, intermediates, operator_of
+from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.matrix import Curvature, DenseMatrix
 from nlcore.newton.outcome import NewtonStep
 from nlcore.newton.probe import Network, UnprobeableError, greatest_fall
@@ -73,6 +75,10 @@ _BEST = 2
 
 _WAITING = 2**25
 """Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
+
+
+_WITHOUT_MATRIX = EmpiricalFisher(damping=Relative(0.1), power=0.5)
+"""What the default takes of many outputs without a structure, until it can be probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +152,7 @@ class Selection:
             return self.curvature
         self._guard(problem)
         trial = Trial(self.candidates, problem)
-        due = self.age >= self.next_probe
+        due = self.age >= self.next_probe and all(_formed(one, problem) for one in self.candidates.curvatures)
         if self.reason is None and (due or self._pending is not None):
             kept = prediction.grad if prediction.retains_grad else None
             try:
@@ -162,7 +168,15 @@ class Selection:
                 if prediction.retains_grad:
                     prediction.grad = kept
         self.age += 1
-        return self._reusing(self.current, trial)
+        serving = self.serving(problem)
+        return self._reusing(self.current, trial) if serving is self.curvature else serving
+
+    def serving(self, problem: Problem) -> Curvature:
+        """Return the curvature in use, or one without a matrix of the outputs where that would be too large.
+
+        A mask, or longer samples than those of the first batch, can leave many outputs without a structure.
+        """
+        return self.curvature if _formed(self.curvature, problem) else _WITHOUT_MATRIX
 
     def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool = True) -> NewtonStep:
         """Return a step of the length of the gradients so far.
@@ -177,14 +191,13 @@ class Selection:
             training: Whether the state changes; not in an evaluation.
         """
         samples = problem.samples
-        count = step.value.shape[0]
-        own = length = samples.root_mean_square(step.gradient.reshape(count, -1))
+        own = length = samples.root_mean_square(per_sample(step.gradient))
         if self.length is not None:
             followed = self.length * (own / self.length) ** (1 / _MEMORY)
             length = torch.where((own > 0) & (self.length > 0), followed, torch.maximum(self.length, own))
         if training:
             self.value, self.length = step.value, length
-        size = samples.root_mean_square(step.direction.reshape(count, -1))
+        size = samples.root_mean_square(per_sample(step.direction))
         direction = step.direction * torch.where(size > 0, length / size, 1.0)
         curvature = replace(step.curvature, normalize=length)  # type: ignore[type-var]
         target = problem.prediction.view(direction.shape) - direction
@@ -383,6 +396,14 @@ class Selection:
         if found is not None:
             self.alike, self.same, self.round = found.alike, found.same, found.round
             self.barred[found.judged] = found.barred.double()
+
+
+def _formed(curvature: Curvature, problem: Problem) -> bool:
+    """Return whether the matrix of a curvature is small enough to form, or has a structure that solves its power."""
+    if curvature.kind == "gradient" or not curvature.power or problem.prediction.shape[1] <= FORMED:
+        return True
+    operator = operator_of(problem)
+    return operator is not None and operator.supports(curvature.power)
 
 
 def probes_within(steps: int, interval: int) -> int:

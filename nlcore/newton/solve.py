@@ -220,7 +220,8 @@ def _solve_operator(matrix: OperatorMatrix, strength: Tensor, gradient: Tensor, 
         )
     condition = (matrix.largest + strength) / strength
     code = torch.where(strength > _least(1, _EPSILON) * matrix.largest, Result.ok.value, Result.singular.value)
-    direction = operator.solve(gradient, strength, curvature.power)
+    # An empty rank has no rows, of which Fourier transforms raise an error.
+    direction = operator.solve(gradient, strength, curvature.power) if len(gradient) else gradient
     return Solution(direction, code.to(torch.int8).expand(gradient.shape[:1]), condition)
 
 

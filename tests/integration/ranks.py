@@ -31,7 +31,7 @@ from nlcore import (
 from nlcore.errors import ContractError
 
 TIMEOUT = datetime.timedelta(seconds=20)
-INPUTS, OUTPUTS, STEPS = 6, 4, 3
+INPUTS, OUTPUTS, MANY, STEPS = 6, 4, 300, 3
 
 
 def wavy(y, t, mask=None):
@@ -54,6 +54,47 @@ class Wavy:
 
     def example(self, batch_size, *, generator, dtype, device):
         return tuple(torch.randn(2, batch_size, OUTPUTS, generator=generator, dtype=dtype, device=device))
+
+
+class Circular:
+    """Half the squared distance after a circular difference, with its curvature by Fourier transforms."""
+
+    traits = Traits(psd_hessian=True, constant_curvature=True, takes_mask=True)
+
+    def __call__(self, prediction, target, *, generator=None, mask=None):
+        return self.outer(self.inner(prediction, mask=mask), target, mask=mask)
+
+    def inner(self, prediction, *, mask=None):
+        numbers = prediction if mask is None else prediction.masked_fill(mask, 0.0)
+        return 2 * numbers - numbers.roll(1, 1)
+
+    def outer(self, features, target, *, mask=None):
+        errors = features - target
+        return (errors if mask is None else errors.masked_fill(mask, 0.0)).square().sum(1) / 2
+
+    def example(self, batch_size, *, generator, dtype, device):
+        return tuple(torch.randn(2, batch_size, MANY, generator=generator, dtype=dtype, device=device))
+
+    def curvature_operator(self, prediction):
+        return Waves(prediction.shape[1]) if prediction.shape[1] == MANY else None
+
+
+class Waves:
+    """Its curvature; a Fourier transform of no rows raises an error."""
+
+    def __init__(self, size):
+        self.features = size
+        self.values = 5 - 4 * (2 * torch.pi * torch.arange(size // 2 + 1, dtype=torch.float64) / size).cos()
+        self.trace, self.largest = 5.0 * size, 9.0
+
+    def matvec(self, rows):
+        return torch.fft.irfft(torch.fft.rfft(rows) * self.values, n=self.features)
+
+    def solve(self, rows, damping, power):
+        return torch.fft.irfft(torch.fft.rfft(rows) * (self.values + damping) ** -power, n=self.features)
+
+    def supports(self, power):
+        return True
 
 
 BENT = compose(bent)
@@ -106,6 +147,7 @@ CURVATURES = {
     "hessian-cg": replace(EVEN, curvature=Hessian(damping=20.0, psd="none", solver="cg")),
     "gauss-newton": Case(BENT, GaussNewton()),
     "gauss-newton-bounded": Case(BENT, GaussNewton(damping=Bounded(refresh=2), normalize=True)),
+    "gauss-newton-validated": Case(BENT, GaussNewton(damping=Bounded(refresh=1, validated=True))),
     "gauss-newton-sample": Case(BENT, GaussNewton(aggregate="sample")),
     "gauss-newton-cg": Case(BENT, GaussNewton(damping=Relative(0.1), solver="cg")),
     "gauss-newton-sample-cg": Case(BENT, GaussNewton(damping=0.3, aggregate="sample", solver="cg", normalize=True)),
@@ -114,6 +156,8 @@ CURVATURES = {
     "fisher-eigen": Case(wavy, EmpiricalFisher(solver="eigen")),
     "fisher-kernel": Case(wavy, EmpiricalFisher(solver="kernel")),
     "fisher-many-outputs": Case(wavy, EmpiricalFisher(damping=Relative(0.1)), outputs=12),
+    "operator-bounded": Case(Circular(), GaussNewton(damping=Bounded(validated=True)), outputs=MANY),
+    "operator-cg": Case(Circular(), GaussNewton(damping=0.3, aggregate="sample", solver="cg"), outputs=MANY),
 }
 
 CASES = {

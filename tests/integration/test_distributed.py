@@ -55,7 +55,7 @@ def test_the_injected_step_sees_the_fisher_matrix_of_all_ranks(results, name):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * expected.abs().amax().item())
 
 
-@pytest.mark.parametrize("name", ranks.CURVATURES)
+@pytest.mark.parametrize("name", [one for one in ranks.CURVATURES if "operator" not in one])
 def test_the_matrix_of_one_rank_would_be_another(name):
     """The cases would notice a curvature of a rank's own samples alone."""
     case = ranks.CURVATURES[name]

@@ -152,3 +152,19 @@ def test_a_newton_target_undoes_the_filter() -> None:
     loss, truth = LinearFilter(kernel="exponential", width=4.0, causal=True), draw(2, 600)
     step = nlcore.newton_step(loss, torch.zeros(2, 600).double(), loss.inner(truth), nlcore.GaussNewton(damping=1e-9))
     torch.testing.assert_close(step.target, truth, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_half_precision_autocast_and_empty_batches(name: str) -> None:
+    for loss in (KERNELS[name][0], LinearFilter(width=30.0)):
+        prediction, target = draw(3, 300).float(), draw(3, 300, seed=1).float()
+        with torch.autocast("cpu", torch.bfloat16):
+            found = loss(prediction, target)
+        assert torch.equal(found, loss(prediction, target))
+        for dtype in (torch.float16, torch.bfloat16):
+            half = prediction.to(dtype)
+            assert torch.equal(loss.inner(half), loss.inner(half.float()).to(dtype))
+        assert loss(prediction[:0], target[:0]).shape == (0,)
+        step = nlcore.newton_step(loss, prediction[:0], target[:0], nlcore.GaussNewton())
+        assert step.direction.shape == (0, 300)
+        nlcore.NewtonLoss(loss)(prediction[:0].requires_grad_(), target[:0]).backward()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import pytest
@@ -109,3 +110,43 @@ def test_records_hold_a_matrix_of_numbers_and_refuse_others() -> None:
             nlcore.dump(other)
     copied = pickle.loads(pickle.dumps(LinearOperator(forward, transpose=backward)))
     torch.testing.assert_close(copied(draw(2, 6), draw(2, 4)), WAYS["tensor"](draw(2, 6), draw(2, 4)))
+
+
+@pytest.mark.parametrize("rows", [30, 150, 280])
+@pytest.mark.parametrize("noise", [0.01, 2.0])
+def test_cross_validation_with_a_null_space_sees_the_noise_that_the_dense_matrix_sees(rows: int, noise: float) -> None:
+    matrix = draw(rows, 300, seed=2)
+    image = draw(16, 300, seed=3).cumsum(1) @ matrix.mT
+    target = image + noise * image.std() * draw(16, rows, seed=4)
+    bounded = nlcore.GaussNewton(damping=nlcore.Bounded(validated=True))
+    found, wanted = (
+        nlcore.newton_step(loss, torch.zeros(16, 300, dtype=torch.float64), target, bounded).stats["damping"]
+        for loss in (LinearOperator(matrix), nlcore.compose(lambda y: y @ matrix.mT))
+    )
+    assert found == pytest.approx(wanted, rel=3.2)  # a step of the grid, as the trace is estimated
+    if noise > 1:
+        assert found > 0.03 * float(matrix.square().sum()) / 300
+
+
+@pytest.mark.parametrize("make", [lambda: LinearOperator(MATRIX), lambda: LinearOperator(MATRIX.tolist())])
+def test_copies_are_equal_and_a_changed_tensor_changes_nothing(make) -> None:
+    loss = make()
+    for same in (make(), pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss)):
+        assert same == loss
+        assert hash(same) == hash(loss)
+    assert loss != LinearOperator(2 * MATRIX)
+    assert loss != LinearOperator(forward)
+    assert LinearOperator(forward, transpose=backward) == LinearOperator(forward, transpose=backward)
+    assert LinearOperator(forward, transpose=backward) != LinearOperator(forward)
+    rows = torch.eye(3, dtype=torch.float64)
+    kept = LinearOperator(rows)
+    rows.zero_()
+    assert kept(torch.ones(1, 3), torch.zeros(1, 3)) == 1.5
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_autocast_changes_nothing(way: str) -> None:
+    prediction, target = draw(3, 6).float(), draw(3, 4, seed=1).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = WAYS[way](prediction, target)
+    assert torch.equal(found, WAYS[way](prediction, target))

@@ -378,6 +378,11 @@ ONE = torch.zeros(2, 3)
         ({}, ONE, {"initial": 0.0}, ContractError, r"context\['initial'\] is a float"),
         ({}, ONE, {"initial": torch.zeros(2, 2).long()}, DtypeError, "int64; a state is floating point"),
         ({}, ONE, {"initial": torch.zeros(3, 2)}, ShapeError, r"\[3, 2\], and the prediction \[2, 3\]"),
+        ({}, ONE, {"initial": torch.zeros(2, 2, device="meta")}, DeviceError, r"'initial'\] is on meta.*on cpu"),
+        ({}, ONE, {"step": torch.ones(3)}, ShapeError, r"context\['step'\] has shape \[3\]"),
+        ({}, ONE, {"step": torch.ones(2), "dt": torch.ones(2)}, ContractError, "'step', which nothing uses"),
+        ({}, ONE, {"steps": torch.ones(2)}, ContractError, "'steps' .did you mean 'step'"),
+        ({"predicts": "parameters", "initial_size": 4}, ONE, {"controls": ONE}, ShapeError, "initial_size=4 numbers"),
         ({}, ONE, {"length": torch.tensor([0, 4])}, ContractError, "is 0, 4 for the samples 0, 1.*from 1 to 3"),
         ({}, ONE, {"length": torch.tensor([1.0, 2.0])}, DtypeError, "int64"),
         ({}, ONE[None], None, ShapeError, r"\[batch, T\].*channels="),
@@ -421,6 +426,36 @@ def test_a_step_without_what_it_expects_says_so() -> None:
     with pytest.raises(TypeError) as caught:
         loss(ONE, torch.zeros(2, 3, 2), context=START)
     assert "the context has no 'parameters', so the step got None" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("context", "shape"), [({"initial": torch.zeros(2, 3)}, "initial [2, 3]"), ({"step": ONE}, "dt [2, 3]")]
+)
+def test_an_error_in_a_step_has_the_shapes_of_what_the_step_was_given(context: Any, shape: str) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        Rollout("drag")(ONE, torch.zeros(2, 3, 2), context=context)
+    assert shape in caught.value.__notes__[-1]
+    assert "controls [2, 3], parameters [2, 1]" in caught.value.__notes__[-1]
+
+
+@pytest.mark.parametrize("system", equations.SYSTEMS)
+@pytest.mark.parametrize("predicts", ["controls", "parameters", "initial"])
+def test_every_system_has_an_example_that_is_stable(system: str, predicts: Any) -> None:
+    loss, generator = Rollout(system, predicts=predicts), torch.Generator().manual_seed(0)
+    prediction, target = loss.example(200, generator=generator, dtype=torch.float64, device="cpu")
+    context = loss.example_context(200, generator=generator, dtype=torch.float64, device="cpu")
+    values = loss(prediction.requires_grad_(), target, context=context)
+    assert values.max() < 1e6
+
+
+def test_autocast_changes_nothing() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Linear(3, 2)
+    loss = Rollout(lambda s, u, p: network(torch.cat([s, u.unsqueeze(1)], 1)), observe=torch.nn.Linear(2, 1))
+    prediction, target = torch.randn(2, 3), torch.randn(2, 3, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(prediction, target, context=START)
+    assert torch.equal(found, loss(prediction, target, context=START))
 
 
 @pytest.mark.parametrize(

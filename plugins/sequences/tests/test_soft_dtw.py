@@ -501,3 +501,11 @@ def test_options_are_recorded_and_a_function_is_not() -> None:
     assert "cosine_cost" in repr(own)
     with pytest.raises(ConfigError, match="cost"):
         nlcore.dump(own)
+
+
+@pytest.mark.parametrize("slope", [1.001, 2.0, 5.0])
+@pytest.mark.parametrize("kind", [SoftDTW, SoftDTWDivergence])
+def test_an_example_has_an_alignment_for_every_slope(kind: Any, slope: float) -> None:
+    loss = kind(band="itakura", slope=slope)
+    prediction, target = loss.example(20, generator=None, dtype=torch.float64, device="cpu")
+    assert loss(prediction, target).isfinite().all()

@@ -149,6 +149,33 @@ def test_the_default_probes_its_powers_and_trains(powers: tuple[float, ...]) -> 
     assert loss.operator.solves > 0
 
 
+@pytest.mark.parametrize("first", [200, M, M + 1, "masked"])
+@pytest.mark.parametrize("powers", [(0.5, 1.0), (1.0,)])
+def test_the_default_forms_no_large_matrix_whatever_the_first_batch_was(first: int | str, powers) -> None:
+    class Summed(Scaled):
+        def inner(self, prediction, *, mask=None):
+            image = prediction.cumsum(1) if prediction.shape[1] != M else prediction * PROFILE.to(prediction)
+            return image if mask is None else image.masked_fill(mask, 0.0)
+
+    torch.manual_seed(0)
+    network = torch.nn.Linear(6, M + 1, dtype=torch.float64)
+    criterion = nlcore.NewtonLoss(Summed(Diagonal(powers)))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    sizes = [first, 200, M, "masked", M + 1]
+    for k in range(30):
+        size = sizes[k % 5]
+        m = size if isinstance(size, int) else M
+        mask = torch.zeros(4, m, dtype=torch.bool) if size == "masked" else None
+        optimizer.zero_grad()
+        prediction = network(torch.randn(4, 6, dtype=torch.float64))[:, :m]
+        criterion(prediction, torch.randn(4, m, dtype=torch.float64), mask=mask).backward()
+        optimizer.step()
+        used = criterion.last_step.curvature
+        operator = m == M and mask is None
+        assert used.kind == "gradient" or m == 200 or operator, used
+    assert len(criterion.history) > (1 if first in (200, M) else 0)
+
+
 def test_the_aim_outputs_takes_the_operator_and_the_fisher_without_one() -> None:
     prediction, target = draw()
     auto = nlcore.Auto(aim="outputs")

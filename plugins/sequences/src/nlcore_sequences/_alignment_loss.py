@@ -91,12 +91,15 @@ class AlignmentLoss(Configured, ABC):
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return random series of 6 time steps, and targets of 3 to 5, with 2 channels if `multivariate`."""
+        """Return random series of 6 time steps, and targets of 3 to 5, or 6 with "itakura"; of 2 channels if any."""
         channels = (2,) if self.multivariate else ()
+        sizes = (6, 6 if self.band == "itakura" else 5)
         prediction, series = (
-            torch.randn(batch_size, n, *channels, generator=generator, dtype=dtype, device=device) for n in (6, 5)
+            torch.randn(batch_size, n, *channels, generator=generator, dtype=dtype, device=device) for n in sizes
         )
-        lengths = torch.randint(3, 6, (batch_size,), generator=generator, device=device)
+        lengths = torch.randint(3, sizes[1] + 1, (batch_size,), generator=generator, device=device)
+        if self.band == "itakura":  # of any slope
+            lengths = torch.full_like(lengths, 6)
         return prediction, {"series": series, "lengths": lengths}
 
     @abstractmethod

@@ -34,10 +34,12 @@ def draw_example(
         )
     if loss.predicts == "controls":
         shape = (loss.steps or _STEPS, *([] if loss.channels is None else [loss.channels]))
-        centre, spread = torch.zeros(shape, dtype=dtype, device=device), 1.0
+        centre = torch.zeros(shape, dtype=dtype, device=device)
+        spread = torch.ones_like(centre)
     else:
         values = (*own, *(system.initial if loss.initial_size else ()))
-        centre, spread = loss.unconstrained(torch.tensor(values, dtype=dtype, device=device)), 0.1
+        centre = loss.unconstrained(torch.tensor(values, dtype=dtype, device=device))
+        spread = 0.1 * torch.where(centre == 0, 1.0, centre.abs().clamp(max=1.0))  # small numbers keep their sign
     shape = (batch, *centre.shape)
     first, second = (torch.randn(shape, generator=generator, dtype=dtype, device=device) for _ in range(2))
     with torch.no_grad():

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nlcore.errors import ContractError, DtypeError, ShapeError, nearest, shorten
+from nlcore.errors import ContractError, DeviceError, DtypeError, ShapeError, nearest, shorten
 from nlcore.inputs import check_inputs, holds, working
 from nlcore_sequences._unroll import Inputs
 from nlcore_sequences.config import Predicts
@@ -72,6 +72,8 @@ def read_inputs(loss: Options, prediction: Tensor, mask: Tensor | None, context:
     given = _entries(loss, context)
     _check_shapes(loss, prediction, mask, given)
     dtype = working(prediction).dtype
+    if "step" in given and "step" not in loss.names:
+        given["dt"] = given.pop("step")
     given = {key: one.to(dtype) if one.is_floating_point() else one for key, one in given.items()}
     _predict(loss, loss.constrained(working(prediction)), given)
     for key in ("initial", "parameters"):
@@ -98,6 +100,11 @@ def read_inputs(loss: Options, prediction: Tensor, mask: Tensor | None, context:
 def _predict(loss: Options, outputs: Tensor, given: dict[str, Tensor]) -> None:
     """Put the outputs of the network to the entries of the context that they stand for."""
     if loss.initial_size:
+        if loss.initial_size > outputs.shape[1]:
+            raise ShapeError(
+                f"{ID}: prediction has shape {list(outputs.shape)}, and initial_size={loss.initial_size} numbers of it "
+                f"are the initial state."
+            )
         given["parameters"], given["initial"] = outputs.tensor_split([outputs.shape[1] - loss.initial_size], 1)
     else:
         given[loss.predicts] = outputs
@@ -111,10 +118,9 @@ def _entries(loss: Options, context: Any) -> dict[str, Tensor]:
             f"{{'initial': state}} with state [batch, *state]."
         )
     given = dict(context or {})
-    if "step" in given and "step" not in loss.names and "dt" in loss.names and "dt" not in given:
-        given["dt"] = given.pop("step")
     predicted = {loss.predicts, *(["initial"] if loss.initial_size else [])}
-    allowed = [key for key in (*_ENTRIES, *loss.names) if key not in predicted]
+    names = ["step" if key == "dt" and "dt" not in given else key for key in loss.names]
+    allowed = [key for key in (*_ENTRIES, *names) if key not in predicted]
     for key, one in given.items():
         if key in predicted:
             raise ContractError(f"{ID}: the context has {key!r}, which the network predicts. Leave it out.")
@@ -153,6 +159,11 @@ def _check_shapes(loss: Options, prediction: Tensor, mask: Tensor | None, given:
             raise ShapeError(
                 f"{ID}: context[{key!r}] has shape {list(one.shape)}, and the prediction {list(prediction.shape)}: "
                 f"both need the same batch in front."
+            )
+        if one.device != prediction.device:
+            raise DeviceError(
+                f"{ID}: context[{key!r}] is on {one.device}, and the prediction on {prediction.device}. Move one with "
+                f".to(device)."
             )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from nlcore.evaluation import full_precision
 from nlcore.inputs import check_inputs, working
 from nlcore.protocol import CurvatureOperator, Traits
 
@@ -64,13 +65,15 @@ class LinearLoss(ABC):
         """
         self._check(prediction, target=target, mask=mask)
         numbers = working(prediction)
-        value = self._distance(self._image(numbers, mask), target.to(numbers.dtype), mask)
+        with full_precision(prediction.device):
+            value = self._distance(self._image(numbers, mask), target.to(numbers.dtype), mask)
         return value.to(prediction.dtype)
 
     def inner(self, prediction: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return A times the numbers of each sequence, 0 at padded elements."""
         self._check(prediction, mask=mask)
-        return self._image(prediction, mask)
+        with full_precision(prediction.device):
+            return self._image(working(prediction), mask).to(prediction.dtype)
 
     def outer(self, features: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return half the squared distance between features and target, [batch]."""

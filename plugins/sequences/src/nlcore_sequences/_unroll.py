@@ -53,6 +53,11 @@ class Inputs:
         result: Tensor = after
         return result
 
+    def shapes(self) -> str:
+        """Return the shapes of all tensors that a step function is given, for messages."""
+        given = {"initial": self.state, "controls": self.controls, "parameters": self.parameters, **self.named}
+        return ", ".join(f"{key} {list(one.shape)}" for key, one in given.items() if isinstance(one, Tensor))
+
     def columns(self) -> list[tuple[Tensor | None, Tensor | None]]:
         """Return control and padding of each step."""
         return list(zip(_unbound(self.controls, self.steps), _unbound(self.padded, self.steps), strict=True))

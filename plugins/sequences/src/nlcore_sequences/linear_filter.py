@@ -170,7 +170,7 @@ def _extended_each(numbers: Tensor, lengths: Tensor | None, before: int, after: 
 
 def _correlate(extended: Tensor, kernel: Tensor, m: int) -> Tensor:
     """Return Σ_k kernel[k]·extended[t + k] for t < m, [batch, m]."""
-    if len(kernel) <= _SHORT or m <= _FEW:
+    if len(kernel) <= _SHORT or m <= _FEW or not len(extended):
         return conv1d(extended.unsqueeze(1), kernel.view(1, 1, -1)).squeeze(1)
     size = fast_length(extended.shape[1])
     spectrum = torch.fft.rfft(extended, n=size) * torch.fft.rfft(kernel, n=size).conj()

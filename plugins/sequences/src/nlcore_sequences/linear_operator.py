@@ -94,7 +94,7 @@ class LinearOperator(LinearLoss):
                 )
             if not holds(torch.isfinite(matrix)):
                 raise ConfigError("LinearOperator: matrix holds NaN or infinity.")
-            self._matrix: Any = matrix.detach()
+            self._matrix: Any = matrix.detach().clone()
         else:
             self._matrix = matrix if callable(matrix) else LinearOperatorConfig(matrix=matrix).matrix  # type: ignore[arg-type]
         self._rows = None if callable(matrix) else torch.as_tensor(self._matrix, dtype=torch.float64)
@@ -104,6 +104,17 @@ class LinearOperator(LinearLoss):
             return f"LinearOperator(matrix={self.matrix!r})"
         what = getattr(self.matrix, "__qualname__", None) or f"a tensor {list(self.matrix.shape)}"
         return f"LinearOperator({what})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LinearOperator):
+            return NotImplemented
+        mine, its = self._matrix, other._matrix
+        if isinstance(mine, Tensor) and isinstance(its, Tensor):
+            return mine.dtype == its.dtype and mine.device == its.device and torch.equal(mine, its)
+        return type(mine) is type(its) and mine == its and self._transpose == other._transpose
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._matrix.shape) if isinstance(self._matrix, Tensor) else (self._matrix, self._transpose))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(LinearOperator, transpose=self._transpose), (self._matrix,)

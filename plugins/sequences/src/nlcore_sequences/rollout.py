@@ -9,7 +9,8 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from nlcore.errors import ConfigError, ContractError
+from nlcore.errors import ConfigError, ContractError, NlcoreError
+from nlcore.evaluation import full_precision
 from nlcore.inputs import check_inputs, holds
 from nlcore.protocol import Traits
 from nlcore_sequences._constraints import constrained, unconstrained
@@ -269,17 +270,23 @@ class Rollout:
         """Return the observations of states [batch, *state]."""
         if self.observe is None:
             return states
-        return self.observe(states) if callable(self.observe) else states[..., list(self.observe)]
+        if not callable(self.observe):
+            return states[..., list(self.observe)]
+        with full_precision(states.device):
+            return self.observe(states)
 
     def _unrolled(self, inputs: Inputs, observe: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor | None]:
         """Return the last state, and the observations on the way if they are asked for."""
         segment = segment_length(self.checkpoint, inputs.steps) if inputs.recorded else inputs.steps
         try:
-            return unroll(ID, inputs, observe, segment=segment)
-        except (TypeError, AttributeError) as error:
+            with full_precision(inputs.state.device):
+                return unroll(ID, inputs, observe, segment=segment)
+        except (TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
             absent = [key for key in ("controls", "parameters") if getattr(inputs, key) is None]
             if absent:
                 error.add_note(f"{ID}: the context has no {' and no '.join(map(repr, absent))}, so the step got None.")
+            if not isinstance(error, NlcoreError):
+                error.add_note(f"{ID}: the rollout has {inputs.shapes()}.")
             raise
 
 
