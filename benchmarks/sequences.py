@@ -26,8 +26,8 @@ forward and backward time of the fastest other library divided by that of nlcore
 them, the rows of nlcore are with numba.
 
 ddtw, with its numba back end, computes in float32 and returns the mean of the batch. pysdtw and tslearn compute in
-float64 inside. nlcore's divergence is computed in float64. None of the others has second derivatives: their backward passes
-cannot be differentiated. A **Hessian-vector product** is timed with the gradient that it needs, and beside it
+float64 inside. nlcore's divergence is computed in float64. None of the others has second derivatives: their backward
+passes cannot be differentiated. A **Hessian-vector product** is timed with the gradient that it needs, and beside it
 the gradient alone.
 """
 
