@@ -58,6 +58,7 @@ def add_bench(subparsers: Any) -> None:
         help=f"some of the tables: {', '.join(ENGINE_TABLES)} (default: all)",
     )
     engine.add_argument("--quick", action="store_true", help="few sizes and rounds, to see that everything works")
+    engine.add_argument("--device", default="cpu", metavar="NAME", help="device, such as cuda (default: cpu)")
     check = _new(commands, "check", "check whether a downloaded archive of the Warcraft maps is whole", {})
     check.add_argument("file", type=Path, metavar="FILE", help="the archive")
     check.set_defaults(run=check_archive)

@@ -135,7 +135,7 @@ def run_engine(arguments: argparse.Namespace) -> int:
     from nlcore_bench.engine import Bench, run_bench, write_engine_report
 
     bench = Bench.quick() if arguments.quick else Bench()
-    bench = replace(bench, tables=tuple(arguments.table or bench.tables))
+    bench = replace(bench, tables=tuple(arguments.table or bench.tables), device=arguments.device)
     folder = make_folder(_results(arguments) / "engine")
     try:
         figures = run_bench(bench, quiet=arguments.quiet)
