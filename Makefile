@@ -1,7 +1,9 @@
 # Every command a person needs. Each makes the environment it works in.
+GIVEN_PYTHON := $(PYTHON)
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+STUDIES := totals ranking ltr paths half_inverse sequences defaults default_outputs default default_long
 PLUGINS := sorting ranking shortest_paths sequences bench
 STAMP  := $(VENV)/.installed
 SOURCES := nlcore tools $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)
@@ -9,7 +11,7 @@ SOURCES := nlcore tools $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help benchmarks results demo demo-paths test test-numba fuzz plugins-alone check lint types format wheels release-check docs docs-test clean
+.PHONY: help benchmarks results bench-small demo demo-paths test test-numba cluster-test gpu fuzz plugins-alone check lint types format wheels release-check docs docs-test clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -56,6 +58,17 @@ $(PEERS_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt $(wil
 	    || echo "$$peer cannot be installed here and is left out." >&2; done
 	touch $@
 
+CLUSTER_VENV  ?= .venv-cluster
+CLUSTER_BIN   := $(CLUSTER_VENV)/bin
+CLUSTER_STAMP := $(CLUSTER_VENV)/.installed
+
+$(CLUSTER_STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+	$(PYTHON) -m venv $(CLUSTER_VENV)
+	$(CLUSTER_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch pytest pytest-xdist
+	$(CLUSTER_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . \
+	  $(patsubst %,-e plugins/%,$(filter-out bench,$(PLUGINS))) -e "plugins/bench[cluster]"
+	touch $@
+
 demo: $(STAMP)  ## train both digit tasks, print the tables, draw the pictures, say what was found
 	$(BIN)/nlcore bench run totals ranking --out runs/demo
 
@@ -68,6 +81,13 @@ test: $(STAMP)  ## run every test
 test-numba: $(NUMBA_STAMP)  ## run the tests of the plugins that have compiled code, where numba is installed
 	$(NUMBA_BIN)/python -m pytest -n 2 -q plugins/sorting plugins/ranking plugins/shortest_paths plugins/sequences \
 	  tests/integration/test_masks.py tests/integration/test_transforms.py $(PYTEST_ARGS)
+
+cluster-test: $(CLUSTER_STAMP)  ## run studies on a Dask cluster of this machine, some of whose workers are killed (minutes)
+	$(CLUSTER_BIN)/python -m pytest -q plugins/bench/tests/test_cluster.py $(PYTEST_ARGS)
+
+# With PYTHON=…, which has torch, its environment stays as it is; otherwise that of the other commands.
+gpu: $(if $(GIVEN_PYTHON),,$(STAMP))  ## check tests, timings and a study on a GPU in 9 minutes; PYTHON=, MNIST=, WHEELS=, GPU_ARGS=
+	$(or $(GIVEN_PYTHON),$(BIN)/python) -m tools.gpu $(if $(MNIST),--mnist "$(MNIST)") $(if $(WHEELS),--wheels "$(WHEELS)") $(GPU_ARGS)
 
 lint: $(STAMP)  ## style and common mistakes
 	$(BIN)/ruff check .
@@ -92,6 +112,9 @@ format: $(STAMP)  ## rewrite in the house style
 results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so remove what shall run anew
 	$(BIN)/nlcore bench run totals ranking ltr defaults --out docs/results
 	$(BIN)/nlcore bench run paths --workers 1 --out docs/results
+
+bench-small: $(STAMP)  ## run every study at its smallest, and write its report: less than 90 minutes on 2 cores
+	$(BIN)/nlcore bench run $(STUDIES) --small
 
 benchmarks: $(PEERS_STAMP)  ## time nlcore beside other libraries, in an environment with them (most of an hour on one core)
 	$(PEERS_BIN)/python -m benchmarks sorting
@@ -125,4 +148,4 @@ docs-test: docs  ## look at the site in headless Chromium: errors, links, search
 	NLCORE_DOCS_SITE=site $(DOCS_BIN)/python -m pytest tests/docs -p no:cacheprovider $(PYTEST_ARGS)
 
 clean:  ## remove what the other commands made
-	rm -rf $(VENV) $(DOCS_VENV) $(NUMBA_VENV) $(PEERS_VENV) $(RELEASE_VENV) dist build runs site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DOCS_VENV) $(NUMBA_VENV) $(CLUSTER_VENV) $(PEERS_VENV) $(RELEASE_VENV) dist build runs site .pytest_cache .mypy_cache .ruff_cache

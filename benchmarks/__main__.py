@@ -43,10 +43,11 @@ def main(words: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("runs/benchmarks"), metavar="DIR", help="(default: %(default)s)"
     )
     parser.add_argument("--quick", action="store_true", help="few sizes and two rounds, to see that everything works")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="such as cuda, for nlcore alone (default: cpu)")
     arguments = parser.parse_args(words)
     try:
         make_folder(arguments.out)  # before the minutes are spent
-        print(run(arguments.suite, arguments.out, quick=arguments.quick))
+        print(run(arguments.suite, arguments.out, quick=arguments.quick, device=arguments.device))
     except NlcoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -54,15 +55,16 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(name: str, folder: Path, *, quick: bool = False) -> str:
+def run(name: str, folder: Path, *, quick: bool = False, device: str = "cpu") -> str:
     """Time the suite of a module, write `{name}.md`, `{name}.json` and `{name}.png`, and return the tables.
 
     Args:
         name: `"sorting"`, `"paths"` or `"sequences"`.
         folder: Where the files go.
         quick: Few sizes and two rounds.
+        device: Where the operators work.
     """
-    suite: Suite = import_module(f"benchmarks.{name}").suite(quick=quick)
+    suite: Suite = import_module(f"benchmarks.{name}").suite(quick=quick, device=device)
     rows = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of the peers

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from nlcore_bench.timer import interleaved
+from nlcore_bench.timer import clock_of, interleaved
 
-__all__ = ["Case", "Measured", "Operator", "Suite", "is_own", "measure"]
+__all__ = ["Case", "Measured", "Operator", "Suite", "alone", "is_own", "measure"]
 
 Operator = Callable[[Tensor], Any]
 
@@ -96,6 +96,12 @@ def is_own(library: str) -> bool:
     return library.startswith("nlcore")
 
 
+def alone(operators: Mapping[str, Operator], device: torch.device) -> dict[str, Operator]:
+    """Return the operators that work on a device: on the CPU all, elsewhere those of nlcore without compiled code."""
+    here = device.type == "cpu"
+    return {name: one for name, one in operators.items() if here or (is_own(name) and "numba" not in name)}
+
+
 def measure(case: Case, seconds: float) -> list[Measured]:
     """Time the operators of a case in turns, after a first call of each that measures the memory.
 
@@ -105,7 +111,7 @@ def measure(case: Case, seconds: float) -> list[Measured]:
     """
     memory = {library: _memory(case, operator) for library, operator in case.operators.items()}
     calls = {key: call for library, operator in case.operators.items() for key, call in _calls(case, library, operator)}
-    timings = interleaved(calls, seconds, fewest=2, warm=False)
+    timings = interleaved(calls, seconds, fewest=2, warm=False, clock=clock_of(case.inputs.device))
     batch, n = case.inputs.shape[:2]
 
     def median(library: str, what: str) -> float:
@@ -154,7 +160,8 @@ def _both(operator: Operator, inputs: Tensor) -> None:
 def _memory(case: Case, operator: Operator) -> float:
     if case.memory == "kept":
         return _kept(operator, case.inputs)
-    return _peak(partial(_both if case.differentiable else lambda one, inputs: one(inputs), operator, case.inputs))
+    call = partial(_both if case.differentiable else lambda one, inputs: one(inputs), operator, case.inputs)
+    return _peak(call, case.inputs)
 
 
 def _kept(operator: Operator, inputs: Tensor) -> float:
@@ -174,8 +181,13 @@ def _kept(operator: Operator, inputs: Tensor) -> float:
     return sum(storages.values()) / 2**20
 
 
-def _peak(call: Callable[[], object]) -> float:
+def _peak(call: Callable[[], object], inputs: Tensor) -> float:
     """Return the mebibytes that torch allocates at most during a call, beyond those allocated before."""
+    if inputs.is_cuda:
+        before = torch.cuda.memory_allocated(inputs.device)
+        torch.cuda.reset_peak_memory_stats(inputs.device)
+        call()
+        return (torch.cuda.max_memory_allocated(inputs.device) - before) / 2**20
     with _silent(), profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as record:
         call()
     level = highest = 0

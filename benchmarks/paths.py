@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.heaps import algovision_path, array_heap_path, heap_path, pyepo_model
-from benchmarks.measure import Case, Operator, Suite
+from benchmarks.measure import Case, Operator, Suite, alone
 from nlcore_bench.data.terrain import COSTS
 from nlcore_shortest_paths import BellmanFord, BlackBox, PerturbedFenchelYoung, available_backends, shortest_path
 from nlcore_shortest_paths.solvers import solve_grid
@@ -36,13 +36,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Name = Literal["torch", "numba"]
 
 
-def suite(*, quick: bool = False) -> Suite:
+def suite(*, quick: bool = False, device: str = "cpu") -> Suite:
     """Return the solvers and the losses.
 
     Args:
         quick: Has no effect: there is one size.
+        device: Where the maps are; elsewhere than on the CPU, nlcore is timed alone.
     """
-    return Suite("Shortest paths, side by side", "side × maps", _INTRO, _cases())
+    return Suite("Shortest paths, side by side", "side × maps", _INTRO, _cases(torch.device(device)))
 
 
 def _maps(count: int) -> Tensor:
@@ -53,19 +54,21 @@ def _maps(count: int) -> Tensor:
     return (torch.tensor(COSTS)[kinds] + noise).clamp(min=0.1)
 
 
-def _cases() -> Iterator[Case]:
+def _cases(device: torch.device) -> Iterator[Case]:
     solvers: Operators = {
         "heap on arrays": lambda costs: [array_heap_path(one) for one in costs.numpy()],
         "heap on an array": lambda costs: [heap_path(one, stop=False) for one in costs.numpy()],
         "heap on lists": lambda costs: [heap_path(one) for one in costs.tolist()],
     }
     solvers.update({f"{_OURS}, {name}": partial(shortest_path, backend=name) for name in _backends()})
-    yield Case(f"exact solution of {_SIDE}×{_SIDE} maps", solvers, _maps(_SOLVED), differentiable=False, memory="peak")
-    costs, target = _maps(_BATCH), shortest_path(_maps(_BATCH).flip(0))
-    for loop in ("for", "while"):
-        yield Case(f"relaxed Bellman–Ford, {loop}", _relaxed(loop, target), costs, memory="peak")
-    yield Case(f"perturbed Fenchel–Young, {_SAMPLES} samples", _young(target), costs, memory="peak")
-    yield Case("black box", _black(target), costs, memory="peak")
+    maps, title = _maps(_SOLVED).to(device), f"exact solution of {_SIDE}×{_SIDE} maps"
+    yield Case(title, alone(solvers, device), maps, differentiable=False, memory="peak")
+    costs = _maps(_BATCH).to(device)
+    target = shortest_path(costs.flip(0))
+    losses = {f"relaxed Bellman–Ford, {loop}": _relaxed(loop, target) for loop in ("for", "while")}
+    losses |= {f"perturbed Fenchel–Young, {_SAMPLES} samples": _young(target), "black box": _black(target)}
+    for name, operators in losses.items():
+        yield Case(name, alone(operators, device), costs, memory="peak")
 
 
 def _backends() -> tuple[Name, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Case, Operator, Suite
+from benchmarks.measure import Case, Operator, Suite, alone
 from nlcore_sequences import SoftDTW, SoftDTWDivergence
 
 __all__ = ["suite"]
@@ -37,43 +38,46 @@ needs, and beside it the gradient alone.
 Operators = dict[str, Operator]
 
 
-def suite(*, quick: bool = False) -> Suite:
+def suite(*, quick: bool = False, device: str = "cpu") -> Suite:
     """Return soft-DTW, its divergence and its second derivative at all lengths.
 
     Args:
         quick: Two lengths.
+        device: Where the series are; elsewhere than on the CPU, nlcore is timed alone.
     """
-    return Suite("Soft-DTW, side by side", "n × series", _INTRO, _cases(quick))
+    where = torch.device(device)
+    cases = (replace(one, operators=alone(one.operators, where)) for one in _cases(quick, where))
+    return Suite("Soft-DTW, side by side", "n × series", _INTRO, cases)
 
 
-def _cases(quick: bool) -> Iterator[Case]:
+def _cases(quick: bool, device: torch.device) -> Iterator[Case]:
     for n in _QUICK_SIZES if quick else _SIZES:
-        series, target = _series(n, 1)
+        series, target = _series(n, 1).to(device)
         peers = {"ddtw": _ddtw, "pysdtw": _pysdtw, "tslearn": _tslearn}
         operators = _own(SoftDTW(), target, alone=n <= 256) | _installed(peers, target)
         yield Case("soft-DTW", operators, series)
     for n in _QUICK_FEW if quick else _FEW:
-        series, target = _series(n, _CHANNELS)
+        series, target = _series(n, _CHANNELS).to(device)
         peers = {"ddtw": _ddtw, "pysdtw": _pysdtw, "tslearn": _tslearn}
         operators = _own(SoftDTW(multivariate=True), target) | _installed(peers, target)
         yield Case(f"soft-DTW of {_CHANNELS} channels", operators, series)
     for n in _QUICK_FEW if quick else _FEW:
-        series, target = _series(n, 1)
+        series, target = _series(n, 1).to(device)
         loss = SoftDTWDivergence(cost="squared_euclidean")
         operators = _own(loss, target) | _installed({"tslearn": _tslearn_divergence}, target)
         yield Case("divergence", operators, series)
     for n in _QUICK_SIZES if quick else _SIZES:
-        series, target = _series(n, 1)
+        series, target = _series(n, 1).to(device)
         kinds = {"nlcore, gradient": 1, "nlcore, gradient and Hessian-vector product": 2}
         operators = {name: _derivative(target, order) for name, order in kinds.items()}
         yield Case("second derivatives", operators, series, differentiable=False, memory="peak")
 
 
-def _series(n: int, channels: int) -> tuple[Tensor, Tensor]:
-    """Return predicted and target series, [batch, n] or [batch, n, channels]."""
+def _series(n: int, channels: int) -> Tensor:
+    """Return predicted and target series, [2, batch, n] or [2, batch, n, channels]."""
     generator = torch.Generator().manual_seed(n)
     shape = (_BATCH, n, channels) if channels > 1 else (_BATCH, n)
-    return torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
+    return torch.stack([torch.randn(shape, generator=generator) for _ in range(2)])
 
 
 def _own(loss: Any, target: Tensor, *, alone: bool = False) -> Operators:

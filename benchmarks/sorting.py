@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import nlcore
-from benchmarks.measure import Case, Operator, Suite
+from benchmarks.measure import Case, Operator, Suite, alone
 
 __all__ = ["GROUPS", "Contender", "Group", "contenders", "suite"]
 
@@ -63,20 +63,22 @@ class Group:
     few: int = 8
 
 
-def suite(*, quick: bool = False) -> Suite:
+def suite(*, quick: bool = False, device: str = "cpu") -> Suite:
     """Return all groups at all sizes.
 
     Args:
         quick: Two sizes.
+        device: Where the scores are; elsewhere than on the CPU, nlcore is timed alone.
     """
-    return Suite("Sorting operators, side by side", "n × lists", _INTRO, _cases(_QUICK_SIZES if quick else _SIZES))
+    sizes = _QUICK_SIZES if quick else _SIZES
+    return Suite("Sorting operators, side by side", "n × lists", _INTRO, _cases(sizes, torch.device(device)))
 
 
-def _cases(sizes: tuple[int, ...]) -> Iterator[Case]:
+def _cases(sizes: tuple[int, ...], device: torch.device) -> Iterator[Case]:
     for group in GROUPS:
         for n in sizes:
             scores = torch.randn(100 if n <= 128 else group.few, n, generator=torch.Generator().manual_seed(n))
-            yield Case(group.title, contenders(group, n), scores)
+            yield Case(group.title, alone(contenders(group, n), device), scores.to(device))
 
 
 def contenders(group: Group, n: int) -> dict[str, Operator]:
@@ -108,7 +110,7 @@ def _own(
     def make(n: int) -> Operator:
         loss = nlcore.make(name, **options)
         if method == "__call__":
-            return lambda scores: loss(scores, _target(scores.shape)[0])
+            return lambda scores: loss(scores, _target(scores.shape)[0].to(scores.device))
         operator = getattr(loss, method)
         if method == "topk":
             operator = partial(operator, k=min(_K, n))

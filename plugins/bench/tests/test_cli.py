@@ -143,3 +143,15 @@ def test_the_old_commands_still_work_and_say_so(capsys: pytest.CaptureFixture[st
     assert main(["bench", "totals", *words]) == 0
     assert "deprecated and will be removed in 0.3; use nlcore bench run totals." in capsys.readouterr().err
     assert (tmp_path / "totals" / "report.md").exists()
+
+
+def test_a_cluster_without_dask_names_the_extra(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    words = ["bench", "run", "totals", "--out", str(tmp_path), "--cluster", "tcp://127.0.0.1:8786"]
+    assert main(words) == 2
+    assert "the extra `cluster` of nlcore-bench. Run: pip install distributed." in capsys.readouterr().err
+    assert main([*words, "--workers", "2"]) == 2
+    assert "leave it out with --cluster" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from nlcore.errors import ConfigError
 from nlcore_bench import Cell, Plan, ResultsError, Run, Study, load, run_study
-from nlcore_bench.run import open_store, progress, train_cell
+from nlcore_bench.run import _environment, _Remote, open_store, progress, train_cell
 from nlcore_bench.study import Candidate, Entry
 
 
@@ -204,3 +205,12 @@ def test_progress_is_shown_unless_quiet(study: Study, tmp_path: Path, capsys: py
     assert capsys.readouterr().err == ""
     assert progress(study, tmp_path).startswith("6 of 24 runs are finished, 0 have a checkpoint, about 0.0 minutes")
     assert len(open_store(study, tmp_path).runs) == 6
+
+
+def test_a_worker_of_a_cluster_gives_the_same_run_or_names_the_versions_that_differ(study: Study) -> None:
+    entry = study.entries()[0]
+    cell = Cell("report", entry.name, 0.01, 1000, task=entry.task)
+    there = _Remote(study, entry, cell, {**_environment(), "python": "3.0"})()
+    assert numbers({cell: there}) == numbers({cell: train_cell(study, entry, cell)})
+    with pytest.raises(ConfigError, match=r"the same numbers: torch is \S+ there and 1\.0 here\."):
+        _Remote(study, entry, cell, {**_environment(), "torch": "1.0"})()

@@ -7,10 +7,13 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from joblib import Parallel, delayed
@@ -29,6 +32,10 @@ from nlcore_bench.train import Training, one_thread, train
 
 __all__ = ["open_store", "plan_of", "progress", "run_study", "train_cell"]
 
+_Jobs: TypeAlias = Sequence[tuple[Entry, Cell]]
+_Trained: TypeAlias = Callable[[Study, _Jobs, Path], Iterator[Run]]
+_ALONE = threading.Lock()  # a run seeds torch's global generator, and a worker of a cluster may have several threads
+
 
 def _training(study: Study, entry: Entry, cell: Cell) -> Training:
     part = study.tasks[entry.task]
@@ -41,11 +48,16 @@ def _training(study: Study, entry: Entry, cell: Cell) -> Training:
         steps=cell.length or study.steps_of(entry.task),
         schedule=study.schedule,
         damping=cell.damping,
+        device=study.device,
     )
 
 
 def train_cell(study: Study, entry: Entry, cell: Cell, checkpoint: Path | None = None) -> Run:
-    """Train one run, from its checkpoint if there is one; can be sent to another process."""
+    """Train one run, from its checkpoint if there is one; can be sent to another process.
+
+    A run on another device than the CPU has no checkpoint, in which the state of its random numbers would be missing.
+    """
+    checkpoint = checkpoint if study.device == "cpu" else None
     part: PartName = "validation" if cell.phase == "tune" else "test"
     every = study.every if cell.phase == "report" else None
     with one_thread(), torch.random.fork_rng(devices=[]):
@@ -60,6 +72,7 @@ def _checked(study: Study, entries: Sequence[Entry]) -> dict[str, dict[str, Any]
     every = {one.name for name in study.tasks for one in plan.study_task(name).measures}
     for name in set(study.measures) - every:
         raise ConfigError(f"no task has the measure {name!r}{nearest(name, every)}: {', '.join(sorted(every))}.")
+    _check_device(study.device)
     with torch.random.fork_rng(devices=[]):
         for entry in entries:
             plan.measure(entry)
@@ -72,6 +85,18 @@ def _checked(study: Study, entries: Sequence[Entry]) -> dict[str, dict[str, Any]
                     f"have it with `tasks` of the method."
                 )
     return settings
+
+
+def _check_device(name: str) -> None:
+    """Raise unless tensors can be made on a device.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    try:
+        torch.empty(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"there is no device {name!r} ({str(error).splitlines()[0]}). Leave out --device.") from error
 
 
 def open_store(study: Study, folder: Path, entries: Sequence[Entry] | None = None) -> Store:
@@ -88,7 +113,8 @@ def open_store(study: Study, folder: Path, entries: Sequence[Entry] | None = Non
     """
     tasks = _checked(study, study.entries() if entries is None else entries)
     measures = {name: [one.name for one in Plan(study, {}).study_task(name).measures] for name in study.tasks}
-    return Store(folder, study.settings(tasks), _environment(), measures=measures)
+    gpu = {"device": torch.cuda.get_device_name(study.device)} if study.device.startswith("cuda") and entries else {}
+    return Store(folder, study.settings(tasks), {**_environment(), **gpu}, measures=measures)
 
 
 def plan_of(study: Study, runs: Mapping[Cell, Run], folder: Path) -> Plan:
@@ -123,6 +149,7 @@ def run_study(
     *,
     entries: Sequence[Entry] | None = None,
     workers: int = 1,
+    cluster: str | None = None,
     quiet: bool = False,
 ) -> Plan:
     """Run what `folder` lacks and return all of its runs.
@@ -132,13 +159,18 @@ def run_study(
         folder: Folder of the settings and the runs.
         entries: The rows to run; `None` for all.
         workers: Processes of one thread each; the number changes the duration of a study but none of its results.
+        cluster: Address or scheduler file of a Dask cluster, whose workers train in place of these processes.
         quiet: Whether the progress bar is hidden.
 
     Raises:
-        ConfigError: Something of the study is wrong or not installed.
-        ResultsError: The folder belongs to other settings, or cannot be written.
+        ConfigError: Something of the study is wrong or not installed; nobody answers at the address.
+        ResultsError: The folder belongs to other settings, or cannot be written; the cluster is lost.
     """
-    chosen = study.entries() if entries is None else list(entries)
+    with _training_on(workers, cluster) as trained:
+        return _run_study(study, folder, study.entries() if entries is None else list(entries), trained, quiet)
+
+
+def _run_study(study: Study, folder: Path, chosen: Sequence[Entry], trained: _Trained, quiet: bool) -> Plan:
     store = open_store(study, folder, chosen)
     plan = plan_of(study, store.runs, folder)
     needed = {one.key: one for entry in chosen for one in (plan.baseline(entry), entry) if one is not None}
@@ -155,7 +187,7 @@ def run_study(
             finished = len(jobs) - len(missing)
             bar.initial = getattr(bar, "initial", 0) + finished  # not part of the speed
             bar.update(finished)
-            for run in _trained(study, missing, folder, workers):
+            for run in trained(study, missing, folder):
                 store.add(run)
                 _checkpoint(folder, run.cell).unlink(missing_ok=True)
                 bar.update()
@@ -166,8 +198,50 @@ def _checkpoint(folder: Path, cell: Cell) -> Path:
     return folder / "checkpoints" / f"{sha256(str(cell).encode()).hexdigest()[:16]}.pt"
 
 
-def _trained(study: Study, jobs: Sequence[tuple[Entry, Cell]], folder: Path, workers: int) -> Iterator[Run]:
-    """Yield every run when it is finished."""
+@contextmanager
+def _training_on(workers: int, cluster: str | None) -> Iterator[_Trained]:
+    """Yield a function that trains the runs of a study and yields each when it is finished."""
+    if cluster is None:
+        yield partial(_here, workers=workers)
+        return
+    from nlcore_bench.cluster import connected
+
+    with connected(cluster) as results:
+        yield lambda study, jobs, _: results(_Remote(study, *job, _environment()) for job in jobs)
+
+
+@dataclass(frozen=True, eq=False)  # joblib hashes calls, and the tables of a study have no hash
+class _Remote:
+    """A run on a worker of a cluster. It writes no checkpoint, and begins anew if its worker is lost.
+
+    Attributes:
+        study: The study.
+        entry: The row.
+        cell: The run.
+        environment: Versions in the process of the study; with others a worker would not give the same numbers.
+    """
+
+    study: Study
+    entry: Entry
+    cell: Cell
+    environment: Mapping[str, str]
+
+    def __call__(self) -> Run:
+        own = _environment()
+        others = [name for name in {**self.environment, **own} if own.get(name) != self.environment.get(name)]
+        if differing := [name for name in others if name != "python"]:
+            listed = "; ".join(
+                f"{name} is {own.get(name)} there and {self.environment.get(name)} here" for name in differing
+            )
+            raise ConfigError(
+                f"a worker of the cluster would not give the same numbers: {listed}. Install the same versions."
+            )
+        with _ALONE:
+            return train_cell(self.study, self.entry, self.cell)
+
+
+def _here(study: Study, jobs: _Jobs, folder: Path, workers: int) -> Iterator[Run]:
+    """Yield every run when it is finished, from processes of this machine."""
     calls = (delayed(_in_worker)(study, entry, cell, _checkpoint(folder, cell), os.getpid()) for entry, cell in jobs)
     try:
         yield from Parallel(n_jobs=min(workers, len(jobs)) or 1, return_as="generator_unordered")(calls)
@@ -207,6 +281,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
+@cache
 def _environment() -> dict[str, str]:
     names = {record.distribution for record in registry.plugins() if record.distribution}
     others = {"nlcore", "numpy", "scikit-learn", "scipy", "numba"}

@@ -76,6 +76,7 @@ class Study(Part):
         steps: Steps of a run.
         every: Steps between two evaluations of a reported run.
         schedule: Schedule of the learning rate.
+        device: Device of the training, such as `cuda`; evaluations are made on the CPU.
         seeds: Number of reported seeds, 1000, 1001, …; none is a tuning seed.
         tuning_seeds: Number of seeds on which every candidate is tried, 0, 1, …
         learning_rates: Learning rates that every method is tuned over.
@@ -100,6 +101,7 @@ class Study(Part):
     steps: Whole
     every: Whole = 25
     schedule: Literal["cosine", "constant"] = "cosine"
+    device: Text = "cpu"
     seeds: Annotated[Whole, Field(le=1000)] = 8
     tuning_seeds: Annotated[Whole, Field(le=1000)] = 2
     learning_rates: tuple[Positive, ...] = ()
@@ -184,6 +186,7 @@ class Study(Part):
         """
         return {
             **self.model_dump(include={"steps", "every", "schedule"}),
+            **({} if self.device == "cpu" else {"device": self.device}),
             "tasks": {
                 name: {**given, **_given(self.tasks[name], _DRAWN | {"id", "options"})} for name, given in tasks.items()
             },

@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-__all__ = ["Timing", "interleaved"]
+__all__ = ["Clock", "Timing", "clock_of", "interleaved"]
+
+Clock = Callable[[], float]
 
 _MOST = 200  # rounds
 _WARM = 4
@@ -18,7 +21,7 @@ _WARM = 4
 
 @dataclass(frozen=True)
 class Timing:
-    """Processor time of a call; on one thread this is the time on a machine without other work.
+    """Time of a call: on the CPU its processor time, which on one thread is that on a machine without other work.
 
     Attributes:
         milliseconds: Lower quartile, median and upper quartile over the rounds.
@@ -31,8 +34,25 @@ class Timing:
     rounds: int
 
 
+def clock_of(device: torch.device) -> Clock:
+    """Return the clock for calls on a device: processor time, or the time at which a GPU has done all of its work."""
+    if device.type != "cuda":
+        return time.process_time
+
+    def clock() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return clock
+
+
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], seconds: float, *, fewest: int = 3, warm: bool = True
+    calls: Mapping[str, Callable[[], object]],
+    seconds: float,
+    *,
+    fewest: int = 3,
+    warm: bool = True,
+    clock: Clock = time.process_time,
 ) -> dict[str, Timing]:
     """Call every contestant once per round until the time is used up.
 
@@ -41,31 +61,32 @@ def interleaved(
         seconds: Wall time of the rounds; the round in which it ends is finished.
         fewest: Smallest number of rounds, however long they take.
         warm: Whether every contestant is called before the first round: five times, or once if a call is slow.
+        clock: The clock, see `clock_of`.
 
     Returns:
         The timing of each contestant, by name.
     """
     for call in calls.values() if warm else ():
-        if _timed(call) < 0.2:
+        if _timed(call, clock) < 0.2:
             for _ in range(_WARM):
-                _timed(call)
+                _timed(call, clock)
     taken: dict[str, list[float]] = {name: [] for name in calls}
     rounds, start = 0, time.perf_counter()
     with _without_collection():
         while rounds < fewest or (rounds < _MOST and time.perf_counter() - start < seconds):
             for name, call in calls.items():
-                taken[name].append(_timed(call))
+                taken[name].append(_timed(call, clock))
             rounds += 1
     times = {name: np.array(values) for name, values in taken.items()}
     first = next(iter(times.values()))
     return {name: Timing(_quartiles(1e3 * own), _quartiles(own / first), rounds) for name, own in times.items()}
 
 
-def _timed(call: Callable[[], object]) -> float:
-    """Return the processor time of a call, which other programs on the machine hardly change."""
-    start = time.process_time()
+def _timed(call: Callable[[], object], clock: Clock) -> float:
+    """Return the time of a call; other programs on the machine hardly change processor time."""
+    start = clock()
     call()
-    return time.process_time() - start
+    return clock() - start
 
 
 @contextmanager

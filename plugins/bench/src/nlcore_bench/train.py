@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -89,7 +90,7 @@ def train(
         training.load(checkpoint, label)
     saved = time.monotonic()
     for batch in islice(task.batches(training.seed), training.step, training.steps):
-        training.advance(batch)
+        training.advance(batch if training.on_cpu else batch.to(training.device))
         if outcome.failure is not None:
             break
         if every and (training.step % every == 0 or training.step == training.steps):
@@ -107,7 +108,8 @@ def train(
 
 
 def _evaluated(training: Training, part: PartName) -> dict[str, float]:
-    found = training.task.evaluate(training.network, part)
+    network = training.network if training.on_cpu else deepcopy(training.network).cpu()
+    found = training.task.evaluate(network, part)
     return {one.name: one.finite(found[one.name]) for one in training.task.measures}
 
 
@@ -123,6 +125,7 @@ class Training:
         steps: Steps of the run.
         schedule: `"cosine"` or `"constant"`.
         damping: Relative damping instead of the curvature's own.
+        device: Where it trains; evaluations are made on the CPU, which has the data.
 
     Raises:
         NlcoreError: Loss, curvature, update or optimiser cannot be made.
@@ -139,12 +142,14 @@ class Training:
         steps: int = 1,
         schedule: str = "cosine",
         damping: float | None = None,
+        device: str = "cpu",
     ) -> None:
         self.task, self.seed, self.steps, self.step, self.outcome = task, seed, steps, 0, Outcome()
         self.target = entry.loss.target if entry.loss else "target"
         self.clip = entry.method.clip
         torch.manual_seed(seed)
-        self.network = task.network(seed)
+        self.device = torch.device(device)
+        self.network = task.network(seed).to(self.device)
         loss = make_loss(task, entry.loss)
         method = entry.method.model_copy(update={"curvature": entry.curvature})
         if method.update is None:
@@ -156,6 +161,11 @@ class Training:
         self.optimizers = make_optimizers(optimizer, self.network, learning_rate)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR
         self.schedules = [cosine(one, steps) for one in self.optimizers] if schedule == "cosine" else []
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it trains where the data are."""
+        return self.device == torch.device("cpu")
 
     def advance(self, batch: Batch) -> None:
         """Take one step; its time and a failure go to the outcome."""

@@ -58,6 +58,7 @@ def add_bench(subparsers: Any) -> None:
         help=f"some of the tables: {', '.join(ENGINE_TABLES)} (default: all)",
     )
     engine.add_argument("--quick", action="store_true", help="few sizes and rounds, to see that everything works")
+    engine.add_argument("--device", default="cpu", metavar="NAME", help="device, such as cuda (default: cpu)")
     check = _new(commands, "check", "check whether a downloaded archive of the Warcraft maps is whole", {})
     check.add_argument("file", type=Path, metavar="FILE", help="the archive")
     check.set_defaults(run=check_archive)
@@ -78,7 +79,10 @@ def _new(subparsers: Any, name: str, summary: str, defaults: dict[str, Any]) -> 
 
 def _add_folder(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help=f"folder of results, DIR/{name} (default: runs, or runs/quick)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"folder of results, DIR/{name} (default: runs, runs/quick or runs/small)",
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
 
@@ -88,7 +92,12 @@ def _add_studies(parser: argparse.ArgumentParser, *, named: bool = True) -> None
         parser.add_argument("studies", nargs="+", metavar="STUDY", help="id of a study, or path of its TOML file")
     _add_folder(parser, "ID")
     parser.add_argument("--seeds", type=int, metavar="N", help="number of reported seeds (default: the study's)")
-    parser.add_argument("--quick", action="store_true", help="1 seed and few steps, to see that everything works")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="1 seed and few steps, to see that everything works")
+    size.add_argument(
+        "--small", action="store_true", help="1 seed, 1 learning rate, Adam alone, a quarter of the steps"
+    )
+    parser.add_argument("--device", metavar="NAME", help="device of the training, such as cuda (default: the study's)")
     parser.add_argument(
         "--option",
         action="append",
@@ -105,6 +114,9 @@ def _add_run(parser: argparse.ArgumentParser, *, named: bool = True) -> None:
         parser.add_argument(f"--{name}", nargs="+", metavar="NAME", default=[], help="some of them (default: all)")
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes with one thread each (default: one per core, at most 8)"
+    )
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="train on the workers of a Dask cluster: its address or its scheduler file"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from nlcore.errors import ConfigError
 from nlcore_bench.files import make_folder
 
 if TYPE_CHECKING:
-    from nlcore_bench.study import Study
+    from nlcore_bench.study import Entry, Study
 
 __all__ = ["check_archive", "deprecated", "list_studies", "moved", "report", "resume", "run", "run_engine", "status"]
 
@@ -43,11 +43,19 @@ def run(arguments: argparse.Namespace) -> int:
     from nlcore_bench.tables import bullets
 
     workers = _positive("--workers", arguments.workers, _cores())
-    pairs, findings = list(_studies(arguments)), []  # a wrong one is named before the first is run
-    for study, folder in pairs:
-        chosen = study.entries(tasks=arguments.tasks, optimizers=arguments.optimizers, methods=arguments.methods)
+    if arguments.cluster and arguments.workers:
+        raise ConfigError("--workers is the number of processes on this machine; leave it out with --cluster.")
+    words = {"tasks": arguments.tasks, "optimizers": arguments.optimizers, "methods": arguments.methods}
+    # A wrong one is named before the first is run.
+    chosen_of = [(study, folder, study.entries(**words)) for study, folder in _studies(arguments)]
+    if not arguments.quiet:
+        _say_cost(chosen_of, 1 if arguments.cluster else workers)
+    findings = []
+    for study, folder, chosen in chosen_of:
         try:
-            plan = run_study(study, folder, entries=chosen, workers=workers, quiet=arguments.quiet)
+            plan = run_study(
+                study, folder, entries=chosen, workers=workers, cluster=arguments.cluster, quiet=arguments.quiet
+            )
         except KeyboardInterrupt:
             said = f"\nStopped. Finished runs are kept in {folder}; the same command goes on from there."
             print(said, file=sys.stderr)
@@ -57,6 +65,17 @@ def run(arguments: argparse.Namespace) -> int:
         findings.append(in_short(plan))
     print(f"In short\n\n{bullets(findings, wrap=True)}")
     return 0
+
+
+def _say_cost(studies: Sequence[tuple[Study, Path, Sequence[Entry]]], workers: int) -> None:
+    """Print the estimated duration of every study, and how many of its runs there are already."""
+    from nlcore_bench.sizes import cost
+
+    for study, folder, chosen in studies:
+        path = folder / "runs.jsonl"
+        recorded = path.read_bytes().count(b"\n") if path.is_file() else 0
+        known = f"; {recorded} runs are on record" if recorded else ""
+        print(f"{cost(study, chosen, workers)}{known}.", file=sys.stderr, flush=True)
 
 
 def resume(arguments: argparse.Namespace) -> int:
@@ -116,7 +135,7 @@ def run_engine(arguments: argparse.Namespace) -> int:
     from nlcore_bench.engine import Bench, run_bench, write_engine_report
 
     bench = Bench.quick() if arguments.quick else Bench()
-    bench = replace(bench, tables=tuple(arguments.table or bench.tables))
+    bench = replace(bench, tables=tuple(arguments.table or bench.tables), device=arguments.device)
     folder = make_folder(_results(arguments) / "engine")
     try:
         figures = run_bench(bench, quiet=arguments.quiet)
@@ -134,21 +153,24 @@ def _studies(arguments: argparse.Namespace) -> Iterator[tuple[Study, Path]]:
     """Yield the studies of a command line with its options, each with its folder."""
     from nlcore.cli.arguments import parsed_options
     from nlcore_bench.catalogue import find
+    from nlcore_bench.sizes import scaled, small
 
     options = parsed_options(arguments.option)
     for word in arguments.studies:
-        study = find(word)
-        study = study.quick() if arguments.quick else study
+        whole = find(word)
+        study = whole.quick() if arguments.quick else small(whole) if arguments.small else whole
         seeds = _positive("--seeds", arguments.seeds, study.seeds)
         tasks = {
             name: part.model_copy(update={"options": {**part.options, **options}}) for name, part in study.tasks.items()
         }
-        yield study.model_copy(update={"seeds": seeds, "tasks": tasks}), _results(arguments) / study.id
+        changes = {"seeds": seeds, "tasks": tasks, "device": arguments.device or study.device}
+        yield scaled(study.model_copy(update=changes), whole), _results(arguments) / study.id
 
 
 def _results(arguments: argparse.Namespace) -> Path:
     """Return the folder that holds the folders of results."""
-    return arguments.out or Path("runs/quick" if arguments.quick else "runs")
+    part = "quick" if arguments.quick else "small" if getattr(arguments, "small", False) else ""
+    return arguments.out or Path("runs", part)
 
 
 def _begun(folder: Path) -> Path:

@@ -40,9 +40,9 @@ class BenchLoss:
     splits: bool
     ranked: bool = True
 
-    def data(self, size: int) -> tuple[Tensor, Tensor]:
-        """Return a prediction and a target, each [100, size]."""
-        prediction, other = torch.randn(2, _BATCH, size, generator=torch.Generator().manual_seed(0))
+    def data(self, size: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return a prediction and a target on a device, each [100, size]."""
+        prediction, other = torch.randn(2, _BATCH, size, generator=torch.Generator().manual_seed(0)).to(device)
         return prediction, ranks(other) if self.ranked else other
 
     def criteria(self) -> dict[str, nn.Module]:
@@ -79,7 +79,7 @@ class _Bare(nn.Module):
         (gradient,) = torch.autograd.grad(self.loss(y, target).sum(), y, create_graph=products)
         count, size = gradient.shape
         if products:
-            basis = torch.eye(size)[:, None].expand(size, count, size)
+            basis = torch.eye(size, device=y.device)[:, None].expand(size, count, size)
             matrix = torch.autograd.grad(gradient, y, basis, is_grads_batched=True)[0].sum(1)
             gradient = gradient.detach()
         with torch.no_grad():
@@ -100,14 +100,15 @@ LOSSES = (
 )
 
 
-def loss_part(entry: BenchLoss, size: int) -> dict[str, Callable[[], object]]:
+def loss_part(entry: BenchLoss, size: int, device: str = "cpu") -> dict[str, Callable[[], object]]:
     """Return the calls that compute the value and the gradient of the prediction, and the n double backwards.
 
     Args:
         entry: The loss.
         size: n.
+        device: Where the prediction is.
     """
-    prediction, target = entry.data(size)
+    prediction, target = entry.data(size, device)
 
     def call(criterion: nn.Module) -> Callable[[], None]:
         def run() -> None:
@@ -137,9 +138,10 @@ class Step:
             ranking network (5×5 convolutions to 32 and 64 channels, each with a maximum over 2×2, then 64 hidden
             units) on the same pictures scaled to 16×64.
         size: n, numbers in a list.
+        device: Where network and pictures are.
     """
 
-    def __init__(self, network: str, size: int) -> None:
+    def __init__(self, network: str, size: int, device: str = "cpu") -> None:
         generator = torch.Generator().manual_seed(0)
         part = digits().train
         index = draw(part, (_BATCH, size, _DIGITS), generator)
@@ -149,12 +151,13 @@ class Step:
         if network == "CNN":
             wide = self.pictures.view(_BATCH * size, 1, 8, 8 * _DIGITS)
             self.pictures = nn.functional.interpolate(wide, scale_factor=2).view(_BATCH, size, 1, 16, 16 * _DIGITS)
+        self.device, self.pictures, self.target = device, self.pictures.to(device), self.target.to(device)
 
     def call(self, criterion: nn.Module) -> Callable[[], None]:
         """Return a training step with its own network."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = Scores() if self.network == "CNN" else Ranking().network(0)
+            model = (Scores() if self.network == "CNN" else Ranking().network(0)).to(self.device)
         optimizer = torch.optim.Adam(model.parameters(), 1e-4)
 
         def run() -> None:
@@ -200,9 +203,9 @@ def blur(y: Tensor) -> Tensor:
     return spread + 0.1 * spread.square()
 
 
-def solvers(size: int, count: int) -> dict[str, Callable[[], object]]:
+def solvers(size: int, count: int, device: str = "cpu") -> dict[str, Callable[[], object]]:
     """Return a step with every solver, for m outputs and N samples, except those that would take too long."""
-    prediction, target = torch.randn(2, count, size, generator=torch.Generator().manual_seed(0))
+    prediction, target = torch.randn(2, count, size, generator=torch.Generator().manual_seed(0)).to(device)
     loss = compose(blur)
     relative = Relative(0.1)
     curvatures: dict[str, Any] = {

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -19,7 +18,7 @@ from nlcore import NewtonLoss
 from nlcore_bench.criteria import MeanLoss
 from nlcore_bench.engine.workloads import WORKLOADS, Workload
 from nlcore_bench.tasks.base import Batch
-from nlcore_bench.timer import interleaved
+from nlcore_bench.timer import clock_of, interleaved
 
 __all__ = ["DefaultCost", "measure_default", "peak_memory", "probe_floor", "steps_of"]
 
@@ -54,7 +53,13 @@ class DefaultCost:
 
 
 def measure_default(
-    label: str, *, short: int, long: int, seconds: float, advance: Callable[[int], object] = lambda steps: None
+    label: str,
+    *,
+    short: int,
+    long: int,
+    seconds: float,
+    advance: Callable[[int], object] = lambda steps: None,
+    device: str = "cpu",
 ) -> DefaultCost:
     """Train plainly and by the default, in turns on the same batches.
 
@@ -64,8 +69,9 @@ def measure_default(
         long: Steps of a long run, which begins with a short one.
         seconds: Time for the floor of a probe.
         advance: Called with the number of steps that were taken since its last call.
+        device: Where it trains.
     """
-    workload = WORKLOADS[label]
+    workload = _moved(WORKLOADS[label], torch.device(device))
     goes_on = workload.limits.long is not None and long > short
     _run(workload, [_WARM])
     found = []
@@ -80,6 +86,18 @@ def measure_default(
         long=last.ratio(1) if goes_on else None,
         memory=peak_memory(workload, NewtonLoss) / peak_memory(workload, MeanLoss),
         probes=last.probes,
+    )
+
+
+def _moved(workload: Workload, device: torch.device) -> Workload:
+    """Return a training whose networks and batches are on a device."""
+    if device.type == "cpu":
+        return workload
+    batches = workload.batches
+    return replace(
+        workload,
+        network=lambda: workload.network().to(device),
+        batches=lambda: (batch.to(device) for batch in batches()),
     )
 
 
@@ -119,14 +137,15 @@ class _Training:
         self.criterion: Any = criterion(self.loss)
         self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-3)
         self.seconds = 0.0
+        self.clock = clock_of(next(self.network.parameters()).device)
 
     def step(self, batch: Batch) -> None:
         """Take a step, and add its processor time to `seconds`."""
-        start = time.process_time()
+        start = self.clock()
         self.optimizer.zero_grad()
         self.criterion(self.network(batch.inputs), batch.target, **batch.options).backward()
         self.optimizer.step()
-        self.seconds += time.process_time() - start
+        self.seconds += self.clock() - start
 
 
 def _run(workload: Workload, marks: Sequence[int], advance: Callable[[int], object] = lambda steps: None) -> _Run:
@@ -161,7 +180,7 @@ def probe_floor(workload: Workload, seconds: float) -> float:
     batch = next(workload.batches())
     parameters = list(still.network.parameters())
     prediction = still.network(batch.inputs)
-    directions = torch.randn(2, *prediction.shape, generator=torch.Generator().manual_seed(0))
+    directions = torch.randn(2, *prediction.shape, generator=torch.Generator().manual_seed(0)).to(prediction.device)
 
     def probe() -> Tensor:
         dual = torch.ones_like(prediction, requires_grad=True)
@@ -173,7 +192,7 @@ def probe_floor(workload: Workload, seconds: float) -> float:
             losses: Tensor = still.loss(prediction - moved, batch.target, **batch.options)
         return losses
 
-    timings = interleaved({"plain": lambda: plain.step(batch), "probe": probe}, seconds)
+    timings = interleaved({"plain": lambda: plain.step(batch), "probe": probe}, seconds, clock=plain.clock)
     return timings["probe"].ratio[1]
 
 

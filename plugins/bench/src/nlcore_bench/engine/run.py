@@ -14,7 +14,7 @@ from nlcore_bench.engine.contestants import LOSSES, Step, loss_part, solvers
 from nlcore_bench.engine.default import DefaultCost, measure_default, steps_of
 from nlcore_bench.engine.workloads import WORKLOADS
 from nlcore_bench.records import installed
-from nlcore_bench.timer import Timing, interleaved
+from nlcore_bench.timer import Timing, clock_of, interleaved
 from nlcore_bench.train import one_thread
 
 __all__ = ["TABLES", "Bench", "Figures", "Job", "run_bench"]
@@ -42,6 +42,7 @@ class Bench:
         long: The same of a long run.
         seconds: Time for one line of a table; four times as much with the CNN, whose steps are long.
         tables: Which tables are made.
+        device: Where it is timed.
     """
 
     sizes: tuple[int, ...] = (5, 10, 32)
@@ -54,6 +55,7 @@ class Bench:
     long: int = 5000
     seconds: float = 2.0
     tables: tuple[str, ...] = TABLES
+    device: str = "cpu"
 
     @classmethod
     def quick(cls) -> Bench:
@@ -125,6 +127,7 @@ def run_bench(bench: Bench, *, quiet: bool = False) -> Figures:
             "torch": torch.__version__,
             "numba": installed("numba"),
             "threads": "1",
+            **({"device": torch.cuda.get_device_name(bench.device)} if bench.device.startswith("cuda") else {}),
         },
     )
     with one_thread(), tqdm(bench.jobs(), disable=quiet, file=sys.stderr, unit="line") as bar:
@@ -133,7 +136,11 @@ def run_bench(bench: Bench, *, quiet: bool = False) -> Figures:
             if job[0] == "default":
                 figures.defaults[job[1]] = _default(job[1], bench, quiet=quiet)
                 continue
-            figures.timings[job] = interleaved(_calls(job), bench.seconds * (4 if "CNN" in job else 1))
+            figures.timings[job] = interleaved(
+                _calls(job, bench.device),
+                bench.seconds * (4 if "CNN" in job else 1),
+                clock=clock_of(torch.device(bench.device)),
+            )
     return figures
 
 
@@ -141,16 +148,16 @@ def _default(label: str, bench: Bench, *, quiet: bool) -> DefaultCost:
     lengths = {"short": bench.short, "long": bench.long}
     total = steps_of(label, **lengths)
     with tqdm(total=total, desc=label, disable=quiet, file=sys.stderr, unit="step", leave=False) as bar:
-        return measure_default(label, **lengths, seconds=bench.seconds / 2, advance=bar.update)
+        return measure_default(label, **lengths, seconds=bench.seconds / 2, advance=bar.update, device=bench.device)
 
 
-def _calls(job: Job) -> dict[str, Callable[[], object]]:
+def _calls(job: Job, device: str) -> dict[str, Callable[[], object]]:
     kind, *rest = job
     if kind == "solver":
-        return solvers(int(rest[0]), int(rest[1]))
+        return solvers(int(rest[0]), int(rest[1]), device)
     label, size = rest[-2], int(rest[-1])
     entry = next(entry for entry in LOSSES if entry.label == label)
     if kind == "loss":
-        return loss_part(entry, size)
-    step = Step(rest[0], size)
+        return loss_part(entry, size, device)
+    step = Step(rest[0], size, device)
     return {name: step.call(criterion) for name, criterion in entry.criteria().items()}

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 import nlcore
 from nlcore.config import AlgorithmConfig, Configured
@@ -45,6 +46,11 @@ class Batch:
     outputs: Tensor | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with all of its tensors on a device."""
+        parts = (self.inputs, self.target, self.outputs, self.others, self.options)
+        return Batch(*tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, parts))
 
     def targets(self) -> dict[str, Any]:
         """Return all targets by name."""
