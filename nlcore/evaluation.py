@@ -249,7 +249,7 @@ def in_inference(*trees: Any) -> bool:
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     """Return a context without autocast."""
     kind = device.type
-    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # "meta" has none
+    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # not of "meta"
     return torch.autocast(kind, enabled=False) if enabled else nullcontext()
 
 

@@ -76,9 +76,8 @@ _BEST = 2
 _WAITING = 2**25
 """Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
 
-
 _WITHOUT_MATRIX = EmpiricalFisher(damping=Relative(0.1), power=0.5)
-"""What the default takes of many outputs without a structure, until it can be probed."""
+"""The curvature of the default for many outputs without a structure, until it can be probed."""
 
 
 @dataclass(frozen=True, slots=True)

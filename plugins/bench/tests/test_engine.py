@@ -35,7 +35,7 @@ def test_contestants_take_turns_and_ratios_are_taken_round_by_round(monkeypatch:
     order: list[str] = []
     now = itertools.count(1)
 
-    def timed(call) -> float:  # type: ignore[no-untyped-def]
+    def timed(call, clock) -> float:  # type: ignore[no-untyped-def]
         call()
         rounds = next(now)
         return 0.25 * rounds if order[-1] == "a" else 0.5 * (rounds - 1)
@@ -232,7 +232,7 @@ def test_one_table_by_command(capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 
 def test_interrupted(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("nlcore_bench.engine.run.interleaved", interrupt)
