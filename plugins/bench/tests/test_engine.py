@@ -35,7 +35,7 @@ def test_contestants_take_turns_and_ratios_are_taken_round_by_round(monkeypatch:
     order: list[str] = []
     now = itertools.count(1)
 
-    def timed(call) -> float:  # type: ignore[no-untyped-def]
+    def timed(call, clock) -> float:  # type: ignore[no-untyped-def]
         call()
         rounds = next(now)
         return 0.25 * rounds if order[-1] == "a" else 0.5 * (rounds - 1)
@@ -232,10 +232,25 @@ def test_one_table_by_command(capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 
 def test_interrupted(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("nlcore_bench.engine.run.interleaved", interrupt)
     assert main(["bench", "engine", "--quiet", "--out", str(tmp_path)]) == 130
     assert "not kept" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clock_of_the_caller_times_the_calls() -> None:
+    ticks = itertools.count()
+    found = interleaved({"a": lambda: None}, 0.0, warm=False, clock=lambda: float(next(ticks)))
+    assert found["a"].milliseconds == (1000.0, 1000.0, 1000.0)
+    assert timer.clock_of(torch.device("cpu")) is timer.time.process_time
+
+
+def test_the_engine_is_timed_on_a_device(tmp_path: Path) -> None:
+    words = ["--quick", "--quiet", "--device", "cpu:0", "--table", "solver", "default"]
+    assert main(["bench", "engine", *words, "--out", str(tmp_path)]) == 0
+    assert "running totals" in (tmp_path / "engine/engine.md").read_text()
+    data = loss_part(LOSSES[0], 5, "cpu:0")
+    assert all(call() is None or isinstance(call(), torch.Tensor) for call in data.values())
