@@ -239,3 +239,18 @@ def test_interrupted(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeyp
     assert main(["bench", "engine", "--quiet", "--out", str(tmp_path)]) == 130
     assert "not kept" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clock_of_the_caller_times_the_calls() -> None:
+    ticks = itertools.count()
+    found = interleaved({"a": lambda: None}, 0.0, warm=False, clock=lambda: float(next(ticks)))
+    assert found["a"].milliseconds == (1000.0, 1000.0, 1000.0)
+    assert timer.clock_of(torch.device("cpu")) is timer.time.process_time
+
+
+def test_the_engine_is_timed_on_a_device(tmp_path: Path) -> None:
+    words = ["--quick", "--quiet", "--device", "cpu:0", "--table", "solver", "default"]
+    assert main(["bench", "engine", *words, "--out", str(tmp_path)]) == 0
+    assert "running totals" in (tmp_path / "engine/engine.md").read_text()
+    data = loss_part(LOSSES[0], 5, "cpu:0")
+    assert all(call() is None or isinstance(call(), torch.Tensor) for call in data.values())

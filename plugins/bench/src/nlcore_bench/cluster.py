@@ -74,7 +74,7 @@ def _wait(client: Any, address: str) -> None:
 
 
 def _results(client: Any, calls: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """Yield the results as calls end; the calls have no arguments, which joblib would store on a single worker."""
+    """Yield results as calls finish; the calls have no arguments, which joblib would store on a single worker."""
     from distributed import CancelledError, KilledWorker
 
     with parallel_config(_back_end()(client=client, wait_for_workers_timeout=_SECONDS)):
