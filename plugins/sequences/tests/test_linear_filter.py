@@ -134,6 +134,7 @@ def test_float32_is_near_float64_and_half_precision_computes_in_float32() -> Non
         ({"kernel": "exponential", "width": 0.5}, "at least 1"),
         ({"kernel": "boxcar"}, "moving_average"),
         ({"width": 0}, "greater than 0"),
+        ({"width": 1e8}, "less than or equal to 100000"),
         ({"boundary": "wrap"}, "'circular'"),
     ],
 )

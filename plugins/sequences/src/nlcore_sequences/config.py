@@ -62,6 +62,7 @@ class LinearFilterConfig(AlgorithmConfig):
     width: float = Field(
         2.0,
         gt=0,
+        le=1e5,
         allow_inf_nan=False,
         description="In elements: standard deviation, count, or 1/α of the exponential kernel; not used with weights.",
     )
