@@ -18,7 +18,17 @@ __all__ = ["NEEDED", "absent", "install", "search_path"]
 NEEDED = (
     *("annotated-types", "packaging", "pluggy", "pydantic", "pydantic_core", "typing-inspection", "typing_extensions"),
     *("cloudpickle", "joblib", "narwhals", "numpy", "scikit-learn", "scipy", "threadpoolctl", "tqdm"),
-    *("contourpy", "cycler", "fonttools", "kiwisolver", "matplotlib", "pillow", "pyparsing", "python-dateutil", "tzdata"),
+    *(
+        "contourpy",
+        "cycler",
+        "fonttools",
+        "kiwisolver",
+        "matplotlib",
+        "pillow",
+        "pyparsing",
+        "python-dateutil",
+        "tzdata",
+    ),
     *("iniconfig", "Pygments", "pytest"),
 )
 """All that tests, timings and studies need beside torch and what comes with it, with what these need."""
