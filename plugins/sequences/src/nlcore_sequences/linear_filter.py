@@ -14,7 +14,8 @@ from nlcore.config import Configured
 from nlcore.errors import ShapeError
 from nlcore.protocol import CurvatureOperator, Traits
 from nlcore_sequences._linear import LinearLoss
-from nlcore_sequences._spectra import Toeplitz, circular_spectrum, cosine_spectrum, fast_length, singular_spectrum
+from nlcore_sequences._spectra import circular_spectrum, cosine_spectrum, fast_length, singular_spectrum
+from nlcore_sequences._toeplitz import Toeplitz
 from nlcore_sequences.config import Boundary, Kernel, LinearFilterConfig
 
 __all__ = ["LinearFilter"]
