@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Case, Operator, Suite, alone
+from nlcore.compiled import has_numba, torch_alone
 from nlcore_sequences import SoftDTW, SoftDTWDivergence
 
 __all__ = ["suite"]
@@ -82,11 +83,10 @@ def _series(n: int, channels: int) -> Tensor:
 
 def _own(loss: Any, target: Tensor, *, alone: bool = False) -> Operators:
     operators: Operators = {"nlcore": lambda series: loss(series, target)}
-    bridge = import_module("nlcore_sequences._compiled.bridge")
-    if alone and bridge.has_numba():
+    if alone and has_numba():
 
         def in_torch(series: Tensor) -> Tensor:
-            with bridge.torch_alone():
+            with torch_alone():
                 result: Tensor = loss(series, target)
             return result
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import nlcore
 from benchmarks.measure import Case, Operator, Suite, alone
+from nlcore.compiled import torch_alone
 
 __all__ = ["GROUPS", "Contender", "Group", "contenders", "suite"]
 
@@ -118,7 +119,7 @@ def _own(
 
     def in_torch(n: int) -> Operator:
         import_module("numba")  # without it there is nothing to compare
-        torch_alone, operator = import_module("nlcore_sorting._compiled.bridge").torch_alone, make(n)
+        operator = make(n)
 
         def run(scores: Tensor) -> Tensor:
             with torch_alone():

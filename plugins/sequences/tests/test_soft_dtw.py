@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.func import grad, hessian, jacrev, vmap
 
 import nlcore
+from nlcore.compiled import has_numba, torch_alone
 from nlcore.errors import ConfigError, ContractError, DtypeError, NonFiniteError, ShapeError
 from nlcore_sequences import SoftDTW, SoftDTWDivergence, cosine_cost, lengths_of
 from nlcore_sequences._alignment import solve
 from nlcore_sequences._bounds import Limits, bounds_of
-from nlcore_sequences._compiled.bridge import has_numba, torch_alone
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated:DeprecationWarning")  # torch's own
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 import torch
 
+from nlcore.compiled import torch_alone
 from nlcore_sorting import PermutationLoss, RankingLoss, SortingNetwork
-from nlcore_sorting._compiled.bridge import torch_alone
 from nlcore_sorting._plugin import nlcore_algorithms
 
 torch.set_num_threads(1)  # the tensors are tiny, and more threads only wait for each other

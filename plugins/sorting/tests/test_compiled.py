@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from nlcore.compiled import torch_alone
 from nlcore_sorting import FastSoftSort, NeuralSort, RankingLoss, SoftSort, SortingNetwork, ranks
-from nlcore_sorting._compiled.bridge import torch_alone
 from nlcore_sorting._distributions import DISTRIBUTIONS
 from nlcore_sorting._network.cross_entropy import CrossEntropyKernel
 from nlcore_sorting.config import Distribution, Network, Objective, Regularization

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from nlcore.compiled import has_numba, torch_alone
 from nlcore_sorting import SortingNetwork, ranks
-from nlcore_sorting._compiled.bridge import has_numba, torch_alone
 from nlcore_sorting._differentiation import differentiated
 from nlcore_sorting.config import Distribution, Network, Objective
 

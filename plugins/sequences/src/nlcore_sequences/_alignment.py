@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
+from nlcore.compiled import has_numba
 from nlcore_sequences._compiled import bridge
 from nlcore_sequences._wavefront import Skewed, alignment_of, product_of, value_of
 
@@ -41,13 +42,13 @@ def solve(
 
 def fused(*series: Tensor) -> bool:
     """Return whether squared distances of these series are best left to `solve`."""
-    there = all(one.device.type == "cpu" and one.numel() > 0 for one in series) and bridge.has_numba()
+    there = all(one.device.type == "cpu" and one.numel() > 0 for one in series) and has_numba()
     return there and not torch.compiler.is_compiling() and not _forward_mode(*series)
 
 
 def _compiled(tensors: Sequence[Tensor]) -> bool:
     first = tensors[0]
-    return first.device.type == "cpu" and first.numel() > 0 and bridge.has_numba() and all(map(_has_memory, tensors))
+    return first.device.type == "cpu" and first.numel() > 0 and has_numba() and all(map(_has_memory, tensors))
 
 
 def _has_memory(tensor: Tensor) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
-from nlcore_sorting._compiled.bridge import has_numba
+from nlcore.compiled import has_numba
 
 __all__ = ["Kernel", "compiles", "dispatch", "forward_mode", "has_memory", "ordinary", "transformed"]
 

@@ -1,4 +1,4 @@
-"""Access to the kernels: whether numba is available, and every kernel as a function of tensors.
+"""Access to the kernels: every kernel as a function of tensors.
 
 The kernels themselves are imported here alone, and only when one is used. They run on CPU tensors; `_alignment` chooses
 between them and torch.
@@ -6,38 +6,15 @@ between them and torch.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nlcore.errors import PerformanceWarning
-
-__all__ = ["has_numba", "products", "slopes", "torch_alone", "values"]
-
-_ALONE = ContextVar("_ALONE", default=False)
-
-
-def has_numba() -> bool:
-    """Return whether numba can be imported and is not blocked by `torch_alone`."""
-    return not _ALONE.get() and _importable()
-
-
-@contextmanager
-def torch_alone() -> Iterator[None]:
-    """Compute everything in torch, as if numba were not installed; for comparisons of the two."""
-    token = _ALONE.set(True)
-    try:
-        yield
-    finally:
-        _ALONE.reset(token)
+__all__ = ["products", "slopes", "values"]
 
 
 def values(gamma: float, bounds: Tensor, lengths: Tensor, inputs: Sequence[Tensor]) -> Tensor:
@@ -73,18 +50,6 @@ def products(
     first, second = _pair(results)
     _kernels().products(*_arrays(inputs), bounds.numpy(), lengths.numpy(), gamma, _arrays(along), first, second)
     return _like(results, along)
-
-
-@cache
-def _importable() -> bool:
-    if find_spec("numba") is None:
-        return False
-    try:
-        import_module("numba")
-    except ImportError as error:
-        warnings.warn(f"numba is installed, but not used: {error}", PerformanceWarning, stacklevel=2)
-        return False
-    return True
 
 
 @cache

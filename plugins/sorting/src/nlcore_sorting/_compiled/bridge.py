@@ -1,4 +1,4 @@
-"""Access to the kernels: whether numba is available, and every kernel as an operator on tensors.
+"""Access to the kernels: every kernel as an operator on tensors.
 
 The kernels themselves are imported here alone, and only when one is used. They run on CPU tensors and compute a
 value and its first derivative; `nlcore_sorting._dispatch` chooses between them and torch.
@@ -6,60 +6,24 @@ value and its first derivative; `nlcore_sorting._dispatch` chooses between them 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nlcore.errors import PerformanceWarning
 from nlcore_sorting._network.wiring import Operator, Rule, depth, partners
 from nlcore_sorting.config import Network, Objective, Regularization
 
 __all__ = [
     "Compiled",
-    "has_numba",
     "network",
     "network_hessians",
     "projection",
     "softmax_sort",
-    "torch_alone",
 ]
-
-_ALONE = ContextVar("_ALONE", default=False)
-
-
-def has_numba() -> bool:
-    """Return whether numba can be imported and is not blocked by `torch_alone`."""
-    return not _ALONE.get() and _importable()
-
-
-@contextmanager
-def torch_alone() -> Iterator[None]:
-    """Compute everything in torch, as if numba were not installed; for comparisons of the two."""
-    token = _ALONE.set(True)
-    try:
-        yield
-    finally:
-        _ALONE.reset(token)
-
-
-@cache
-def _importable() -> bool:
-    if find_spec("numba") is None:
-        return False
-    try:
-        import_module("numba")
-    except ImportError as error:
-        warnings.warn(f"numba is installed, but not used: {error}", PerformanceWarning, stacklevel=2)
-        return False
-    return True
 
 
 @cache
