@@ -35,8 +35,8 @@ def missing_share(gradient: Callable[..., Tensor], at: Tensor, counts: Tensor, a
     """Return the share of samples whose product is wrong, at the output where that is largest.
 
     The direction moves every output by signs in units of its own size. A difference counts where it agrees with that of
-    the next longer step, which excludes kinks and rounding errors. A product no larger than rounding errors of the
-    gradient does not count.
+    the next longer step, which excludes kinks and rounding errors. A product within the rounding
+    of the largest gradient of the batch does not count: a sample's own may have cancelled to zero.
     """
     size = at.abs().nan_to_num(posinf=0.0).mean(0)
     unit = size.clamp(min=max(1e-3 * float(size.mean()), 1e-3 if not bool(size.any()) else 0.0))

@@ -225,7 +225,7 @@ class SuppliesOperator(Protocol):
     """
 
     def curvature_operator(self, prediction: Tensor) -> CurvatureOperator | None:
-        """Return the curvature of every sample without a mask; `None` where there is no structure to use.
+        """Return the curvature of every sample without a mask, or `None` for sizes whose matrix has no fast solves.
 
         Args:
             prediction: [batch, *event], for sizes and device; its values do not matter.

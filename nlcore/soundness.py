@@ -36,7 +36,7 @@ _MOVING = 0.1
 
 
 _TURNS = 12
-"""Products with the second derivative of an outer loss, in search of a negative curvature."""
+"""Products with the second derivative of an outer loss by which a negative curvature is looked for."""
 
 _SHARE = 0.25
 """Share of samples with a wrong second derivative above which an error is raised."""
@@ -266,13 +266,13 @@ def _check_second(evaluation: Evaluation, flat: Tensor, counts: Tensor, second: 
         if not bool(second_product(gradient, at, signs(at, tuple(at.shape))).any()) and not written:
             _warn_of_zero(name, gradient(at), second)
             return
-        bend = _lowest_bend(gradient, at, counts) if second == "outer" else 0.0
+        curvature = _lowest_curvature(gradient, at, counts) if second == "outer" else 0.0
         near = at + 0.1 * at.abs().nan_to_num(posinf=0.0).mean() * signs(at, tuple(at.shape))
         share = min(missing_share(gradient, point, counts) for point in (at, near)) if written else 0.0
     except Exception:  # outside its domain, or a derivative is missing: the engine then names the remedies
         return
-    if bend < 0:
-        _warn_of_hollow(name, bend)
+    if curvature < 0:
+        _warn_of_no_convexity(name, curvature)
     if share <= _SHARE:
         return
     what = "second derivative" if second == "hessian" else "second derivative of the outer loss"
@@ -305,29 +305,29 @@ def _second_of(evaluation: Evaluation, flat: Tensor, second: str) -> tuple[Calla
     return gradient, per_sample(features), _hand_written(value)
 
 
-def _lowest_bend(gradient: Callable[..., Tensor], at: Tensor, counts: Tensor) -> float:
-    """Return the lowest curvature met along directions that seek it, relative to the highest; at least 0 if convex.
+def _lowest_curvature(gradient: Callable[..., Tensor], at: Tensor, counts: Tensor) -> float:
+    """Return the lowest curvature over the directions of two power iterations, relative to the highest; 0 if convex.
 
-    Power iterations with the second derivative, then with what it lacks to its largest eigenvalue. Every curvature is
-    one along a direction, so that a negative one is a proof.
+    The first iteration, with the second derivative C, finds its largest eigenvalue λ, the second, with λI − C, the
+    smallest one. A negative curvature along any direction proves that the loss is not convex.
     """
     along, highest, lowest = signs(at, tuple(at.shape)), at.new_zeros(len(at), 1), at.new_zeros(len(at), 1)
     for turn in range(_TURNS):
         along = along / along.norm(dim=1, keepdim=True).clamp(min=torch.finfo(at.dtype).tiny)
-        bent = second_product(gradient, at, along)
-        curvature = (along * bent).sum(1, keepdim=True)
-        lowest, highest = torch.minimum(lowest, curvature), torch.maximum(highest, bent.norm(dim=1, keepdim=True))
-        along = bent if 2 * turn < _TURNS else highest * along - bent
+        product = second_product(gradient, at, along)
+        curvature = (along * product).sum(1, keepdim=True)
+        lowest, highest = torch.minimum(lowest, curvature), torch.maximum(highest, product.norm(dim=1, keepdim=True))
+        along = product if 2 * turn < _TURNS else highest * along - product
     negative = lowest / highest.clamp(min=torch.finfo(at.dtype).tiny)
     rounding = torch.finfo(at.dtype).eps ** 0.5
     return float(torch.where((negative < -rounding).squeeze(1) & counts, negative.squeeze(1), 0.0).min())
 
 
-def _warn_of_hollow(name: str, bend: float) -> None:
+def _warn_of_no_convexity(name: str, curvature: float) -> None:
     warnings.warn(
-        f"{name}: the outer loss is not convex in the features: it has a negative curvature of {-bend:.2g} times its "
-        f"largest, so the Gauss–Newton matrix may be indefinite and a step may climb. Move the part that is not convex "
-        f'into the inner function, or use nlcore.Hessian(psd="abs") or nlcore.EmpiricalFisher().',
+        f"{name}: the outer loss is not convex in the features: it has a negative curvature of {-curvature:.2g} times "
+        f"its largest, so the Gauss–Newton matrix may be indefinite and a step may climb. Move the part that is not "
+        f'convex into the inner function, or use nlcore.Hessian(psd="abs") or nlcore.EmpiricalFisher().',
         NumericalWarning,
         stacklevel=2,
     )

@@ -21,7 +21,10 @@ __all__ = ["Entry", "entry_of"]
 
 ROOT = Path(__file__).parents[2]
 _OPERATORS = ("permutation", "sort", "rank", "topk", "path", "visits")
-_CONTRACT = {"config", "example", "gradient", "hessian", "id", "inner", "outer", "traits"}
+_CONTRACT = {
+    *("config", "curvature_operator", "example", "example_context", "gradient", "hessian", "id", "inner", "outer"),
+    "traits",
+}
 _CODE_HOSTS = ("repository", "source", "source code", "code", "github", "gitlab")
 
 

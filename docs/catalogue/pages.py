@@ -135,7 +135,7 @@ def _order_words(entry: Entry) -> str:
 
 
 def _operators(entry: Entry) -> str:
-    head = "The relaxed operators are methods of the loss, and work without a target."
+    head = "The operators are methods of the loss, and work without a target."
     return "\n".join([head, "", *(f"- `{call}`: {text}" for call, text in entry.operators.items())])
 
 

@@ -290,7 +290,9 @@ def _validated_by_solves(matrix: OperatorMatrix, derivatives: Derivatives) -> Te
     weight = weight / samples.total(weight.sum()).clamp(min=1e-300)
     missing = (derivatives.features or 0) - matrix.size
     found, excess = [], gradient.new_zeros(())
-    if missing < 0:  # the null space of C takes most of the trace, and its estimate differs by noise from its dimension
+    if missing < 0:
+        # C has a null space of m − F dimensions, or more. The estimate of its dimension has an error that would exceed
+        # the degrees of freedom that are left; it is subtracted where the true dimension is m − F but for noise.
         least = damping_strength(0.0, matrix.mean_curvature, matrix.largest)
         flat = least * (probes * matrix.operator.solve(probes, least, 1.0)).sum() / _SIGNS
         noise = (2 / _SIGNS * flat * (1 - flat / matrix.size).clamp(min=0.0)).sqrt()

@@ -337,7 +337,7 @@ def test_one_feature_for_each_sample_needs_no_further_dimension():
     assert torch.allclose(step.direction, expected.mT)
 
 
-HOLLOW = {
+NOT_CONVEX = {
     "cauchy": lambda f, t: (5 * (f - t)).square().log1p().sum(-1),
     "a little": lambda f, t: (f - t).square()[:, 1:].sum(-1) - 1e-3 * f[:, 0].square(),
 }
@@ -349,11 +349,11 @@ CONVEX = {
 }
 
 
-@pytest.mark.parametrize("name", HOLLOW)
+@pytest.mark.parametrize("name", NOT_CONVEX)
 def test_an_outer_loss_that_is_not_convex_is_noticed(name):
     y, t = data()
     with pytest.warns(NumericalWarning, match=r"not convex in the features.*inner function.*EmpiricalFisher"):
-        newton_step(compose(torch.sin, HOLLOW[name]), y, t, GaussNewton(damping=1e4))
+        newton_step(compose(torch.sin, NOT_CONVEX[name]), y, t, GaussNewton(damping=1e4))
 
 
 @pytest.mark.parametrize("name", CONVEX)

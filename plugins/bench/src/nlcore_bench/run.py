@@ -91,7 +91,7 @@ def _check_device(name: str) -> None:
     """Raise unless tensors can be made on a device.
 
     Raises:
-        ConfigError: There is no such device.
+        ConfigError: Torch cannot use the device.
     """
     try:
         torch.empty(1, device=name).cpu()

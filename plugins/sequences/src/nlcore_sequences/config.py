@@ -183,7 +183,7 @@ class RolloutConfig(AlgorithmConfig):
         ge=1,
         description="Controls of a step: predicted controls are [batch, T, channels]; without it [batch, T].",
     )
-    steps: int | None = Field(None, ge=1, description="Number of steps where there are no controls to count.")
+    steps: int | None = Field(None, ge=1, description="Number of steps of a system without controls.")
     dt: float | None = Field(
         None, gt=0, description="Time step where the context lacks 'step'; that of the system by default."
     )

@@ -55,7 +55,7 @@ class Rollout:
         - value: half the squared distance of the observations, in their squared units.
 
     Cost:
-        Time and memory O(T) a sample: T evaluations of the step function, one after the other, and for each pull-back
+        Time and memory O(T) per sample: T evaluations of the step function, one after the other, and for each pull-back
         as many again. With `checkpoint`, by default above 512 steps, only O(√T) states are kept, and a pull-back runs
         each segment again: up to 1.5 times the time of a gradient. A Gauss–Newton matrix takes F pull-backs where the F
         observations are at most twice the m outputs, else m pushes forward and m pull-backs, all in one batch; a few
@@ -79,7 +79,7 @@ class Rollout:
         constrain: For each number along the last dimension of the prediction (one for controls `[batch, T]`):
             `"positive"`, log(1 + eʸ); `"exponential"`, eʸ; `(low, high)`, a scaled sigmoid; or `None`.
         channels: Predicted controls of a step, `[batch, T, channels]`.
-        steps: T where there are no controls.
+        steps: T for a system without controls.
         dt: Time step where the context lacks it.
         checkpoint: Steps between two states that are kept, `"auto"`, or `None`.
         on_unstable: `"raise"` or `"nan"`.

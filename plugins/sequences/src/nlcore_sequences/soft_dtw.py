@@ -61,7 +61,7 @@ class SoftDTW(AlignmentLoss):
           times the logarithm of the number of alignments, for equal lengths n less than 1.77·γ·n.
 
     Cost:
-        Time O(n·m) a sample. Memory O(n) for the value of squared distances by compiled code, which forms no matrix,
+        Time O(n·m) per sample. Memory O(n) for the value of squared distances by compiled code, which forms no matrix,
         else O(n·m).
 
     When it fails:
@@ -203,7 +203,7 @@ class SoftDTWDivergence(AlignmentLoss):
         - value: 0 for equal series, in units of the local cost.
 
     Cost:
-        Three times that of `SoftDTW`; O((n + m)²) a sample.
+        Three times that of `SoftDTW`; O((n + m)²) per sample.
 
     When it fails:
         As `SoftDTW`, but for its bias: the divergence is smallest where the series are equal. It is not convex.

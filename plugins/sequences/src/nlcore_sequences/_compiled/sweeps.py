@@ -119,7 +119,7 @@ def _from_successors(rows: _Array, here: int, next_: int, after: int, sample: Sa
     a, b = sample.limits[d, 0], sample.limits[d, 1]
     q1, q2 = (d + 1) * stride, (d + 2) * stride + 1
     if d == len(sample.limits) - 2:
-        q2 = q1  # there is no such row, and what it is multiplied with is 0
+        q2 = q1  # the row lies outside; its factor is 0
     for i in range(a + 1, b + 2, LANES):
         up, left = q1 + width + i + 1, q1 + 2 * width + i
         combine(rows, p, here + i, after + i + 1, next_ + i + 1, next_ + i, q2 + i, up, left)
