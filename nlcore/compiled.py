@@ -1,4 +1,4 @@
-"""Whether plugins may use code that numba compiles; does not import torch."""
+"""The switch between code that numba compiles and torch, for all plugins; does not import torch."""
 
 from __future__ import annotations
 
