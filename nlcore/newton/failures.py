@@ -57,7 +57,7 @@ def raise_nonfinite(problem: Problem, usable: Tensor) -> NoReturn:
 
 
 def raise_unsolved(
-    problem: Problem, codes: Tensor, strength: Tensor, condition: Tensor, flat: tuple[int, int] | None = None
+    problem: Problem, codes: Tensor, strength: Tensor, condition: Tensor, flat: tuple[int, int]
 ) -> NoReturn:
     """Refuse directions that failed.
 
@@ -66,7 +66,7 @@ def raise_unsolved(
         codes: [N] int8, a `Result` each.
         strength: λ.
         condition: The estimated condition of C + λI.
-        flat: The dimension of the null space of C and its size, where C was formed.
+        flat: The dimension that the null space of C is known to have, and the size of C.
 
     Raises:
         NonFiniteError: A curvature or direction is NaN or infinite.
@@ -85,7 +85,7 @@ def raise_unsolved(
         )
     estimate = float(condition.max()) if condition.numel() else math.nan
     null = ""
-    if flat is not None and flat[0]:
+    if flat[0]:
         null = (
             f" The curvature has a null space of dimension {flat[0]} of {flat[1]}, along which the loss does not "
             f"bend; with damping the step is finite there."

@@ -174,6 +174,10 @@ class CurvatureMatrix(ABC):
     def matvec(self, rows: Tensor) -> Tensor:
         """Return C/unit times each row of [r, m]."""
 
+    def null_dimension(self) -> int:
+        """Return the dimension that the null space is known to have at least."""
+        return 0
+
     def dense(self) -> Tensor:
         """Return C/unit, [m, m]."""
         return self.matvec(torch.eye(self.size, dtype=torch.float64, device=self.mean_curvature.device))
@@ -211,10 +215,11 @@ class DenseMatrix(CurvatureMatrix):
         return rows @ self.mean
 
     def null_dimension(self) -> int:
-        """Return the dimension of the null space of the mean, 0 where it is not finite."""
+        """Return the dimension of the null space of the mean to rounding, 0 where it is not finite."""
         if not bool(torch.isfinite(self.mean).all()):
             return 0
-        return self.size - int(torch.linalg.matrix_rank(self.mean, hermitian=True))
+        relative = self.size * max(self.rounding, torch.finfo(self.mean.dtype).eps)
+        return self.size - int(torch.linalg.matrix_rank(self.mean, hermitian=True, rtol=relative))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +295,10 @@ class OperatorMatrix(CurvatureMatrix):
     def matvec(self, rows: Tensor) -> Tensor:
         """Return the matrix times each row of [r, m]."""
         return self.operator.matvec(rows) if len(rows) else rows
+
+    def null_dimension(self) -> int:
+        """Return by how many the outputs exceed the residuals of a sample, 0 if they do not."""
+        return max(0, self.size - self.operator.features)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

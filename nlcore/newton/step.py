@@ -17,7 +17,7 @@ from nlcore.newton.auto import Auto
 from nlcore.newton.damping import choose_damping
 from nlcore.newton.derivatives import Derivatives, differentiate, operator_of
 from nlcore.newton.failures import Result, raise_nonfinite, raise_unsolved
-from nlcore.newton.matrix import Curvature, DenseMatrix, IdentityMatrix
+from nlcore.newton.matrix import Curvature, IdentityMatrix
 from nlcore.newton.options import check_choice
 from nlcore.newton.outcome import Memory, NewtonStep, StepDetail
 from nlcore.newton.problem import Backend, Problem
@@ -210,8 +210,7 @@ def _step(
         sound = sound if problem.raising else sound & usable
         codes = torch.where(sound, codes, Result.nonfinite.value)
         if raising:
-            flat = (matrix.null_dimension(), matrix.size) if isinstance(matrix, DenseMatrix) else None
-            raise_unsolved(problem, codes, strength, solution.condition, flat)
+            raise_unsolved(problem, codes, strength, solution.condition, (matrix.null_dimension(), matrix.size))
         direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
     memory = Memory(damped.state, checks, memory.masked or problem.evaluation.mask is not None, derivatives.pushes)
     detail = StepDetail(strength, mean_curvature, solution.condition, solution.residual, matrix.negative, damped.own)

@@ -63,8 +63,13 @@ def test_a_mask_is_refused() -> None:
 def test_the_null_space_is_counted_and_named_where_it_has_no_inverse() -> None:
     loss = LinearOperator(MATRIX)
     assert loss.null_dimension == 2
-    with pytest.raises(SingularCurvatureError, match=r"null space of dimension 2 of 6"):
-        nlcore.newton_step(loss, draw(3, 6), draw(3, 4), nlcore.GaussNewton(damping=0.0))
+    for dtype in (torch.float64, torch.float32):
+        prediction, target = draw(3, 6).to(dtype), draw(3, 4).to(dtype)
+        with pytest.raises(SingularCurvatureError, match=r"null space of dimension 2 of 6"):
+            nlcore.newton_step(loss, prediction, target, nlcore.GaussNewton(damping=0.0))
+    wide = LinearOperator(draw(290, 300))
+    with pytest.raises(SingularCurvatureError, match=r"null space of dimension 10 of 300"):
+        nlcore.newton_step(wide, draw(3, 300), draw(3, 290), nlcore.GaussNewton(damping=0.0))
     with pytest.raises(ConfigError, match="of a function is not known"):
         _ = WAYS["function"].null_dimension
 

@@ -388,6 +388,7 @@ ONE = torch.zeros(2, 3)
         ({}, ONE[None], None, ShapeError, r"\[batch, T\].*channels="),
         ({}, ONE.long(), None, DtypeError, "floating"),
         ({"channels": 2}, ONE, None, ShapeError, r"\[batch, T, 2\]"),
+        ({"observe": (0, 9)}, ONE, None, ContractError, r"observe=\(0, 9\) names components of a state that has 2"),
         ({"predicts": "parameters"}, ONE[:, :1], None, ContractError, "how many steps.*steps=T"),
         ({"predicts": "parameters", "steps": 4}, ONE[:, :1], {"controls": ONE}, ShapeError, "3 steps, and steps=4"),
         ({"predicts": "parameters"}, ONE[:, :1], {"controls": ONE[0]}, ShapeError, "controls"),

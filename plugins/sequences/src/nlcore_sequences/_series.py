@@ -131,8 +131,9 @@ def check_lengths(name: str, target: Series, needed: Tensor | None) -> Series:
         samples = (~right).nonzero()[:, 0].tolist()
         found = int(lengths[samples[0]])
         raise ContractError(
-            f"{name}: the targets of samples {shorten(samples)} have lengths outside of 1 … {m}, the first one {found}."
-            " A target needs at least one time step; leave samples without one out of the batch."
+            f"{name}: the lengths of the target are outside of 1 … {m} in {len(samples)} of {len(right)} samples: "
+            f"{shorten(samples)}; the first is {found}. A target needs at least one time step; leave samples without "
+            f"one out of the batch."
         )
     return Series(steps, lengths.clamp(1, m), *rest)
 

@@ -271,6 +271,11 @@ class Rollout:
         if self.observe is None:
             return states
         if not callable(self.observe):
+            if not all(-states.shape[-1] <= index < states.shape[-1] for index in self.observe):
+                raise ContractError(
+                    f"{ID}: observe={self.observe} names components of a state that has {states.shape[-1]}, counted "
+                    f"from 0. Give other indices, or a function of the state."
+                )
             return states[..., list(self.observe)]
         with full_precision(states.device):
             return self.observe(states)
