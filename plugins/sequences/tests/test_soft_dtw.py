@@ -448,7 +448,7 @@ def test_a_cost_that_forbids_cells() -> None:
             torch.zeros(2, 3),
             {"series": torch.zeros(2, 3), "lengths": torch.tensor([3, 0])},
             ContractError,
-            ["samples 1 ", "1 … 3", "the first one 0"],
+            ["in 1 of 2 samples: 1", "1 … 3", "the first is 0"],
         ),
         (torch.zeros(2, 3), {"series": torch.zeros(2, 3), "lengths": torch.tensor([4, 1])}, ContractError, ["4"]),
         (torch.zeros(2, 3), {"series": torch.zeros(2, 3), "mask": torch.zeros(2, 4).bool()}, ShapeError, ["[2, 4]"]),
