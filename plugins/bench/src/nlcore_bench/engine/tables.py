@@ -222,7 +222,8 @@ def _defaults(figures: Figures) -> Table:
             "batch, without the work space inside an operation of torch.",
             "The MLP reads 16 digits (64-128-64-1, batch 50, m = 16); the CNN (16 and 32 channels) scores 4 lists of "
             "5 pictures of 16×64 pixels. approx_ndcg, spearman and neural_ndcg see 16 lists of 100 items, scored by "
-            "20-64-1. The oscillators have 96 controls, batch 128; heat, linear, has 144 outputs, batch 50.",
+            "20-64-1. The sequences of 16 384 elements, 8 in a batch, are read by 8-32-1 from 8 features each. The "
+            "oscillators have 96 controls, batch 128; heat, linear, has 144 outputs, batch 50.",
         ),
     )
 
