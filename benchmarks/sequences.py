@@ -1,4 +1,4 @@
-"""Soft-DTW of nlcore beside that of ddtw, pysdtw and tslearn."""
+"""Soft-DTW of nlcore beside that of ddtw, pysdtw and tslearn, and Newton steps of linear losses."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Case, Operator, Suite, alone
+from nlcore import GaussNewton, NewtonLoss, Relative
 from nlcore.compiled import has_numba, torch_alone
-from nlcore_sequences import SoftDTW, SoftDTWDivergence
+from nlcore_sequences import LinearFilter, PrefixSum, SoftDTW, SoftDTWDivergence
 
 __all__ = ["suite"]
 
@@ -24,6 +25,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 _BATCH, _CHANNELS = 32, 16
 _SIZES, _QUICK_SIZES = (32, 64, 128, 256, 512, 1024), (8, 16)
 _FEW, _QUICK_FEW = (64, 256), (8,)
+_LONG, _QUICK_LONG = (1024, 16384, 100000), (300,)
 _INTRO = """\
 torch {torch}, one thread, float32, normal series; medians of interleaved rounds in processor time. Memory is what
 autograd keeps between the passes, and for second derivatives the most that torch allocates during a call; what numba's
@@ -33,14 +35,15 @@ them, the rows of nlcore are with numba.
 
 ddtw, with its numba back end, computes in float32 and returns the mean of the batch. nlcore's divergence is computed in
 float64. None of the others has second derivatives. A **Hessian-vector product** is timed with the gradient that it
-needs, and beside it the gradient alone.
+needs, and beside it the gradient alone. The last table has whole Newton steps of one long sequence, with the checks
+of `NewtonLoss`, beside the gradient of the same loss.
 """
 
 Operators = dict[str, Operator]
 
 
 def suite(*, quick: bool = False, device: str = "cpu") -> Suite:
-    """Return soft-DTW, its divergence and its second derivative at all lengths.
+    """Return soft-DTW, its divergence and its second derivative at all lengths, and Newton steps of linear losses.
 
     Args:
         quick: Two lengths.
@@ -48,7 +51,7 @@ def suite(*, quick: bool = False, device: str = "cpu") -> Suite:
     """
     where = torch.device(device)
     cases = (replace(one, operators=alone(one.operators, where)) for one in _cases(quick, where))
-    return Suite("Soft-DTW, side by side", "n × series", _INTRO, cases)
+    return Suite("Sequences, side by side", "n × series", _INTRO, cases)
 
 
 def _cases(quick: bool, device: torch.device) -> Iterator[Case]:
@@ -72,6 +75,38 @@ def _cases(quick: bool, device: torch.device) -> Iterator[Case]:
         kinds = {"nlcore, gradient": 1, "nlcore, gradient and Hessian-vector product": 2}
         operators = {name: _derivative(target, order) for name, order in kinds.items()}
         yield Case("second derivatives", operators, series, differentiable=False, memory="peak")
+    for n in _QUICK_LONG if quick else _LONG:
+        numbers = torch.randn(1, n, generator=torch.Generator().manual_seed(n)).to(device)
+        yield Case("Newton steps of linear losses", _linear(numbers), numbers, differentiable=False, memory="peak")
+
+
+def _linear(numbers: Tensor) -> Operators:
+    """Return the gradient and the Newton step of linear losses."""
+    losses = {
+        "running totals": PrefixSum(),
+        "Gaussian filter": LinearFilter(),
+        "Gaussian filter, zero ends": LinearFilter(boundary="zero"),
+        "exponential average": LinearFilter(kernel="exponential", width=10.0, causal=True),
+    }
+    curvature = GaussNewton(damping=Relative(0.1))
+    operators: Operators = {}
+    for name, loss in losses.items():
+        target = loss.inner(numbers.flip(1))
+        operators[f"nlcore, {name}, gradient"] = partial(_gradient, loss, target)
+        operators[f"nlcore, {name}, Newton step"] = partial(_newton_gradient, NewtonLoss(loss, curvature), target)
+    return operators
+
+
+def _gradient(loss: Any, target: Tensor, numbers: Tensor) -> Tensor:
+    with torch.enable_grad():
+        leaf = numbers.detach().requires_grad_()
+        return torch.autograd.grad(loss(leaf, target).sum(), leaf)[0]
+
+
+def _newton_gradient(criterion: NewtonLoss, target: Tensor, numbers: Tensor) -> Tensor:
+    with torch.enable_grad():
+        leaf = numbers.detach().requires_grad_()
+        return torch.autograd.grad(criterion(leaf, target), leaf)[0]
 
 
 def _series(n: int, channels: int) -> Tensor:

@@ -80,8 +80,8 @@ def test_the_comparison_of_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_comparison_of_soft_dtw(tmp_path: Path) -> None:
     assert command.main(["sequences", "--quick", "--out", str(tmp_path)]) == 0
     rows = json.loads((tmp_path / "sequences.json").read_text())
-    assert {row["n"] for row in rows} == {8, 16}
-    assert len({row["group"] for row in rows}) == 4
+    assert {row["n"] for row in rows} == {8, 16, 300}
+    assert len({row["group"] for row in rows}) == 5
     assert {row["library"] for row in rows} >= {"nlcore", "nlcore, gradient"}
 
 
