@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STUDIES := totals ranking ltr paths half_inverse sequences defaults default_outputs default default_long
-PLUGINS := sorting ranking shortest_paths sequences bench
+PLUGINS := sorting ranking decisions shortest_paths sequences bench
 STAMP  := $(VENV)/.installed
 SOURCES := nlcore tools $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)
 # One thread a process: the tensors are small, and test and study workers share the cores.
@@ -41,7 +41,7 @@ $(NUMBA_STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.to
 	$(PYTHON) -m venv $(NUMBA_VENV)
 	$(NUMBA_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch pytest pytest-xdist hypothesis
 	$(NUMBA_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . \
-	  -e "plugins/sorting[numba]" -e plugins/ranking -e "plugins/shortest_paths[numba]" -e "plugins/sequences[numba]"
+	  -e "plugins/sorting[numba]" -e plugins/ranking -e "plugins/decisions[numba,scipy]" -e "plugins/shortest_paths[numba]" -e "plugins/sequences[numba]"
 	touch $@
 
 PEERS_VENV  ?= .venv-peers
@@ -79,7 +79,8 @@ test: $(STAMP)  ## run every test
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 test-numba: $(NUMBA_STAMP)  ## run the tests of the plugins that have compiled code, where numba is installed
-	$(NUMBA_BIN)/python -m pytest -n 2 -q plugins/sorting plugins/ranking plugins/shortest_paths plugins/sequences \
+	$(NUMBA_BIN)/python -m pytest -n 2 -q plugins/sorting plugins/ranking plugins/decisions plugins/shortest_paths \
+	  plugins/sequences \
 	  tests/integration/test_masks.py tests/integration/test_transforms.py $(PYTEST_ARGS)
 
 cluster-test: $(CLUSTER_STAMP)  ## run studies on a Dask cluster of this machine, some of whose workers are killed (minutes)

@@ -39,6 +39,7 @@ RESERVED: Mapping[str, str] = {
     "sorting": "nlcore-sorting",
     "ranking": "nlcore-ranking",
     "shortest_paths": "nlcore-shortest-paths",
+    "decisions": "nlcore-decisions",
     "sequences": "nlcore-sequences",
     "bench": "nlcore-bench",
 }

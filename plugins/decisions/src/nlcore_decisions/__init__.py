@@ -1,0 +1,1 @@
+"""Losses over any batched argmin of a linear objective, and exact solvers; importing this package imports no torch."""
