@@ -45,7 +45,9 @@ def test_an_impostor_gets_nothing_where_the_owner_is_missing_and_is_named(shelf,
     assert module not in sys.modules
 
 
-@pytest.mark.parametrize("namespace", ["core", "sorting", "ranking", "shortest_paths", "sequences", "bench"])
+@pytest.mark.parametrize(
+    "namespace", ["core", "sorting", "ranking", "decisions", "shortest_paths", "sequences", "bench"]
+)
 def test_every_first_party_namespace_is_reserved(shelf, registry_of, namespace):
     shelf.good(namespace, distribution="impostor")
     assert states(registry_of()) == {(namespace, "impostor"): "conflict"}
