@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -18,6 +20,16 @@ def test_its_table_is_that_of_the_committed_results():
     printed = (ROOT / "docs" / "results" / "totals" / "report.md").read_text()
     assert len(table(shown)) == 7
     assert table(shown) == table(printed)[:7]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/concepts/when.md"])
+def test_the_gains_of_the_default_are_those_of_the_committed_results(page):
+    shown = (ROOT / page).read_text().partition("<!-- the table of docs/results/default/report.md")[2]
+    printed = (ROOT / "docs/results/default/report.md").read_text().partition("in units of plain")[2]
+    lines = table(shown.partition("<!-- end -->")[0])
+    assert len(lines) > 7
+    assert lines == table(printed)[: len(lines)]
+    assert len(lines) == len(table(printed.partition("**Summary")[0]))
 
 
 def test_the_time_of_the_demo_is_stated_once_and_covers_the_runs_on_record():

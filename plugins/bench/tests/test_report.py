@@ -11,6 +11,7 @@ from matplotlib import image
 
 from nlcore_bench import Plan, Study, load, make_report, run_study, write_report
 from nlcore_bench.rows import rows_of
+from nlcore_bench.statistics import Sample
 from nlcore_bench.tables import Table
 
 
@@ -100,7 +101,15 @@ def test_the_subject_is_summed_up_for_every_measure_and_pair(content: dict[str, 
     ):
         assert words in finding
     assert "of 2 tasks" in finding
-    loss, accuracy = report.tables[:2]
+    units, loss, accuracy = report.tables[:3]
+    assert units.head == ("task", "adam", "sgd", "best pair")
+    assert [row[0] for row in units.rows] == ["totals", "a blur"]
+    means = [Sample(tuple(plan.runs[cell].final["loss"] for cell in plan.reported(one))).mean for one in plan.entries]
+    mine, plain = (
+        next(mean for mean, one in zip(means, plan.entries, strict=True) if one.key == ("totals", "adam", name))
+        for name in ("fisher", "plain")
+    )
+    assert units.rows[0][1].startswith(f"{mine / plain:.2f} (")
     assert [row[:2] for row in loss.rows] == [
         (task, pair) for task in ("totals", "a blur") for pair in ("adam", "sgd", "best pair")
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -78,11 +78,38 @@ def _names(study: Study) -> dict[str, str]:
 
 
 def summary_tables(study: Study, found: Sequence[Summary]) -> list[Table]:
-    """Return the summaries in one table for every measure by name."""
-    return [
-        _summary_table(study, [one for one in found if one.slot == slot])
-        for slot in dict.fromkeys(one.slot for one in found)
-    ]
+    """Return a table in units of the baseline, and the summaries in one table for every measure by name."""
+    slots = [[one for one in found if one.slot == slot] for slot in dict.fromkeys(one.slot for one in found)]
+    return [*(_in_units(study, slots[0]) if slots else ()), *(_summary_table(study, members) for members in slots)]
+
+
+def _in_units(study: Study, found: Sequence[Summary]) -> Iterator[Table]:
+    """Yield the first measure of all tasks, where it is none in %, as multiples of the baseline's mean."""
+    members = [one for one in found if one.measure.unit != "%"]
+    tasks = list(dict.fromkeys(one.task for one in members))
+    if study.baseline not in study.against or len(tasks) < 2:
+        return
+    names = {name: words for name, words in _names(study).items() if name != study.baseline}
+    optimizers = list(dict.fromkeys(one.optimizer for one in members))
+    cells = {(one.task, one.optimizer): _multiples(one, study.baseline or "", names) for one in members}
+    label = members[0].measure.label
+    inside = f" (that of the {', '.join(names.values())})" if names else ""
+    yield Table(
+        head=("task", *optimizers),
+        rows=tuple((task, *(cells.get((task, optimizer), "–") for optimizer in optimizers)) for task in tasks),
+        title=f"{label[:1].upper()}{label[1:]} of the {study.subject}{inside} in units of {study.baseline}, and "
+        f"whether it is better than {study.baseline}",
+    )
+
+
+def _multiples(one: Summary, baseline: str, names: Iterable[str]) -> str:
+    pair, base = one.paired(baseline), one.others[baseline]
+    if pair is None or base is None:
+        return "–"
+    unit = base.held_out(one.measure).mean
+    others = [f"{row.held_out(one.measure).mean / unit:.2f}" if (row := one.others[name]) else "–" for name in names]
+    inside = f" ({', '.join(others)})" if others else ""
+    return f"{one.subject.held_out(one.measure).mean / unit:.2f}{inside} {pair.claim}"
 
 
 def _summary_table(study: Study, found: Sequence[Summary]) -> Table:
