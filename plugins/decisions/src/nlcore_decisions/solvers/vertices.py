@@ -74,7 +74,8 @@ class Vertices(Solver):
         return (inverse[:, None] == inverse).int().argmax(1)
 
     def _solve(self, costs: Tensor) -> Tensor:
-        return self._points.to(costs)[self._products(costs).argmin(1)]
+        cheapest: Tensor = self._points.to(costs)[self._products(costs).argmin(1)]
+        return cheapest
 
     def _products(self, costs: Tensor) -> Tensor:
         products: Tensor = costs.flatten(1) @ self._points.flatten(1).to(costs).mT
