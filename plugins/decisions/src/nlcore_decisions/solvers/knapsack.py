@@ -42,7 +42,7 @@ class Knapsack(Solver):
     $$
 
     It minimises: for values v to be maximised the costs are −v. Items that cost 0 or more are never taken. Weights are
-    read as the decimals they are written as, so that 4.1 + 7.9 + 8 fit in a capacity of 20.
+    read as the decimals they are written as, so that 0.1 and 0.2 fit in a capacity of 0.3.
 
     Shape:
         costs and solutions `[..., n]`; 1 on the items that are taken.
