@@ -16,6 +16,7 @@ from torch import Tensor
 from nlcore.compiled import has_numba, torch_alone
 from nlcore.errors import ConfigError, DtypeError, NonFiniteError, NumericalError, ShapeError
 from nlcore_decisions.errors import InfeasibleError
+from nlcore_decisions.solvers._sweeps import Sweeps
 from nlcore_decisions.solvers.dag_path import DagPath
 from nlcore_decisions.solvers.graph_path import GraphPath
 from nlcore_decisions.solvers.grid_edges import GridEdges
@@ -189,6 +190,20 @@ class TestGraphPath:
                 costs = torch.randint(1, 3, (20, len(edges)), generator=generator).double()
                 found = GraphPath(edges, source, goal)(costs)
                 assert found.tolist() == [first_entered(edges, one, source, goal) for one in costs.tolist()]
+
+    def test_dijkstra_of_scipy(self, generator) -> None:
+        scipy = pytest.importorskip("nlcore_decisions.solvers._scipy_dijkstra")
+        random = nx.gnp_random_graph(400, 0.02, seed=1, directed=True)
+        edges = [*random.edges, *list(random.edges)[::7]]
+        path = GraphPath(edges, 0, 399)
+        assert len(path._network.nodes) >= 300
+        costs = torch.randint(0, 4, (6, len(edges)), generator=generator).double()
+        sweeps = Sweeps.of(path._network, costs)
+        while bool(sweeps.lower().any()):
+            pass
+        assert torch.equal(scipy.distances(path._network, costs), sweeps.distance)
+        with torch_alone():
+            check_paths(path, edges, costs, 0, 399)
 
     @ways
     def test_costs_of_zero(self, way) -> None:
