@@ -53,8 +53,8 @@ class GraphMaxEntropy(
     and the Hessian is β² times the covariance of the uses: the loss is convex. Costs may have any sign.
 
     On a grid whose cells have costs, `MaxEntropy` is this loss with the cost of the cell entered on each edge: both
-    values are equal, as the cost of the source is in every walk, and the gradient for a cell is the sum of those for
-    the edges into it, but for the source, which has β(1 − visits).
+    values are equal, as the cost of the source is in every walk and in the path, and the gradient for a cell is the sum
+    of those for the edges into it.
 
     Shape:
         - prediction: `[batch, E]`, the cost of every edge, large enough for Z to be finite.
