@@ -25,7 +25,7 @@ from nlcore.errors import NonFiniteError, ShapeError, shorten
 from nlcore.inputs import check_inputs, read, working
 from nlcore_decisions.errors import InfeasibleError
 
-__all__ = ["Solution", "Solver", "infeasible", "per_sample"]
+__all__ = ["Solution", "Solver", "infeasible", "nested", "per_sample", "precise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +138,8 @@ class Solver(ABC):
         """Return whether another solution costs the same, bool [N]."""
         if not len(costs):
             return torch.zeros(0, dtype=torch.bool, device=costs.device)
-        exact = costs.device.type != "mps"  # which has no float64
-        costs, found = (costs.double(), found.double()) if exact else (costs, found)
-        epsilon = (self._resolution if exact else 2.0**-18) * _scale(costs, found)
+        costs, found = precise(costs), precise(found)
+        epsilon = (self._resolution if costs.dtype == torch.float64 else 2.0**-18) * _scale(costs, found)
         other = self._solve((costs + per_sample(epsilon, costs) * self._dearer(found)).contiguous())
         return ((other - found).abs() > 1e-6 * found.abs().clamp(min=1)).flatten(1).any(1)
 
@@ -187,6 +186,18 @@ class Solver(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+
+def nested(values: Any) -> Any:
+    """Return numbers, nested lists of them, arrays or tensors as Python's numbers in nested tuples."""
+    if hasattr(values, "tolist"):
+        values = values.tolist()
+    return tuple(map(nested, values)) if isinstance(values, (list, tuple)) else values
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """Return a tensor in float64; on Apple's GPUs, which have none, in float32."""
+    return tensor.float() if tensor.device.type == "mps" else tensor.double()
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:

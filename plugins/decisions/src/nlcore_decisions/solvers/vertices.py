@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError
-from nlcore_decisions.solvers.base import Solver
+from nlcore_decisions.solvers.base import Solver, nested, precise
 
 __all__ = ["Vertices"]
 
@@ -48,7 +48,7 @@ class Vertices(Solver):
 
     def __post_init__(self) -> None:
         try:
-            points = torch.as_tensor(self.points, dtype=torch.float64)
+            points = torch.as_tensor(nested(self.points), dtype=torch.float64)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ConfigError(f"Vertices: points are not nested lists of numbers, [V, *event]: {error}.") from error
         if points.ndim < 2 or not points.numel():
@@ -56,7 +56,7 @@ class Vertices(Solver):
         if not bool(points.isfinite().all()):
             wrong = (~points.flatten(1).isfinite().all(1)).nonzero()[:, 0].tolist()
             raise ConfigError(f"Vertices: points {wrong} hold NaN or infinity.")
-        self._store(points=_tuples(points.tolist()))
+        self._store(points=nested(points))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -70,18 +70,19 @@ class Vertices(Solver):
     @cached_property
     def _same(self) -> Tensor:
         """Index of the first point equal to each, [V]."""
-        inverse = torch.unique(self._points.flatten(1), dim=0, return_inverse=True)[1]
+        inverse: Tensor = torch.unique(self._points.flatten(1), dim=0, return_inverse=True)[1]
         return (inverse[:, None] == inverse).int().argmax(1)
 
     def _solve(self, costs: Tensor) -> Tensor:
-        return self._points.to(costs)[self._products(costs).argmin(1)]
+        cheapest: Tensor = self._points.to(costs)[self._products(costs).argmin(1)]
+        return cheapest
 
     def _products(self, costs: Tensor) -> Tensor:
         products: Tensor = costs.flatten(1) @ self._points.flatten(1).to(costs).mT
         return products
 
     def _tied(self, costs: Tensor, found: Tensor) -> Tensor:
-        exact = costs if costs.device.type == "mps" else costs.double()
+        exact = precise(costs)
         products = self._products(exact)
         least = products.amin(1, keepdim=True)
         scale = exact.abs().flatten(1) @ self._points.flatten(1).abs().to(exact).mT
@@ -94,7 +95,3 @@ class Vertices(Solver):
         points = self._points.flatten(1).to(solutions)
         distance = torch.cdist(solutions.flatten(1), points, p=torch.inf).amin(1)
         return distance <= 1e-5 * points.abs().amax().clamp(min=1)
-
-
-def _tuples(values: Any) -> Any:
-    return tuple(map(_tuples, values)) if isinstance(values, list) else values
