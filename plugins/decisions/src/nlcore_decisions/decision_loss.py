@@ -92,7 +92,7 @@ class DecisionLoss(SolvingLoss, Configured):
         _uses: int
 
     @property
-    def traits(self) -> Traits:  # type: ignore[override]
+    def traits(self) -> Traits:
         """The assumptions that the engine may make."""
         return self._held_traits
 
@@ -303,4 +303,4 @@ class EstimatedDecisionLoss(EstimatedLoss, DecisionLoss):
 
 
 def _rebuild(cls: type[DecisionLoss], argmin: Argmin, options: dict[str, Any]) -> DecisionLoss:
-    return cls(argmin, **options)
+    return cls(argmin=argmin, **options)

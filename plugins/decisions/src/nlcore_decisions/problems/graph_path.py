@@ -21,7 +21,8 @@ class GraphPathLoss(ProblemLoss, id="decisions/graph_path-v1", config=GraphPathC
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges in the order of `edges`.
-        - target: `[batch, E]`, 1 on the edges of the true path; **the true values or costs** for `spo_plus`, the ranking methods and `objective="regret"`.
+        - target: `[batch, E]`, 1 on the edges of the true path; **the true values or costs** for `spo_plus`, the
+          ranking methods and `objective="regret"`.
         - value: that of the method.
 
     Cost:

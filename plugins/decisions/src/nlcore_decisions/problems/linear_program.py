@@ -19,7 +19,8 @@ class LinearProgramLoss(ProblemLoss, id="decisions/linear_program-v1", config=Li
 
     Shape:
         - prediction: `[batch, m]`, the costs of the variables, or values with `sense="maximise"`.
-        - target: `[batch, m]`, the true solution; **the true values or costs** for `spo_plus`, the ranking methods and `objective="regret"`.
+        - target: `[batch, m]`, the true solution; **the true values or costs** for `spo_plus`, the ranking methods and
+          `objective="regret"`.
         - value: that of the method.
 
     Cost:
