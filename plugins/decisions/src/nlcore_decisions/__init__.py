@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from nlcore_decisions.blackbox import BlackBox
     from nlcore_decisions.central_difference import CentralDifference
     from nlcore_decisions.errors import InfeasibleError
+    from nlcore_decisions.evaluation import normalised_regret, regret
     from nlcore_decisions.frank_wolfe import regularized_argmin
     from nlcore_decisions.imle import IMLE
     from nlcore_decisions.listwise_ranking import ListwiseRanking
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from nlcore_decisions.problems.linear_program import LinearProgramLoss
     from nlcore_decisions.problems.spanning_tree import SpanningTreeLoss
     from nlcore_decisions.problems.top_k import TopKLoss
-    from nlcore_decisions.regret import normalised_regret, regret
     from nlcore_decisions.regularized_fenchel_young import RegularizedFenchelYoung
     from nlcore_decisions.solution_pool import SolutionPool
     from nlcore_decisions.solvers.assignment import Assignment
@@ -66,7 +66,7 @@ _HOMES = {
     "problems.linear_program": ["LinearProgramLoss"],
     "problems.spanning_tree": ["SpanningTreeLoss"],
     "problems.top_k": ["TopKLoss"],
-    "regret": ["normalised_regret", "regret"],
+    "evaluation": ["normalised_regret", "regret"],
     "regularized_fenchel_young": ["RegularizedFenchelYoung"],
     "solution_pool": ["SolutionPool"],
     "solvers.assignment": ["Assignment"],
