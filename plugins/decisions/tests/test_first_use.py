@@ -72,7 +72,7 @@ def not_finite(costs: Tensor) -> Tensor:
         (in_place, InPlaceError, "changes its costs in place"),
         (not_finite, NonFiniteError, "the solutions of samples .* are NaN or infinite"),
         (lambda costs: BEST(costs).to(torch.int64), DtypeError, r"returned torch\.int64.*\.to\(costs\.dtype\)"),
-        (lambda costs: BEST(costs).numpy(), ContractError, r"returned a ndarray.*torch\.as_tensor"),
+        (lambda costs: BEST(costs).tolist(), ContractError, r"returned a list.*torch\.as_tensor"),
         (lambda costs: BEST(costs).argmax(1), ShapeError, r"\[16, 5\] and returned \[16\]"),
         (lambda costs: None, ContractError, "returned a NoneType"),
     ],
