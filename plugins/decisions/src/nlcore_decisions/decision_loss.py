@@ -15,12 +15,12 @@ from nlcore.config import Configured
 from nlcore.errors import ConfigError, ContractError, ShapeError, nearest
 from nlcore.inputs import check_inputs, working
 from nlcore.protocol import Traits
-from nlcore_decisions._base import Argmin, EstimatedLoss, SolvingLoss, Truth
+from nlcore_decisions._base import Argmin, SolvingLoss, Truth
 from nlcore_decisions._checks import check_argmin, check_finite, check_result
 from nlcore_decisions.config import Sense
 from nlcore_decisions.solution_pool import SolutionPool
 
-__all__ = ["DecisionLoss", "EstimatedDecisionLoss"]
+__all__ = ["DecisionLoss"]
 
 _ENOUGH = 3
 """Batches on which an argmin is checked, unless two solutions of an earlier one differ."""
@@ -170,7 +170,7 @@ class DecisionLoss(SolvingLoss, Configured):
         """Return validated costs, connected to the prediction, and whether their values can be read."""
         ndim = self._held_ndim
         form = _FORMS[ndim] if ndim < len(_FORMS) else f"[batch, {', '.join(f'n{axis}' for axis in range(ndim))}]"
-        given = {name: (tensor, form, self._advice(name)) for name, tensor in parts.items()}
+        given = {f"target {name!r}": (tensor, form) for name, tensor in parts.items()}
         check_inputs(self._name, prediction=(prediction, f"{form} floating"), **given)
         event = self._event
         if event is not None and prediction.shape[1:] != event:
@@ -216,10 +216,6 @@ class DecisionLoss(SolvingLoss, Configured):
             raise ContractError(f"{self._name}: the target holds {found}; it is a dict of 'costs', 'solution' or both.")
         return target
 
-    def _advice(self, name: str) -> str:
-        what = "values" if self.sense == "maximise" else "costs"
-        return "The target is the true solution, " if name == "solution" else f"The target is the true {what}, "
-
     def _solver(self, costs: Tensor, context: Any) -> Tensor:
         return check_result(self._name, costs, self._raw(costs, context))
 
@@ -261,49 +257,6 @@ class DecisionLoss(SolvingLoss, Configured):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.argmin, self._options())
-
-
-class EstimatedDecisionLoss(EstimatedLoss, DecisionLoss):
-    """Base of the methods that supply their gradient."""
-
-    def __call__(
-        self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None, context: Any = None
-    ) -> Tensor:
-        """Return the loss of each sample.
-
-        Args:
-            prediction: [batch, *event], the predicted costs, or values with `sense="maximise"`.
-            target: [batch, *event], the true solution or the true costs, whichever the method compares with; or a dict
-                with "costs", "solution" or both, which saves a solution where both are needed.
-            generator: Source of random numbers of a stochastic loss.
-            context: Tensors, batch first, for an argmin that takes a context.
-
-        Returns:
-            [batch], the dtype and device of `prediction`.
-
-        Raises:
-            ContractError: Shapes, dtypes or devices do not fit, or the first use shows that the argmin does not
-                minimise, or the target is not a solution.
-            NonFiniteError: A cost is NaN or infinite.
-        """
-        return self._estimate(prediction, target, generator, context)
-
-    def gradient(
-        self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None, context: Any = None
-    ) -> Tensor:
-        """Return the gradient of each sample's loss as the method defines it.
-
-        Args:
-            prediction: [batch, *event], as in the call.
-            target: As in the call.
-            generator: Random numbers; the same state as for a call gives the same draw.
-            context: As in the call.
-
-        Returns:
-            [batch, *event], the dtype and device of `prediction`; not differentiable.
-        """
-        gradient = self._supplied(prediction, target, generator, context)
-        return gradient if self._sign == 1 else -gradient
 
 
 def _rebuild(cls: type[DecisionLoss], argmin: Argmin, options: dict[str, Any]) -> DecisionLoss:
