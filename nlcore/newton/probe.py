@@ -7,8 +7,10 @@ the derivative of the backward pass, which is linear, with respect to the cotang
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -31,6 +33,9 @@ _AT_A_TIME = 2**18
 _SHARD = "RegisterPostBackwardFunctionBackward"
 """Node by which `torch.distributed.fsdp.fully_shard` scatters gradients: a probe would scatter them as well."""
 
+_CONVOLUTION = "ConvolutionBackwardBackward0"
+"""Node of the derivative of the backward pass of a convolution."""
+
 _TOLERANCE = 0.02
 """Largest relative difference of ⟨g, J Jᵀg⟩ and ‖Jᵀg‖² for which the graph counts as differentiable twice."""
 
@@ -48,12 +53,14 @@ class Network:
         leaves: The parameters it hangs on.
         dual: The cotangent of the backward pass, a tensor like the prediction.
         pulled: Jᵀ·dual, with its graph; `None` for a parameter without part in it.
+        convolutions: The nodes of that graph that are derivatives of the backward passes of convolutions.
     """
 
     prediction: Tensor
     leaves: tuple[Tensor, ...]
     dual: Tensor
     pulled: tuple[Tensor | None, ...]
+    convolutions: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, prediction: Tensor, *, check: bool = True) -> Network:
@@ -80,7 +87,9 @@ class Network:
                 raise UnprobeableError(_line(error)) from error
         if not any(one is not None and one.requires_grad for one in pulled):
             raise UnprobeableError("the backward pass of the network cannot be differentiated")
-        network = cls(prediction, leaves, dual, pulled)
+        nodes = _nodes(one.grad_fn for one in pulled if one is not None)
+        convolutions = tuple(node for node in nodes if node.name() == _CONVOLUTION)
+        network = cls(prediction, leaves, dual, pulled, convolutions)
         if check:
             change = [
                 torch.zeros_like(leaf) if q is None else q.detach() for q, leaf in zip(pulled, leaves, strict=True)
@@ -111,7 +120,8 @@ class Network:
         outputs: Any = [self.pulled[k] for k in known]
         parts = [change[k].to(self.leaves[k].dtype) for k in known]
         try:
-            (moved,) = torch.autograd.grad(outputs, self.dual, parts, retain_graph=True, allow_unused=True)
+            with _lean(self.convolutions):
+                (moved,) = torch.autograd.grad(outputs, self.dual, parts, retain_graph=True, allow_unused=True)
         except RuntimeError as error:
             raise UnprobeableError(_line(error)) from error
         if moved is None:
@@ -183,10 +193,7 @@ def _leaves(prediction: Tensor) -> tuple[Tensor, ...]:
     if prediction.grad_fn is None:
         return (prediction,)
     found: list[Tensor] = []
-    seen = {prediction.grad_fn}
-    stack = [prediction.grad_fn]
-    while stack:
-        node = stack.pop()
+    for node in _nodes([prediction.grad_fn]):
         if node.name().startswith("BackwardHookFunction"):
             raise UnprobeableError("a module has a backward hook, which a probe would call")
         variable = getattr(node, "variable", None)
@@ -196,11 +203,67 @@ def _leaves(prediction: Tensor) -> tuple[Tensor, ...]:
             found.append(variable)
         elif node.name() == _SHARD:
             raise UnprobeableError("its parameters are sharded over several processes")
+    return tuple(found)
+
+
+def _nodes(roots: Iterable[Any]) -> Iterator[Any]:
+    """Yield the nodes of a graph once each, in an order that depends on the graph alone."""
+    stack = list(dict.fromkeys(root for root in roots if root is not None))
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        yield node
         for after, _ in node.next_functions:
             if after is not None and after not in seen:
                 seen.add(after)
                 stack.append(after)
-    return tuple(found)
+
+
+@contextmanager
+def _lean(convolutions: Sequence[Any]) -> Iterator[None]:
+    """Spare the derivatives of convolutions' backward passes what a product with J does not need."""
+    with ExitStack() as stack:
+        for node in convolutions:
+            lean = _Convolution(node)
+            stack.callback(node.register_prehook(lean.before).remove)
+            stack.callback(node.register_hook(lean.after).remove)
+        yield
+
+
+class _Convolution:
+    """The derivative of the backward pass of a convolution, along the cotangent alone.
+
+    That of torch computes those along the input and the weight as well, whether they are asked for or not, and takes
+    three to six times as long. Here it gets no change of the weight, whose part is added, and of the input none where
+    the bias changes: a node has to be left some change. The numbers are the same.
+
+    Args:
+        node: Its node.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+        self.held: list[Tensor | None] = [None, None]
+
+    def before(self, changes: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        """Hold back the changes of input and weight, as far as another is left."""
+        source, weight, bias = changes
+        if source is None and bias is None:
+            self.held = [None, None]
+            return changes
+        self.held = [None if bias is None else source, weight]
+        return (source if bias is None else None), None, bias
+
+    def after(self, found: tuple[Tensor | None, ...], _: object) -> tuple[Tensor | None, ...]:
+        """Add what the changes that were held back make of the output."""
+        (source, weight), node, parts = self.held, self.node, []
+        options = node._saved_stride, node._saved_padding, node._saved_dilation
+        options += node._saved_transposed, node._saved_output_padding, node._saved_groups
+        if source is not None:
+            parts.append(torch.convolution(source, node._saved_weight, None, *options))
+        if weight is not None:
+            parts.append(torch.convolution(node._saved_input, weight, None, *options))
+        return reduce(torch.add, [*parts, found[0]]), *found[1:]
 
 
 def _sharded(leaf: Tensor) -> bool:

@@ -78,6 +78,42 @@ def test_the_network_is_seen_as_it_is():
     assert torch.allclose(seen.push(change).flatten(), moved, atol=1e-10)
 
 
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv1d(2, 2, 3, padding=1)
+
+    def forward(self, x):
+        return self.layer(torch.tanh(self.layer(x)))
+
+
+def frozen(layer: nn.Module) -> nn.Module:
+    layer.weight.requires_grad_(False)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape"),
+    [
+        ((nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2), nn.Tanh(), nn.Conv2d(4, 3, 2, bias=False)), (2, 9, 9)),
+        ((nn.Conv2d(2, 4, 3, bias=False), nn.Tanh(), nn.MaxPool2d(2), nn.Conv2d(4, 3, 2, dilation=2)), (2, 9, 9)),
+        ((nn.ConvTranspose2d(2, 4, 3, stride=2, output_padding=1, groups=2), nn.Tanh()), (2, 3, 3)),
+        ((nn.Conv1d(2, 4, 3, bias=False), nn.BatchNorm1d(4), nn.ReLU(), nn.Conv1d(4, 1, 2)), (2, 9)),
+        ((frozen(nn.Conv3d(1, 2, 2)), nn.Tanh(), frozen(nn.Conv3d(2, 2, 2, bias=False))), (1, 4, 4, 4)),
+        ((Twice(),), (2, 7)),
+    ],
+)
+def test_the_changes_of_convolutions_are_those_of_torch(layers, shape):
+    net = nn.Sequential(*copy.deepcopy(layers), nn.Flatten()).double()
+    prediction = net(torch.randn(3, *shape, dtype=torch.float64))
+    seen = Network.of(prediction)
+    change = seen.pull(torch.randn_like(prediction))
+    (plain,) = torch.autograd.grad(seen.pulled, seen.dual, change, retain_graph=True)
+    assert seen.convolutions
+    assert torch.equal(seen.push(change), plain)
+    assert torch.equal(seen.push(change), plain)
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_the_greatest_fall_is_that_of_a_fine_search(scale):
     torch.manual_seed(1)
