@@ -256,14 +256,13 @@ class _Convolution:
 
     def after(self, found: tuple[Tensor | None, ...], _: object) -> tuple[Tensor | None, ...]:
         """Add what the changes that were held back make of the output."""
-        (source, weight), node, parts = self.held, self.node, []
-        options = node._saved_stride, node._saved_padding, node._saved_dilation
+        (source, weight), node = self.held, self.node
+        options: Any = node._saved_stride, node._saved_padding, node._saved_dilation
         options += node._saved_transposed, node._saved_output_padding, node._saved_groups
-        if source is not None:
-            parts.append(torch.convolution(source, node._saved_weight, None, *options))
-        if weight is not None:
-            parts.append(torch.convolution(node._saved_input, weight, None, *options))
-        return reduce(torch.add, [*parts, found[0]]), *found[1:]
+        parts = [] if source is None else [torch.convolution(source, node._saved_weight, None, *options)]
+        parts += [] if weight is None else [torch.convolution(node._saved_input, weight, None, *options)]
+        parts += [] if found[0] is None else [found[0]]
+        return (reduce(torch.add, parts) if parts else None), *found[1:]
 
 
 def _sharded(leaf: Tensor) -> bool:
