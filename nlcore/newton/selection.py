@@ -196,7 +196,7 @@ class Selection:
             length = torch.where((own > 0) & (self.length > 0), followed, torch.maximum(self.length, own))
         if training:
             self.value, self.length = step.value, length
-        size = samples.root_mean_square(per_sample(step.direction))
+        size = samples.root_mean_square(per_sample(step.direction)) if step.curvature.power else own
         direction = step.direction * torch.where(size > 0, length / size, 1.0)
         curvature = replace(step.curvature, normalize=length)  # type: ignore[type-var]
         target = problem.prediction.view(direction.shape) - direction

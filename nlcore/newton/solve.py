@@ -95,7 +95,11 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
     Returns:
         The directions, zero at padded outputs; a sample whose curvature is not finite has the code `nonfinite`.
     """
-    if isinstance(matrix, GramMatrix):
+    if isinstance(matrix, (IdentityMatrix, InverseMatrix)):
+        codes = torch.zeros(len(gradient), dtype=torch.int8, device=gradient.device)
+        product = gradient @ matrix.inverse if isinstance(matrix, InverseMatrix) else gradient
+        solution = Solution(product, codes, matrix.largest)
+    elif isinstance(matrix, GramMatrix):
         solution = _solve_gram(matrix, damped.strength, gradient, curvature.power, wait=wait)
     elif isinstance(matrix, FeatureMatrix):
         solution = solve_kernel(matrix.root, damped.strength, gradient.unsqueeze(1), power=curvature.power)
@@ -120,10 +124,6 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
         )
     elif isinstance(matrix, OperatorMatrix):
         solution = _solve_operator(matrix, damped.strength, gradient, curvature)
-    elif isinstance(matrix, (IdentityMatrix, InverseMatrix)):
-        codes = torch.zeros(len(gradient), dtype=torch.int8, device=gradient.device)
-        product = gradient @ matrix.inverse if isinstance(matrix, InverseMatrix) else gradient
-        solution = Solution(product, codes, matrix.largest)
     else:
         raise TypeError(f"{type(matrix).__name__} has no solver.")
     if matrix.finite is not None:
