@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import reduce
+from itertools import islice
 from typing import Any
 
 import torch
@@ -27,8 +28,8 @@ _LENGTHS = (1.0, 2.0**-4, 2.0**-8)
 _REFINEMENTS = 2
 """Parabolas that are fitted to the best length so far."""
 
-_AT_A_TIME = 2**18
-"""Intermediate results, of all samples and lengths, that the loss may hold at a time."""
+_AT_A_TIME = 2**14
+"""Intermediate results, of all samples and lengths, that the loss may hold at a time; one evaluation may hold more."""
 
 _SHARD = "RegisterPostBackwardFunctionBackward"
 """Node by which `torch.distributed.fsdp.fully_shard` scatters gradients: a probe would scatter them as well."""
@@ -129,19 +130,27 @@ class Network:
         return moved.detach().flatten(1) if moved.ndim > 1 else moved.detach().unsqueeze(-1)
 
 
-def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor, *, kept: int) -> Tensor:
+def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Iterable[Tensor], *, kept: int) -> Tensor:
     """Return how far the mean loss falls at best along each of K moves of the outputs.
 
     Args:
         problem: The loss and the samples.
         value: [N], the losses at the prediction.
         slope: [N, m], their gradients.
-        moves: [K, N, m]; the outputs go along −αΔ, α > 0.
+        moves: K moves Δ [N, m], of which few are held at a time; the outputs go along −αΔ, α > 0.
         kept: How many numbers an evaluation keeps, by `nlcore.newton.derivatives.intermediates`.
 
     Returns:
         [K] float64, at least 0.
     """
+    waiting, at_a_time, falls = iter(moves), max(1, _AT_A_TIME // max(1, kept)), []
+    while some := list(islice(waiting, at_a_time)):
+        falls.append(_falls(problem, value, slope, torch.stack(some), at_a_time))
+    return torch.cat(falls)
+
+
+def _falls(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor, at_a_time: int) -> Tensor:
+    """Return the greatest falls [K] along moves [K, N, m], with so many evaluations at a time."""
     share = problem.samples.weight / problem.samples.total(problem.samples.weight.sum()).clamp(min=1e-300)
     start = problem.samples.total((share * torch.where(share > 0, value, 0.0)).sum())
     along = torch.einsum("nm,knm->kn", slope.to(moves.dtype), moves).double()
@@ -151,7 +160,7 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor,
     def means(lengths: Tensor) -> Tensor:
         """Return the mean loss of [K] moves at [r, K] lengths, [r, K]."""
         pairs, found = torch.arange(lengths.numel(), device=moves.device), []
-        for some in pairs.split(max(1, _AT_A_TIME // max(1, kept))):
+        for some in pairs.split(at_a_time):
             steps = moves[some % len(moves)] * lengths.flatten()[some, None, None].to(moves.dtype)
             found.append(_tried(problem, problem.prediction - steps))
         summed = torch.where(share > 0, share * torch.cat(found), 0.0).sum(-1)
