@@ -196,9 +196,9 @@ class Trial:
         newton = [k for k, one in enumerate(members) if one.kind == bounded.kind and one.power == 1]
         of_batch = next(one for one in members if one.kind == bounded.kind and one.aggregate == "batch")
         features, matrix, derivatives = self._in_features(bounded), self.matrix(of_batch), self.derivatives(bounded)
-        self._known[bounded.kind] = replace(derivatives, jacobian=None, bend=None)  # their matrices are all formed
         if not isinstance(matrix, DenseMatrix):
             return None
+        self._known[bounded.kind] = replace(derivatives, jacobian=None, bend=None)  # their matrices are all formed
         own, samples = self._examined(bounded, matrix) if features is None else (features.root, matrix.samples)
         some, roots = examined(len(own)), features is not None
         rhos = torch.tensor([_ALIKE_RHO, *(members[k].damping.rho for k in newton)])
