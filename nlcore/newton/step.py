@@ -205,7 +205,9 @@ def _step(
     if matrix.unit is not None:
         strength, mean_curvature = strength * matrix.unit, mean_curvature * matrix.unit
     # Where waiting for the device is allowed, one look at it shows whether all is well.
-    if not problem.raising or not _all_well(direction, codes):
+    if not problem.raising or (
+        codes.numel() and not float((direction * 0).sum() + codes.amax()) <= Result.indefinite.value
+    ):
         sound = finite_rows(direction) | (codes > Result.indefinite.value)
         sound = sound if problem.raising else sound & usable
         codes = torch.where(sound, codes, Result.nonfinite.value)
@@ -219,11 +221,6 @@ def _step(
         gradient, direction, target = gradient.reshape(shape), direction.reshape(shape), target.reshape(shape)
     step = NewtonStep(derivatives.value, gradient, direction, target, codes, curvature, detail, memory)
     return step, whole
-
-
-def _all_well(direction: Tensor, codes: Tensor) -> bool:
-    """Return whether all directions are finite and none has failed, waiting for the device."""
-    return not codes.numel() or float((direction * 0).sum() + codes.amax()) <= Result.indefinite.value
 
 
 def _usable(problem: Problem, derivatives: Derivatives) -> tuple[Problem, Derivatives]:

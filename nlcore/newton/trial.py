@@ -115,8 +115,9 @@ class Trial:
     def _many(self) -> bool:
         """Whether the samples' own Gauss–Newton matrices are too many to hold, and none of them is a candidate's."""
         samples, (count, size) = self.problem.samples, self.problem.prediction.shape
-        own = any(one.aggregate == "sample" for one in self.candidates.curvatures)
-        return count * size**2 > _MANY and not own and samples.keep is None and samples.ranks is None
+        if self.candidates.bounded is None or samples.keep is not None or samples.ranks is not None:
+            return False
+        return count * size**2 > _MANY and all(one.aggregate == "batch" for one in self.candidates.curvatures)
 
     def _mean_of_parts(self, curvature: Curvature) -> CurvatureMatrix:
         """Return the matrix of the batch, from those of a few samples at a time."""
