@@ -175,7 +175,7 @@ class Trial:
             direction = directions(self.derivatives(curvature), self.problem, curvature, matrix).direction
             direction = torch.where(torch.isfinite(direction).all(-1, keepdim=True), direction, 0.0)
             size = self.problem.samples.root_mean_square(direction)
-            yield direction / torch.where(size > 0, size, 1.0)
+            yield direction.div_(torch.where(size > 0, size, 1.0))
 
     def _examined(self, bounded: Curvature, matrix: DenseMatrix) -> tuple[Tensor, Samples]:
         """Return samples' own matrices, of all or of a few where all are too many, and those samples."""
