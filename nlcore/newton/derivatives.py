@@ -278,15 +278,16 @@ def _split_with_autograd(problem: Problem) -> _Split:
         with _remedies(problem, "outer_gradient"):
             value = problem.evaluation.outer(restore(leaf))
             slope = _grad(value, leaf, torch.ones_like(value), create_graph=True)
-    count, size = features.shape[0], math.prod(features.shape[1:])
+    shape = features.shape
+    count, size = shape[0], math.prod(shape[1:])
 
     def pull(cotangents: Tensor) -> Tensor:
         with _remedies(problem, "gradient"):
-            return _pulled(features, y, cotangents.reshape(-1, *features.shape)).to(dtype)
+            return _pulled(features, y, cotangents.reshape(-1, *shape)).to(dtype)
 
-    def bend(directions: Tensor) -> Tensor:
+    def bend(directions: Tensor) -> Tensor:  # which does not keep the graph of the features
         with _remedies(problem, "outer"):
-            bent = _pulled(slope, leaf, directions.reshape(-1, *features.shape))
+            bent = _pulled(slope, leaf, directions.reshape(-1, *shape))
         return bent.reshape(-1, count, size).to(dtype)
 
     def push() -> Linear | None:

@@ -48,6 +48,9 @@ Solver: TypeAlias = Literal["auto", "cholesky", "eigen", "kernel", "low_rank", "
 _EXACT_TRACE = 1024
 """Outputs up to which the trace of a matrix that is not formed is summed exactly; above, it is estimated."""
 
+_AT_A_TIME = 2**14
+"""Entries of samples' matrices that are multiplied at a time, beside those that are kept."""
+
 _PROBES = 16
 """Random signs for that estimate (Hutchinson 1989)."""
 
@@ -364,12 +367,13 @@ def cleared(blocks: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
 
 def _mean_from_rows(jacobian: Tensor, outer: Tensor, samples: Samples) -> tuple[Tensor, Samples, Tensor]:
     """Return the mean of JᵀHJ from J [N, F, m] and H [N, F, F], multiplied in their own precision."""
-    jacobian = torch.where(samples.counted.unsqueeze(1), jacobian, 0.0)
+    counted = samples.counted.unsqueeze(1)
     outer = torch.where((samples.weight > 0)[:, None, None], outer, 0.0)
-    finite = finite_rows(jacobian.flatten(1)) & finite_rows(outer.flatten(1))
-    rows, outer = (torch.where(finite[:, None, None], one, 0.0) for one in (jacobian, outer))
+    finite = finite_rows(torch.where(counted, jacobian, 0.0).flatten(1)) & finite_rows(outer.flatten(1))
+    rows = torch.where(counted & finite[:, None, None], jacobian, 0.0)
     samples = samples.where(finite)
-    bent = samples.weight[:, None, None].to(rows.dtype) * (outer @ rows)
+    weight = samples.weight[:, None, None].to(rows.dtype)
+    bent = (weight * torch.where(finite[:, None, None], outer, 0.0)) @ rows
     summed = (rows.flatten(0, 1).mT @ bent.flatten(0, 1)).double()
     mean = samples.total(summed) * samples.scale * samples.scale.unsqueeze(-1)
     return (mean + mean.mT) / 2, samples, finite
@@ -390,10 +394,15 @@ def form_features(derivatives: Derivatives, problem: Problem) -> FeatureMatrix |
     values, vectors = torch.linalg.eigh(torch.where((samples.weight > 0)[:, None, None], outer, 0.0))
     if bool((values < -1e-10 * values.abs().amax(-1, keepdim=True)).any()):
         return None
-    rows = torch.where(samples.counted.unsqueeze(1), jacobian, 0.0).double()
-    root = values.clamp(min=0.0).sqrt().unsqueeze(-1) * (vectors.mT @ rows)
-    diagonal = samples.total(samples.weight @ root.square().sum(1)) * samples.scale.square()
-    size = jacobian.shape[2]
+    values, size = values.clamp(min=0.0).sqrt().unsqueeze(-1), jacobian.shape[2]
+    root = torch.empty_like(jacobian, dtype=torch.float64)
+    squares = root.new_empty(len(root), size)
+    counts = samples.counted.unsqueeze(1).expand(-1, 1, size)
+    for some in torch.arange(len(root), device=root.device).split(max(1, _AT_A_TIME // max(1, jacobian[0].numel()))):
+        rows = torch.where(counts[some], jacobian[some], 0.0).double()
+        root[some] = values[some] * (vectors[some].mT @ rows)
+        squares[some] = root[some].square().sum(1)
+    diagonal = samples.total(samples.weight @ squares) * samples.scale.square()
     return FeatureMatrix(
         samples,
         finite,

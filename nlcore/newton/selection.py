@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -196,7 +196,7 @@ class Selection:
             length = torch.where((own > 0) & (self.length > 0), followed, torch.maximum(self.length, own))
         if training:
             self.value, self.length = step.value, length
-        size = samples.root_mean_square(per_sample(step.direction))
+        size = samples.root_mean_square(per_sample(step.direction)) if step.curvature.power else own
         direction = step.direction * torch.where(size > 0, length / size, 1.0)
         curvature = replace(step.curvature, normalize=length)  # type: ignore[type-var]
         target = problem.prediction.view(direction.shape) - direction
@@ -309,7 +309,7 @@ class Selection:
         scores = pending.scores
         here = len(pending.leaves) == len(network.leaves)
         if here and all(a is b for a, b in zip(pending.leaves, network.leaves, strict=True)):
-            moves = torch.stack([network.push(change) for change in pending.changes])
+            moves = (network.push(change) for change in pending.changes)
             scores = (scores + log_ratios(self._fall(problem, plain, moves))) / 2
         self._record(scores, pending.members)
 
@@ -325,24 +325,28 @@ class Selection:
         self._bar(trial)
         members, problem = self._members(), trial.problem
         reuse = self.candidates.constant or self.same
-        directions = trial.directions(
-            self._reusing(k, trial) if reuse else self.candidates.curvatures[k] for k in members
-        )
-        weight, newton = problem.samples.weight.unsqueeze(-1), self.candidates.newton
-        ranks, changes, moved, reference = problem.samples.ranks, [], [], None
+        used = [self._reusing(k, trial) if reuse else self.candidates.curvatures[k] for k in members]
+        newton = self.candidates.newton
+        reference = next(trial.directions([used[members.index(newton)]])) if newton in members else None
         waits = len(members) * sum(leaf.numel() for leaf in network.leaves) <= _WAITING
-        for member, one in zip(members, directions, strict=True):
-            reference = one if member == newton else reference
-            change = network.pull(weight * one)
-            if ranks is not None:
-                change = tuple(ranks.total(part) for part in change)
-            moved.append(network.push(change))
-            if waits:
-                changes.append(change)
-        moves = torch.stack(moved)
-        scores = log_ratios(self._fall(problem, plain, moves))
-        if reference is not None:
-            self._mix(self.agreement, cosines(problem, reference, moves), members, more=1)
+        changes: list[tuple[Tensor, ...]] = []
+        aligned: list[Tensor] = []
+
+        def moves() -> Iterator[Tensor]:
+            for direction in trial.directions(used):
+                change = network.pull(problem.samples.weight.unsqueeze(-1) * direction)
+                if problem.samples.ranks is not None:
+                    change = tuple(problem.samples.total(part) for part in change)
+                if waits:
+                    changes.append(change)
+                move = network.push(change)
+                if reference is not None:
+                    aligned.append(cosines(problem, reference, move.unsqueeze(0)))
+                yield move
+
+        scores = log_ratios(self._fall(problem, plain, moves()))
+        if aligned:
+            self._mix(self.agreement, torch.cat(aligned), members, more=1)
         if not waits:
             self._record(scores, members)
             return
@@ -351,7 +355,7 @@ class Selection:
             self._mix(self.scores, scores, members, more=1)
             self._decide(members)
 
-    def _fall(self, problem: Problem, plain: Derivatives, moves: Tensor) -> Tensor:
+    def _fall(self, problem: Problem, plain: Derivatives, moves: Iterable[Tensor]) -> Tensor:
         self._intermediates = self._intermediates or intermediates(problem)
         return greatest_fall(problem, plain.value, plain.gradient, moves, kept=self._intermediates)
 

@@ -34,6 +34,9 @@ __all__ = ["Solution", "capped", "directions", "inverse_power", "limit", "solve"
 _ITERATIONS = 500
 """Most products of a conjugate-gradient solve; few outputs take fewer, since m suffice but for rounding."""
 
+_AT_A_TIME = 2**14
+"""Entries of the rows of samples' own matrices that are solved with at a time."""
+
 _EPSILON = torch.finfo(torch.float64).eps
 
 
@@ -95,11 +98,14 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
     Returns:
         The directions, zero at padded outputs; a sample whose curvature is not finite has the code `nonfinite`.
     """
-    if isinstance(matrix, GramMatrix):
+    if isinstance(matrix, (IdentityMatrix, InverseMatrix)):
+        codes = torch.zeros(len(gradient), dtype=torch.int8, device=gradient.device)
+        product = gradient @ matrix.inverse if isinstance(matrix, InverseMatrix) else gradient
+        solution = Solution(product, codes, matrix.largest)
+    elif isinstance(matrix, GramMatrix):
         solution = _solve_gram(matrix, damped.strength, gradient, curvature.power, wait=wait)
     elif isinstance(matrix, FeatureMatrix):
-        solution = solve_kernel(matrix.root, damped.strength, gradient.unsqueeze(1), power=curvature.power)
-        solution = replace(solution, direction=solution.direction.squeeze(1))
+        solution = _solve_features(matrix, damped.strength, gradient, curvature.power)
     elif isinstance(matrix, ProductMatrix):
         by_rank = curvature.solver == "low_rank"
         solution = (
@@ -120,10 +126,6 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
         )
     elif isinstance(matrix, OperatorMatrix):
         solution = _solve_operator(matrix, damped.strength, gradient, curvature)
-    elif isinstance(matrix, (IdentityMatrix, InverseMatrix)):
-        codes = torch.zeros(len(gradient), dtype=torch.int8, device=gradient.device)
-        product = gradient @ matrix.inverse if isinstance(matrix, InverseMatrix) else gradient
-        solution = Solution(product, codes, matrix.largest)
     else:
         raise TypeError(f"{type(matrix).__name__} has no solver.")
     if matrix.finite is not None:
@@ -223,6 +225,15 @@ def _solve_operator(matrix: OperatorMatrix, strength: Tensor, gradient: Tensor, 
     # An empty rank has no rows, of which Fourier transforms raise an error.
     direction = operator.solve(gradient, strength, curvature.power) if len(gradient) else gradient
     return Solution(direction, code.to(torch.int8).expand(gradient.shape[:1]), condition)
+
+
+def _solve_features(matrix: FeatureMatrix, strength: Tensor, gradient: Tensor, power: float) -> Solution:
+    """Solve with each sample's own matrix, a few samples at a time."""
+    few = max(1, _AT_A_TIME // max(1, matrix.root[:1].numel()))
+    pieces = zip(matrix.root.split(few), gradient.unsqueeze(1).split(few), strict=True)
+    found = [solve_kernel(root, strength, rows, power=power) for root, rows in pieces]
+    direction = torch.cat([one.direction for one in found]).squeeze(1)
+    return Solution(direction, torch.cat([one.codes for one in found]), torch.cat([one.condition for one in found]))
 
 
 def _solve_products(matrix: ProductMatrix, strength: Tensor, gradient: Tensor, *, wait: bool) -> Solution:

@@ -204,12 +204,14 @@ def _step(
     strength, mean_curvature = damped.strength, matrix.mean_curvature
     if matrix.unit is not None:
         strength, mean_curvature = strength * matrix.unit, mean_curvature * matrix.unit
-    raising = problem.raising and not forgiving  # then one look at the device shows whether all is well
-    if not raising or (codes.numel() and not float((direction * 0).sum() + codes.amax()) <= Result.indefinite.value):
+    # Where waiting for the device is allowed, one look at it shows whether all is well.
+    if not problem.raising or (
+        codes.numel() and not float((direction * 0).sum() + codes.amax()) <= Result.indefinite.value
+    ):
         sound = finite_rows(direction) | (codes > Result.indefinite.value)
         sound = sound if problem.raising else sound & usable
         codes = torch.where(sound, codes, Result.nonfinite.value)
-        if raising:
+        if problem.raising and not forgiving:
             raise_unsolved(problem, codes, strength, solution.condition, (matrix.null_dimension(), matrix.size))
         direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
     memory = Memory(damped.state, checks, memory.masked or problem.evaluation.mask is not None, derivatives.pushes)

@@ -12,7 +12,7 @@ from nlcore.evaluation import signs
 from nlcore.newton.damping import amplification, examined, validated_rho
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
 from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, FeatureMatrix, form_features
-from nlcore.newton.problem import Problem
+from nlcore.newton.problem import Problem, Samples
 from nlcore.newton.solve import directions
 
 __all__ = ["Candidates", "Dispersion", "Trial"]
@@ -24,6 +24,9 @@ Newton step of a batch is barred where its own ρ amplifies more than the last n
 _ROUND, _FLAT = 10.0, 1e-6
 """Condition of a mean matrix under which it counts as round, and the share of its largest eigenvalue under which
 another one is left out of that."""
+
+_MANY, _FEW = 2**18, 2**16
+"""Entries of all samples' matrices above which the mean is formed from few samples at a time, and those of the few."""
 
 _SAME = 1e-4
 """Largest difference of samples' matrices, relative to their largest entry, for which they count as one."""
@@ -102,10 +105,38 @@ class Trial:
         """Return the derivatives for a curvature, zero where they are not finite."""
         kind: Kind = curvature.kind if curvature.power else "gradient"
         if kind not in self._known:
-            found = differentiate(self.problem, kind, chunk_size=curvature.chunk_size)
+            plainly = kind == "gauss_newton" and self._many
+            found = differentiate(self.problem, "gradient" if plainly else kind, chunk_size=curvature.chunk_size)
             gradient = torch.where(found.usable.unsqueeze(-1), found.gradient, 0.0)
             self._known[kind] = replace(found, gradient=gradient)
         return self._known[kind]
+
+    @property
+    def _many(self) -> bool:
+        """Whether the samples' own Gauss–Newton matrices are too many to hold, and none of them is a candidate's."""
+        samples, (count, size) = self.problem.samples, self.problem.prediction.shape
+        if self.candidates.bounded is None or samples.keep is not None or samples.ranks is not None:
+            return False
+        return count * size**2 > _MANY and all(one.aggregate == "batch" for one in self.candidates.curvatures)
+
+    def _mean_of_parts(self, curvature: Curvature) -> CurvatureMatrix:
+        """Return the matrix of the batch, from those of a few samples at a time."""
+        problem, known = self.problem, self.derivatives(curvature)
+        count, size = problem.prediction.shape
+        mean = torch.zeros(size, size, dtype=torch.float64, device=problem.prediction.device)
+        weight = mean.new_zeros(())
+        for index in torch.arange(count, device=mean.device).split(max(1, _FEW // size**2)):
+            part = problem.take(index)
+            found = differentiate(part, curvature.kind, chunk_size=curvature.chunk_size)
+            matrix = curvature.matrix(found, part)
+            share = matrix.samples.weight.sum()
+            mean, weight = mean + share * matrix.dense(), weight + share
+        self._known[curvature.kind] = replace(known, features=found.features)
+        mean = mean / weight.clamp(min=torch.finfo(mean.dtype).tiny)
+        curved, largest = mean.diagonal().mean().abs(), mean.abs().amax()
+        return DenseMatrix(
+            problem.samples, None, size, curved, largest, rounding=torch.finfo(known.gradient.dtype).eps, mean=mean
+        )
 
     def matrix(self, curvature: Curvature) -> CurvatureMatrix | None:
         """Return the matrix of a second-order curvature, which serves all candidates of its kind; `None` for others."""
@@ -116,7 +147,9 @@ class Trial:
             return features
         if self.formed is None:
             first = (None if features is not None else self.candidates.bounded) or curvature
-            self.formed = first.matrix(self.derivatives(first), self.problem)
+            many = curvature.kind == "gauss_newton" and self._many
+            formed = self._mean_of_parts(curvature) if many else first.matrix(self.derivatives(first), self.problem)
+            self.formed = formed
         return self.formed
 
     def mean_matrix(self, curvature: Curvature) -> CurvatureMatrix:
@@ -142,7 +175,18 @@ class Trial:
             direction = directions(self.derivatives(curvature), self.problem, curvature, matrix).direction
             direction = torch.where(torch.isfinite(direction).all(-1, keepdim=True), direction, 0.0)
             size = self.problem.samples.root_mean_square(direction)
-            yield direction / torch.where(size > 0, size, 1.0)
+            yield direction.div_(torch.where(size > 0, size, 1.0))
+
+    def _examined(self, bounded: Curvature, matrix: DenseMatrix) -> tuple[Tensor, Samples]:
+        """Return samples' own matrices, of all or of a few where all are too many, and those samples."""
+        if matrix.own is not None:
+            return matrix.own, matrix.samples
+        count, size = self.problem.prediction.shape
+        index = torch.arange(count, device=matrix.mean.device)[:: -(-count // max(1, _FEW // size**2))]
+        few = self.problem.take(index)
+        found = bounded.matrix(differentiate(few, bounded.kind, chunk_size=bounded.chunk_size), few)
+        own: Tensor = found.own  # type: ignore[attr-defined]
+        return own, found.samples
 
     def dispersion(self) -> Dispersion | None:
         """Return how much the samples differ; `None` where their own matrices are not formed."""
@@ -152,14 +196,15 @@ class Trial:
         members = self.candidates.curvatures
         newton = [k for k, one in enumerate(members) if one.kind == bounded.kind and one.power == 1]
         of_batch = next(one for one in members if one.kind == bounded.kind and one.aggregate == "batch")
-        derivatives, features, matrix = self.derivatives(bounded), self._in_features(bounded), self.matrix(of_batch)
-        own = features.root if features is not None else getattr(matrix, "own", None)
-        if not isinstance(matrix, DenseMatrix) or own is None:
+        features, matrix, derivatives = self._in_features(bounded), self.matrix(of_batch), self.derivatives(bounded)
+        if not isinstance(matrix, DenseMatrix):
             return None
+        self._known[bounded.kind] = replace(derivatives, jacobian=None, bend=None)  # their matrices are all formed
+        own, samples = self._examined(bounded, matrix) if features is None else (features.root, matrix.samples)
         some, roots = examined(len(own)), features is not None
         rhos = torch.tensor([_ALIKE_RHO, *(members[k].damping.rho for k in newton)])
         strengths = rhos.to(matrix.mean) * matrix.mean_curvature
-        quantile, samples = bounded.damping.quantile, matrix.samples
+        quantile = bounded.damping.quantile
         found = amplification(matrix.mean, own, strengths, samples, quantile, roots=roots).cpu()
         single = torch.tensor([members[k].aggregate == "sample" for k in newton])
         barred = (found[1:] > _OVERSTEP) & ~single

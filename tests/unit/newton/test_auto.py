@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import nlcore
-from nlcore import Auto, GaussNewton, NewtonLoss, Relative, newton_step
+from nlcore import Auto, Bounded, EmpiricalFisher, GaussNewton, NewtonLoss, Relative, newton_step
 from nlcore.errors import ConfigError, PerformanceWarning
 from nlcore.newton.derivatives import intermediates
 from nlcore.newton.probe import Network, greatest_fall
 from nlcore.newton.problem import Problem
+from nlcore.newton.trial import Candidates, Trial
 from tests.unit.newton.losses import Noisy, Wavy, half_square
 
 M, N = 6, 16
@@ -78,6 +80,42 @@ def test_the_network_is_seen_as_it_is():
     assert torch.allclose(seen.push(change).flatten(), moved, atol=1e-10)
 
 
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv1d(2, 2, 3, padding=1)
+
+    def forward(self, x):
+        return self.layer(torch.tanh(self.layer(x)))
+
+
+def frozen(layer: nn.Module) -> nn.Module:
+    layer.weight.requires_grad_(False)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape"),
+    [
+        ((nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2), nn.Tanh(), nn.Conv2d(4, 3, 2, bias=False)), (2, 9, 9)),
+        ((nn.Conv2d(2, 4, 3, bias=False), nn.Tanh(), nn.MaxPool2d(2), nn.Conv2d(4, 3, 2, dilation=2)), (2, 9, 9)),
+        ((nn.ConvTranspose2d(2, 4, 3, stride=2, output_padding=1, groups=2), nn.Tanh()), (2, 3, 3)),
+        ((nn.Conv1d(2, 4, 3, bias=False), nn.BatchNorm1d(4), nn.ReLU(), nn.Conv1d(4, 1, 2)), (2, 9)),
+        ((frozen(nn.Conv3d(1, 2, 2)), nn.Tanh(), frozen(nn.Conv3d(2, 2, 2, bias=False))), (1, 4, 4, 4)),
+        ((Twice(),), (2, 7)),
+    ],
+)
+def test_the_changes_of_convolutions_are_those_of_torch(layers, shape):
+    net = nn.Sequential(*copy.deepcopy(layers), nn.Flatten()).double()
+    prediction = net(torch.randn(3, *shape, dtype=torch.float64))
+    seen = Network.of(prediction)
+    change = seen.pull(torch.randn_like(prediction))
+    (plain,) = torch.autograd.grad(seen.pulled, seen.dual, change, retain_graph=True)
+    assert seen.convolutions
+    assert torch.equal(seen.push(change), plain)
+    assert torch.equal(seen.push(change), plain)
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_the_greatest_fall_is_that_of_a_fine_search(scale):
     torch.manual_seed(1)
@@ -95,6 +133,35 @@ def test_the_greatest_fall_is_that_of_a_fine_search(scale):
         best = value.mean() - values.min()
         assert 0.9 * best <= fall <= 1.01 * best
     assert found[2] == 0
+    alone = [greatest_fall(problem, value.detach(), slope, [move], kept=2**20) for move in moves]
+    assert torch.allclose(torch.cat(alone), found, rtol=1e-10)
+
+
+@pytest.mark.parametrize("few", [1, 5 * M**2])
+def test_a_matrix_from_few_samples_at_a_time_is_that_of_all(monkeypatch, few):
+    loss = nlcore.compose(bent, traits=nlcore.Traits())
+    prediction, target = torch.randn(2, N, M, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    weight = torch.rand(N, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    prediction[3] = torch.nan
+    steps = tuple(GaussNewton(Relative(rho)) for rho in (1e-3, 0.1))
+    candidates = Candidates((EmpiricalFisher(power=0.0), *steps), newton=2, bounded=GaussNewton(Bounded()))
+    found = []
+    for many in (2**18, 0):
+        monkeypatch.setattr("nlcore.newton.trial._MANY", many)
+        monkeypatch.setattr("nlcore.newton.trial._FEW", few)
+        problem = Problem.of(nlcore.capabilities.read_capabilities(loss), prediction, target, weight=weight)
+        trial = Trial(candidates, replace(problem, raising=False))
+        trial.settle()
+        dispersion = trial.dispersion()
+        found.append((trial.formed, dispersion, list(trial.directions(candidates.curvatures))))
+    (whole, all_of_them, one), (parts, some_of_them, other) = found
+    assert whole.own is not None and parts.own is None
+    assert torch.allclose(whole.mean, parts.mean, rtol=1e-12, atol=1e-14)
+    assert torch.allclose(whole.mean_curvature, parts.mean_curvature, rtol=1e-12)
+    for a, b in zip(one, other, strict=True):
+        assert torch.allclose(a, b, rtol=1e-8, atol=1e-10)
+    assert not all_of_them.same and not some_of_them.same
+    assert all_of_them.round == some_of_them.round
 
 
 def test_the_first_step_is_that_of_the_curvature_it_reports():

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nlcore import NewtonLoss
+from nlcore.newton.probe import Network
 from nlcore_bench.criteria import MeanLoss
 from nlcore_bench.engine.workloads import WORKLOADS, Workload
 from nlcore_bench.tasks.base import Batch
@@ -178,18 +179,15 @@ def probe_floor(workload: Workload, seconds: float) -> float:
     """
     plain, still = _Training(workload, MeanLoss), _Training(workload, MeanLoss)
     batch = next(workload.batches())
-    parameters = list(still.network.parameters())
     prediction = still.network(batch.inputs)
     directions = torch.randn(2, *prediction.shape, generator=torch.Generator().manual_seed(0)).to(prediction.device)
 
     def probe() -> Tensor:
-        dual = torch.ones_like(prediction, requires_grad=True)
-        pulled = torch.autograd.grad(prediction, parameters, dual, create_graph=True)
+        network = Network.of(prediction, check=False)
         for direction in directions:
-            change = torch.autograd.grad(prediction, parameters, direction, retain_graph=True)
-            (moved,) = torch.autograd.grad(pulled, dual, change, retain_graph=True)
+            moved = network.push(network.pull(direction))
         with torch.no_grad():
-            losses: Tensor = still.loss(prediction - moved, batch.target, **batch.options)
+            losses: Tensor = still.loss(prediction - moved.view_as(prediction), batch.target, **batch.options)
         return losses
 
     timings = interleaved({"plain": lambda: plain.step(batch), "probe": probe}, seconds, clock=plain.clock)
