@@ -23,6 +23,7 @@ _CORNER = "a map says where its goal is by its size: of a padded one nobody know
 _PARAMETERS = "a mask marks controls; with predicted parameters the context has the lengths"
 _RECORD = "where a record has a gap, a simulator cannot know whether time stood still or nobody looked"
 _SOLVED = "the solver decides about all elements: one that must not be chosen gets a cost above all others"
+_GRAPH = "its edges are those of one graph: one that must not be used gets a large cost"
 _FIXED = "its matrix fixes the number of elements"
 REFUSED = {
     "bench/blur-v1": _RECORD,
@@ -40,6 +41,8 @@ REFUSED = {
     "shortest_paths/bellman_ford-v1": _CORNER,
     "shortest_paths/blackbox-v1": _CORNER,
     "shortest_paths/central_difference-v1": _CORNER,
+    "shortest_paths/graph_bellman_ford-v1": _GRAPH,
+    "shortest_paths/graph_max_entropy-v1": _GRAPH,
     "shortest_paths/imle-v1": _CORNER,
     "shortest_paths/max_entropy-v1": _CORNER,
     "shortest_paths/negative_identity-v1": _CORNER,

@@ -17,12 +17,12 @@ Argmin: TypeAlias = Callable[..., Tensor]
 
 
 class Truth(NamedTuple):
-    """What a loss compares with, in working precision, with the sign of costs.
+    """The target of a loss in working precision, with the sign of costs, and the context.
 
     Attributes:
         solution: The true solution, [N, *event], if it is known.
         costs: The true costs, [N, *event], if they are known.
-        context: What the argmin needs of every sample beside the costs.
+        context: Tensors of every sample that the argmin needs beside the costs.
     """
 
     solution: Tensor | None = None

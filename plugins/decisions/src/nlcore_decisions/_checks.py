@@ -82,7 +82,7 @@ def check_argmin(name: str, argmin: Callable[[Tensor, Any], Any], costs: Tensor,
     """Compare an argmin with itself, and the target with it, on up to 16 samples.
 
     Args:
-        name: What messages begin with.
+        name: The beginning of messages.
         argmin: Costs and context to what the function of the user returns.
         costs: [N, *event], N ≥ 1, detached.
         truth: The target, with context.
@@ -231,7 +231,7 @@ class _FirstUse:
         )
 
     def _objectives(self, given: Tensor, i: int) -> tuple[str, str]:
-        """Return the objectives of the target and of the best solution as the user knows them."""
+        """Return the objectives of the target and of the best solution, with the sign of the sense."""
         sign = -1 if self.sense == "maximise" else 1
         return f"{sign * float(given[i]):.6g}", f"{sign * float(self.value[i]):.6g}"
 

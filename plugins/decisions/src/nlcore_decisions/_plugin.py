@@ -25,7 +25,7 @@ _ALGORITHMS = tuple(
         factory=f"nlcore_decisions.problems.{name}:{kind}Loss",
         config=f"nlcore_decisions.problems.config:{kind}Config",
         summary=f"{summary}, trained by any of thirteen methods",
-        reference="that of the method: Berthet et al., NeurIPS 2020; Elmachtoub and Grigas, Management Science 2022; …",
+        reference="Berthet et al., Differentiable Perturbed Optimizers, NeurIPS 2020 (the default method)",
         since="0.2.0",
     )
     for name, (kind, summary) in _SUMMARIES.items()

@@ -57,7 +57,7 @@ class MethodConfig(AlgorithmConfig):
     shape: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         None,
         description="Shape of one sample's costs, where the argmin has no attribute `shape` that says it; without "
-        "both, a sample has one dimension, and `example` does not know its size.",
+        "both, a sample has one dimension, and there is no `example`.",
     )
     min_cost: float | None = Field(
         None,

@@ -39,7 +39,7 @@ class DecisionLoss(SolvingLoss, Configured):
     The argmin takes costs [N, *event], float32 or float64 and detached, on any device, and returns the solutions of
     least cost, of the same shape, dtype and device, always the same for the same costs. It always minimises; with
     `sense="maximise"` predictions and true costs are values, and it receives them negated. Half precision is computed
-    in float32. What a problem needs beside its costs is the context, a second positional parameter of the argmin. On
+    in float32. Data of each sample beside its costs are the context, a second positional parameter of the argmin. On
     first use the argmin is called on a few more problems, to check that it does what is said here. Objects are
     immutable, and equal by argmin and options.
 
@@ -62,7 +62,7 @@ class DecisionLoss(SolvingLoss, Configured):
     _traits: ClassVar[Traits] = Traits(order=1, transforms="autograd")
 
     def __init_subclass__(cls, *, traits: Traits | None = None, **others: Any) -> None:
-        """Set what is known of a method without its argmin."""
+        """Keep the traits of a method, of which some depend on its argmin."""
         super().__init_subclass__(**others)
         if traits is not None:
             cls._traits = traits

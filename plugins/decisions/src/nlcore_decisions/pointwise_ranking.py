@@ -22,7 +22,7 @@ class PointwiseRanking(SplitPoolLoss, config=PointwiseRankingConfig, traits=Trai
     H = \frac{2}{P} \sum_s y_s y_s^\top.
     $$
 
-    A regression in the directions that the pool knows.
+    A regression in the directions that the pool spans.
 
     Shape:
         - prediction: `[batch, *event]`, the costs.

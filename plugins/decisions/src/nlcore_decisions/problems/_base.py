@@ -28,10 +28,10 @@ _POOL_SIZE = 32
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class ProblemLoss(Configured, ABC):
-    """Base of the registered losses: `method` names the class that `argmin` and options are given to.
+    """Base of the registered losses: `method` names the class that the solver and the options are given to.
 
-    An option of the method that is None has the default of its class; one that the method does not read is an error.
-    Contrastive and ranking methods get a pool with the solutions of `pool_size` random costs, the same for equal
+    Instead of None, an option of the method has the default of its class; one that the method does not read is an
+    error. Contrastive and ranking methods get a pool with the solutions of `pool_size` random costs, the same for equal
     options. Objects are immutable, hashable and equal by their options.
     """
 

@@ -12,10 +12,22 @@ __all__ = ["AssignmentLoss"]
 class AssignmentLoss(ProblemLoss, id="decisions/assignment-v1", config=AssignmentConfig):
     r"""Loss of an assignment: a network predicts a matrix of costs, and each row gets a column of its own.
 
-    The solutions are permutation matrices, or of a rectangle those that assign the shorter side.
+    $$
+    y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
+    Y = \big\{ y : y \in \{0, 1\}^{n \times k}, \quad \sum_j y_{ij} \le 1, \quad \sum_i y_{ij} \le 1, \quad
+    \sum_{ij} y_{ij} = \min(n, k) \big\}.
+    $$
 
-    `method` is how it is trained: its page, and that of its options, is the class of the method's name, which also
-    takes solvers of one's own.
+    With n = k these are the permutation matrices.
+
+    By default, with the solution t that should be the best and Z standard normal,
+
+    $$
+    \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
+    $$
+
+    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
+    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, n, k]`, the costs, or values with `sense="maximise"`; any n and k.
@@ -26,8 +38,14 @@ class AssignmentLoss(ProblemLoss, id="decisions/assignment-v1", config=Assignmen
     Cost:
         Exact assignments, as many as the method needs: see `Assignment`.
 
+    When it fails:
+        An assignment has n² costs and one solution a sample: large matrices need more samples of noise. Ties are broken
+        by scipy.
+
     Reference:
-        `Assignment`; the reference of the method.
+        Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
+        the solver are on their pages.
     """
 
     def _make_solver(self) -> Assignment:

@@ -192,7 +192,7 @@ class KnapsackConfig(ProblemConfig):
 
 
 class AssignmentConfig(ProblemConfig):
-    """Options of `AssignmentLoss`; the problem has none."""
+    """Options of `AssignmentLoss`, all of them of the method."""
 
 
 class GridEdgesConfig(ProblemConfig):

@@ -12,10 +12,19 @@ __all__ = ["DagPathLoss"]
 class DagPathLoss(ProblemLoss, id="decisions/dag_path-v1", config=DagPathConfig):
     r"""Loss of the shortest path in a directed acyclic graph; costs on edges, of any sign.
 
-    The solutions are 1 on the edges of a path from `source` to `goal`.
+    $$
+    y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
+    Y = \big\{ y : y \in \{0, 1\}^E \text{ on the edges of a path from source to goal} \big\}.
+    $$
 
-    `method` is how it is trained: its page, and that of its options, is the class of the method's name, which also
-    takes solvers of one's own.
+    By default, with the solution t that should be the best and Z standard normal,
+
+    $$
+    \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
+    $$
+
+    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
+    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges in the order of `edges`, or values with `sense="maximise"`.
@@ -26,8 +35,13 @@ class DagPathLoss(ProblemLoss, id="decisions/dag_path-v1", config=DagPathConfig)
     Cost:
         Shortest paths, as many as the method needs: see `DagPath`.
 
+    When it fails:
+        Best paths tie where costs do: judge a prediction by its regret, not by whether it is the same path.
+
     Reference:
-        `DagPath`; the reference of the method.
+        Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
+        the solver are on their pages.
     """
 
     edges: tuple[tuple[int, int], ...] = ((0, 1), (0, 2), (1, 2), (1, 3), (2, 3), (2, 4), (3, 4))

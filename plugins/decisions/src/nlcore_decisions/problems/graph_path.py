@@ -12,12 +12,23 @@ __all__ = ["GraphPathLoss"]
 class GraphPathLoss(ProblemLoss, id="decisions/graph_path-v1", config=GraphPathConfig):
     r"""Loss of the shortest path in a directed graph with cycles, such as roads; costs on edges.
 
-    The solutions are 1 on the edges of a path from `source` to `goal`. Predicted costs have to be positive where there
-    are cycles: for a network's output, use torch.nn.functional.softplus(output) + 1e-2. Costs that the method changes
-    are kept above `min_cost`; multiplicative noise needs no such bound.
+    $$
+    y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
+    Y = \big\{ y : y \in \{0, 1\}^E \text{ on the edges of a path from source to goal} \big\}.
+    $$
 
-    `method` is how it is trained: its page, and that of its options, is the class of the method's name, which also
-    takes solvers of one's own.
+    Predicted costs have to be positive where there are cycles: for a network's output, use
+    torch.nn.functional.softplus(output) + 1e-2. Costs that the method changes are kept above `min_cost`; multiplicative
+    noise needs no such bound.
+
+    By default, with the solution t that should be the best and Z standard normal,
+
+    $$
+    \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
+    $$
+
+    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
+    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges in the order of `edges`.
@@ -28,8 +39,14 @@ class GraphPathLoss(ProblemLoss, id="decisions/graph_path-v1", config=GraphPathC
     Cost:
         Shortest paths, as many as the method needs: see `GraphPath`.
 
+    When it fails:
+        Predicted costs with a cycle of negative sum are an error that names it. Costs that are changed and clamped to
+        `min_cost` bias the gradients of cheap edges.
+
     Reference:
-        `GraphPath`; the reference of the method.
+        Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
+        the solver are on their pages.
     """
 
     edges: tuple[tuple[int, int], ...] = (

@@ -12,10 +12,21 @@ __all__ = ["GridEdgesLoss"]
 class GridEdgesLoss(ProblemLoss, id="decisions/grid_edges-v1", config=GridEdgesConfig):
     r"""Loss of the shortest path through a grid with costs on its edges, which moves right and down.
 
-    The solutions are 1 on the edges of a path from the top-left to the bottom-right node; costs may be negative.
+    $$
+    y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
+    Y = \big\{ y : y \in \{0, 1\}^E \text{ on the edges of a path from the top left to the bottom right} \big\}.
+    $$
 
-    `method` is how it is trained: its page, and that of its options, is the class of the method's name, which also
-    takes solvers of one's own.
+    A path moves right and down; costs may be negative.
+
+    By default, with the solution t that should be the best and Z standard normal,
+
+    $$
+    \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
+    $$
+
+    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
+    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges, row by row: the horizontal ones, then those to the next row.
@@ -26,8 +37,13 @@ class GridEdgesLoss(ProblemLoss, id="decisions/grid_edges-v1", config=GridEdgesC
     Cost:
         Shortest paths, as many as the method needs: see `GridEdges`.
 
+    When it fails:
+        Best paths tie where costs do: judge a prediction by its regret, not by whether it is the same path.
+
     Reference:
-        `GridEdges`; the reference of the method.
+        Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
+        the solver are on their pages.
     """
 
     height: int = 5

@@ -15,10 +15,21 @@ __all__ = ["KnapsackLoss"]
 class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfig):
     r"""Loss of a 0/1 knapsack: a network predicts the values of items, and the most valuable that fit are taken.
 
-    The solutions are $y \in \{0, 1\}^n$ with $W y \le b$, of one or several resources.
+    $$
+    y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
+    Y = \big\{ y : y \in \{0, 1\}^n, \quad W y \le b \big\}.
+    $$
 
-    `method` is how it is trained: its page, and that of its options, is the class of the method's name, which also
-    takes solvers of one's own.
+    b is the capacity, of one or several resources.
+
+    By default, with the solution t that should be the best and Z standard normal,
+
+    $$
+    \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
+    $$
+
+    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
+    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`.
@@ -29,8 +40,14 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
     Cost:
         Exact knapsacks, as many as the method needs: see `Knapsack`.
 
+    When it fails:
+        With `sense="minimise"` positive costs have the empty knapsack as their best, whatever they are. The solver is
+        exact, and slow for hundreds of items with a large capacity.
+
     Reference:
-        `Knapsack`; the reference of the method.
+        Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
+        the solver are on their pages.
 
     Example:
         >>> import torch

@@ -12,11 +12,21 @@ __all__ = ["LinearProgramLoss"]
 class LinearProgramLoss(ProblemLoss, id="decisions/linear_program-v1", config=LinearProgramConfig):
     r"""Loss of a linear program, with integers or without: a network predicts the objective.
 
-    The solutions are $y$ with $A_{ub} y \le b_{ub}$, $A_{eq} y = b_{eq}$ and within the bounds; where asked
-    for, of integers.
+    $$
+    y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
+    Y = \big\{ y : A_{ub} y \le b_{ub}, \quad A_{eq} y = b_{eq}, \quad l \le y \le u \big\}.
+    $$
 
-    `method` is how it is trained: its page, and that of its options, is the class of the method's name, which also
-    takes solvers of one's own.
+    With `integer`, variables are whole numbers.
+
+    By default, with the solution t that should be the best and Z standard normal,
+
+    $$
+    \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
+    $$
+
+    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
+    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, m]`, the costs of the variables, or values with `sense="maximise"`.
@@ -27,8 +37,14 @@ class LinearProgramLoss(ProblemLoss, id="decisions/linear_program-v1", config=Li
     Cost:
         HiGHS, as often as the method needs: see `LinearProgram`.
 
+    When it fails:
+        A problem that is unbounded for some costs is an error that names the samples: give bounds. For solutions
+        between 0 and 1 "hamming" is not a distance: use `objective="squared_error"`.
+
     Reference:
-        `LinearProgram`; the reference of the method.
+        Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
+        the solver are on their pages.
     """
 
     A_ub: tuple[tuple[float, ...], ...] | None = None

@@ -12,10 +12,19 @@ __all__ = ["SpanningTreeLoss"]
 class SpanningTreeLoss(ProblemLoss, id="decisions/spanning_tree-v1", config=SpanningTreeConfig):
     r"""Loss of the spanning tree of least cost; costs on the edges of an undirected graph, of any sign.
 
-    The solutions are 1 on the V − 1 edges of a tree.
+    $$
+    y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
+    Y = \big\{ y : y \in \{0, 1\}^E \text{ on the edges of a spanning tree} \big\}.
+    $$
 
-    `method` is how it is trained: its page, and that of its options, is the class of the method's name, which also
-    takes solvers of one's own.
+    By default, with the solution t that should be the best and Z standard normal,
+
+    $$
+    \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
+    $$
+
+    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
+    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges in the order of `edges`, or values with `sense="maximise"`.
@@ -26,8 +35,14 @@ class SpanningTreeLoss(ProblemLoss, id="decisions/spanning_tree-v1", config=Span
     Cost:
         Spanning trees, as many as the method needs: see `SpanningTree`.
 
+    When it fails:
+        Trees exchange one edge at a time, so few samples of noise leave most edges without a gradient where costs are
+        far apart.
+
     Reference:
-        `SpanningTree`; the reference of the method.
+        Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
+        the solver are on their pages.
     """
 
     edges: tuple[tuple[int, int], ...] = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))

@@ -13,10 +13,19 @@ __all__ = ["TopKLoss"]
 class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
     r"""Loss of the k best of n elements: a network predicts values, and the k largest are taken.
 
-    The solutions are $y \in \{0, 1\}^n$ with $\sum_i y_i = k$.
+    $$
+    y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
+    Y = \big\{ y : y \in \{0, 1\}^n, \quad \sum_i y_i = k \big\}.
+    $$
 
-    `method` is how it is trained: its page, and that of its options, is the class of the method's name, which also
-    takes solvers of one's own.
+    By default, with the solution t that should be the best and Z standard normal,
+
+    $$
+    \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
+    $$
+
+    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
+    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`; any n ≥ k.
@@ -27,8 +36,14 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
     Cost:
         A sort for each solution that the method needs.
 
+    When it fails:
+        Where the scores of the elements around the k-th are far apart compared with `sigma`, no perturbation changes
+        the subset and the gradient is that of a perceptron.
+
     Reference:
-        `TopK`; the reference of the method.
+        Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
+        the solver are on their pages.
     """
 
     k: int = 1
