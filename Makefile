@@ -3,7 +3,7 @@ GIVEN_PYTHON := $(PYTHON)
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STUDIES := totals ranking ltr paths half_inverse sequences defaults default_outputs default default_long
+STUDIES := totals ranking ltr paths decisions half_inverse sequences defaults default_outputs default default_long
 PLUGINS := sorting ranking decisions shortest_paths sequences bench
 STAMP  := $(VENV)/.installed
 SOURCES := nlcore tools $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)
@@ -121,6 +121,7 @@ benchmarks: $(PEERS_STAMP)  ## time nlcore beside other libraries, in an environ
 	$(PEERS_BIN)/python -m benchmarks sorting
 	$(PEERS_BIN)/python -m benchmarks paths
 	$(PEERS_BIN)/python -m benchmarks sequences
+	$(PEERS_BIN)/python -m benchmarks decisions
 
 RELEASE_VENV  ?= .venv-release
 RELEASE_BIN   := $(RELEASE_VENV)/bin

@@ -1,0 +1,147 @@
+"""Two problems with their data, of which the costs are predicted: a path on a grid and a knapsack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.pyepo_losses import SOLVERS, Answers, grid_model, knapsack_model
+from nlcore_bench.data.decisions import Samples, grid_samples, knapsack_samples
+
+__all__ = ["PROBLEMS", "Problem"]
+
+_BATCH, _TRAIN, _TEST, _SEED = 32, 1000, 1000, 42
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem with its data.
+
+    Attributes:
+        name: `grid` or `knapsack`.
+        title: Title of its table.
+        samples: Features and costs, those of the training first.
+        solver: The argmin of nlcore.
+        algorithm: Id of the losses of nlcore.
+        options: Options of the problem in these losses.
+        model: Makes PyEPO's model.
+        peer_solver: Solver behind it.
+        sense: Whether costs are minimised or values maximised.
+        seeds: Trainings with every method.
+    """
+
+    name: str
+    title: str
+    samples: Samples
+    solver: Any
+    algorithm: str
+    options: dict[str, Any]
+    model: Callable[[], Any]
+    peer_solver: str
+    sense: Literal["minimise", "maximise"]
+    seeds: int
+
+    @cached_property
+    def train(self) -> tuple[Tensor, Answers]:
+        """Features and answers of the training."""
+        return self._part(slice(0, _TRAIN))
+
+    @cached_property
+    def test(self) -> tuple[Tensor, Answers]:
+        """Features and answers of the test."""
+        return self._part(slice(_TRAIN, None))
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.train[0]) // _BATCH)
+
+    def decide(self, costs: Tensor) -> Tensor:
+        """Return the best decisions, [N, m], by costs or values."""
+        found: Tensor = self.solver(costs if self.sense == "minimise" else -costs)
+        return found
+
+    def regret(self, network: nn.Module) -> float:
+        """Return Σ regret / Σ |best| on the test samples, in %."""
+        features, truth = self.test
+        with torch.no_grad():
+            reached = (self.decide(network(features)) * truth.costs).sum(1, keepdim=True)
+        lost = (reached - truth.objectives) * (1 if self.sense == "minimise" else -1)
+        return 100 * float(lost.sum() / truth.objectives.abs().sum())
+
+    def network(self, *, positive: bool = False) -> nn.Module:
+        """Return a new linear predictor; with `positive` its outputs are made positive."""
+        features, truth = self.train
+        linear = nn.Linear(features.shape[1], truth.costs.shape[1])
+        return nn.Sequential(linear, nn.Softplus(), _Floor()) if positive else linear
+
+    def batches(self) -> Iterator[tuple[Tensor, Answers]]:
+        """Yield batches without end, every sample once per epoch, of which the last batch is smaller."""
+        features, truth = self.train
+        while True:
+            for index in torch.randperm(len(features)).split(_BATCH):
+                yield features[index], Answers(truth.costs[index], truth.solutions[index], truth.objectives[index])
+
+    def _part(self, index: slice) -> tuple[Tensor, Answers]:
+        part = self.samples[index]
+        solutions = self.decide(part.costs)
+        return part.features, Answers(part.costs, solutions, (part.costs * solutions).sum(1, keepdim=True))
+
+
+class _Floor(nn.Module):
+    def forward(self, costs: Tensor) -> Tensor:
+        return costs + 1e-6
+
+
+def _split(samples: Samples) -> Samples:
+    """Return the samples in the order of scikit-learn's split, the training first, as in PyEPO's notebook."""
+    from sklearn.model_selection import train_test_split
+
+    train, test = train_test_split(range(len(samples)), test_size=_TEST, random_state=_SEED)
+    return samples[torch.tensor([*train, *test])]
+
+
+def _grid() -> Problem:
+    from nlcore_decisions.solvers import GridEdges
+
+    size = {"height": 5, "width": 5}
+    return Problem(
+        name="grid",
+        title="shortest path on a 5×5 grid, degree 4, noise 0.5",
+        samples=_split(grid_samples(_TRAIN + _TEST, degree=4, noise=0.5, seed=_SEED, **size)),
+        solver=GridEdges(**size),
+        algorithm="decisions/grid_edges",
+        options=size,
+        model=partial(grid_model, **size),
+        peer_solver=SOLVERS["grid"],
+        sense="minimise",
+        seeds=5,
+    )
+
+
+def _knapsack() -> Problem:
+    from nlcore_decisions.solvers import Knapsack
+
+    drawn = knapsack_samples(_TRAIN + _TEST, items=32, dims=1, degree=4, noise=0.5, seed=_SEED)
+    options = {"weights": drawn.weights[0].tolist(), "capacity": 20.0}
+    return Problem(
+        name="knapsack",
+        title="knapsack of 32 items with capacity 20, degree 4, noise 0.5",
+        samples=_split(drawn.samples),
+        solver=Knapsack(**options),
+        algorithm="decisions/knapsack",
+        options=options,
+        model=partial(knapsack_model, drawn.weights, [20.0]),
+        peer_solver=SOLVERS["knapsack"],
+        sense="maximise",
+        seeds=2,
+    )
+
+
+PROBLEMS: dict[str, Callable[[], Problem]] = {"grid": _grid, "knapsack": _knapsack}
+"""Makers of the problems by name."""
