@@ -1,0 +1,1 @@
+"""Every kernel that numba compiles; imported only where numba is installed."""

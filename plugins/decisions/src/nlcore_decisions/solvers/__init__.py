@@ -1,0 +1,1 @@
+"""Exact batched solvers of min ⟨c, y⟩, one module for each problem; importing this package does not import torch."""
