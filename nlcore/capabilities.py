@@ -20,7 +20,7 @@ from nlcore.protocol import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Capabilities", "keywords", "parameters_of", "read_capabilities"]
+__all__ = ["Capabilities", "context_parameter", "keywords", "parameters_of", "read_capabilities"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,16 @@ def keywords(function: Callable[..., Any]) -> frozenset[str]:
     """Return the names of the parameters that `function` accepts by keyword."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return frozenset(one.name for one in parameters_of(function) if one.kind in kinds)
+
+
+def context_parameter(function: Callable[..., Any]) -> inspect.Parameter | None:
+    """Return the parameter that is the context: `context`, or a second positional one without default; or None."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [one for one in parameters_of(function) if one.kind in kinds]
+    if len(positional) < 2 or positional[1].name == "mask":
+        return None
+    second = positional[1]
+    return second if second.name == "context" or second.default is second.empty else None
 
 
 def _methods(loss: object) -> frozenset[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlcore.capabilities import keywords, parameters_of, read_capabilities
+from nlcore.capabilities import context_parameter, keywords, read_capabilities
 from nlcore.errors import ConfigError, ContractError, ShapeError, nearest
 from nlcore.evaluation import check_inputs
 from nlcore.protocol import Traits
@@ -69,7 +69,7 @@ class Composed:
 
     @functools.cached_property
     def _context(self) -> inspect.Parameter | None:
-        return _context_place(self.inner_function)
+        return context_parameter(self.inner_function)
 
     def inner(self, prediction: Tensor, *, mask: Tensor | None = None, context: Any = None) -> Tensor:
         """Return the features, [batch, *features].
@@ -170,14 +170,5 @@ def compose(
             f"compose(outer={outer!r}): outer must be a name or a function (features, target) -> [batch]."
         )
     takes_mask = "mask" in keywords(inner) or (not named and "mask" in keywords(outer))
-    read = replace(traits or Traits(), takes_mask=takes_mask, takes_context=_context_place(inner) is not None)
+    read = replace(traits or Traits(), takes_mask=takes_mask, takes_context=context_parameter(inner) is not None)
     return Composed(inner, outer, read, example)
-
-
-def _context_place(inner: Inner) -> inspect.Parameter | None:
-    """Return the parameter of `inner` that is the context: `context`, or a second positional one without default."""
-    positional = [one for one in parameters_of(inner) if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    if len(positional) < 2 or positional[1].name == "mask":
-        return None
-    second = positional[1]
-    return second if second.name == "context" or second.default is second.empty else None

@@ -1,0 +1,72 @@
+"""Black-box differentiation of a solver by a linear interpolation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nlcore.protocol import Traits
+from nlcore_decisions._base import Truth
+from nlcore_decisions._objective import ComparingLoss, ObjectiveLoss
+from nlcore_decisions.config import BlackBoxConfig, Objective
+
+__all__ = ["BlackBox", "BlackBoxEstimate"]
+
+
+class BlackBoxEstimate(ComparingLoss):
+    """Value and gradient of black-box differentiation."""
+
+    interpolation: float
+
+    def _value(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> Tensor:
+        return self._compare(self._solutions(truth, costs)[0], truth)
+
+    def _gradient(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        slope, found = self._fixed_slope(truth), None
+        if slope is None:
+            (found,) = self._solutions(truth, costs)
+            slope = self._slope(found, truth)
+        moved = self._changed(costs + self.interpolation * slope)
+        if found is None:
+            found, then = self._solutions(truth, costs, moved)
+        else:
+            (then,) = self._solutions(truth, moved)
+        return self._compare(found, truth), (then - found) / self.interpolation
+
+
+class BlackBox(
+    BlackBoxEstimate, ObjectiveLoss, config=BlackBoxConfig, traits=Traits(order=0, transforms="autograd")
+):
+    r"""Differentiation of a black-box solver: the loss of its solution, with the gradient of an interpolation.
+
+    With the solution $y = y^*(c)$ and $v$ the slope of its loss L, value and gradient are
+
+    $$
+    \ell(c, t) = L(y^*(c), t), \qquad v = \frac{\partial L}{\partial y}, \qquad
+    \nabla = \frac{y^*(c + \lambda v) - y^*(c)}{\lambda}:
+    $$
+
+    the gradient of a piecewise linear function that agrees with the loss where the solution does not change for a step
+    of λ. L is the number of differing elements, $v = 1 - 2t$; or $\lVert y - t \rVert^2$; or the regret $\langle c_0, y
+    - t \rangle$ under the true costs $c_0$, $v = c_0$.
+
+    Shape:
+        - prediction: `[batch, *event]`, the costs.
+        - target: `[batch, *event]`, the true solution; the true costs with `objective="regret"`.
+        - value: the loss of the solution: number of differing elements, squared distance, or regret.
+
+    Cost:
+        Two exact solutions for each sample.
+
+    When it fails:
+        λ has to fit the scale of the costs; with a small one the gradient is mostly 0, with a large one it is only the
+        difference to the target. Nothing fixes the scale of the costs: behind an activation that saturates they can
+        drift to where its slope vanishes.
+
+    Reference:
+        Vlastelica, Paulus, Musil, Martius, Rolínek, [Differentiation of Blackbox Combinatorial
+        Solvers](https://arxiv.org/abs/1912.02175), ICLR 2020.
+    """
+
+    interpolation: float = 10.0
+    objective: Objective = "hamming"

@@ -1,0 +1,200 @@
+"""Options of the methods; those of the registered losses are in `nlcore_decisions.problems.config`. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import Field, model_validator
+
+from nlcore.config import AlgorithmConfig
+
+__all__ = [
+    "AdaptiveIMLEConfig",
+    "BlackBoxConfig",
+    "CentralDifferenceConfig",
+    "Control",
+    "IMLEConfig",
+    "ImplicitNoise",
+    "ListwiseRankingConfig",
+    "MaximumAPosterioriConfig",
+    "MethodConfig",
+    "NegativeIdentityConfig",
+    "Noise",
+    "NoiseContrastiveConfig",
+    "Objective",
+    "PairwiseRankingConfig",
+    "PerturbedFenchelYoungConfig",
+    "PointwiseRankingConfig",
+    "Projection",
+    "RegularizedFenchelYoungConfig",
+    "SPOPlusConfig",
+    "Sense",
+]
+
+Control: TypeAlias = Literal["none", "leave_one_out", "antithetic"]
+ImplicitNoise: TypeAlias = Literal["sum_of_gamma", "gumbel"]
+Noise: TypeAlias = Literal["additive", "multiplicative"]
+Objective: TypeAlias = Literal["hamming", "squared_error", "regret"]
+Projection: TypeAlias = Literal["none", "mean", "norm", "standardise"]
+Sense: TypeAlias = Literal["minimise", "maximise"]
+
+_OBJECTIVE = (
+    "Loss of a solution y: 'hamming' is Σ y(1 − t) + t(1 − y), the number of differing elements of solutions of zeros "
+    "and ones; 'squared_error' is ‖y − t‖²; 'regret' is what y costs more than t under the true costs."
+)
+_SIGMA = (
+    "Standard deviation σ of the noise on the costs, in their units: about the difference of costs that should not "
+    "decide between solutions."
+)
+
+
+class MethodConfig(AlgorithmConfig):
+    """The options that all methods share."""
+
+    sense: Sense = Field(
+        "minimise", description="Whether the predicted numbers are costs, 'minimise', or values, 'maximise'."
+    )
+    shape: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None,
+        description="Shape of one sample's costs, where the argmin has no attribute `shape` that says it; without "
+        "both, a sample has one dimension, and `example` does not know its size.",
+    )
+
+
+class _PerturbedConfig(MethodConfig):
+    """Options of methods that add Gaussian noise to the costs."""
+
+    num_samples: int = Field(3, ge=1, description="Draws of noise, each of which is one exact solution.")
+    sigma: float = Field(0.5, gt=0, description=_SIGMA)
+
+
+class PerturbedFenchelYoungConfig(_PerturbedConfig):
+    """Options of `PerturbedFenchelYoung`."""
+
+    noise: Noise = Field(
+        "additive",
+        description="'additive' is c + σZ; 'multiplicative' c·exp(σZ − σ²/2), which keeps the sign of every cost; σ is "
+        "then relative to the costs.",
+    )
+    control: Control = Field(
+        "leave_one_out",
+        description="Control variate of the Hessian: 'none', 'leave_one_out' (at least 2 samples) or 'antithetic' "
+        "(best an even number).",
+    )
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        if self.control == "leave_one_out" and self.num_samples < 2:
+            raise ValueError("control='leave_one_out' needs num_samples ≥ 2")
+        return self
+
+
+class SPOPlusConfig(MethodConfig):
+    """Options of `SPOPlus`."""
+
+
+class _ImplicitConfig(MethodConfig):
+    """Options of implicit maximum likelihood estimation."""
+
+    num_samples: int = Field(1, ge=1, description="Draws of noise, each of which is several exact solutions.")
+    sigma: float = Field(0.5, gt=0, description="Scale of the noise on the costs, in their units.")
+    noise: ImplicitNoise = Field(
+        "sum_of_gamma",
+        description="'sum_of_gamma', whose sum over a solution of `length` elements is Gumbel, or 'gumbel' for each "
+        "element.",
+    )
+    length: int = Field(5, ge=1, description="Usual number of elements of a solution; read by 'sum_of_gamma' only.")
+    objective: Objective = Field("hamming", description=_OBJECTIVE)
+
+
+class IMLEConfig(_ImplicitConfig):
+    """Options of `IMLE`."""
+
+    interpolation: float = Field(
+        10.0, gt=0, description="Length λ of the step on the costs that leads to the target distribution."
+    )
+
+
+class AdaptiveIMLEConfig(_ImplicitConfig):
+    """Options of `AdaptiveIMLE`."""
+
+    nonzeros: float = Field(
+        1.0, gt=0, description="Number of entries in which the gradient of a sample is at least to differ from 0."
+    )
+    largest: float = Field(
+        2.0, gt=0, description="Largest step relative to the costs: λ‖v‖ ≤ largest·‖c‖, v the slope of the loss."
+    )
+    halvings: int = Field(
+        7, ge=1, le=31, description="The smallest step is the largest, halved so many times; best 2ᵏ − 1."
+    )
+
+
+class BlackBoxConfig(MethodConfig):
+    """Options of `BlackBox`."""
+
+    interpolation: float = Field(
+        10.0, gt=0, description="Length λ of the step on the costs whose change of the solution is the gradient."
+    )
+    objective: Objective = Field("hamming", description=_OBJECTIVE)
+
+
+class NegativeIdentityConfig(MethodConfig):
+    """Options of `NegativeIdentity`."""
+
+    projection: Projection = Field(
+        "none",
+        description="Projection of the gradient: 'mean' takes its mean out; 'norm' its part along the costs, and "
+        "divides by their norm; 'standardise' is both.",
+    )
+
+
+class CentralDifferenceConfig(_PerturbedConfig):
+    """Options of `CentralDifference`."""
+
+    step: float = Field(1.0, gt=0, description="Largest shift of a cost by the difference, in units of σ.")
+    objective: Objective = Field("squared_error", description=_OBJECTIVE)
+
+
+class RegularizedFenchelYoungConfig(MethodConfig):
+    """Options of `RegularizedFenchelYoung`."""
+
+    regularization_strength: float = Field(
+        1.0, gt=0, description="The factor σ of ½‖y‖², in units of the costs; with a small one y is a vertex."
+    )
+    max_steps: int = Field(
+        100, ge=1, description="Most steps of the Frank–Wolfe algorithm, each of which is one exact solution."
+    )
+
+
+class NoiseContrastiveConfig(MethodConfig):
+    """Options of `NoiseContrastive`."""
+
+
+class MaximumAPosterioriConfig(MethodConfig):
+    """Options of `MaximumAPosteriori`."""
+
+    margin: bool = Field(
+        False,
+        description="Whether the true solution is to be better by as much as it is under the true costs, which are "
+        "then a part of the target.",
+    )
+
+
+class PointwiseRankingConfig(MethodConfig):
+    """Options of `PointwiseRanking`."""
+
+
+class PairwiseRankingConfig(MethodConfig):
+    """Options of `PairwiseRanking`."""
+
+    margin: float = Field(
+        0.0, ge=0, description="Predicted cost by which the best solution is to be cheaper than each of the others."
+    )
+
+
+class ListwiseRankingConfig(MethodConfig):
+    """Options of `ListwiseRanking`."""
+
+    temperature: float = Field(
+        1.0, gt=0, description="Temperature of both distributions over the pool, in units of the costs."
+    )

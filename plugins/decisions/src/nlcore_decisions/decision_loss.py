@@ -1,0 +1,277 @@
+"""The base class of the methods: a loss over any batched argmin, with validation and the checks of its first use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from nlcore.capabilities import context_parameter
+from nlcore.config import Configured
+from nlcore.errors import ConfigError, ContractError, ShapeError, nearest
+from nlcore.inputs import check_inputs, working
+from nlcore.protocol import Traits
+from nlcore_decisions._base import Argmin, EstimatedLoss, SolvingLoss, Truth
+from nlcore_decisions._checks import check_argmin, check_finite, check_result
+from nlcore_decisions.config import Sense
+
+__all__ = ["DecisionLoss", "EstimatedDecisionLoss"]
+
+_ENOUGH = 3
+"""Batches on which an argmin is checked, unless two solutions of an earlier one differ."""
+
+_FORMS = ("[batch]", "[batch, n]", "[batch, n, k]", "[batch, n, k, l]")
+
+
+@dataclass(frozen=True, repr=False)
+class DecisionLoss(SolvingLoss, Configured):
+    """Base of the losses over an argmin: a function that solves min ⟨c, y⟩ over a set for a batch of costs.
+
+    The argmin takes costs [N, *event], float32 or float64 and detached, on any device, and returns the solutions of
+    least cost, of the same shape, dtype and device, always the same for the same costs. It always minimises; with
+    `sense="maximise"` predictions and true costs are values, and it receives them negated. Half precision is computed
+    in float32. What a problem needs beside its costs is the context, a second positional parameter of the argmin. On
+    first use the argmin is called on a few more problems, to check that it does what is said here. Objects are
+    immutable, and equal by argmin and options.
+
+    Args:
+        argmin: The solver: one of `nlcore_decisions.solvers`, or a function of your own.
+        sense: Whether predictions are costs, `"minimise"`, or values, `"maximise"`.
+        shape: Shape of one sample's costs, where the argmin does not have it as an attribute.
+
+    Raises:
+        ConfigError: An option is unknown, of the wrong type or out of range, or the argmin cannot be called.
+    """
+
+    argmin: Argmin
+    _: KW_ONLY
+    sense: Sense = "minimise"
+    shape: tuple[int, ...] | None = None
+
+    _traits: ClassVar[Traits] = Traits(order=1, transforms="autograd")
+
+    def __init_subclass__(cls, *, traits: Traits | None = None, **others: Any) -> None:
+        """Set what is known of a method without its argmin."""
+        super().__init_subclass__(**others)
+        if traits is not None:
+            cls._traits = traits
+
+    def __post_init__(self) -> None:
+        """Validate the options, and look at the argmin."""
+        super().__post_init__()
+        if isinstance(self.argmin, type) or not callable(self.argmin):
+            raise ConfigError(
+                f"{self._name}: argmin was given {self.argmin!r}; give a function of costs [N, *event], such as an "
+                "instance of a class of nlcore_decisions.solvers."
+            )
+        takes_context = context_parameter(self.argmin) is not None
+        event = self._event
+        ndim = len(event) if event is not None else len(getattr(self.argmin, "_sizes", ("n",)))
+        held = {
+            "_held_ndim": ndim,
+            "_held_context": takes_context,
+            "_held_traits": replace(self._traits, event_ndim=ndim, takes_context=takes_context),
+            "_uses": 0,
+        }
+        for name, value in held.items():
+            object.__setattr__(self, name, value)
+
+    if TYPE_CHECKING:
+        _held_ndim: int
+        _held_context: bool
+        _held_traits: Traits
+        _uses: int
+
+    @property
+    def traits(self) -> Traits:  # type: ignore[override]
+        """The assumptions that the engine may make."""
+        return self._held_traits
+
+    def example(
+        self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
+    ) -> tuple[Tensor, Any]:
+        """Return normal costs (their absolute values for an argmin with `positive = True`), and a target for others.
+
+        Args:
+            batch_size: Number of samples.
+            generator: Source of random numbers; they are drawn on its device.
+            dtype: Of prediction and target.
+            device: Of prediction and target.
+
+        Raises:
+            ContractError: The size of a sample is not known, or the argmin needs a context.
+        """
+        shape = self._event
+        if shape is None or self._held_context:
+            lacks = "a context" if self._held_context else "the shape of a sample"
+            raise ContractError(
+                f"{self._name}: the example lacks {lacks}. Give the option shape=(…), or pass an argmin that has an "
+                "attribute `shape` and takes no context."
+            )
+        drawn_on = generator.device if generator is not None else device
+        draw = torch.float64 if dtype == torch.float64 else torch.float32
+        random = torch.randn((2, batch_size, *shape), generator=generator, dtype=draw, device=drawn_on).to(device)
+        if getattr(self.argmin, "positive", False):
+            random = random.abs() + 0.1
+        prediction, truth = random
+        return prediction.to(dtype), self._example_target(truth).to(dtype)
+
+    def _example_target(self, costs: Tensor) -> Tensor:
+        """Return the target that belongs to true costs, or values."""
+        return costs if self._wants[0] == "costs" else self._solver(costs * self._sign, None)
+
+    @property
+    def _wants(self) -> tuple[str, ...]:
+        """The parts of the target that the method needs; the first is what a target that is a tensor means."""
+        return ("solution",)
+
+    @property
+    def _name(self) -> str:
+        """The name that messages begin with."""
+        return str(getattr(self, "_label", type(self).__name__))
+
+    @property
+    def _sign(self) -> int:
+        return -1 if self.sense == "maximise" else 1
+
+    @property
+    def _ndim(self) -> int:
+        return self._held_ndim
+
+    @property
+    def _event(self) -> tuple[int, ...] | None:
+        """The shape of one sample's costs, if it is known."""
+        event = self.shape if self.shape is not None else getattr(self.argmin, "shape", None)
+        return None if event is None else tuple(event)
+
+    def _checked(self, prediction: Tensor, target: Any, context: Any = None) -> tuple[Tensor, Truth]:
+        parts = self._parts(target)
+        form = _FORMS[self._held_ndim] if self._held_ndim < len(_FORMS) else self._long_form()
+        given = {name: (tensor, form, self._advice(name)) for name, tensor in parts.items()}
+        check_inputs(self._name, prediction=(prediction, f"{form} floating"), **given)
+        self._check_event(prediction)
+        if context is not None and not self._held_context:
+            raise ContractError(f"{self._name}: the argmin takes no context; give it a second positional parameter.")
+        costs = working(prediction)
+        costs = -costs if self.sense == "maximise" else costs
+        check_finite(self._name, costs.detach(), "predicted costs")
+        truth = self._truth(parts, costs, context)
+        if self._uses < _ENOUGH:
+            self._check_first_use(costs.detach(), truth)
+        return costs, truth
+
+    def _truth(self, parts: Mapping[str, Tensor], costs: Tensor, context: Any) -> Truth:
+        """Return the parts of the target that are given, and those that are needed and can be computed from them."""
+        solution, true = (
+            None if name not in parts else parts[name].detach().to(costs.dtype) for name in ("solution", "costs")
+        )
+        if true is not None:
+            true = -true if self.sense == "maximise" else true
+            check_finite(self._name, true, "true costs")
+        elif "costs" in self._wants:
+            raise ContractError(f"{self._name}: the target lacks the true costs; give them under the key 'costs'.")
+        truth = Truth(solution, true, context)
+        if solution is None and "solution" in self._wants and true is not None:
+            with torch.no_grad():
+                (solution,) = self._solutions(truth, true)
+            truth = truth._replace(solution=solution)
+        elif solution is not None:
+            check_finite(self._name, solution, "true solutions")
+        return truth
+
+    def _parts(self, target: Any) -> Mapping[str, Tensor]:
+        """Return the tensors of a target by name."""
+        if not isinstance(target, Mapping):
+            return {self._wants[0]: target}
+        unknown = [name for name in target if name not in ("costs", "solution")]
+        if unknown or not target:
+            found = f"{unknown[0]!r}{nearest(str(unknown[0]), ['costs', 'solution'])}" if unknown else "nothing"
+            raise ContractError(f"{self._name}: the target holds {found}; it is a dict of 'costs', 'solution' or both.")
+        return target
+
+    def _advice(self, name: str) -> str:
+        what = "values" if self.sense == "maximise" else "costs"
+        return "The target is the true solution, " if name == "solution" else f"The target is the true {what}, " 
+
+    def _long_form(self) -> str:
+        return f"[batch, {', '.join(f'n{index}' for index in range(self._held_ndim))}]"
+
+    def _check_event(self, prediction: Tensor) -> None:
+        event = self._event
+        if event is not None and prediction.shape[1:] != event:
+            raise ShapeError(
+                f"{self._name}: prediction has shape {list(prediction.shape)}, but {['batch', *event]} is needed, the "
+                f"shape of a problem of {self.argmin!r}."
+            )
+
+    def _solver(self, costs: Tensor, context: Any) -> Tensor:
+        return check_result(self._name, costs, self._raw(costs, context))
+
+    def _raw(self, costs: Tensor, context: Any) -> Any:
+        """Return what the argmin returns."""
+        return self.argmin(costs, context) if self._held_context else self.argmin(costs)
+
+    def _check_first_use(self, costs: Tensor, truth: Truth) -> None:
+        """Check the argmin on a part of the batch, until the checks could find something."""
+        if not costs.numel() or costs.is_meta or torch.compiler.is_compiling():
+            return
+        with torch.no_grad():
+            conclusive = check_argmin(self._name, self._raw, costs, truth, self.sense)
+        object.__setattr__(self, "_uses", _ENOUGH if conclusive else self._uses + 1)
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self._options().items())
+        return f"{type(self).__name__}({getattr(self.argmin, '__qualname__', repr(self.argmin))}{options})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.argmin, self._options())
+
+
+class EstimatedDecisionLoss(EstimatedLoss, DecisionLoss):
+    """Base of the methods that supply their gradient."""
+
+    def __call__(
+        self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None, context: Any = None
+    ) -> Tensor:
+        """Return the loss of each sample.
+
+        Args:
+            prediction: [batch, *event], the predicted costs, or values with `sense="maximise"`.
+            target: [batch, *event], the true solution or the true costs, whichever the method compares with; or a dict
+                with "costs", "solution" or both, which saves a solution where both are needed.
+            generator: Source of random numbers of a stochastic loss.
+            context: Tensors, batch first, for an argmin that takes a context.
+
+        Returns:
+            [batch], the dtype and device of `prediction`.
+
+        Raises:
+            ContractError: Shapes, dtypes or devices do not fit, or the first use shows that the argmin does not
+                minimise, or the target is not a solution.
+            NonFiniteError: A cost is NaN or infinite.
+        """
+        return self._estimate(prediction, target, generator, context)
+
+    def gradient(
+        self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None, context: Any = None
+    ) -> Tensor:
+        """Return the gradient of each sample's loss as the method defines it.
+
+        Args:
+            prediction: [batch, *event], as in the call.
+            target: As in the call.
+            generator: Random numbers; the same state as for a call gives the same draw.
+            context: As in the call.
+
+        Returns:
+            [batch, *event], the dtype and device of `prediction`; not differentiable.
+        """
+        gradient = self._supplied(prediction, target, generator, context)
+        return gradient if self._sign == 1 else -gradient
+
+
+def _rebuild(cls: type[DecisionLoss], argmin: Argmin, options: dict[str, Any]) -> DecisionLoss:
+    return cls(argmin, **options)

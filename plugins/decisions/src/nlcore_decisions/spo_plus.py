@@ -1,0 +1,71 @@
+"""SPO+: smart predict, then optimise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nlcore.protocol import Traits
+from nlcore_decisions._base import EstimatedLoss, Truth, inner_product
+from nlcore_decisions.config import SPOPlusConfig
+from nlcore_decisions.decision_loss import EstimatedDecisionLoss
+
+__all__ = ["SPOPlus", "SPOPlusEstimate"]
+
+
+class SPOPlusEstimate(EstimatedLoss):
+    """Value and gradient of SPO+."""
+
+    def _gradient(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        true, best = truth.the_costs, truth.solution
+        mixed = 2 * costs - true
+        solvable = self._changed(mixed)
+        if best is None:
+            worst, best = self._solutions(truth, solvable, true)
+        else:
+            (worst,) = self._solutions(truth, solvable)
+        value = inner_product(mixed, best, self._ndim) - inner_product(solvable, worst, self._ndim)
+        return value, 2 * (best - worst)
+
+
+class SPOPlus(
+    SPOPlusEstimate, EstimatedDecisionLoss, config=SPOPlusConfig, traits=Traits(order=1, transforms="autograd")
+):
+    r"""SPO+, a convex surrogate of the regret: the true cost of the predicted solution minus that of the best one.
+
+    With true costs $c$ and predicted $\hat c$,
+
+    $$
+    \ell(\hat c, c) = \max_y \langle c - 2 \hat c, y \rangle + 2 \langle \hat c, y^*(c) \rangle
+    - \langle c, y^*(c) \rangle,
+    \qquad \nabla = 2 (y^*(c) - y^*(2 \hat c - c)).
+    $$
+
+    Shape:
+        - prediction: `[batch, *event]`, the predicted costs.
+        - target: `[batch, *event]`, **the true costs**, not the solution; or a dict with "costs" and "solution".
+        - value: an upper bound of the regret, in units of the costs; 0 at the truth.
+
+    Cost:
+        Two exact solutions for each sample, one where the target holds the solution.
+
+    When it fails:
+        The solver is given 2ĉ − c, which is negative where ĉ < c/2: it must be defined there, or the network has to
+        start from costs that are too large rather than too small.
+
+    Reference:
+        Elmachtoub, Grigas, [Smart “Predict, then Optimize”](https://doi.org/10.1287/mnsc.2020.3922), Management
+        Science, 2022.
+
+    Example:
+        >>> import torch
+        >>> from nlcore_decisions.solvers.vertices import Vertices
+        >>> loss = SPOPlus(Vertices([[1, 0], [0, 1]]))
+        >>> true = torch.tensor([[1.0, 2.0]])
+        >>> loss(torch.tensor([[1.0, 2.0]]), true), loss(torch.tensor([[2.0, 1.0]]), true)
+        (tensor([0.]), tensor([3.]))
+    """
+
+    @property
+    def _wants(self) -> tuple[str, ...]:
+        return ("costs",)
