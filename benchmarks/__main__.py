@@ -42,7 +42,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/benchmarks"), metavar="DIR", help="(default: %(default)s)"
     )
-    parser.add_argument("--quick", action="store_true", help="few sizes and two rounds, or one epoch, to see that everything works")
+    parser.add_argument(
+        "--quick", action="store_true", help="few sizes and two rounds, or one epoch, to see that everything works"
+    )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="such as cuda, for nlcore alone (default: cpu)")
     arguments = parser.parse_args(words)
     try:

@@ -15,6 +15,21 @@ from nlcore_bench.data.decisions import Samples, grid_samples, knapsack_samples
 
 __all__ = ["PROBLEMS", "Problem"]
 
+_QUICKER = frozenset(
+    {
+        "SPO+",
+        "perturbed Fenchel–Young",
+        "black box",
+        "negative identity",
+        "noise-contrastive",
+        "contrastive MAP",
+        "pointwise ranking",
+        "pairwise ranking",
+        "listwise ranking",
+    }
+)
+"""The methods that take less than ten minutes with an integer program."""
+
 _BATCH, _TRAIN, _TEST, _SEED = 32, 1000, 1000, 42
 
 
@@ -32,7 +47,8 @@ class Problem:
         model: Makes PyEPO's model.
         peer_solver: Solver behind it.
         sense: Whether costs are minimised or values maximised.
-        seeds: Trainings with every method.
+        methods: Titles of the methods that are compared; empty for all.
+        peer_seeds: Trainings with every method of PyEPO, which take minutes.
     """
 
     name: str
@@ -44,7 +60,8 @@ class Problem:
     model: Callable[[], Any]
     peer_solver: str
     sense: Literal["minimise", "maximise"]
-    seeds: int
+    peer_seeds: int
+    methods: frozenset[str] = frozenset()
 
     @cached_property
     def train(self) -> tuple[Tensor, Answers]:
@@ -84,7 +101,7 @@ class Problem:
         """Yield batches without end, every sample once per epoch, of which the last batch is smaller."""
         features, truth = self.train
         while True:
-            for index in torch.randperm(len(features)).split(_BATCH):
+            for index in torch.split(torch.randperm(len(features)), _BATCH):
                 yield features[index], Answers(truth.costs[index], truth.solutions[index], truth.objectives[index])
 
     def _part(self, index: slice) -> tuple[Tensor, Answers]:
@@ -107,7 +124,7 @@ def _split(samples: Samples) -> Samples:
 
 
 def _grid() -> Problem:
-    from nlcore_decisions.solvers import GridEdges
+    from nlcore_decisions.solvers.grid_edges import GridEdges
 
     size = {"height": 5, "width": 5}
     return Problem(
@@ -120,26 +137,27 @@ def _grid() -> Problem:
         model=partial(grid_model, **size),
         peer_solver=SOLVERS["grid"],
         sense="minimise",
-        seeds=5,
+        peer_seeds=3,
     )
 
 
 def _knapsack() -> Problem:
-    from nlcore_decisions.solvers import Knapsack
+    from nlcore_decisions.solvers.knapsack import Knapsack
 
-    drawn = knapsack_samples(_TRAIN + _TEST, items=32, dims=1, degree=4, noise=0.5, seed=_SEED)
-    options = {"weights": drawn.weights[0].tolist(), "capacity": 20.0}
+    drawn = knapsack_samples(_TRAIN + _TEST, items=32, dims=2, degree=4, noise=0.5, seed=_SEED)
+    options: dict[str, Any] = {"weights": drawn.weights.tolist(), "capacity": [20.0, 20.0]}
     return Problem(
         name="knapsack",
-        title="knapsack of 32 items with capacity 20, degree 4, noise 0.5",
+        title="knapsack of 32 items with two capacities of 20, degree 4, noise 0.5",
         samples=_split(drawn.samples),
         solver=Knapsack(**options),
         algorithm="decisions/knapsack",
         options=options,
-        model=partial(knapsack_model, drawn.weights, [20.0]),
+        model=partial(knapsack_model, drawn.weights, options["capacity"]),
         peer_solver=SOLVERS["knapsack"],
         sense="maximise",
-        seeds=2,
+        peer_seeds=1,
+        methods=_QUICKER,
     )
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -17,34 +16,20 @@ from torch import Tensor, nn
 
 import nlcore
 from benchmarks.decision_problems import PROBLEMS, Problem
+from benchmarks.decision_tables import Row, Section, write_page
 from benchmarks.pyepo_losses import LOSSES, Answers, Criterion, version
 from nlcore.errors import ConfigError
 from nlcore_bench.files import write_whole
-from nlcore_bench.tables import Table
 from nlcore_bench.timer import interleaved
 from nlcore_bench.train import one_thread
 
-__all__ = ["METHODS", "Method", "Row", "Run", "Training", "own_criterion", "peer_criterion", "report"]
+__all__ = ["METHODS", "Method", "Run", "Training", "own_criterion", "peer_criterion", "report"]
 
 OWN, PEER, NOTEBOOK = "nlcore", "PyEPO", "PyEPO, its notebook's loss"
 
-_EPOCHS, _LEARNING_RATE = 20, 0.01
+_EPOCHS, _SEEDS, _LEARNING_RATE = 20, 8, 0.01
 _SAMPLED = {"num_samples": 3, "sigma": 1.0}
 _POOL = {"solve_ratio": 0.05}
-_INTRO = """\
-A linear predictor is trained for {epochs} epochs in batches of 32 with Adam and a learning rate of 0.01, as in PyEPO's
-notebook "Training and Testing", on its data: 1000 samples, and 1000 others for the test. The loop is the same for both
-libraries, and so are seeds, weights and order of the samples. Regret is Σ (cost − best cost) / Σ best cost, the mean
-and standard deviation over seeds. **Published** is what the notebook prints.
-
-{peer}, torch {torch}; one thread, processor time, medians of interleaved calls. Solvers of PyEPO: {solvers}, one
-process, as two slow it down on these small problems. The last column is the time divided by that of the same training
-on the squared error of the costs, which solves nothing.
-
-A layer of PyEPO that returns solutions has the loss of nlcore behind it, the number of differing entries (squares for
-the perturbed optimiser); where the notebook takes another, that is a row of its own. The two differ in the interpolation
-that a sample sees too: in the notebook it is divided by the size of the batch, and for I-MLE by the number of edges.
-"""
 
 
 @dataclass(frozen=True)
@@ -90,9 +75,7 @@ METHODS = (
         published=7.54,
     ),
     _method("regularised Fenchel–Young", "regularized_fenchel_young", {}, 7.79),
-    Method(
-        "perturbed optimiser", "perturbed_optimizer", {"method": "central_difference", **_SAMPLED}, published=9.88
-    ),
+    Method("perturbed optimiser", "perturbed_optimizer", {"method": "central_difference", **_SAMPLED}, published=9.88),
     _method("I-MLE", "imle", {"interpolation": 10.0, **_SAMPLED}, 12.07),
     _method("adaptive I-MLE", "adaptive_imle", _SAMPLED, 7.24),
     _method("black box", "blackbox", {"interpolation": 20.0}, 15.12),
@@ -159,7 +142,7 @@ class Training:
             features, truth = next(self.batches)
             loss = self.criterion(self.network(features), truth)
             self.optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             self.optimizer.step()
         return time.process_time() - start
 
@@ -192,35 +175,6 @@ class Run:
         return self.problem, self.method, self.library, self.seed, self.epochs
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A method in a library, on a problem.
-
-    Attributes:
-        problem: Name of the problem.
-        method: Title of the method.
-        library: Whose it is.
-        regret: Mean over the seeds, in %.
-        deviation: Standard deviation over the seeds; 0 for one.
-        seeds: Number of seeds.
-        seconds: Processor time of the training, from the median time of a step.
-        faster: How many times as fast as PyEPO; `None` for others.
-        loop: Time divided by that of the squared error.
-        published: Regret in PyEPO's notebook, in %.
-    """
-
-    problem: str
-    method: str
-    library: str
-    regret: float
-    deviation: float
-    seeds: int
-    seconds: float
-    faster: float | None
-    loop: float
-    published: float | None
-
-
 def report(folder: Path, *, quick: bool = False, device: str = "cpu", problems: Iterable[str] = PROBLEMS) -> str:
     """Train with every method of both libraries, write `decisions.md` and `decisions.json`, and return the tables.
 
@@ -239,41 +193,38 @@ def report(folder: Path, *, quick: bool = False, device: str = "cpu", problems: 
     if device != "cpu":
         raise ConfigError(f"decisions are compared on the CPU, where PyEPO's solvers are; device is {device!r}.")
     libraries = (OWN, PEER, NOTEBOOK) if _installed() else (OWN,)
-    made = [PROBLEMS[name]() for name in problems]
-    rows: list[Row] = []
+    path, epochs, sections = folder / "decisions_runs.json", 1 if quick else _EPOCHS, []
     with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore")  # those of the peer
-        for problem in made:
-            seeds, epochs = (1, 1) if quick else (problem.seeds, _EPOCHS)
-            runs = train_all(problem, folder / "decisions_runs.json", epochs=epochs, seeds=seeds, libraries=libraries)
-            rows += _rows(problem, runs, _times(problem, libraries, quick=quick), epochs)
-    page = _page(made, rows, 1 if quick else _EPOCHS)
-    write_whole(folder / "decisions.md", page)
-    write_whole(folder / "decisions.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    return page
+        for problem in (PROBLEMS[name]() for name in problems):
+            seeds = {one: 1 if quick else _SEEDS if one == OWN else problem.peer_seeds for one in libraries}
+            runs = train_all(problem, path, epochs=epochs, seeds=seeds)
+            rows = _rows(problem, runs, _times(problem, libraries, quick=quick), epochs)
+            sections.append(Section(problem.name, problem.title, problem.peer_solver, rows))
+    peer = version() if len(libraries) > 1 else "PyEPO is not installed"
+    return write_page(folder, "decisions", sections, epochs=epochs, peer=peer)
 
 
-def train_all(problem: Problem, path: Path, *, epochs: int, seeds: int, libraries: Sequence[str]) -> list[Run]:
+def train_all(problem: Problem, path: Path, *, epochs: int, seeds: Mapping[str, int]) -> list[Run]:
     """Return the runs of a problem; those in the file are not repeated, and each is written when it ends.
 
     Args:
         problem: The problem.
         path: JSON file of the runs.
         epochs: Length of a training.
-        seeds: Trainings with every method.
-        libraries: Whose methods.
+        seeds: Number of trainings with every method of a library.
     """
     runs = [Run(**one) for one in json.loads(path.read_text())] if path.is_file() else []
-    for seed in range(seeds):
-        for method, library in _contestants(libraries):
+    for seed in range(max(seeds.values())):
+        for method, library in _contestants(problem, list(seeds)):
             title = method.title if method else TWO_STAGE
-            if (problem.name, title, library, seed, epochs) not in {one.key for one in runs}:
+            if seed < seeds[library] and (problem.name, title, library, seed, epochs) not in {one.key for one in runs}:
                 training = Training(problem, method, library, seed)
                 seconds = training.advance(epochs * problem.steps)
                 regret = problem.regret(training.network)
                 runs.append(Run(problem.name, title, library, seed, epochs, regret, seconds))
                 write_whole(path, json.dumps([asdict(one) for one in runs], indent=1) + "\n")
-    return [one for one in runs if one.problem == problem.name and one.epochs == epochs and one.library in libraries]
+    return [one for one in runs if one.problem == problem.name and one.epochs == epochs and one.library in seeds]
 
 
 def _installed() -> bool:
@@ -284,16 +235,20 @@ def _installed() -> bool:
     return True
 
 
-def _contestants(libraries: Sequence[str]) -> list[tuple[Method | None, str]]:
+def _methods(problem: Problem) -> list[Method]:
+    return [method for method in METHODS if not problem.methods or method.title in problem.methods]
+
+
+def _contestants(problem: Problem, libraries: Sequence[str]) -> list[tuple[Method | None, str]]:
     """Return method and library of every row of a table."""
-    pairs = [(method, library) for method in METHODS for library in method.libraries if library in libraries]
+    pairs = [(method, library) for method in _methods(problem) for library in method.libraries if library in libraries]
     return [(None, OWN), *pairs]
 
 
 def _times(problem: Problem, libraries: Sequence[str], *, quick: bool) -> dict[tuple[str, str], float]:
     """Return the seconds of a step by method and library, medians of interleaved calls."""
     times: dict[tuple[str, str], float] = {}
-    for method in (None, *METHODS):
+    for method in (None, *_methods(problem)):
         rivals = [OWN] if method is None else [one for one in method.libraries if one in libraries]
         calls, steps = {}, {}
         for library in rivals:
@@ -308,72 +263,24 @@ def _times(problem: Problem, libraries: Sequence[str], *, quick: bool) -> dict[t
     return times
 
 
-def _rows(
-    problem: Problem, runs: Sequence[Run], times: Mapping[tuple[str, str], float], epochs: int
-) -> list[Row]:
-    rows, bare = [], times[TWO_STAGE, OWN]
-    published = {method.title: method.published for method in METHODS} if problem.name == "grid" else {}
+def _rows(problem: Problem, runs: Sequence[Run], times: Mapping[tuple[str, str], float], epochs: int) -> list[Row]:
+    known = {method.title: method for method in METHODS}
+    bare, rows = times[TWO_STAGE, OWN], []
     for (title, library), step in times.items():
-        regrets = [one.regret for one in runs if (one.method, one.library) == (title, library)]
+        method = known.get(title)
         peer = times.get((title, PEER)) if library == OWN else None
-        whose = NOTEBOOK if (title, NOTEBOOK) in times else PEER
+        shown = problem.name == "grid" and method is not None and library == method.libraries[-1]
         rows.append(
-            Row(
+            Row.of(
+                [one.regret for one in runs if (one.method, one.library) == (title, library)],
                 problem=problem.name,
                 method=title,
                 library=library,
-                regret=fmean(regrets),
-                deviation=stdev(regrets) if len(regrets) > 1 else 0.0,
-                seeds=len(regrets),
+                pool=method is not None and method.pool,
                 seconds=step * problem.steps * epochs,
                 faster=peer / step if peer else None,
                 loop=step / bare,
-                published=published.get(title) if library == whose else None,
+                published=method.published if method and shown else None,
             )
         )
     return rows
-
-
-def _page(problems: Sequence[Problem], rows: Sequence[Row], epochs: int) -> str:
-    solvers = ", ".join(f"{one.peer_solver} ({one.name})" for one in problems)
-    about = {"epochs": epochs, "solvers": solvers, "torch": torch.__version__.partition("+")[0]}
-    parts = ["# Training on decisions, beside PyEPO\n", *_finding(problems, rows)]
-    parts.append(_INTRO.format(peer=version() if _installed() else "PyEPO is not installed", **about))
-    for problem in problems:
-        title = f"{problem.title[:1].upper()}{problem.title[1:]}"
-        parts += [f"## {title}\n", _table([row for row in rows if row.problem == problem.name]).markdown()]
-    return "\n".join(parts)
-
-
-def _finding(problems: Sequence[Problem], rows: Sequence[Row]) -> list[str]:
-    """Return in a sentence for each problem how much faster nlcore is."""
-    pools = {method.title: method.pool for method in METHODS}
-    found = []
-    for problem in problems:
-        for pool, words in ((False, "methods that solve every sample"), (True, "methods with a pool of solutions")):
-            faster = [
-                row.faster
-                for row in rows
-                if row.problem == problem.name and row.faster is not None and pools[row.method] == pool
-            ]
-            if faster:
-                span = f"{min(faster):.3g} to {max(faster):.3g}"
-                found.append(f"**{problem.name.capitalize()}, {words}: nlcore is {span} times as fast as PyEPO.**\n")
-    return found
-
-
-def _table(rows: Sequence[Row]) -> Table:
-    head = ("method", "library", "regret, %", "published, %", "seconds", "× as fast as PyEPO", "time / bare loop")
-    cells = [
-        (
-            row.method,
-            row.library,
-            f"{row.regret:.2f} ± {row.deviation:.2f}" if row.seeds > 1 else f"{row.regret:.2f}",
-            "" if row.published is None else f"{row.published:.2f}",
-            f"{row.seconds:.3g}",
-            "" if row.faster is None else f"{row.faster:.1f}",
-            f"{row.loop:.1f}",
-        )
-        for row in rows
-    ]
-    return Table(head=head, rows=tuple(cells), words=2)

@@ -12,7 +12,7 @@ from torch import Tensor
 __all__ = ["LOSSES", "SOLVERS", "Answers", "Criterion", "grid_model", "knapsack_model", "version"]
 
 SOLVERS = {"grid": "GLOP", "knapsack": "SCIP"}
-"""Solver of OR-Tools by problem: the defaults of PyEPO, and the fastest of GLOP, PDLP, SCIP, CP-SAT, CLP, CBC, HiGHS."""
+"""Solver of OR-Tools by problem: the defaults of PyEPO, and the fastest of GLOP, PDLP, SCIP, SAT, CLP, CBC and HiGHS."""
 
 _RATIO = 0.05  # share of the steps in which the losses with a pool solve
 
@@ -68,7 +68,7 @@ def _differing(solution: Tensor, truth: Answers) -> Tensor:
 
 
 def _squares(solution: Tensor, truth: Answers) -> Tensor:
-    return (solution - truth.solutions).square().sum(1).mean()
+    return (solution - truth.solutions).square().sum()
 
 
 def _mean_difference(solution: Tensor, truth: Answers) -> Tensor:
@@ -143,7 +143,7 @@ LOSSES: dict[str, Callable[..., Criterion]] = {
     "adaptive_imle, notebook": _layer("adaptiveImplicitMLE", _mean_difference, **_SAMPLED),
     "blackbox": _layer("blackboxOpt", _differing, lambd=20.0),
     "blackbox, notebook": _layer("blackboxOpt", _objective, lambd=20.0),
-    "negative_identity": _layer("negativeIdentity", _differing),
+    "negative_identity": _layer("negativeIdentity", _squares),
     "negative_identity, notebook": _layer("negativeIdentity", _objective),
     "noise_contrastive": _pooled("noiseContrastiveEstimation", "solutions"),
     "maximum_a_posteriori": _pooled("contrastiveMAP", "solutions"),

@@ -119,9 +119,7 @@ def test_perturbed_fenchel_young_equals_that_of_pyepo(
 
 
 @needs_pyepo
-@pytest.mark.parametrize(
-    ("name", "options"), [("blackbox", {"interpolation": 20.0}), ("negative_identity", {})]
-)
+@pytest.mark.parametrize(("name", "options"), [("blackbox", {"interpolation": 20.0}), ("negative_identity", {})])
 def test_gradients_through_a_solver_equal_those_of_pyepo(
     problem: Problem, case: tuple[Tensor, Answers], name: str, options: dict[str, Any]
 ) -> None:
@@ -155,7 +153,7 @@ def test_the_quick_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert command.main(["decisions", "--quick", "--out", str(tmp_path)]) == 0
     rows = json.loads((tmp_path / "decisions.json").read_text())
     mine = [row for row in rows if row["library"] == "nlcore"]
-    assert len(mine) == 2 * (1 + len(decisions.METHODS))
+    assert len(mine) == 2 + len(decisions.METHODS) + len(decision_problems._QUICKER)
     assert all(row["regret"] >= 0 and row["seconds"] > 0 for row in rows)
     assert "## Knapsack" in (tmp_path / "decisions.md").read_text()
 
@@ -164,7 +162,7 @@ def test_runs_that_are_in_the_file_are_not_repeated(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(decision_problems, "_TRAIN", 64)
     monkeypatch.setattr(decisions, "METHODS", decisions.METHODS[:1])
     problem, path = PROBLEMS["grid"](), tmp_path / "runs.json"
-    options: dict[str, Any] = {"epochs": 1, "seeds": 2, "libraries": ("nlcore",)}
+    options: dict[str, Any] = {"epochs": 1, "seeds": {"nlcore": 2}}
     first = decisions.train_all(problem, path, **options)
     assert [one.seed for one in first] == [0, 0, 1, 1]
     assert decisions.train_all(problem, path, **options) == first

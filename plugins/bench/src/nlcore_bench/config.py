@@ -117,7 +117,7 @@ class DecisionsConfig(_TaskConfig):
     height: int = Field(5, ge=2, description="Rows of nodes of the grid.")
     width: int = Field(5, ge=2, description="Columns of nodes of the grid.")
     items: int = Field(32, ge=1, description="Items of the knapsack.")
-    dims: int = Field(1, ge=1, description="Dimensions of the knapsack.")
+    dims: int = Field(2, ge=1, description="Dimensions of the knapsack.")
     capacity: float = Field(20.0, gt=0, description="Capacity in every dimension; an item weighs from 3 to 8.")
     seed: int = Field(42, ge=0, description="Seed of the data; that of a run changes weights and order alone.")
     batch: int = Field(32, ge=1, description="Samples in a step.")

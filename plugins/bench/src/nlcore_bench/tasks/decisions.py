@@ -80,7 +80,7 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     height: int = 5
     width: int = 5
     items: int = 32
-    dims: int = 1
+    dims: int = 2
     capacity: float = 20.0
     seed: int = 42
     batch: int = 32
@@ -95,7 +95,8 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     @cached_property
     def decided(self) -> Problem:
         """The problem with its data."""
-        from nlcore_decisions.solvers import GridEdges, Knapsack
+        from nlcore_decisions.solvers.grid_edges import GridEdges
+        from nlcore_decisions.solvers.knapsack import Knapsack
 
         count = self.samples + sum(_HELD_OUT.values())
         drawn = {"features": self.features, "degree": self.degree, "noise": self.noise, "seed": self.seed}
