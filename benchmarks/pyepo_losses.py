@@ -12,7 +12,7 @@ from torch import Tensor
 __all__ = ["LOSSES", "SOLVERS", "Answers", "Criterion", "grid_model", "knapsack_model", "version"]
 
 SOLVERS = {"grid": "GLOP", "knapsack": "SCIP"}
-"""Solver of OR-Tools by problem: the defaults of PyEPO, and the fastest of GLOP, PDLP, SCIP, SAT, CLP, CBC and HiGHS."""
+"""Solver of OR-Tools by problem: the defaults of PyEPO, faster than PDLP, SAT, CLP, CBC and HiGHS."""
 
 _RATIO = 0.05  # share of the steps in which the losses with a pool solve
 

@@ -58,7 +58,8 @@ def test_costs_follow_their_definition() -> None:
     assert plain.costs.shape == (400, 40)
     assert plain.features.dtype == plain.costs.dtype == torch.float32
     # B is read off the costs: x Bᵀ is the cubic root, up to a shift and a factor
-    sums = (plain.costs.double() * 3.5**3 - 1).pow(1 / 3).sub(3) * 5**0.5
+    cubes = plain.costs.double() * 3.5**3 - 1
+    sums = (cubes.sign() * cubes.abs().pow(1 / 3) - 3) * 5**0.5
     matrix = torch.linalg.lstsq(plain.features.double(), sums).solution
     torch.testing.assert_close(matrix, matrix.round(), atol=1e-3, rtol=0)
     assert set(matrix.round().unique().tolist()) == {0.0, 1.0}

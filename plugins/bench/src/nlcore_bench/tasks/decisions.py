@@ -95,22 +95,29 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     @cached_property
     def decided(self) -> Problem:
         """The problem with its data."""
+        return self._grid() if self.problem == "grid" else self._knapsack()
+
+    def _grid(self) -> Problem:
         from nlcore_decisions.solvers.grid_edges import GridEdges
+
+        size = {"height": self.height, "width": self.width}
+        samples = grid_samples(self._count, **size, **self._law)
+        return Problem(samples, GridEdges(**size), "minimise", "decisions/grid_edges-v1", size)
+
+    def _knapsack(self) -> Problem:
         from nlcore_decisions.solvers.knapsack import Knapsack
 
-        count = self.samples + sum(_HELD_OUT.values())
-        drawn = {"features": self.features, "degree": self.degree, "noise": self.noise, "seed": self.seed}
-        if self.problem == "grid":
-            size = {"height": self.height, "width": self.width}
-            samples = grid_samples(count, **size, **drawn)
-            return Problem(samples, GridEdges(**size), "minimise", "decisions/grid_edges-v1", size)
-        knapsacks = knapsack_samples(count, items=self.items, dims=self.dims, **drawn)
-        weights = knapsacks.weights.tolist()
-        options = {
-            "weights": weights[0] if self.dims == 1 else weights,
-            "capacity": self.capacity if self.dims == 1 else [self.capacity] * self.dims,
-        }
-        return Problem(knapsacks.samples, Knapsack(**options), "maximise", "decisions/knapsack-v1", options)
+        drawn = knapsack_samples(self._count, items=self.items, dims=self.dims, **self._law)
+        options: dict[str, Any] = {"weights": drawn.weights.tolist(), "capacity": [self.capacity] * self.dims}
+        return Problem(drawn.samples, Knapsack(**options), "maximise", "decisions/knapsack-v1", options)
+
+    @property
+    def _count(self) -> int:
+        return self.samples + sum(_HELD_OUT.values())
+
+    @property
+    def _law(self) -> dict[str, Any]:
+        return {"features": self.features, "degree": self.degree, "noise": self.noise, "seed": self.seed}
 
     def make_loss(self, options: Mapping[str, Any]) -> Any:
         """Return the loss of the problem with some options."""
