@@ -56,22 +56,29 @@ class Program:
 
     def __call__(self, costs: _Array) -> Solved:
         """Return the solutions of least cost for costs [N, m]."""
-        from scipy.optimize import Bounds, LinearConstraint, milp
-        from scipy.sparse import csc_array
-
-        constraints = LinearConstraint(csc_array(self.rows), self.low, self.high) if len(self.rows) else None
-        bounds, kinds = Bounds(self.lower, self.upper), self.integer.astype(np.int64)
         status, messages = np.zeros(len(costs), np.int64), dict[int, str]()
         solutions = np.zeros(costs.shape)
         for index, one in enumerate(costs):
             largest = np.abs(one).max()
-            scale = 2.0 ** np.floor(np.log2(_LARGEST / largest)) if largest > 0 else 1.0
-            found = milp(
-                one * scale, integrality=kinds, bounds=bounds, constraints=constraints, options={"mip_rel_gap": 0.0}
-            )
-            status[index] = found.status if found.status or found.x is not None else 4
-            if found.x is None:
+            found = self._solve(one * 2.0 ** np.floor(np.log2(_LARGEST / largest)) if largest > 0 else one)
+            status[index] = found.status
+            if found.status != OPTIMAL:
                 messages[index] = str(found.message)
+                if "unbounded" in messages[index]:  # or infeasible, which is not decided always
+                    feasible = self._solve(np.zeros_like(one)).status == OPTIMAL
+                    status[index] = UNBOUNDED if feasible else INFEASIBLE
             else:
                 solutions[index] = np.clip(np.where(self.integer, np.rint(found.x), found.x), self.lower, self.upper)
         return Solved(solutions, status, messages)
+
+    def _solve(self, costs: _Array) -> Any:
+        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.sparse import csc_array
+
+        return milp(
+            costs,
+            integrality=self.integer.astype(np.int64),
+            bounds=Bounds(self.lower, self.upper),
+            constraints=LinearConstraint(csc_array(self.rows), self.low, self.high) if len(self.rows) else None,
+            options={"mip_rel_gap": 0.0},
+        )

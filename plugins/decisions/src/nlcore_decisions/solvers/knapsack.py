@@ -95,7 +95,7 @@ class Knapsack(Solver):
 
     @property
     def _bounds(self) -> tuple[float, ...]:
-        return self.capacity if isinstance(self.capacity, tuple) else (self.capacity,)  # type: ignore[return-value]
+        return self.capacity if isinstance(self.capacity, tuple) else (self.capacity,)
 
     @cached_property
     def _whole(self) -> tuple[tuple[tuple[int, ...], int], ...]:
@@ -154,8 +154,9 @@ class Knapsack(Solver):
 
         weights, capacities = (one.numpy() for one in self._limits)
         n, dims = weights.shape
+        unit = 2.0 ** np.maximum(np.floor(np.log2(np.maximum(capacities, 1))) - 20, 0)  # HiGHS refuses large numbers
         ones = np.ones(n)
-        program = Program(weights.T, np.full(dims, -np.inf), capacities, 0 * ones, ones, ones > 0)
+        program = Program((weights / unit).T, np.full(dims, -np.inf), capacities / unit, 0 * ones, ones, ones > 0)
         found = program(np.minimum(costs.double().cpu().numpy(), 0))
         solutions = torch.where(costs < 0, torch.from_numpy(found.solutions).to(costs), 0)
         failed = torch.from_numpy(found.status != 0).to(costs.device) | ~self._feasible(solutions)
