@@ -40,15 +40,19 @@ TOLERANCE = 1e-4
 """Relative to the products that are summed: the gap at which solvers of integer programs stop by default."""
 
 
-def check_finite(name: str, values: Tensor, what: str) -> None:
-    """Raise unless all values [N, *event] are finite; synchronises with the device once."""
+def check_finite(name: str, values: Tensor, what: str) -> bool:
+    """Raise unless all values [N, *event] are finite; synchronises with the device once.
+
+    Returns:
+        Whether the values can be read; not in a transform, in compiled code or on `meta`.
+    """
     total = read(values.sum())  # finite only if every value is
     if total is None or math.isfinite(total):
-        return
+        return total is not None
     wrong = ~values.flatten(1).isfinite()
     samples = wrong.any(1).nonzero()[:, 0].tolist()
     if not samples:
-        return
+        return True
     index = int(wrong[samples[0]].nonzero()[0])
     raise NonFiniteError(
         f"{name}: the {what} of samples {shorten(samples)} are NaN or infinite; sample {samples[0]} has "

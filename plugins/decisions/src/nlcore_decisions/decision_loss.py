@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -17,11 +18,14 @@ from nlcore.protocol import Traits
 from nlcore_decisions._base import Argmin, EstimatedLoss, SolvingLoss, Truth
 from nlcore_decisions._checks import check_argmin, check_finite, check_result
 from nlcore_decisions.config import Sense
+from nlcore_decisions.solution_pool import SolutionPool
 
 __all__ = ["DecisionLoss", "EstimatedDecisionLoss"]
 
 _ENOUGH = 3
 """Batches on which an argmin is checked, unless two solutions of an earlier one differ."""
+
+_NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
 _FORMS = ("[batch]", "[batch, n]", "[batch, n, k]", "[batch, n, k, l]")
 
@@ -149,19 +153,33 @@ class DecisionLoss(SolvingLoss, Configured):
 
     def _checked(self, prediction: Tensor, target: Any, context: Any = None) -> tuple[Tensor, Truth]:
         parts = self._parts(target)
-        form = _FORMS[self._held_ndim] if self._held_ndim < len(_FORMS) else self._long_form()
+        costs, readable = self._checked_costs(prediction, context, parts)
+        truth = self._truth(parts, costs, context)
+        if readable and self._uses < _ENOUGH:
+            given = truth if "solution" in parts else truth._replace(solution=None)
+            self._check_first_use(costs.detach(), given)
+        return costs, truth
+
+    def _checked_costs(
+        self, prediction: Tensor, context: Any, parts: Mapping[str, Tensor] = _NOTHING
+    ) -> tuple[Tensor, bool]:
+        """Return validated costs, connected to the prediction, and whether their values can be read."""
+        ndim = self._held_ndim
+        form = _FORMS[ndim] if ndim < len(_FORMS) else f"[batch, {', '.join(f'n{axis}' for axis in range(ndim))}]"
         given = {name: (tensor, form, self._advice(name)) for name, tensor in parts.items()}
         check_inputs(self._name, prediction=(prediction, f"{form} floating"), **given)
-        self._check_event(prediction)
+        event = self._event
+        if event is not None and prediction.shape[1:] != event:
+            needed = ", ".join(map(str, ("batch", *event)))
+            raise ShapeError(
+                f"{self._name}: prediction has shape {list(prediction.shape)}, but [{needed}] is needed, the shape of "
+                f"the costs of {self.argmin!r}."
+            )
         if context is not None and not self._held_context:
             raise ContractError(f"{self._name}: the argmin takes no context; give it a second positional parameter.")
         costs = working(prediction)
         costs = -costs if self.sense == "maximise" else costs
-        check_finite(self._name, costs.detach(), "predicted costs")
-        truth = self._truth(parts, costs, context)
-        if self._uses < _ENOUGH:
-            self._check_first_use(costs.detach(), truth)
-        return costs, truth
+        return costs, check_finite(self._name, costs.detach(), "predicted numbers")
 
     def _truth(self, parts: Mapping[str, Tensor], costs: Tensor, context: Any) -> Truth:
         """Return the parts of the target that are given, and those that are needed and can be computed from them."""
@@ -196,17 +214,6 @@ class DecisionLoss(SolvingLoss, Configured):
         what = "values" if self.sense == "maximise" else "costs"
         return "The target is the true solution, " if name == "solution" else f"The target is the true {what}, " 
 
-    def _long_form(self) -> str:
-        return f"[batch, {', '.join(f'n{index}' for index in range(self._held_ndim))}]"
-
-    def _check_event(self, prediction: Tensor) -> None:
-        event = self._event
-        if event is not None and prediction.shape[1:] != event:
-            raise ShapeError(
-                f"{self._name}: prediction has shape {list(prediction.shape)}, but {['batch', *event]} is needed, the "
-                f"shape of a problem of {self.argmin!r}."
-            )
-
     def _solver(self, costs: Tensor, context: Any) -> Tensor:
         return check_result(self._name, costs, self._raw(costs, context))
 
@@ -214,12 +221,16 @@ class DecisionLoss(SolvingLoss, Configured):
         """Return what the argmin returns."""
         return self.argmin(costs, context) if self._held_context else self.argmin(costs)
 
+    def _exact(self, costs: Tensor, context: Any) -> Any:
+        """Return what the argmin returns, that of a pool where it is one."""
+        return self.argmin.argmin(costs) if isinstance(self.argmin, SolutionPool) else self._raw(costs, context)
+
     def _check_first_use(self, costs: Tensor, truth: Truth) -> None:
         """Check the argmin on a part of the batch, until the checks could find something."""
-        if not costs.numel() or costs.is_meta or torch.compiler.is_compiling():
+        if not costs.numel():
             return
         with torch.no_grad():
-            conclusive = check_argmin(self._name, self._raw, costs, truth, self.sense)
+            conclusive = check_argmin(self._name, self._exact, costs, truth, self.sense)
         object.__setattr__(self, "_uses", _ENOUGH if conclusive else self._uses + 1)
 
     def __repr__(self) -> str:

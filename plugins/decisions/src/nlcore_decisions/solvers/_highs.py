@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,10 @@ OPTIMAL, INFEASIBLE, UNBOUNDED = 0, 2, 3
 
 _LARGEST = 2.0**13
 """The largest cost that HiGHS is given: its tolerances are absolute, about 1e-7."""
+
+_TOGETHER, _VARIABLES = 64, 2**14
+"""Problems without integers that are solved as one, and how many variables they may have: a call costs as much as
+several small problems."""
 
 
 @dataclass(frozen=True)
@@ -56,29 +62,47 @@ class Program:
 
     def __call__(self, costs: _Array) -> Solved:
         """Return the solutions of least cost for costs [N, m]."""
-        status, messages = np.zeros(len(costs), np.int64), dict[int, str]()
-        solutions = np.zeros(costs.shape)
-        for index, one in enumerate(costs):
-            largest = np.abs(one).max()
-            found = self._solve(one * 2.0 ** np.floor(np.log2(_LARGEST / largest)) if largest > 0 else one)
-            status[index] = found.status
-            if found.status != OPTIMAL:
-                messages[index] = str(found.message)
-                if "unbounded" in messages[index]:  # or infeasible, which is not decided always
-                    feasible = self._solve(np.zeros_like(one)).status == OPTIMAL
-                    status[index] = UNBOUNDED if feasible else INFEASIBLE
-            else:
-                solutions[index] = np.clip(np.where(self.integer, np.rint(found.x), found.x), self.lower, self.upper)
-        return Solved(solutions, status, messages)
+        count, m = costs.shape
+        largest = np.maximum(np.abs(costs).max(1), 2.0**-1000)
+        scaled = costs * 2.0 ** np.floor(np.log2(_LARGEST / largest))[:, None]
+        together = 1 if self.integer.any() else max(1, min(_TOGETHER, count, _VARIABLES // m))
+        solved = Solved(np.zeros(costs.shape), np.zeros(count, np.int64), {})
+        many, one = self._solver(together), self._solver(1)
+        for start in range(0, count, together):
+            part = scaled[start : start + together]
+            found = many(part.ravel()) if together > 1 and len(part) == together else None
+            if found is not None and found.status == OPTIMAL:
+                solved.solutions[start : start + together] = found.x.reshape(part.shape)
+                continue
+            for index, single in enumerate(part, start):
+                self._record(solved, index, one(single), one)
+        rounded = np.where(self.integer, np.rint(solved.solutions), solved.solutions)
+        done = (solved.status == OPTIMAL)[:, None]
+        return replace(solved, solutions=np.where(done, np.clip(rounded, self.lower, self.upper), 0))
 
-    def _solve(self, costs: _Array) -> Any:
+    def _record(self, solved: Solved, index: int, found: Any, solve: Callable[[_Array], Any]) -> None:
+        """Note what was found for one problem."""
+        if found.status == OPTIMAL:
+            solved.solutions[index] = found.x
+            return
+        solved.status[index], solved.messages[index] = found.status, str(found.message)
+        if "unbounded" in found.message:  # "or infeasible": HiGHS does not always decide which
+            feasible = solve(np.zeros_like(self.lower)).status == OPTIMAL
+            solved.status[index] = UNBOUNDED if feasible else INFEASIBLE
+
+    def _solver(self, copies: int) -> Callable[[_Array], Any]:
+        """Return a function that solves several independent problems as one, for all their costs in a row."""
         from scipy.optimize import Bounds, LinearConstraint, milp
-        from scipy.sparse import csc_array
+        from scipy.sparse import block_diag, csc_array
 
-        return milp(
-            costs,
-            integrality=self.integer.astype(np.int64),
-            bounds=Bounds(self.lower, self.upper),
-            constraints=LinearConstraint(csc_array(self.rows), self.low, self.high) if len(self.rows) else None,
+        constraints = None
+        if len(self.rows):
+            rows = csc_array(block_diag([csc_array(self.rows)] * copies))
+            constraints = LinearConstraint(rows, np.tile(self.low, copies), np.tile(self.high, copies))
+        return partial(
+            milp,
+            integrality=np.tile(self.integer.astype(np.int64), copies),
+            bounds=Bounds(np.tile(self.lower, copies), np.tile(self.upper, copies)),
+            constraints=constraints,
             options={"mip_rel_gap": 0.0},
         )

@@ -25,9 +25,6 @@ from nlcore_decisions.solvers._worker import Crash
 
 __all__ = ["Processes", "check_workers"]
 
-_PARTS = 4
-"""Parts of a batch for each process: more balance the load, fewer cost less."""
-
 
 class Processes:
     """A pool of processes.
@@ -36,13 +33,14 @@ class Processes:
         name: The solver, for messages.
         function: Maps a part of a batch, an array [N, *event], to any result that can be pickled.
         workers: Number of processes.
+        parts: Parts of a batch for each process: more balance the load, fewer cost less.
 
     Raises:
         ConfigError: The function cannot be pickled.
     """
 
-    def __init__(self, name: str, function: Callable[[Any], Any], workers: int) -> None:
-        self._name, self._workers, self._data = name, workers, _pickled(name, function)
+    def __init__(self, name: str, function: Callable[[Any], Any], workers: int, *, parts: int = 4) -> None:
+        self._name, self._workers, self._parts, self._data = name, workers, workers * parts, _pickled(name, function)
         self._own()
 
     def _own(self) -> None:
@@ -68,7 +66,7 @@ class Processes:
         self._processes.clear()
 
     def _run(self, batch: Any) -> list[tuple[int, Any]]:
-        size = -(-len(batch) // (self._workers * _PARTS))
+        size = -(-len(batch) // self._parts)
         starts = list(range(0, len(batch), size))
         waiting, lock = iter(starts), Lock()
         missing = min(self._workers, len(starts)) - len(self._processes)

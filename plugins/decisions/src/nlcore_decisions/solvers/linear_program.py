@@ -37,16 +37,18 @@ class LinearProgram(Solver):
     A_{ub} y \le b_{ub}, \quad A_{eq} y = b_{eq}, \quad l \le y \le u.
     $$
 
-    Without integers it is a vertex. Options are those of `scipy.optimize.linprog`. Costs of each sample are scaled so
+    Without integers it is a vertex; of several of least cost, which one may depend on the other problems of the batch.
+    Options are those of `scipy.optimize.linprog`. Costs of each sample are scaled so
     that the absolute tolerances of HiGHS, about 1e-7, are far below them; integers are rounded.
 
     Shape:
         costs and solutions `[..., m]`; of any size, in practice up to some thousands of dense constraints.
 
     Cost:
-        HiGHS solves one problem after the other in float64 on the CPU, in some milliseconds for a few dozen variables;
-        integers take up to exponential time. With `workers` the batch is divided among so many processes, which start
-        with the first call, in about half a second, and serve until the end.
+        HiGHS runs in float64 on the CPU. Up to 64 problems without integers are solved as one, which takes some tenths
+        of a millisecond each for a few dozen variables. Those with integers are solved one after the other, in
+        milliseconds, at worst in exponential time. With `workers` the batch is divided among so many processes, which
+        start with the first call, in about half a second, and serve until the end.
 
     Ties:
         `solve(costs, ties=True)` finds other solutions whose cost is the same to about 1e-6, relative to the largest
@@ -121,7 +123,7 @@ class LinearProgram(Solver):
 
     @cached_property
     def _pool(self) -> Processes:
-        return Processes("LinearProgram", self._program, self.workers)
+        return Processes("LinearProgram", self._program, self.workers, parts=4 if self._program.integer.any() else 1)
 
     def _solve(self, costs: Tensor) -> Tensor:
         import numpy as np

@@ -1,0 +1,44 @@
+"""Pointwise learning to rank over a pool of solutions."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nlcore.protocol import Traits
+from nlcore_decisions._base import Truth
+from nlcore_decisions.config import PointwiseRankingConfig
+from nlcore_decisions.pool_loss import SplitPoolLoss
+
+__all__ = ["PointwiseRanking"]
+
+
+class PointwiseRanking(SplitPoolLoss, config=PointwiseRankingConfig, traits=Traits(psd_hessian=True)):
+    r"""Pointwise ranking loss: the mean squared error of the costs of the solutions of a pool.
+
+    With true costs $c_0$ and the P solutions $y_s$ of the pool,
+
+    $$
+    \ell(c, c_0) = \frac{1}{P} \sum_s \langle c - c_0, y_s \rangle^2, \qquad
+    H = \frac{2}{P} \sum_s y_s y_s^\top.
+    $$
+
+    A regression in the directions that the pool knows.
+
+    Shape:
+        - prediction: `[batch, *event]`, the costs.
+        - target: `[batch, *event]`, **the true costs**.
+        - value: squared error, in squared units of the costs.
+
+    Cost:
+        A product with the matrix of the pool, P·m numbers. No exact solution but those of the pool.
+
+    When it fails:
+        A pool of few solutions leaves most directions without a gradient.
+
+    Reference:
+        Mandi, Bucarey, Mulamba, Guns, [Decision-Focused Learning: Through the Lens of Learning to
+        Rank](https://arxiv.org/abs/2112.03609), ICML 2022.
+    """
+
+    def _loss(self, products: Tensor, costs: Tensor, truth: Truth, pool: Tensor) -> Tensor:
+        return (products - self._true_products(truth, pool)).square().mean(1)

@@ -1,0 +1,124 @@
+"""Regret: what decisions by predicted costs cost more than the best ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nlcore.capabilities import context_parameter
+from nlcore.errors import ConfigError, ContractError, shorten
+from nlcore.inputs import check_inputs, working
+from nlcore_decisions._base import Argmin
+from nlcore_decisions._checks import TOLERANCE, check_finite, check_result
+from nlcore_decisions.config import Sense
+
+__all__ = ["normalised_regret", "regret"]
+
+
+def regret(
+    argmin: Argmin,
+    prediction: Tensor,
+    true_costs: Tensor,
+    *,
+    sense: Sense = "minimise",
+    solution: Tensor | None = None,
+    context: Any = None,
+) -> Tensor:
+    r"""Return the regret of each sample, $\langle c, y^*(\hat c) \rangle - \langle c, y^*(c) \rangle$.
+
+    With `sense="maximise"` numbers are values, and it is what the decision is worth less than the best one.
+
+    Args:
+        argmin: The solver, as for the losses.
+        prediction: [batch, *event], the predicted costs, or values.
+        true_costs: [batch, *event], the true ones.
+        sense: `"minimise"`, or `"maximise"`.
+        solution: [batch, *event], the best solutions under the true costs, if they are known.
+        context: Tensors, batch first, for an argmin that takes a context.
+
+    Returns:
+        [batch], at least 0 but for rounding, in working precision.
+
+    Raises:
+        ContractError: Shapes, dtypes or devices do not fit; or a regret is negative: the "best" solution is not the
+            best.
+        NonFiniteError: A cost is NaN or infinite.
+
+    Example:
+        >>> from nlcore_decisions.solvers.vertices import Vertices
+        >>> true, predicted = torch.tensor([[1.0, 2.0], [5.0, 3.0]]), torch.tensor([[9.0, 8.0], [9.0, 8.0]])
+        >>> regret(Vertices([[1, 0], [0, 1]]), predicted, true)
+        tensor([1., 0.])
+    """
+    return _regret(argmin, prediction, true_costs, sense, solution, context)[0]
+
+
+def normalised_regret(
+    argmin: Argmin,
+    prediction: Tensor,
+    true_costs: Tensor,
+    *,
+    sense: Sense = "minimise",
+    solution: Tensor | None = None,
+    context: Any = None,
+) -> Tensor:
+    r"""Return the sum of all regrets relative to that of the best objectives, $\sum r_i / \sum |z_i^*|$, [].
+
+    Args:
+        argmin: As for `regret`.
+        prediction: As for `regret`.
+        true_costs: As for `regret`.
+        sense: As for `regret`.
+        solution: As for `regret`.
+        context: As for `regret`.
+
+    Raises:
+        ContractError: As for `regret`.
+        NonFiniteError: As for `regret`.
+    """
+    values, best = _regret(argmin, prediction, true_costs, sense, solution, context)
+    return values.sum() / best.abs().sum()
+
+
+def _regret(
+    argmin: Argmin, prediction: Tensor, true_costs: Tensor, sense: Sense, solution: Tensor | None, context: Any
+) -> tuple[Tensor, Tensor]:
+    """Return regrets and the least costs, [N] each."""
+    if sense not in ("minimise", "maximise"):
+        raise ConfigError(f"regret: sense was given {sense!r}; choose 'minimise' or 'maximise'.")
+    sizes = ", ".join(f"n{axis}" for axis in range(1, prediction.ndim)) if isinstance(prediction, Tensor) else "n"
+    form = f"[batch, {sizes}]"
+    given = {"solution": (solution, f"{form} or None")}
+    check_inputs(
+        "regret", prediction=(prediction, f"{form} floating"), true_costs=(true_costs, f"{form} floating"), **given
+    )
+    sign = -1 if sense == "maximise" else 1
+    costs, true = (sign * working(one.detach()) for one in (prediction, true_costs))
+    check_finite("regret", costs, "predictions")
+    check_finite("regret", true, "true costs")
+
+    def solve(one: Tensor) -> Tensor:
+        takes_context = context_parameter(argmin) is not None
+        return check_result("regret", one, argmin(one, context) if takes_context else argmin(one))
+
+    chosen = solve(costs)
+    found = solve(true) if solution is None else solution.detach().to(true.dtype)
+    value, best = ((true * one).flatten(1).sum(1) for one in (chosen, found))
+    _check_negative(true, chosen, value, best, sign)
+    return value - best, best
+
+
+def _check_negative(true: Tensor, chosen: Tensor, value: Tensor, best: Tensor, sign: int) -> None:
+    scale = (true * chosen).abs().flatten(1).sum(1) + best.abs()
+    wrong: list[int] = (best - value > TOLERANCE * scale).nonzero()[:, 0].tolist()
+    if not wrong:
+        return
+    i = wrong[0]
+    raise ContractError(
+        f"regret: the regret of samples {shorten(wrong)} is negative: with the true costs of sample {i} the decision by "
+        f"the prediction has the objective {sign * float(value[i]):.6g}, and the best {sign * float(best[i]):.6g}. The "
+        "best solution is not the best: is the solver exact, the sense right (sense='maximise' for values; the argmin "
+        "always minimises), and `solution` one of this problem?"
+    )
