@@ -42,8 +42,6 @@ class Problem:
         title: Title of its table.
         samples: Features and costs, those of the training first.
         solver: The argmin of nlcore.
-        algorithm: Id of the losses of nlcore.
-        options: Options of the problem in these losses.
         model: Makes PyEPO's model.
         peer_solver: Solver behind it.
         sense: Whether costs are minimised or values maximised.
@@ -55,8 +53,6 @@ class Problem:
     title: str
     samples: Samples
     solver: Any
-    algorithm: str
-    options: dict[str, Any]
     model: Callable[[], Any]
     peer_solver: str
     sense: Literal["minimise", "maximise"]
@@ -132,8 +128,6 @@ def _grid() -> Problem:
         title="shortest path on a 5×5 grid, degree 4, noise 0.5",
         samples=_split(grid_samples(_TRAIN + _TEST, degree=4, noise=0.5, seed=_SEED, **size)),
         solver=GridEdges(**size),
-        algorithm="decisions/grid_edges",
-        options=size,
         model=partial(grid_model, **size),
         peer_solver=SOLVERS["grid"],
         sense="minimise",
@@ -151,8 +145,6 @@ def _knapsack() -> Problem:
         title="knapsack of 32 items with two capacities of 20, degree 4, noise 0.5",
         samples=_split(drawn.samples),
         solver=Knapsack(**options),
-        algorithm="decisions/knapsack",
-        options=options,
         model=partial(knapsack_model, drawn.weights, options["capacity"]),
         peer_solver=SOLVERS["knapsack"],
         sense="maximise",

@@ -6,7 +6,7 @@ import json
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import nlcore
 from benchmarks.decision_problems import PROBLEMS, Problem
 from benchmarks.decision_tables import Row, Section, write_page
-from benchmarks.pyepo_losses import LOSSES, Answers, Criterion, version
+from benchmarks.pyepo_losses import LOSSES, RATIO, Answers, Criterion, version
 from nlcore.errors import ConfigError
 from nlcore_bench.files import write_whole
 from nlcore_bench.timer import interleaved
 from nlcore_bench.train import one_thread
+from nlcore_decisions.adaptive_imle import AdaptiveIMLE
+from nlcore_decisions.blackbox import BlackBox
+from nlcore_decisions.central_difference import CentralDifference
+from nlcore_decisions.imle import IMLE
+from nlcore_decisions.listwise_ranking import ListwiseRanking
+from nlcore_decisions.maximum_a_posteriori import MaximumAPosteriori
+from nlcore_decisions.negative_identity import NegativeIdentity
+from nlcore_decisions.noise_contrastive import NoiseContrastive
+from nlcore_decisions.pairwise_ranking import PairwiseRanking
+from nlcore_decisions.perturbed_fenchel_young import PerturbedFenchelYoung
+from nlcore_decisions.pointwise_ranking import PointwiseRanking
+from nlcore_decisions.regularized_fenchel_young import RegularizedFenchelYoung
+from nlcore_decisions.solution_pool import SolutionPool
+from nlcore_decisions.spo_plus import SPOPlus
 
 __all__ = ["METHODS", "Method", "Run", "Training", "own_criterion", "peer_criterion", "report"]
 
@@ -29,7 +42,6 @@ OWN, PEER, NOTEBOOK = "nlcore", "PyEPO", "PyEPO, its notebook's loss"
 
 _EPOCHS, _SEEDS, _LEARNING_RATE = 20, 8, 0.01
 _SAMPLED = {"num_samples": 3, "sigma": 1.0}
-_POOL = {"solve_ratio": 0.05}
 
 
 @dataclass(frozen=True)
@@ -39,20 +51,22 @@ class Method:
     Attributes:
         title: Name in the table.
         peer: Key of `LOSSES`; with ", notebook" behind it there may be another.
-        options: Options of the registered loss of nlcore.
-        target: What that loss receives: `solution`, `costs`, or `both`.
-        pool: Whether it seldom solves.
-        positive: Whether the predictions are made positive.
+        loss: Class of nlcore.
         published: Regret on the grid in PyEPO's notebook, in %.
+        options: Options of the class.
+        target: What it receives: `solution`, `costs`, or `both`.
+        pool: Whether it compares the solutions of a pool, and seldom solves.
+        positive: Whether the predictions are made positive.
     """
 
     title: str
     peer: str
-    options: Mapping[str, Any]
+    loss: type[Any]
+    published: float
+    options: Mapping[str, Any] = field(default_factory=dict)
     target: str = "solution"
     pool: bool = False
     positive: bool = False
-    published: float | None = None
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -60,39 +74,37 @@ class Method:
         return (OWN, PEER, NOTEBOOK) if f"{self.peer}, notebook" in LOSSES else (OWN, PEER)
 
 
-def _method(title: str, peer: str, options: Mapping[str, Any], published: float, **others: Any) -> Method:
-    return Method(title, peer, {"method": peer, **options}, published=published, **others)
-
+_MULTIPLICATIVE = {"num_samples": 3, "sigma": 0.5, "noise": "multiplicative"}
+_IMPLICIT = {**_SAMPLED, "interpolation": 10.0}
+_TWENTY = {"max_steps": 20}
+_YOUNG, _YOUNGER = "perturbed Fenchel–Young", "perturbed Fenchel–Young, multiplicative"
 
 METHODS = (
-    _method("SPO+", "spo_plus", {}, 7.59, target="both"),
-    _method("perturbed Fenchel–Young", "perturbed_fenchel_young", _SAMPLED, 7.29),
-    Method(
-        "perturbed Fenchel–Young, multiplicative",
-        "perturbed_fenchel_young_multiplicative",
-        {"method": "perturbed_fenchel_young", "num_samples": 3, "sigma": 0.5, "noise": "multiplicative"},
-        positive=True,
-        published=7.54,
-    ),
-    _method("regularised Fenchel–Young", "regularized_fenchel_young", {}, 7.79),
-    Method("perturbed optimiser", "perturbed_optimizer", {"method": "central_difference", **_SAMPLED}, published=9.88),
-    _method("I-MLE", "imle", {"interpolation": 10.0, **_SAMPLED}, 12.07),
-    _method("adaptive I-MLE", "adaptive_imle", _SAMPLED, 7.24),
-    _method("black box", "blackbox", {"interpolation": 20.0}, 15.12),
-    _method("negative identity", "negative_identity", {}, 8.90),
-    _method("noise-contrastive", "noise_contrastive", _POOL, 10.29, pool=True),
-    _method("contrastive MAP", "maximum_a_posteriori", _POOL, 12.97, pool=True),
-    _method("pointwise ranking", "pointwise_ranking", _POOL, 8.47, target="costs", pool=True),
-    _method("pairwise ranking", "pairwise_ranking", _POOL, 9.73, target="costs", pool=True),
-    _method("listwise ranking", "listwise_ranking", _POOL, 9.59, target="costs", pool=True),
+    Method("SPO+", "spo_plus", SPOPlus, 7.59, target="both"),
+    Method(_YOUNG, "perturbed_fenchel_young", PerturbedFenchelYoung, 7.29, _SAMPLED),
+    Method(_YOUNGER, "multiplicative", PerturbedFenchelYoung, 7.54, _MULTIPLICATIVE, positive=True),
+    Method("regularised Fenchel–Young", "regularized_fenchel_young", RegularizedFenchelYoung, 7.79, _TWENTY),
+    Method("perturbed optimiser", "perturbed_optimizer", CentralDifference, 9.88, _SAMPLED),
+    Method("I-MLE", "imle", IMLE, 12.07, _IMPLICIT),
+    Method("adaptive I-MLE", "adaptive_imle", AdaptiveIMLE, 7.24, _SAMPLED),
+    Method("black box", "blackbox", BlackBox, 15.12, {"interpolation": 20.0}),
+    Method("negative identity", "negative_identity", NegativeIdentity, 8.90),
+    Method("noise-contrastive", "noise_contrastive", NoiseContrastive, 10.29, pool=True),
+    Method("contrastive MAP", "maximum_a_posteriori", MaximumAPosteriori, 12.97, pool=True),
+    Method("pointwise ranking", "pointwise_ranking", PointwiseRanking, 8.47, target="costs", pool=True),
+    Method("pairwise ranking", "pairwise_ranking", PairwiseRanking, 9.73, target="costs", pool=True),
+    Method("listwise ranking", "listwise_ranking", ListwiseRanking, 9.59, target="costs", pool=True),
 )
 
 TWO_STAGE = "squared error of the costs"
 
 
-def own_criterion(problem: Problem, method: Method) -> Criterion:
-    """Return the mean of a loss of nlcore."""
-    loss = nlcore.make(problem.algorithm, **problem.options, **method.options)
+def own_criterion(problem: Problem, method: Method, seed: int) -> Criterion:
+    """Return the mean of a loss of nlcore; a pool begins with the solutions of the training data."""
+    argmin = problem.solver
+    if method.pool:
+        argmin = SolutionPool(problem.solver, problem.train[1].solutions, solve_ratio=RATIO, seed=seed)
+    loss = method.loss(argmin, sense=problem.sense, **method.options)
 
     def criterion(prediction: Tensor, truth: Answers) -> Tensor:
         targets: dict[str, Any] = {"costs": truth.costs, "solution": truth.solutions}
@@ -131,7 +143,7 @@ class Training:
         if method is None:
             self.criterion: Criterion = lambda prediction, truth: nn.functional.mse_loss(prediction, truth.costs)
         elif library == OWN:
-            self.criterion = own_criterion(problem, method)
+            self.criterion = own_criterion(problem, method, seed)
         else:
             self.criterion = peer_criterion(problem, method, library, seed)
 
@@ -280,7 +292,7 @@ def _rows(problem: Problem, runs: Sequence[Run], times: Mapping[tuple[str, str],
                 seconds=step * problem.steps * epochs,
                 faster=peer / step if peer else None,
                 loop=step / bare,
-                published=method.published if method and shown else None,
+                published=method.published if method is not None and shown else None,
             )
         )
     return rows

@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import Tensor
 
-__all__ = ["LOSSES", "SOLVERS", "Answers", "Criterion", "grid_model", "knapsack_model", "version"]
+__all__ = ["LOSSES", "RATIO", "SOLVERS", "Answers", "Criterion", "grid_model", "knapsack_model", "version"]
 
 SOLVERS = {"grid": "GLOP", "knapsack": "SCIP"}
 """Solver of OR-Tools by problem: the defaults of PyEPO, faster than PDLP, SAT, CLP, CBC and HiGHS."""
 
-_RATIO = 0.05  # share of the steps in which the losses with a pool solve
+RATIO = 0.05
+"""Share of the steps in which the losses with a pool solve."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _pooled(name: str, target: str) -> Callable[..., Criterion]:
     """Return the maker of a loss over a pool of solutions."""
 
     def make(model: Any, dataset: Any, seed: int) -> Criterion:
-        loss = _made(name, model, seed, {"solve_ratio": _RATIO, "dataset": dataset})
+        loss = _made(name, model, seed, {"solve_ratio": RATIO, "dataset": dataset})
         loss._branch_rng.seed(seed)
         return lambda prediction, truth: loss(prediction, getattr(truth, target))
 
@@ -133,7 +134,7 @@ _SAMPLED = {"n_samples": 3, "sigma": 1.0}
 LOSSES: dict[str, Callable[..., Criterion]] = {
     "spo_plus": _spo_plus,
     "perturbed_fenchel_young": _to_solution("perturbedFenchelYoung", **_SAMPLED),
-    "perturbed_fenchel_young_multiplicative": _to_solution("perturbedFenchelYoungMul", n_samples=3, sigma=0.5),
+    "multiplicative": _to_solution("perturbedFenchelYoungMul", n_samples=3, sigma=0.5),
     "regularized_fenchel_young": _to_solution("regularizedFrankWolfeFenchelYoung", lambd=1.0, max_iter=20),
     "perturbed_optimizer": _layer("perturbedOpt", _squares, **_SAMPLED),
     "perturbed_optimizer, notebook": _layer("perturbedOpt", _mean_difference, **_SAMPLED),

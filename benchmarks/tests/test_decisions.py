@@ -13,12 +13,18 @@ import pytest
 import torch
 from torch import Tensor
 
-import nlcore
 from benchmarks import __main__ as command
 from benchmarks import decision_problems, decisions
 from benchmarks.decision_problems import PROBLEMS, Problem
 from benchmarks.pyepo_losses import LOSSES, Answers
 from nlcore_bench.data.decisions import grid_samples, knapsack_samples
+from nlcore_decisions import perturbed_fenchel_young
+from nlcore_decisions.blackbox import BlackBox
+from nlcore_decisions.negative_identity import NegativeIdentity
+from nlcore_decisions.perturbed import draw_noise
+from nlcore_decisions.perturbed_fenchel_young import PerturbedFenchelYoung
+from nlcore_decisions.solution_pool import SolutionPool
+from nlcore_decisions.spo_plus import SPOPlus
 
 needs_pyepo = pytest.mark.skipif(
     find_spec("pyepo") is None or find_spec("ortools") is None, reason="needs pyepo and ortools"
@@ -38,10 +44,6 @@ def case(problem: Problem) -> tuple[Tensor, Answers]:
     answers = Answers(truth.costs[:24].double(), truth.solutions[:24].double(), truth.objectives[:24].double())
     noise = torch.randn(answers.costs.shape, generator=generator, dtype=torch.float64)
     return (answers.costs.mean() * (1 + 0.5 * noise)).requires_grad_(), answers
-
-
-def own(problem: Problem, **options: Any) -> Any:
-    return nlcore.make(problem.algorithm, **problem.options, **options)
 
 
 def slope(value: Tensor, prediction: Tensor) -> Tensor:
@@ -78,21 +80,19 @@ def test_solvers_agree_with_those_of_pyepo(problem: Problem, case: tuple[Tensor,
         assert np.allclose(theirs, solution.numpy(), atol=1e-6)
 
 
+def agree(mine: Tensor, theirs: Tensor, prediction: Tensor) -> None:
+    """Check that values and gradients are equal."""
+    torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(slope(mine, prediction), slope(theirs, prediction), rtol=1e-6, atol=1e-6)
+
+
 @needs_pyepo
-def test_spo_plus_equals_that_of_pyepo(problem: Problem, case: tuple[Tensor, Answers]) -> None:
+@pytest.mark.parametrize("both", [False, True])
+def test_spo_plus_equals_that_of_pyepo(problem: Problem, case: tuple[Tensor, Answers], both: bool) -> None:
     prediction, truth = case
-    theirs = LOSSES["spo_plus"](problem.model(), None, 0)(prediction, truth)
-    for target in (truth.costs, {"costs": truth.costs, "solution": truth.solutions}):
-        mine = own(problem, method="spo_plus")(prediction, target).mean()
-        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(
-            slope(mine, prediction), slope(theirs.clone(), prediction.clone()) if False else _kept(theirs, prediction)
-        )
-
-
-def _kept(value: Tensor, prediction: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(value, prediction, retain_graph=True)
-    return gradient
+    target = {"costs": truth.costs, "solution": truth.solutions} if both else truth.costs
+    mine = SPOPlus(problem.solver, sense=problem.sense)(prediction, target).mean()
+    agree(mine, LOSSES["spo_plus"](problem.model(), None, 0)(prediction, truth), prediction)
 
 
 @needs_pyepo
@@ -100,51 +100,58 @@ def _kept(value: Tensor, prediction: Tensor) -> Tensor:
     ("name", "options"),
     [
         ("perturbed_fenchel_young", {"num_samples": 3, "sigma": 1.0}),
-        ("perturbed_fenchel_young_multiplicative", {"num_samples": 3, "sigma": 0.5, "noise": "multiplicative"}),
+        ("multiplicative", {"num_samples": 3, "sigma": 0.5, "noise": "multiplicative"}),
     ],
 )
 def test_perturbed_fenchel_young_equals_that_of_pyepo(
-    problem: Problem, case: tuple[Tensor, Answers], name: str, options: dict[str, Any]
+    problem: Problem,
+    case: tuple[Tensor, Answers],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    options: dict[str, Any],
 ) -> None:
-    """One sample at a time: both libraries then draw the same numbers in the same order from equal seeds."""
+    """One sample at a time: both libraries then draw the same numbers in the same order from equal seeds.
+
+    Values are negated before noise is added to them, so that the same noise has the other sign there.
+    """
     predictions, answers = case
-    loss = own(problem, method="perturbed_fenchel_young", **options)
+    if problem.sense == "maximise" and name == "perturbed_fenchel_young":
+        monkeypatch.setattr(perturbed_fenchel_young, "draw_noise", lambda *given, **more: -draw_noise(*given, **more))
+    loss = PerturbedFenchelYoung(problem.solver, sense=problem.sense, **options)
     for index, values in enumerate(predictions.detach()):
         prediction = values.abs()[None].clamp(min=0.1).requires_grad_()
         truth = Answers(answers.costs[index, None], answers.solutions[index, None], answers.objectives[index, None])
         theirs = LOSSES[name](problem.model(), None, index)(prediction, truth)
-        mine = loss(prediction, truth.solutions, generator=torch.Generator().manual_seed(index)).mean()
-        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(slope(mine, prediction), slope(theirs, prediction), rtol=1e-6, atol=1e-6)
-
-
-@needs_pyepo
-@pytest.mark.parametrize(("name", "options"), [("blackbox", {"interpolation": 20.0}), ("negative_identity", {})])
-def test_gradients_through_a_solver_equal_those_of_pyepo(
-    problem: Problem, case: tuple[Tensor, Answers], name: str, options: dict[str, Any]
-) -> None:
-    prediction, truth = case
-    theirs = LOSSES[name](problem.model(), None, 0)(prediction, truth)
-    mine = own(problem, method=name, **options)(prediction, truth.solutions).sum()
-    torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(slope(mine, prediction), slope(theirs, prediction), rtol=1e-6, atol=1e-6)
+        noise = torch.Generator().manual_seed(index)
+        agree(loss(prediction, truth.solutions, generator=noise).mean(), theirs, prediction)
 
 
 @needs_pyepo
 @pytest.mark.parametrize(
-    ("name", "target"),
-    [
-        ("noise_contrastive", "solutions"),
-        ("maximum_a_posteriori", "solutions"),
-        ("pointwise_ranking", "costs"),
-        ("pairwise_ranking", "costs"),
-        ("listwise_ranking", "costs"),
-    ],
+    ("name", "loss", "options"),
+    [("blackbox", BlackBox, {"interpolation": 20.0}), ("negative_identity", NegativeIdentity, {})],
 )
-def test_losses_over_a_pool_equal_those_of_pyepo(
-    problem: Problem, case: tuple[Tensor, Answers], name: str, target: str
+def test_gradients_through_a_solver_equal_those_of_pyepo(
+    problem: Problem, case: tuple[Tensor, Answers], name: str, loss: type[Any], options: dict[str, Any]
 ) -> None:
-    raise NotImplementedError
+    prediction, truth = case
+    mine = loss(problem.solver, sense=problem.sense, **options)(prediction, truth.solutions).sum()
+    agree(mine, LOSSES[name](problem.model(), None, 0)(prediction, truth), prediction)
+
+
+@needs_pyepo
+@pytest.mark.parametrize("method", [one for one in decisions.METHODS if one.pool], ids=lambda one: one.peer)
+def test_losses_over_a_pool_equal_those_of_pyepo(
+    problem: Problem, case: tuple[Tensor, Answers], method: decisions.Method
+) -> None:
+    from pyepo.data.dataset import optDataset
+
+    prediction, truth = case
+    dataset = optDataset(problem.model(), problem.train[0][:24], truth.costs.float())
+    mine = method.loss(SolutionPool(problem.solver, dataset.sols), sense=problem.sense)
+    target = truth.costs if method.target == "costs" else truth.solutions
+    theirs = LOSSES[method.peer](problem.model(), dataset, 0)  # of which the first call does not solve
+    agree(mine(prediction, target).mean(), theirs(prediction, truth), prediction)
 
 
 def test_the_quick_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
