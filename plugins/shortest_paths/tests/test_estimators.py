@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nlcore_decisions import perturbed as P
 from nlcore_shortest_paths import (
     IMLE,
     BlackBox,
@@ -29,7 +30,6 @@ from nlcore_shortest_paths import (
     SPOPlus,
     shortest_path,
 )
-from nlcore_shortest_paths import perturbed as P
 
 CONTROLS = ("none", "leave_one_out", "antithetic")
 COSTS = torch.tensor([[[5.0, 5.0], [5.6, 5.0]]], dtype=torch.float64)

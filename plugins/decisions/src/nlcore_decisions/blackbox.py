@@ -34,9 +34,7 @@ class BlackBoxEstimate(ComparingLoss):
         return self._compare(found, truth), (then - found) / self.interpolation
 
 
-class BlackBox(
-    BlackBoxEstimate, ObjectiveLoss, config=BlackBoxConfig, traits=Traits(order=0, transforms="autograd")
-):
+class BlackBox(BlackBoxEstimate, ObjectiveLoss, config=BlackBoxConfig, traits=Traits(order=0, transforms="autograd")):
     r"""Differentiation of a black-box solver: the loss of its solution, with the gradient of an interpolation.
 
     With the solution $y = y^*(c)$ and $v$ the slope of its loss L, value and gradient are

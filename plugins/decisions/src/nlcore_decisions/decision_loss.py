@@ -212,7 +212,7 @@ class DecisionLoss(SolvingLoss, Configured):
 
     def _advice(self, name: str) -> str:
         what = "values" if self.sense == "maximise" else "costs"
-        return "The target is the true solution, " if name == "solution" else f"The target is the true {what}, " 
+        return "The target is the true solution, " if name == "solution" else f"The target is the true {what}, "
 
     def _solver(self, costs: Tensor, context: Any) -> Tensor:
         return check_result(self._name, costs, self._raw(costs, context))

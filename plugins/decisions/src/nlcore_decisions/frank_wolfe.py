@@ -122,7 +122,9 @@ def _affine_minimum(gram: Tensor, linear: Tensor, taken: Tensor) -> Tensor:
     both = taken[:, :, None] & taken[:, None, :]
     system = gram.new_zeros(count, size + 1, size + 1)
     system[:, :size, :size] = torch.where(both, gram, 0.0)
-    system[:, :size, :size].diagonal(dim1=1, dim2=2).add_(torch.where(taken, 1e-13 * gram.abs().amax((1, 2))[:, None], 1.0))
+    system[:, :size, :size].diagonal(dim1=1, dim2=2).add_(
+        torch.where(taken, 1e-13 * gram.abs().amax((1, 2))[:, None], 1.0)
+    )
     system[:, size, :size] = system[:, :size, size] = taken.to(gram.dtype)
     right = torch.cat([torch.where(taken, -linear, 0.0), linear.new_ones(count, 1)], 1)
     found: Tensor = torch.linalg.solve(system, right)

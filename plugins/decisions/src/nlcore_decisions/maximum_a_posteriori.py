@@ -12,9 +12,7 @@ from nlcore_decisions.pool_loss import PoolLoss
 __all__ = ["MaximumAPosteriori"]
 
 
-class MaximumAPosteriori(
-    PoolLoss, config=MaximumAPosterioriConfig, traits=Traits(order=1)
-):
+class MaximumAPosteriori(PoolLoss, config=MaximumAPosterioriConfig, traits=Traits(order=1)):
     r"""Contrastive MAP loss: the cost of the true solution minus the least cost of the pool.
 
     With the solutions $y_s$ of the pool, $t$ among them,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nlcore.protocol import Traits
-from nlcore_decisions._base import EstimatedLoss, Truth
+from nlcore_decisions._base import Truth
 from nlcore_decisions._objective import ComparingLoss
 from nlcore_decisions.config import NegativeIdentityConfig, Projection
 from nlcore_decisions.decision_loss import EstimatedDecisionLoss

@@ -71,7 +71,11 @@ class RegularizedFenchelYoung(
         """Return the regularised solutions, [batch, *event], of predicted costs; not differentiable."""
         with torch.no_grad():
             costs, _ = self._checked_costs(prediction, context)
-            return self._found(costs.detach(), Truth(context=context)).solution.reshape(prediction.shape).to(prediction.dtype)
+            return (
+                self._found(costs.detach(), Truth(context=context))
+                .solution.reshape(prediction.shape)
+                .to(prediction.dtype)
+            )
 
     def hessian(
         self, prediction: Tensor, target: object, *, generator: torch.Generator | None = None, context: object = None

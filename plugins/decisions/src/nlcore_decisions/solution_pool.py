@@ -175,4 +175,6 @@ class SolutionPool:
 
     def __repr__(self) -> str:
         name = getattr(self.argmin, "__qualname__", repr(self.argmin))
-        return f"SolutionPool({name}, {len(self)} solutions of shape {list(self.shape)}, solve_ratio={self.solve_ratio})"
+        return (
+            f"SolutionPool({name}, {len(self)} solutions of shape {list(self.shape)}, solve_ratio={self.solve_ratio})"
+        )

@@ -1,4 +1,4 @@
-"""Base classes of the losses: call, validation and example; gradients of their own; perturbed costs."""
+"""Base classes of the losses: call, validation and example; solvers for the estimators of `nlcore_decisions`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from torch import Tensor
 from nlcore.config import Configured
 from nlcore.inputs import check_inputs, working
 from nlcore.protocol import Traits
+from nlcore_decisions._base import EstimatedLoss, Truth
+from nlcore_decisions.perturbed_fenchel_young import SampledEstimate
 from nlcore_shortest_paths._costs import check_path, check_positive
 from nlcore_shortest_paths.config import Control
-from nlcore_shortest_paths.perturbed import draw_noise, solutions
 from nlcore_shortest_paths.solvers import path_cost, solve_grid
 from nlcore_shortest_paths.solvers.grid import Grid, grid
 
-__all__ = ["EstimatedLoss", "PathLoss", "PerturbedLoss", "SampledLoss", "SolvedLoss", "hamming"]
+__all__ = ["EstimatedPathLoss", "PathLoss", "PerturbedLoss", "SampledLoss", "SolvedLoss", "hamming"]
 
 _MAPS = "[batch, H, W] floating"
 
@@ -51,7 +52,7 @@ class PathLoss(Configured, ABC):
             ContractError: Shapes, dtypes or devices do not fit, costs are not positive, or the target is not a mask.
             NonFiniteError: A cost is NaN or infinite.
         """
-        costs, known = self._checked(prediction, target)
+        costs, known = self._checked_maps(prediction, target)
         return self._loss(costs, known, generator).to(prediction.dtype)
 
     def example(
@@ -90,7 +91,7 @@ class PathLoss(Configured, ABC):
         check_inputs(self.id, prediction=(costs, _MAPS), target=(target, "[batch, H, W]", advice))
         check_path(self.id, target)
 
-    def _checked(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _checked_maps(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return validated costs and target in working precision."""
         self._check_target(prediction, target)
         costs = working(prediction)
@@ -111,12 +112,17 @@ class PathLoss(Configured, ABC):
         return solve_grid(costs.detach(), self._grid(costs))
 
 
-class EstimatedLoss(PathLoss, traits=Traits(event_ndim=2, order=0, transforms="autograd")):
+class EstimatedPathLoss(PathLoss, EstimatedLoss, traits=Traits(event_ndim=2, order=0, transforms="autograd")):
     """Base of the losses that supply their gradient; by default piecewise constant.
 
     The value is connected to the prediction by that gradient, so that `loss(prediction, target).mean().backward()`
-    trains as in the method's paper; the gradient is computed only if needed.
+    trains as in the method's paper; the gradient is computed only if needed. The estimators are those of
+    `nlcore_decisions`, with the solver of grids.
     """
+
+    def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the loss of each map; arguments and errors as of `PathLoss`."""
+        return self._estimate(prediction, target, generator)
 
     def gradient(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the gradient of each map's loss as the method defines it.
@@ -129,36 +135,31 @@ class EstimatedLoss(PathLoss, traits=Traits(event_ndim=2, order=0, transforms="a
         Returns:
             [batch, H, W], the dtype and device of `prediction`; not differentiable.
         """
-        costs, known = self._checked(prediction, target)
-        with torch.no_grad():
-            return self._gradient(costs.detach(), known, generator)[1].to(prediction.dtype)
+        return self._supplied(prediction, target, generator)
+
+    @property
+    def _ndim(self) -> int:
+        return 2
+
+    def _checked(self, prediction: Tensor, target: Tensor, context: Any = None) -> tuple[Tensor, Truth]:
+        costs, known = self._checked_maps(prediction, target)
+        return costs, Truth(solution=known)
+
+    def _solver(self, costs: Tensor, context: Any = None) -> Tensor:
+        return self._shortest(costs)
 
     def _loss(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        if not (torch.is_grad_enabled() and costs.requires_grad):
-            return self._value(costs.detach(), target, generator)
-        with torch.no_grad():
-            value, gradient = self._gradient(costs.detach(), target, generator)
-        connected: Tensor = _Connected.apply(costs, value, gradient)  # type: ignore[no-untyped-call]
-        return connected
-
-    def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the losses, [batch]; override it where the gradient takes solutions of its own."""
-        return self._gradient(costs, target, generator)[0]
-
-    @abstractmethod
-    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Return losses [batch] and gradients [batch, H, W], from the same draw as `_value`."""
+        return self._value(costs, Truth(solution=target), generator)
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
-class SolvedLoss(EstimatedLoss):
+class SolvedLoss(EstimatedPathLoss):
     """Base of the losses that solve changed costs, which are clamped to at least `min_cost`."""
 
     min_cost: float = 1e-3
 
-    def _shortest_changed(self, costs: Tensor) -> Tensor:
-        """Return the masks of the shortest paths of changed costs, [N, H, W], which are clamped in place."""
-        return self._shortest(costs.clamp_(min=self.min_cost))
+    def _changed(self, costs: Tensor) -> Tensor:
+        return costs.clamp(min=self.min_cost)
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -170,41 +171,16 @@ class PerturbedLoss(SolvedLoss, traits=Traits(event_ndim=2, order=0, stochastic=
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
-class SampledLoss(PerturbedLoss):
+class SampledLoss(SampledEstimate, PerturbedLoss):
     """Base of the losses that estimate value, gradient and Hessian from the same solutions of perturbed costs."""
 
     control: Control = "leave_one_out"
 
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the estimate of the Hessian of each map, [batch, H·W, H·W]; arguments as of the call."""
-        costs, truth = self._checked(prediction, target)
         with torch.no_grad():
-            noise, _, paths = self._samples(costs.detach(), generator)
-            return self._hessian(noise, paths, truth).to(prediction.dtype)
-
-    @abstractmethod
-    def _hessian(self, noise: Tensor, paths: Tensor, target: Tensor) -> Tensor:
-        """Return the estimate from the samples, [batch, H·W, H·W]."""
-
-    def _samples(self, costs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return noise, perturbed costs and their shortest paths, each [S, batch, H, W]."""
-        noise = draw_noise(costs, self.num_samples, control=self.control, generator=generator)
-        perturbed = (self.sigma * noise).add_(costs).clamp_(min=self.min_cost)
-        return noise, perturbed, solutions(self._shortest, perturbed)
-
-
-class _Connected(torch.autograd.Function):
-    """A value whose backward pass returns a gradient that was computed with it."""
-
-    @staticmethod
-    def forward(ctx: Any, costs: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return outer[0][:, None, None] * gradient, None, None
+            costs, truth = self._checked(prediction, target)
+            return self._second(costs.detach(), truth, generator).to(prediction.dtype)
 
 
 def hamming(path: Tensor, target: Tensor) -> Tensor:

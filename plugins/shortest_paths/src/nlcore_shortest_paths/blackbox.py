@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
-from nlcore_shortest_paths._base import SolvedLoss, hamming
+from nlcore_decisions.blackbox import BlackBoxEstimate
+from nlcore_shortest_paths._base import SolvedLoss
 from nlcore_shortest_paths.config import BlackBoxConfig
 
 __all__ = ["BlackBox"]
 
 
-class BlackBox(SolvedLoss, id="shortest_paths/blackbox-v1", config=BlackBoxConfig):
+class BlackBox(BlackBoxEstimate, SolvedLoss, id="shortest_paths/blackbox-v1", config=BlackBoxConfig):
     r"""Differentiation of a black-box solver: the number of differing cells, with the gradient of an interpolation.
 
     With the shortest path $y^*(c)$ and $v = 1 - 2t$, the slope of the loss at it, value and gradient are
@@ -43,11 +41,3 @@ class BlackBox(SolvedLoss, id="shortest_paths/blackbox-v1", config=BlackBoxConfi
     """
 
     interpolation: float = 20.0
-
-    def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        return hamming(self._shortest(costs), target)
-
-    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        path = self._shortest(costs)
-        moved = self._shortest_changed(costs + self.interpolation * (1 - 2 * target))
-        return hamming(path, target), (moved - path) / self.interpolation

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
+from nlcore_decisions.central_difference import CentralDifferenceEstimate
 from nlcore_shortest_paths._base import PerturbedLoss
 from nlcore_shortest_paths.config import CentralDifferenceConfig
-from nlcore_shortest_paths.perturbed import central_difference, draw_noise, solutions
 
 __all__ = ["CentralDifference"]
 
 
-class CentralDifference(PerturbedLoss, id="shortest_paths/central_difference-v1", config=CentralDifferenceConfig):
+class CentralDifference(
+    CentralDifferenceEstimate, PerturbedLoss, id="shortest_paths/central_difference-v1", config=CentralDifferenceConfig
+):
     r"""Squared distance of the mean perturbed path to the true path, with its gradient by a central difference.
 
     With the mean path of noisy costs, $y_\sigma$, and Z standard normal,
@@ -35,7 +34,7 @@ class CentralDifference(PerturbedLoss, id="shortest_paths/central_difference-v1"
     function of `SmoothedAlgorithm` .05 with 3.
 
     It holds because the objective is linear in the costs, the set of paths does not depend on them, and the solver is
-    exact. `nlcore_shortest_paths.perturbed.central_difference` takes any solver for which that is so.
+    exact. `nlcore_decisions.perturbed.central_difference` takes any solver for which that is so.
 
     By the rule for h no cost is moved by more than `step`·σ; y_σ varies over lengths of σ, and the error is of second
     order in h. Value, v and both means use the same draw; the bias from that is of the order of 1/`num_samples`.
@@ -58,16 +57,3 @@ class CentralDifference(PerturbedLoss, id="shortest_paths/central_difference-v1"
     """
 
     step: float = 1.0
-
-    def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        return self._gap(costs, target, draw_noise(costs, self.num_samples, generator=generator)).square_().sum((1, 2))
-
-    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        noise = draw_noise(costs, self.num_samples, generator=generator)
-        gap = self._gap(costs, target, noise)
-        gradient = central_difference(self._shortest_changed, costs, 2 * gap, noise, sigma=self.sigma, step=self.step)
-        return gap.square().sum(dim=(1, 2)), gradient
-
-    def _gap(self, costs: Tensor, target: Tensor, noise: Tensor) -> Tensor:
-        """Return y_σ(c) − t, [batch, H, W]."""
-        return solutions(self._shortest_changed, costs + self.sigma * noise).mean(0) - target

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
-from torch import Tensor
-
-from nlcore_shortest_paths._base import PerturbedLoss, hamming
+from nlcore_decisions.imle import IMLEEstimate
+from nlcore_shortest_paths._base import PerturbedLoss
 from nlcore_shortest_paths.config import IMLEConfig, Noise
-from nlcore_shortest_paths.perturbed import solutions
 
 __all__ = ["IMLE"]
 
-_GAMMAS = 10
-"""Number of terms of the sum of Gamma variables; the paper's choice."""
 
-
-class IMLE(PerturbedLoss, id="shortest_paths/imle-v1", config=IMLEConfig):
+class IMLE(IMLEEstimate, PerturbedLoss, id="shortest_paths/imle-v1", config=IMLEConfig):
     r"""Implicit maximum likelihood estimation: the mean number of differing cells of perturbed shortest paths.
 
     With $v = 1 - 2t$ and noise ε, value and gradient are
@@ -52,26 +44,3 @@ class IMLE(PerturbedLoss, id="shortest_paths/imle-v1", config=IMLEConfig):
     interpolation: float = 10.0
     noise: Noise = "sum_of_gamma"
     length: int = 12
-
-    def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        return hamming(solutions(self._shortest_changed, self._perturbed(costs, generator)), target).mean(0)
-
-    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        perturbed = self._perturbed(costs, generator)
-        moved = perturbed + self.interpolation * (1 - 2 * target)
-        now, then = solutions(self._shortest_changed, torch.cat([perturbed, moved])).chunk(2)
-        return hamming(now, target).mean(0), (then - now).mean(0) / self.interpolation
-
-    def _perturbed(self, costs: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the perturbed costs, [S, batch, H, W]."""
-        drawn_on = costs.device if generator is None else generator.device
-        shape = (self.num_samples, *costs.shape)
-        if self.noise == "gumbel":
-            noise = -torch.empty(shape, dtype=costs.dtype, device=drawn_on).exponential_(generator=generator).log()
-        else:
-            k = self.length
-            shapes = torch.full((_GAMMAS, *shape), 1 / k, dtype=costs.dtype, device=drawn_on)
-            gammas = torch._standard_gamma(shapes, generator=generator)
-            scales = k / torch.arange(1, _GAMMAS + 1, dtype=costs.dtype, device=drawn_on)
-            noise = (torch.einsum("g,g...->...", scales, gammas) - math.log(_GAMMAS)) / k
-        return costs - self.sigma * noise.to(costs.device)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from nlcore.errors import NumericalError, shorten
 from nlcore.protocol import Traits
-from nlcore_shortest_paths._base import EstimatedLoss
+from nlcore_decisions._base import Truth
+from nlcore_shortest_paths._base import EstimatedPathLoss
 from nlcore_shortest_paths.config import MaxEntropyConfig
 from nlcore_shortest_paths.solvers.grid import Grid
 
@@ -17,7 +18,7 @@ __all__ = ["MaxEntropy"]
 
 
 class MaxEntropy(
-    EstimatedLoss,
+    EstimatedPathLoss,
     id="shortest_paths/max_entropy-v1",
     config=MaxEntropyConfig,
     traits=Traits(event_ndim=2, psd_hessian=True, transforms="autograd"),
@@ -86,7 +87,7 @@ class MaxEntropy(
 
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return β² times the covariance of the visits of each map, [batch, H·W, H·W]; arguments as of the call."""
-        costs, _ = self._checked(prediction, target)
+        costs, _ = self._checked_maps(prediction, target)
         with torch.no_grad():
             factor, _ = self._factor(costs.detach())
             graph = self._grid(costs)
@@ -110,7 +111,8 @@ class MaxEntropy(
         costs, target = super().example(batch_size, generator=generator, dtype=dtype, device=device)
         return costs * (10 / self.beta), target
 
-    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _gradient(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        target = truth.the_solution
         log_z, visits = self._solve(costs)
         value = self.beta * (costs.double() * target).sum(dim=(1, 2)) + log_z
         return value.to(costs.dtype), (self.beta * (target - visits)).to(costs.dtype)

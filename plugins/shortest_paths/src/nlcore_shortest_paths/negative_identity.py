@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
-from nlcore_shortest_paths._base import EstimatedLoss, hamming
+from nlcore_decisions.negative_identity import NegativeIdentityEstimate
+from nlcore_shortest_paths._base import EstimatedPathLoss
 from nlcore_shortest_paths.config import NegativeIdentityConfig
 
 __all__ = ["NegativeIdentity"]
 
 
-class NegativeIdentity(EstimatedLoss, id="shortest_paths/negative_identity-v1", config=NegativeIdentityConfig):
+class NegativeIdentity(
+    NegativeIdentityEstimate, EstimatedPathLoss, id="shortest_paths/negative_identity-v1", config=NegativeIdentityConfig
+):
     r"""Backpropagation through the negative identity: the number of differing cells, with minus its slope as gradient.
 
     $$
@@ -39,7 +39,3 @@ class NegativeIdentity(EstimatedLoss, id="shortest_paths/negative_identity-v1", 
         Sahoo, Paulus, Vlastelica, Musil, Kuleshov, Martius, [Backpropagation through Combinatorial Algorithms: Identity
         with Projection Works](https://arxiv.org/abs/2205.15213), ICLR 2023.
     """
-
-    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        path = self._shortest(costs)
-        return hamming(path, target), 2 * (target - path)

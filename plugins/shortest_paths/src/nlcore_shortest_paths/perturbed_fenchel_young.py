@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from nlcore.protocol import Traits
+from nlcore_decisions.perturbed_fenchel_young import PerturbedFenchelYoungEstimate
 from nlcore_shortest_paths._base import SampledLoss
 from nlcore_shortest_paths.config import PerturbedFenchelYoungConfig
-from nlcore_shortest_paths.perturbed import fenchel_young, jacobian
 
 __all__ = ["PerturbedFenchelYoung"]
 
 
 class PerturbedFenchelYoung(
+    PerturbedFenchelYoungEstimate,
     SampledLoss,
     id="shortest_paths/perturbed_fenchel_young-v1",
     config=PerturbedFenchelYoungConfig,
@@ -59,15 +57,3 @@ class PerturbedFenchelYoung(
         >>> bool(costs.grad[0, 0, 0] == 0), bool(costs.grad[0, 1, 1] > 0), bool(costs.grad[0, 1, 0] < 0)
         (True, True, True)
     """
-
-    def _hessian(self, noise: Tensor, paths: Tensor, target: Tensor) -> Tensor:
-        matrix = jacobian(paths, noise, self.sigma, control=self.control)
-        return (matrix + matrix.mT) * -0.5
-
-    def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        _, perturbed, paths = self._samples(costs, generator)
-        return fenchel_young(perturbed, target, paths)
-
-    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        _, perturbed, paths = self._samples(costs, generator)
-        return fenchel_young(perturbed, target, paths), target - paths.mean(0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nlcore_decisions._base import Truth
+from nlcore_decisions.perturbed import jacobian, score_gradient, score_hessian
 from nlcore_shortest_paths._base import SampledLoss
 from nlcore_shortest_paths.config import SmoothedAlgorithmConfig
-from nlcore_shortest_paths.perturbed import jacobian, score_gradient, score_hessian
 
 __all__ = ["SmoothedAlgorithm"]
 
@@ -47,17 +48,19 @@ class SmoothedAlgorithm(SampledLoss, id="shortest_paths/smoothed_algorithm-v1", 
         2024; Abernethy, Lee, Tewari, Perturbation Techniques in Online Learning and Optimization, 2016.
     """
 
-    def _hessian(self, noise: Tensor, paths: Tensor, target: Tensor) -> Tensor:
+    def _second(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> Tensor:
+        noise, _, paths = self._samples(costs, truth, generator)
+        target = truth.the_solution
         slope = 2 * (paths.mean(0) - target)
         along = (paths * slope).sum(dim=(-2, -1))
         j = jacobian(paths, noise, self.sigma, control=self.control)
         return 2 * j.mT @ j + score_hessian(along, noise, self.sigma, control=self.control)
 
-    def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        return (self._samples(costs, generator)[2].mean(0) - target).square().sum(dim=(1, 2))
+    def _value(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> Tensor:
+        return (self._samples(costs, truth, generator)[2].mean(0) - truth.the_solution).square().sum(dim=(1, 2))
 
-    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        noise, _, paths = self._samples(costs, generator)
-        gap = paths.mean(0) - target
+    def _gradient(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        noise, _, paths = self._samples(costs, truth, generator)
+        gap = paths.mean(0) - truth.the_solution
         along = 2 * (paths * gap).sum(dim=(-2, -1))
         return gap.square().sum(dim=(1, 2)), score_gradient(along, noise, self.sigma, control=self.control)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nlcore_decisions._base import Truth
+from nlcore_decisions.perturbed import score_gradient, score_hessian
 from nlcore_shortest_paths._base import SampledLoss, hamming
 from nlcore_shortest_paths.config import SmoothedLossConfig
-from nlcore_shortest_paths.perturbed import score_gradient, score_hessian
 
 __all__ = ["SmoothedLoss"]
 
@@ -44,13 +45,14 @@ class SmoothedLoss(SampledLoss, id="shortest_paths/smoothed_loss-v1", config=Smo
         Learning](https://doi.org/10.1007/BF00992696), Machine Learning, 1992.
     """
 
-    def _hessian(self, noise: Tensor, paths: Tensor, target: Tensor) -> Tensor:
-        return score_hessian(hamming(paths, target), noise, self.sigma, control=self.control)
+    def _second(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> Tensor:
+        noise, _, paths = self._samples(costs, truth, generator)
+        return score_hessian(hamming(paths, truth.the_solution), noise, self.sigma, control=self.control)
 
-    def _value(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
-        return hamming(self._samples(costs, generator)[2], target).mean(0)
+    def _value(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> Tensor:
+        return hamming(self._samples(costs, truth, generator)[2], truth.the_solution).mean(0)
 
-    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        noise, _, paths = self._samples(costs, generator)
-        values = hamming(paths, target)
+    def _gradient(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        noise, _, paths = self._samples(costs, truth, generator)
+        values = hamming(paths, truth.the_solution)
         return values.mean(0), score_gradient(values, noise, self.sigma, control=self.control)

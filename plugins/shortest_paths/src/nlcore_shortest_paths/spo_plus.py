@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import Tensor
 
 from nlcore.inputs import check_inputs, working
 from nlcore.protocol import Traits
+from nlcore_decisions._base import Truth
+from nlcore_decisions.spo_plus import SPOPlusEstimate
 from nlcore_shortest_paths._base import SolvedLoss
 from nlcore_shortest_paths._costs import check_positive
 from nlcore_shortest_paths.config import SPOPlusConfig
-from nlcore_shortest_paths.solvers import path_cost
 
 __all__ = ["SPOPlus"]
 
 
 class SPOPlus(
+    SPOPlusEstimate,
     SolvedLoss,
     id="shortest_paths/spo_plus-v1",
     config=SPOPlusConfig,
@@ -64,8 +67,6 @@ class SPOPlus(
         check_inputs(self.id, prediction=(costs, maps), target=(target, "[batch, H, W] same"))
         check_positive(self.id, working(target), what="true costs")
 
-    def _gradient(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        mixed = (2 * costs - target).clamp_(min=self.min_cost)
-        worst, best = self._shortest(torch.cat([mixed, target])).chunk(2)
-        value = path_cost(2 * costs - target, best) - path_cost(mixed, worst)
-        return value, 2 * (best - worst)
+    def _checked(self, prediction: Tensor, target: Tensor, context: Any = None) -> tuple[Tensor, Truth]:
+        costs, true = self._checked_maps(prediction, target)
+        return costs, Truth(costs=true)
