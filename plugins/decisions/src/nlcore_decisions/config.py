@@ -59,6 +59,12 @@ class MethodConfig(AlgorithmConfig):
         description="Shape of one sample's costs, where the argmin has no attribute `shape` that says it; without "
         "both, a sample has one dimension, and `example` does not know its size.",
     )
+    min_cost: float | None = Field(
+        None,
+        gt=0,
+        description="Lower bound of costs that a method has changed (with noise, by a step, 2ĉ − c), for a solver that "
+        "needs positive costs; by default there is none.",
+    )
 
 
 class _PerturbedConfig(MethodConfig):
@@ -173,10 +179,11 @@ class NoiseContrastiveConfig(MethodConfig):
 class MaximumAPosterioriConfig(MethodConfig):
     """Options of `MaximumAPosteriori`."""
 
-    margin: bool = Field(
-        False,
-        description="Whether the true solution is to be better by as much as it is under the true costs, which are "
-        "then a part of the target.",
+    margin: float = Field(
+        0.0,
+        ge=0,
+        description="How many times as much as under the true costs a solution is to be dearer than the true one; above "
+        "0 the target is the true costs.",
     )
 
 

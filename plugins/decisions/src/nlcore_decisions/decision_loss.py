@@ -45,6 +45,7 @@ class DecisionLoss(SolvingLoss, Configured):
         argmin: The solver: one of `nlcore_decisions.solvers`, or a function of your own.
         sense: Whether predictions are costs, `"minimise"`, or values, `"maximise"`.
         shape: Shape of one sample's costs, where the argmin does not have it as an attribute.
+        min_cost: Lower bound of costs that the method has changed, for a solver that needs positive costs.
 
     Raises:
         ConfigError: An option is unknown, of the wrong type or out of range, or the argmin cannot be called.
@@ -54,6 +55,7 @@ class DecisionLoss(SolvingLoss, Configured):
     _: KW_ONLY
     sense: Sense = "minimise"
     shape: tuple[int, ...] | None = None
+    min_cost: float | None = None
 
     _traits: ClassVar[Traits] = Traits(order=1, transforms="autograd")
 
@@ -97,7 +99,7 @@ class DecisionLoss(SolvingLoss, Configured):
     def example(
         self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
     ) -> tuple[Tensor, Any]:
-        """Return normal costs (their absolute values for an argmin with `positive = True`), and a target for others.
+        """Return normal costs (with `min_cost` their absolute values, at least .1), and a target for others.
 
         Args:
             batch_size: Number of samples.
@@ -118,8 +120,8 @@ class DecisionLoss(SolvingLoss, Configured):
         drawn_on = generator.device if generator is not None else device
         draw = torch.float64 if dtype == torch.float64 else torch.float32
         random = torch.randn((2, batch_size, *shape), generator=generator, dtype=draw, device=drawn_on).to(device)
-        if getattr(self.argmin, "positive", False):
-            random = random.abs() + 0.1
+        if self.min_cost is not None:
+            random = (random.abs() + 0.1) * self._sign
         prediction, truth = random
         return prediction.to(dtype), self._example_target(truth).to(dtype)
 
@@ -220,6 +222,22 @@ class DecisionLoss(SolvingLoss, Configured):
     def _raw(self, costs: Tensor, context: Any) -> Any:
         """Return what the argmin returns."""
         return self.argmin(costs, context) if self._held_context else self.argmin(costs)
+
+    def _changed(self, costs: Tensor) -> Tensor:
+        return costs if self.min_cost is None else costs.clamp(min=self.min_cost)
+
+    def decide(self, prediction: Tensor, *, context: Any = None) -> Tensor:
+        """Return the best solutions for predicted costs or values, as the sense says.
+
+        Args:
+            prediction: [batch, *event].
+            context: As in the call.
+
+        Returns:
+            [batch, *event], the dtype and device of `prediction`; not differentiable.
+        """
+        costs, _ = self._checked_costs(prediction.detach(), context)
+        return self._solver(costs, context).to(prediction.dtype)
 
     def _exact(self, costs: Tensor, context: Any) -> Any:
         """Return what the argmin returns, that of a pool where it is one."""

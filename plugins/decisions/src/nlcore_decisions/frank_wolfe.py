@@ -34,7 +34,8 @@ class Regularized:
         """Return the projector onto the span of the face that the solution lies in, [N, m, m]."""
         taken = (self.weights > 0).to(self.vertices.dtype)[:, :, None]
         around = (self.vertices - self.solution[:, None]) * taken
-        inverse = torch.linalg.pinv(around @ around.mT, hermitian=True, rtol=1e-9)
+        size = float(self.vertices.square().sum(2).max()) if self.vertices.numel() else 1.0  # a lone vertex is rounding
+        inverse = torch.linalg.pinv(around @ around.mT, hermitian=True, rtol=1e-9, atol=1e-12 * size)
         return around.mT @ inverse @ around
 
 

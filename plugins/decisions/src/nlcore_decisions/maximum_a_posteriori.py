@@ -21,18 +21,18 @@ class MaximumAPosteriori(PoolLoss, config=MaximumAPosterioriConfig, traits=Trait
     \ell(c, t) = \max_s \langle c, t - y_s \rangle, \qquad \nabla = t - y_{s^*},
     $$
 
-    and with `margin` and true costs $c_0$ in place of c the difference $c - c_0$, that is
+    and with a margin μ and true costs $c_0$
 
     $$
-    \ell(c, t) = \max_s \big( \langle c, t - y_s \rangle + \langle c_0, y_s - t \rangle \big):
+    \ell(c, t) = \max_s \big( \langle c, t - y_s \rangle + \mu \langle c_0, y_s - t \rangle \big):
     $$
 
-    each solution has to be dearer than t by as much as it is under the true costs. Without the margin it is a perceptron
-    over the pool. Convex in c.
+    each solution has to be dearer than t by μ times as much as it is under the true costs. Without the margin it is a
+    perceptron over the pool. Convex in c.
 
     Shape:
         - prediction: `[batch, *event]`, the costs.
-        - target: `[batch, *event]`, the true solution; with `margin` the true costs, or a dict with "costs" and
+        - target: `[batch, *event]`, the true solution; with a margin the true costs, or a dict with "costs" and
           "solution".
         - value: at least 0, in units of the costs; 0 where no solution of the pool is better by the margin.
 
@@ -48,7 +48,7 @@ class MaximumAPosteriori(PoolLoss, config=MaximumAPosterioriConfig, traits=Trait
         Predict-and-Optimize](https://arxiv.org/abs/2011.05354), IJCAI 2021.
     """
 
-    margin: bool = False
+    margin: float = 0.0
 
     @property
     def _wants(self) -> tuple[str, ...]:
@@ -59,5 +59,6 @@ class MaximumAPosteriori(PoolLoss, config=MaximumAPosterioriConfig, traits=Trait
         ahead = inner_product(costs, target, self._ndim)[:, None] - products
         if self.margin:
             true = truth.the_costs.flatten(1)
-            ahead = ahead + true @ pool.mT - inner_product(truth.the_costs, target, self._ndim)[:, None]
+            beyond = true @ pool.mT - inner_product(truth.the_costs, target, self._ndim)[:, None]
+            ahead = ahead + self.margin * beyond
         return ahead.amax(1).clamp(min=0)

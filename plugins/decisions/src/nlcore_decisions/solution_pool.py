@@ -81,11 +81,6 @@ class SolutionPool:
         return tuple(self._solutions.shape[1:])
 
     @property
-    def positive(self) -> bool:
-        """Whether the argmin needs positive costs."""
-        return bool(getattr(self.argmin, "positive", False))
-
-    @property
     def solutions(self) -> Tensor:
         """The solutions, [P, *event], float64, in the order in which they were found."""
         return self._solutions

@@ -3,7 +3,7 @@
 Items are sorted by value per unit of an aggregated resource, a weighted mean of all resources. The search is depth
 first: it takes whatever fits, in that order, and returns to the last item taken as long as the remaining items may
 bring more than the best selection known, by the bound of Dantzig: the items that still fit, one by one, the last in
-part, up to what is left of the aggregated resource.
+part, up to the rest of the aggregated resource.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _search(
 ) -> int:
     """Write the best selection; return its size, or −1 if the search would take more steps than `budget`.
 
-    `left` holds what is left of the resources at each depth, the capacities at first.
+    `left` holds the rest of the resources at each depth, the capacities at first.
     """
     count, dims = load.shape
     worth, rate = np.zeros(count + 1), value / joint

@@ -23,7 +23,7 @@ class Fault:
     Attributes:
         index: Index in the batch.
         kind: "raised", "infeasible", "type", "shape" or "infinite".
-        text: What happened; the end of a sentence.
+        text: The event; the end of a sentence.
         trace: The traceback, of an exception.
         cause: The exception; it is not pickled.
     """

@@ -32,7 +32,7 @@ class Solved:
     Attributes:
         solutions: [N, m], float64; 0 where there is none.
         status: int64, [N].
-        messages: What HiGHS says of each failure, by its index.
+        messages: The words of HiGHS on each failure, by its index.
     """
 
     solutions: _Array
@@ -81,7 +81,7 @@ class Program:
         return replace(solved, solutions=np.where(done, np.clip(rounded, self.lower, self.upper), 0))
 
     def _record(self, solved: Solved, index: int, found: Any, solve: Callable[[_Array], Any]) -> None:
-        """Note what was found for one problem."""
+        """Note the result of one problem."""
         if found.status == OPTIMAL:
             solved.solutions[index] = found.x
             return

@@ -1,6 +1,6 @@
 """A process of a pool: reads a function, then batches of costs, and writes results; does not import torch.
 
-Everything is pickled, from standard input to standard output. What the function prints goes to standard error.
+Everything is pickled, from standard input to standard output. Output of the function goes to standard error.
 """
 
 from __future__ import annotations

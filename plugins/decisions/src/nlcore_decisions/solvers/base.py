@@ -198,7 +198,7 @@ def nested(values: Any) -> Any:
 
 
 def precise(tensor: Tensor) -> Tensor:
-    """Return a tensor in float64; on Apple's GPUs, which have none, in float32."""
+    """Return a tensor in float64; in float32 on Apple's GPUs, which lack it."""
     return tensor.float() if tensor.device.type == "mps" else tensor.double()
 
 
@@ -213,7 +213,7 @@ def infeasible(name: str, samples: Sequence[int], remedy: str) -> InfeasibleErro
     Args:
         name: The solver; the message begins with it.
         samples: Indices along the flattened batch.
-        remedy: What is infeasible, and what to do; sentences.
+        remedy: The reason, and the way out; sentences.
     """
     return InfeasibleError(f"{name}: samples {shorten(samples)} have no solution. {remedy}", samples)
 

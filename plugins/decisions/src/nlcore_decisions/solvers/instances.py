@@ -73,8 +73,10 @@ class Instances(Solver):
 
     @cached_property
     def _each(self) -> Each:
-        from nlcore_decisions.solvers._each import Each
-
+        try:
+            from nlcore_decisions.solvers._each import Each
+        except ImportError as error:
+            raise ConfigError("Instances needs numpy: pip install numpy.") from error
         return Each(self.function, self.tensors)
 
     @cached_property

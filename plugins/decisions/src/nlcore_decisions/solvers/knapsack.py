@@ -50,8 +50,9 @@ class Knapsack(Solver):
     Cost:
         Exact, so exponential in the worst case. With numba: branch and bound on one core, about 10 µs for 32 items of
         which some 4 fit. Without it, or on another device: for one resource of whole numbers dynamic programming,
-        O(n·capacity); otherwise, if there are few enough, a matrix product with all selections to which nothing can be
-        added. What is too large for either, or for the search, is left to HiGHS, one problem after the other.
+        O(n·capacity); otherwise, if they are few enough, a matrix product with all selections to which nothing can be
+        added. Problems too large for either, or for the search, are left to HiGHS, one after the other, whose ties are
+        found to 1e-9 only.
 
     Args:
         weights: n numbers, 0 or more; of several resources n numbers for each, [dims, n].
