@@ -178,10 +178,16 @@ def test_a_loss_of_a_study_takes_the_problem_from_the_task() -> None:
 
 
 def test_every_method_of_decisions_is_in_the_study() -> None:
-    from nlcore_decisions.config import GridEdgesConfig
+    from nlcore_decisions.problems.config import METHODS
 
-    methods = set(GridEdgesConfig.model_fields["method"].annotation.__args__)
-    assert {loss.options["method"] for loss in find("decisions").losses.values()} == methods
+    assert {loss.options["method"] for loss in find("decisions").losses.values()} == set(METHODS)
+
+
+def test_a_pool_is_the_decisions_of_the_training_data() -> None:
+    task = Decisions(samples=30)
+    loss = make_loss(task, LossPart(id="task", options={"method": "listwise_ranking", "temperature": 2.0}))
+    assert torch.equal(loss.argmin.solutions.unique(dim=0), task.part("train")[1].double().unique(dim=0))
+    assert loss.temperature == 2.0
 
 
 @pytest.mark.parametrize("entry", find("decisions").entries(tasks=["degree_4"]), ids=lambda entry: entry.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -120,10 +121,19 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
         return {"features": self.features, "degree": self.degree, "noise": self.noise, "seed": self.seed}
 
     def make_loss(self, options: Mapping[str, Any]) -> Any:
-        """Return the loss of the problem with some options."""
+        """Return the loss of the problem with some options; a pool is the best decisions of the training data."""
+        from nlcore_decisions.problems.config import METHODS, POOLED
+        from nlcore_decisions.solution_pool import SolutionPool
+
         if self.algorithm:
             return nlcore.make(self.algorithm, **options)
-        return nlcore.make(self.decided.algorithm, **self.decided.options, **options)
+        method = options.get("method")
+        if method not in POOLED or "pool_size" in options:
+            return nlcore.make(self.decided.algorithm, **self.decided.options, **options)
+        name = METHODS[method].__name__.removesuffix("Config")
+        own = {key: value for key, value in options.items() if key != "method"}
+        pool = SolutionPool(self.decided.solver, self.part("train")[1])
+        return getattr(import_module(f"nlcore_decisions.{method}"), name)(pool, sense=self.decided.sense, **own)
 
     def network(self, seed: int) -> nn.Module:
         """Return a new network, from features to costs."""
