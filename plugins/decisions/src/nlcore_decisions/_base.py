@@ -75,7 +75,7 @@ class SolvingLoss(ABC):
         if context is not None:
             size = costs[0].shape[costs[0].ndim - self._ndim - 1]
             context = repeated(context, len(joined) // size if size else 1)
-        found = self._solver(joined, context).split([len(one) for one in flat])
+        found = torch.split(self._solver(joined, context), [len(one) for one in flat])
         return tuple(one.reshape(given.shape) for one, given in zip(found, costs, strict=True))
 
 

@@ -46,8 +46,8 @@ class AdaptiveIMLE(
         2 + log₂(`halvings` + 1) times `num_samples` exact solutions for each sample of the batch, at most.
 
     When it fails:
-        The smallest step is not that of least error: near a tie it is `halvings` halvings below the largest one, and the
-        gradient is long there. Costs of 0 have no scale, and a gradient of 0.
+        The smallest step is not that of least error: near a tie it is `halvings` halvings below the largest one, and
+        the gradient is long there. Costs of 0 have no scale, and a gradient of 0.
 
     Reference:
         Minervini, Franceschi, Niepert, [Adaptive Perturbation-Based Gradient Estimation for Discrete Latent Variable

@@ -94,3 +94,7 @@ class CentralDifference(
     sigma: float = 0.5
     step: float = 1.0
     objective: Objective = "squared_error"
+
+    @property
+    def _objective(self) -> Objective:
+        return self.objective

@@ -1,4 +1,4 @@
-"""Options of the methods; those of the registered losses are in `nlcore_decisions.problems.config`. Imports no torch."""
+"""Options of the methods; those of the registered losses are in `problems.config`. Does not import torch."""
 
 from __future__ import annotations
 
@@ -182,8 +182,8 @@ class MaximumAPosterioriConfig(MethodConfig):
     margin: float = Field(
         0.0,
         ge=0,
-        description="How many times as much as under the true costs a solution is to be dearer than the true one; above "
-        "0 the target is the true costs.",
+        description="How many times as much as under the true costs a solution is to be dearer than the true one; "
+        "above 0 the target is the true costs.",
     )
 
 

@@ -92,14 +92,14 @@ class DecisionLoss(SolvingLoss, Configured):
         _uses: int
 
     @property
-    def traits(self) -> Traits:  # type: ignore[override]
+    def traits(self) -> Traits:
         """The assumptions that the engine may make."""
         return self._held_traits
 
     def example(
         self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
     ) -> tuple[Tensor, Any]:
-        """Return normal costs (with `min_cost` their absolute values, at least .1), and a target for others.
+        """Return normal costs, or with `min_cost` costs between 1 and 2, and a target for others.
 
         Args:
             batch_size: Number of samples.
@@ -121,7 +121,7 @@ class DecisionLoss(SolvingLoss, Configured):
         draw = torch.float64 if dtype == torch.float64 else torch.float32
         random = torch.randn((2, batch_size, *shape), generator=generator, dtype=draw, device=drawn_on).to(device)
         if self.min_cost is not None:
-            random = (random.abs() + 0.1) * self._sign
+            random = (1.5 + 0.5 * random.tanh()) * self._sign
         prediction, truth = random
         return prediction.to(dtype), self._example_target(truth).to(dtype)
 
@@ -303,4 +303,4 @@ class EstimatedDecisionLoss(EstimatedLoss, DecisionLoss):
 
 
 def _rebuild(cls: type[DecisionLoss], argmin: Argmin, options: dict[str, Any]) -> DecisionLoss:
-    return cls(argmin, **options)
+    return cls(argmin=argmin, **options)

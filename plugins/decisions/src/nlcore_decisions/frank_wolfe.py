@@ -36,7 +36,8 @@ class Regularized:
         around = (self.vertices - self.solution[:, None]) * taken
         size = float(self.vertices.square().sum(2).max()) if self.vertices.numel() else 1.0  # a lone vertex is rounding
         inverse = torch.linalg.pinv(around @ around.mT, hermitian=True, rtol=1e-9, atol=1e-12 * size)
-        return around.mT @ inverse @ around
+        projector: Tensor = around.mT @ inverse @ around
+        return projector
 
 
 def regularized_argmin(

@@ -27,7 +27,7 @@ class ListwiseRanking(SplitPoolLoss, config=ListwiseRankingConfig, traits=Traits
     Shape:
         - prediction: `[batch, *event]`, the costs.
         - target: `[batch, *event]`, **the true costs**.
-        - value: at least the entropy of q; equal to it where the predicted costs of the pool are right up to a constant.
+        - value: at least the entropy of q; equal where the predicted costs of the pool are right up to a constant.
 
     Cost:
         A product with the matrix of the pool, P·m numbers. No exact solution but those of the pool.

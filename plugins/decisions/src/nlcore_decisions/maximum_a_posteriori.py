@@ -40,8 +40,8 @@ class MaximumAPosteriori(PoolLoss, config=MaximumAPosterioriConfig, traits=Trait
         A product with the matrix of the pool, P·m numbers. No exact solution but those of the pool.
 
     When it fails:
-        Without a margin the loss is 0 where all costs are 0, and learning stops as soon as the best solution of the pool
-        is right. A solution that the pool lacks is not held against.
+        Without a margin the loss is 0 where all costs are 0, and learning stops as soon as the best solution of the
+        pool is right. A solution that the pool lacks is not held against.
 
     Reference:
         Mulamba, Mandi, Diligenti, Lombardi, Bucarey, Guns, [Contrastive Losses and Solution Caching for

@@ -8,7 +8,7 @@ from torch import Tensor
 from nlcore.protocol import Traits
 from nlcore_decisions._base import Truth
 from nlcore_decisions._objective import ComparingLoss
-from nlcore_decisions.config import NegativeIdentityConfig, Projection
+from nlcore_decisions.config import NegativeIdentityConfig, Objective, Projection
 from nlcore_decisions.decision_loss import EstimatedDecisionLoss
 
 __all__ = ["NegativeIdentity", "NegativeIdentityEstimate"]
@@ -70,7 +70,7 @@ class NegativeIdentity(
         return self.projection
 
     @property
-    def _objective(self) -> str:  # type: ignore[override]
+    def _objective(self) -> Objective:
         return "squared_error"
 
 

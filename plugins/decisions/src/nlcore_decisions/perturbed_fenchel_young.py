@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,10 @@ class SampledEstimate(EstimatedLoss):
         (found,) = self._solutions(truth, perturbed)
         return noise, perturbed, found
 
+    @abstractmethod
+    def _second(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> Tensor:
+        """Return the estimate of the Hessian of each sample, [N, m, m]."""
+
 
 class PerturbedFenchelYoungEstimate(SampledEstimate):
     """Value, gradient and Hessian of the perturbed Fenchel–Young loss."""
@@ -49,7 +55,6 @@ class PerturbedFenchelYoungEstimate(SampledEstimate):
         return value, target - found.mean(0)
 
     def _second(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> Tensor:
-        """Return the estimate of the Hessian of each sample, [N, m, m]."""
         noise, _, found = self._samples(costs, truth, generator)
         if self._noise == "multiplicative":
             matrix = multiplied_jacobian(found, noise, costs, self.sigma, control=self.control)

@@ -44,12 +44,12 @@ class RegularizedFenchelYoung(
         - value: at least 0, in units of the costs; 0 where the regularised solution is the true one.
 
     Cost:
-        One exact solution for each step, for all samples of the batch: some more than the vertices of which $y_\sigma$ is
-        made, which become more as σ grows. A small linear system for each.
+        One exact solution for each step, for all samples of the batch: some more than the vertices of which
+        $y_\sigma$ is made, which become more as σ grows. A small linear system for each.
 
     When it fails:
-        With a small σ, $y_\sigma$ is a vertex, and the loss that of a perceptron. With a large one it has many vertices;
-        where `max_steps` does not suffice, the point is not the best yet and the gradient inexact.
+        With a small σ, $y_\sigma$ is a vertex, and the loss that of a perceptron. With a large one it has many
+        vertices; where `max_steps` does not suffice, the point is not the best yet and the gradient inexact.
 
     Reference:
         Blondel, Martins, Niculae, [Learning with Fenchel–Young Losses](https://arxiv.org/abs/1901.02324), JMLR 2020;

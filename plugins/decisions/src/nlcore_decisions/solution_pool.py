@@ -144,7 +144,7 @@ class SolutionPool:
         check_inputs(f"SolutionPool.{what}", **{what: (tensor, f"[batch, {sizes}]")})
 
     def _key(self, solutions: Tensor) -> Tensor:
-        """Return one number for each solution, equal for equal ones: a random combination of its elements modulo 2⁶⁴."""
+        """Return one number for each solution, equal for equal ones: a random combination modulo 2⁶⁴."""
         flat = (solutions.flatten(1) * 2**20).round().to(torch.int64)
         numbers = torch.Generator().manual_seed(flat.shape[1])
         weights = torch.randint(-(2**62), 2**62, (flat.shape[1],), generator=numbers).to(flat.device)

@@ -149,7 +149,11 @@ class ProblemLoss(Configured, ABC):
 
     def _random_costs(self, normal: Tensor) -> Tensor:
         """Return costs from standard normal numbers."""
-        return normal if self.min_cost is None else normal.abs() + 0.1
+        return normal if self.min_cost is None else 1.5 + 0.5 * normal.tanh()
+
+    def _pool_costs(self, normal: Tensor) -> Tensor:
+        """Return costs that differ more, for solutions of many kinds."""
+        return self._random_costs(normal) if self.min_cost is None else normal.exp()
 
     def _method_of(self, prediction: object) -> DecisionLoss:
         """Return the method for predictions of a size; one of no valid shape is refused by any."""
@@ -171,7 +175,7 @@ class ProblemLoss(Configured, ABC):
     def _pool(self, shape: tuple[int, ...]) -> SolutionPool:
         generator = torch.Generator().manual_seed(self.pool_seed or 0)
         normal = torch.randn((self.pool_size or _POOL_SIZE, *shape), generator=generator, dtype=torch.float64)
-        return SolutionPool(self.solver, self.solver(self._random_costs(normal)))
+        return SolutionPool(self.solver, self.solver(self._pool_costs(normal)))
 
     def _supplied(self, name: str, prediction: Tensor, target: Any, generator: torch.Generator | None) -> Tensor:
         found: Tensor = self._capability(name, prediction)(prediction, target, generator=generator)

@@ -19,7 +19,8 @@ class AssignmentLoss(ProblemLoss, id="decisions/assignment-v1", config=Assignmen
 
     Shape:
         - prediction: `[batch, n, k]`, the costs, or values with `sense="maximise"`; any n and k.
-        - target: `[batch, n, k]`, 1 where row and column belong together; **the true values or costs** for `spo_plus`, the ranking methods and `objective="regret"`.
+        - target: `[batch, n, k]`, 1 where row and column belong together; **the true values or costs** for `spo_plus`,
+          the ranking methods and `objective="regret"`.
         - value: that of the method.
 
     Cost:

@@ -109,9 +109,7 @@ class ProblemConfig(AlgorithmConfig):
         None, description="Adaptive I-MLE: entries of a gradient that are to differ from 0; by default 1."
     )
     largest: float | None = Field(None, description="Adaptive I-MLE: largest step relative to the costs; by default 2.")
-    halvings: int | None = Field(
-        None, description="Adaptive I-MLE: the smallest step is halved so often; by default 7."
-    )
+    halvings: int | None = Field(None, description="Adaptive I-MLE: halvings to the smallest step; by default 7.")
     projection: Projection | None = Field(
         None, description="Negative identity: 'none' (the default), 'mean', 'norm' or 'standardise'."
     )
@@ -136,8 +134,8 @@ class ProblemConfig(AlgorithmConfig):
     pool_size: int | None = Field(
         None,
         ge=1,
-        description="Contrastive and ranking methods: the pool is the solutions of so many random costs, by default 32. "
-        "For a pool of your own use the method's class.",
+        description="Contrastive and ranking methods: the pool is the solutions of so many random costs, by default "
+        "32; for a pool of your own use the method's class.",
     )
     pool_seed: int | None = Field(None, ge=0, description="Seed of these random costs; by default 0.")
 
@@ -226,8 +224,8 @@ class GraphPathConfig(_PathConfig):
 
     edges: Edges = Field(
         ((0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)),
-        description="Directed edges as pairs (start, end) of nodes, counted from 0; one for both ways is given twice. As "
-        "it stands an example.",
+        description="Directed edges as pairs (start, end) of nodes, counted from 0; one for both ways is given twice. "
+        "As it stands an example.",
     )
     goal: int = Field(3, ge=0, description="Node where it ends.")
     min_cost: float | None = Field(

@@ -19,7 +19,8 @@ class DagPathLoss(ProblemLoss, id="decisions/dag_path-v1", config=DagPathConfig)
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges in the order of `edges`, or values with `sense="maximise"`.
-        - target: `[batch, E]`, 1 on the edges of the true path; **the true values or costs** for `spo_plus`, the ranking methods and `objective="regret"`.
+        - target: `[batch, E]`, 1 on the edges of the true path; **the true values or costs** for `spo_plus`, the
+          ranking methods and `objective="regret"`.
         - value: that of the method.
 
     Cost:

@@ -12,16 +12,17 @@ __all__ = ["GraphPathLoss"]
 class GraphPathLoss(ProblemLoss, id="decisions/graph_path-v1", config=GraphPathConfig):
     r"""Loss of the shortest path in a directed graph with cycles, such as roads; costs on edges.
 
-    The solutions are 1 on the edges of a path from `source` to `goal`. Predicted costs have to be positive where there are
-    cycles: for a network's output, use torch.nn.functional.softplus(output) + 1e-2. Costs that the method changes are
-    kept above `min_cost`; multiplicative noise needs no such bound.
+    The solutions are 1 on the edges of a path from `source` to `goal`. Predicted costs have to be positive where there
+    are cycles: for a network's output, use torch.nn.functional.softplus(output) + 1e-2. Costs that the method changes
+    are kept above `min_cost`; multiplicative noise needs no such bound.
 
     `method` is how it is trained: its page, and that of its options, is the class of the method's name, which also
     takes solvers of one's own.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges in the order of `edges`.
-        - target: `[batch, E]`, 1 on the edges of the true path; **the true values or costs** for `spo_plus`, the ranking methods and `objective="regret"`.
+        - target: `[batch, E]`, 1 on the edges of the true path; **the true values or costs** for `spo_plus`, the
+          ranking methods and `objective="regret"`.
         - value: that of the method.
 
     Cost:

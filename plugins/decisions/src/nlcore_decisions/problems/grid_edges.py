@@ -19,7 +19,8 @@ class GridEdgesLoss(ProblemLoss, id="decisions/grid_edges-v1", config=GridEdgesC
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges, row by row: the horizontal ones, then those to the next row.
-        - target: `[batch, E]`, 1 on the edges of the true path; **the true values or costs** for `spo_plus`, the ranking methods and `objective="regret"`.
+        - target: `[batch, E]`, 1 on the edges of the true path; **the true values or costs** for `spo_plus`, the
+          ranking methods and `objective="regret"`.
         - value: that of the method.
 
     Cost:

@@ -12,14 +12,16 @@ __all__ = ["LinearProgramLoss"]
 class LinearProgramLoss(ProblemLoss, id="decisions/linear_program-v1", config=LinearProgramConfig):
     r"""Loss of a linear program, with integers or without: a network predicts the objective.
 
-    The solutions are $y$ with $A_{ub} y \le b_{ub}$, $A_{eq} y = b_{eq}$ and within the bounds; those with integers, integer.
+    The solutions are $y$ with $A_{ub} y \le b_{ub}$, $A_{eq} y = b_{eq}$ and within the bounds; where asked
+    for, of integers.
 
     `method` is how it is trained: its page, and that of its options, is the class of the method's name, which also
     takes solvers of one's own.
 
     Shape:
         - prediction: `[batch, m]`, the costs of the variables, or values with `sense="maximise"`.
-        - target: `[batch, m]`, the true solution; **the true values or costs** for `spo_plus`, the ranking methods and `objective="regret"`.
+        - target: `[batch, m]`, the true solution; **the true values or costs** for `spo_plus`, the ranking methods and
+          `objective="regret"`.
         - value: that of the method.
 
     Cost:

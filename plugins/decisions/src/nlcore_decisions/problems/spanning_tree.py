@@ -19,7 +19,8 @@ class SpanningTreeLoss(ProblemLoss, id="decisions/spanning_tree-v1", config=Span
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges in the order of `edges`, or values with `sense="maximise"`.
-        - target: `[batch, E]`, 1 on the edges of the true tree; **the true values or costs** for `spo_plus`, the ranking methods and `objective="regret"`.
+        - target: `[batch, E]`, 1 on the edges of the true tree; **the true values or costs** for `spo_plus`, the
+          ranking methods and `objective="regret"`.
         - value: that of the method.
 
     Cost:

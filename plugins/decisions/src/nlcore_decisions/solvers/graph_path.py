@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ __all__ = ["GraphPath"]
 
 _NEGATIVE = 1
 """What a kernel returns for a negative cycle."""
+
+_LARGE = 300
+"""Number of nodes from which Dijkstra's algorithm in scipy is faster than sweeps in torch."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class GraphPath(Solver):
     Cost:
         With numba and costs on the CPU: Dijkstra's algorithm with a heap, O(E log V) per instance, for costs ≥ 0, and
         Bellman and Ford's with a queue for others, O(VE) at most. Else Bellman and Ford's in torch for all instances at
-        once, O(E) for each edge of the longest shortest path. Distances are summed in float64, on MPS in float32. With
+        once, O(E) for each edge of the longest shortest path; on the CPU scipy's Dijkstra if it is installed, for costs
+        ≥ 0 and at least 300 nodes. Distances are summed in float64, on MPS in float32. With
         negative costs a path may be longer than the shortest by the rounding of V sums.
 
     Args:
@@ -103,19 +108,18 @@ class GraphPath(Solver):
 
     def _swept(self, costs: Tensor) -> Tensor:
         """Return the masks of costs in the dtype in which sums are taken, by sweeps over all edges."""
-        sweeps, nodes = Sweeps.of(self._network, costs), len(self._network.nodes)
+        sweeps = Sweeps.of(self._network, costs)
         usable = costs[:, self._network.edge.to(costs.device)]
         negative = (usable < 0).any(1)
         slack = None
         if bool(negative.any()):
-            slack = usable.abs().amax(1) * negative * (nodes * 16 * torch.finfo(costs.dtype).eps)
-        rounds, changed = 0, sweeps.lower(slack)
-        while bool(changed.any()):
-            rounds += 1
-            if rounds > nodes and slack is not None:
-                self._refuse_cycle(costs, int(changed.nonzero()[0]))
-                slack, rounds = torch.where(changed, slack * 16, slack), 0  # of cost 0, but negative by rounding
-            changed = sweeps.lower(slack)
+            rounding = len(self._network.nodes) * 16 * torch.finfo(costs.dtype).eps
+            slack = self._lowered(sweeps, costs, usable.abs().amax(1) * negative * rounding)
+        elif costs.device.type == "cpu" and len(self._network.nodes) >= _LARGE and _has_scipy():
+            dijkstra = import_module("nlcore_decisions.solvers._scipy_dijkstra")
+            sweeps.distance.copy_(dijkstra.distances(self._network, costs))
+        else:
+            self._lowered(sweeps, costs, None)
         lost = sweeps.distance[self._network.goal].isinf().nonzero()[:, 0].tolist()
         if lost:
             raise self._overflow(lost[0])
@@ -124,6 +128,17 @@ class GraphPath(Solver):
             fewest, _ = trace(self._network, sweeps.fewest(slack).pointers())
             masks = torch.where(arrived[:, None], masks, fewest)
         return masks
+
+    def _lowered(self, sweeps: Sweeps, costs: Tensor, slack: Tensor | None) -> Tensor | None:
+        """Lower the distances until nothing changes; return the slack that was needed for that."""
+        rounds, changed = 0, sweeps.lower(slack)
+        while bool(changed.any()):
+            rounds += 1
+            if rounds > len(self._network.nodes) and slack is not None:
+                self._refuse_cycle(costs, int(changed.nonzero()[0]))
+                slack, rounds = torch.where(changed, slack * 16, slack), 0  # of cost 0, but negative by rounding
+            changed = sweeps.lower(slack)
+        return slack
 
     def _refuse_cycle(self, costs: Tensor, sample: int) -> None:
         """Raise if the costs of a sample have a negative cycle."""
@@ -148,3 +163,8 @@ class GraphPath(Solver):
 
     def _dearer(self, solution: Tensor) -> Tensor:
         return solution  # no path contains another
+
+
+@cache
+def _has_scipy() -> bool:
+    return find_spec("scipy") is not None

@@ -51,7 +51,7 @@ def regret(
         >>> regret(Vertices([[1, 0], [0, 1]]), predicted, true)
         tensor([1., 0.])
     """
-    return _regret(argmin, prediction, true_costs, sense, solution, context)[0]
+    return _regret(argmin, prediction, true_costs, sense=sense, solution=solution, context=context)[0]
 
 
 def normalised_regret(
@@ -77,12 +77,12 @@ def normalised_regret(
         ContractError: As for `regret`.
         NonFiniteError: As for `regret`.
     """
-    values, best = _regret(argmin, prediction, true_costs, sense, solution, context)
+    values, best = _regret(argmin, prediction, true_costs, sense=sense, solution=solution, context=context)
     return values.sum() / best.abs().sum()
 
 
 def _regret(
-    argmin: Argmin, prediction: Tensor, true_costs: Tensor, sense: Sense, solution: Tensor | None, context: Any
+    argmin: Argmin, prediction: Tensor, true_costs: Tensor, *, sense: Sense, solution: Tensor | None, context: Any
 ) -> tuple[Tensor, Tensor]:
     """Return regrets and the least costs, [N] each."""
     if sense not in ("minimise", "maximise"):
@@ -116,8 +116,8 @@ def _check_negative(true: Tensor, chosen: Tensor, value: Tensor, best: Tensor, s
         return
     i = wrong[0]
     raise ContractError(
-        f"regret: the regret of samples {shorten(wrong)} is negative: with the true costs of sample {i} the decision by "
-        f"the prediction has the objective {sign * float(value[i]):.6g}, and the best {sign * float(best[i]):.6g}. The "
-        "best solution is not the best: is the solver exact, the sense right (sense='maximise' for values; the argmin "
-        "always minimises), and `solution` one of this problem?"
+        f"regret: the regret of samples {shorten(wrong)} is negative: for the true numbers of sample {i} the choice "
+        f"by the prediction has the objective {sign * float(value[i]):.6g}, and the best {sign * float(best[i]):.6g}. "
+        "The best solution is not the best: is the solver exact, the sense right (sense='maximise' for values; the "
+        "argmin always minimises), and `solution` one of this problem?"
     )
