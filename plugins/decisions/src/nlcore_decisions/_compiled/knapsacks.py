@@ -28,11 +28,11 @@ def solve(costs: _Array, weights: _Array, capacities: _Array, budget: int, solut
     """Write the cheapest selection of each problem; a search that takes more than `budget` steps is not finished.
 
     Args:
-        costs: [N, n].
+        costs: [N, n], float64.
         weights: [n, dims], float64.
         capacities: [dims], float64.
         budget: Largest number of nodes of a search times the number of items.
-        solutions: [N, n], zeros.
+        solutions: bool, [N, n], all False.
         finished: bool, [N].
     """
     n, dims = weights.shape
@@ -54,7 +54,7 @@ def solve(costs: _Array, weights: _Array, capacities: _Array, budget: int, solut
         size = _search(value[:count][order], load[:count][order], joint[order], share, left, taken, best, budget)
         finished[sample] = size >= 0
         for k in range(size):
-            solutions[sample, item[order[best[k]]]] = 1
+            solutions[sample, item[order[best[k]]]] = True
 
 
 @compiled
@@ -71,7 +71,7 @@ def _candidates(costs: _Array, weights: _Array, capacities: _Array, item: _Array
             fits &= weights[i, d] <= capacities[d]
             weightless &= weights[i, d] == 0
         if weightless:
-            solution[i] = 1
+            solution[i] = True
         elif fits:
             item[count] = i
             count += 1
@@ -80,7 +80,7 @@ def _candidates(costs: _Array, weights: _Array, capacities: _Array, item: _Array
         if total[d] > capacities[d]:
             return count, False
     for k in range(count):
-        solution[item[k]] = 1
+        solution[item[k]] = True
     return count, True
 
 
@@ -124,7 +124,7 @@ def _relaxed(value: _Array, load: _Array, share: _Array) -> tuple[float, _Array]
     joint = _joint(load, share)
     used = np.zeros(load.shape[1])
     room, total = 1.0, 0.0
-    for k in np.argsort(-(value / joint)):
+    for k in np.argsort(-(value / joint), kind="mergesort"):
         part = min(1.0, room / joint[k])
         total += part * value[k]
         room -= part * joint[k]

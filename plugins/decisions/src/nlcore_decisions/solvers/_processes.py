@@ -76,13 +76,13 @@ class Processes:
 
         def serve(process: subprocess.Popen[bytes]) -> None:
             if process in started:
-                self._ask(process, self._data, 0, len(batch))
+                self._load(process)
             while True:
                 with lock:
                     start = next(waiting, None)
                 if start is None:
                     return
-                results[start] = self._ask(process, batch[start : start + size], start, size)
+                results[start] = self._apply(process, batch[start : start + size], start)
 
         with ThreadPoolExecutor(len(self._processes)) as threads:
             try:
@@ -96,28 +96,38 @@ class Processes:
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         single = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         return subprocess.Popen(
-            [sys.executable, "-m", "nlcore_decisions.solvers._worker"],
+            [sys.executable, "-c", "from nlcore_decisions.solvers._worker import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **single, "PYTHONPATH": paths},
         )
 
-    def _ask(self, process: subprocess.Popen[bytes], message: Any, start: int, size: int) -> Any:
-        stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
-        try:
-            stdin.write(pickle.dumps(message))
-            stdin.flush()
-            answer = pickle.load(stdout)
-        except (OSError, EOFError, pickle.UnpicklingError, ValueError) as error:
-            raise ContractError(
-                f"{self._name}: a process ended with exit code {process.wait()} on one of the samples {start} to "
-                f"{start + size - 1}. Use workers=0 to see the fault in this process; if memory is short, use fewer."
-            ) from error
+    def _load(self, process: subprocess.Popen[bytes]) -> None:
+        """Send the function."""
+        answer = self._ask(process, self._data, "its start")
+        if isinstance(answer, Crash):
+            raise _not_imported(self._name, f"one says: {answer.text}") from None
+
+    def _apply(self, process: subprocess.Popen[bytes], batch: Any, start: int) -> Any:
+        """Return the result of a part of a batch that begins at `start`."""
+        answer = self._ask(process, batch, f"one of the samples {start} to {start + len(batch) - 1}")
         if isinstance(answer, Crash):
             raised = ContractError(f"{self._name}: a process raised {answer.text}")
             raised.add_note(answer.trace)
             raise raised
         return answer
+
+    def _ask(self, process: subprocess.Popen[bytes], message: Any, when: str) -> Any:
+        stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+        try:
+            stdin.write(pickle.dumps(message))
+            stdin.flush()
+            return pickle.load(stdout)
+        except (OSError, EOFError, pickle.UnpicklingError, ValueError) as error:
+            raise ContractError(
+                f"{self._name}: a process ended with exit code {process.wait()} on {when}. Use workers=0 to see the "
+                "fault in this process; if memory is short, use fewer."
+            ) from error
 
 
 def check_workers(name: str, workers: object) -> None:
@@ -140,11 +150,15 @@ def _pickled(name: str, function: Callable[[Any], Any]) -> bytes:
     try:
         dumped: bytes = import_module("cloudpickle").dumps(function)
     except ImportError:
-        raise ConfigError(
-            f"{name}: other processes cannot import the function; {reason}. Move it to a module, run pip install "
-            "cloudpickle, or use workers=0."
-        ) from None
+        raise _not_imported(name, reason) from None
     return dumped
+
+
+def _not_imported(name: str, reason: str) -> ConfigError:
+    return ConfigError(
+        f"{name}: other processes cannot import the function; {reason}. Move it to a module on the path, run pip "
+        "install cloudpickle if it is not in a module, or use workers=0."
+    )
 
 
 def _end(processes: list[subprocess.Popen[bytes]], pid: int) -> None:

@@ -54,7 +54,3 @@ def main() -> None:
             outbox.flush()
         except BrokenPipeError:
             return
-
-
-if __name__ == "__main__":
-    main()
