@@ -14,6 +14,8 @@ if TYPE_CHECKING:
         BellmanFordConfig,
         BlackBoxConfig,
         CentralDifferenceConfig,
+        GraphBellmanFordConfig,
+        GraphMaxEntropyConfig,
         IMLEConfig,
         MaxEntropyConfig,
         NegativeIdentityConfig,
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
         SmoothedLossConfig,
         SPOPlusConfig,
     )
+    from nlcore_shortest_paths.graph_bellman_ford import GraphBellmanFord
+    from nlcore_shortest_paths.graph_max_entropy import GraphMaxEntropy
     from nlcore_shortest_paths.imle import IMLE
     from nlcore_shortest_paths.max_entropy import MaxEntropy
     from nlcore_shortest_paths.negative_identity import NegativeIdentity
@@ -40,6 +44,10 @@ __all__ = [
     "BlackBoxConfig",
     "CentralDifference",
     "CentralDifferenceConfig",
+    "GraphBellmanFord",
+    "GraphBellmanFordConfig",
+    "GraphMaxEntropy",
+    "GraphMaxEntropyConfig",
     "IMLEConfig",
     "MaxEntropy",
     "MaxEntropyConfig",
@@ -64,6 +72,8 @@ _HOMES = {
     "blackbox": ["BlackBox"],
     "central_difference": ["CentralDifference"],
     "config": [name for name in __all__ if name.endswith("Config")],
+    "graph_bellman_ford": ["GraphBellmanFord"],
+    "graph_max_entropy": ["GraphMaxEntropy"],
     "imle": ["IMLE"],
     "max_entropy": ["MaxEntropy"],
     "negative_identity": ["NegativeIdentity"],

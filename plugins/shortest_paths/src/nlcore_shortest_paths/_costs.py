@@ -51,8 +51,8 @@ def check_positive(name: str, costs: Tensor, *, what: str = "costs", event_ndim:
     )
 
 
-def check_path(name: str, target: Tensor) -> None:
-    """Raise unless `target` [batch, H, W] holds 0 and 1 only; synchronises with the device once."""
+def check_path(name: str, target: Tensor, *, solver: str = "shortest_path") -> None:
+    """Raise unless `target` [batch, *event] holds 0 and 1 only; synchronises with the device once."""
     if not target.numel() or target.dtype == torch.bool or torch.equal(target, target.square()):
         return
     wrong = ((target != 0) & (target != 1)).flatten(1)
@@ -62,5 +62,5 @@ def check_path(name: str, target: Tensor) -> None:
         raise ContractError(
             f"{name}: the target of samples {shorten(samples)} is not a path mask; sample {samples[0]} holds "
             f"{value:.6g}, but 1 on the path and 0 elsewhere is needed. "
-            "nlcore_shortest_paths.shortest_path(true_costs) returns such masks."
+            f"nlcore_shortest_paths.{solver} returns such masks for the true costs."
         )

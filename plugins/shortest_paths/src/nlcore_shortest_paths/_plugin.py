@@ -90,6 +90,22 @@ _ALGORITHMS = (
         reference="Ziebart et al., Maximum Entropy Inverse Reinforcement Learning, AAAI 2008",
         since="0.1.0",
     ),
+    AlgorithmSpec(
+        id="shortest_paths/graph_bellman_ford-v1",
+        factory="nlcore_shortest_paths.graph_bellman_ford:GraphBellmanFord",
+        config="nlcore_shortest_paths.config:GraphBellmanFordConfig",
+        summary="Relaxed Bellman–Ford on a graph with costs on edges",
+        reference="Petersen et al., Learning with Algorithmic Supervision via Continuous Relaxations, NeurIPS 2021",
+        since="0.2.0",
+    ),
+    AlgorithmSpec(
+        id="shortest_paths/graph_max_entropy-v1",
+        factory="nlcore_shortest_paths.graph_max_entropy:GraphMaxEntropy",
+        config="nlcore_shortest_paths.config:GraphMaxEntropyConfig",
+        summary="Likelihood of the true path among all walks on a graph with costs on edges: convex",
+        reference="Ziebart et al., Maximum Entropy Inverse Reinforcement Learning, AAAI 2008",
+        since="0.2.0",
+    ),
 )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from nlcore.config import AlgorithmConfig
 
 __all__ = [
+    "EXAMPLE_EDGES",
     "BellmanFordConfig",
     "BlackBoxConfig",
     "CentralDifferenceConfig",
     "Control",
+    "GraphBellmanFordConfig",
+    "GraphConfig",
+    "GraphMaxEntropyConfig",
     "IMLEConfig",
     "Loop",
     "MaxEntropyConfig",
@@ -170,6 +174,73 @@ class NegativeIdentityConfig(PathConfig):
 
 class MaxEntropyConfig(PathConfig):
     """Options of `MaxEntropy`."""
+
+    beta: float = Field(
+        5.0, gt=0, description="Inverse temperature β in 1/units of the costs; a walk has probability ∝ exp(−β · cost)."
+    )
+
+
+EXAMPLE_EDGES = ((0, 1), (0, 2), (1, 2), (1, 3), (2, 3))
+
+
+class GraphConfig(AlgorithmConfig):
+    """The graph of the algorithms with costs on edges."""
+
+    edges: Annotated[tuple[tuple[NonNegativeInt, NonNegativeInt], ...], Field(min_length=1)] = Field(
+        EXAMPLE_EDGES,
+        description="Start and end of each directed edge, nodes counted from 0, in the order of the costs; as it "
+        "stands an example of four nodes. An edge that leads both ways is given twice.",
+    )
+    source: NonNegativeInt = Field(0, description="Node where a path begins.")
+    goal: NonNegativeInt = Field(3, description="Node where it ends.")
+
+    @model_validator(mode="after")
+    def _ends_are_nodes(self) -> Self:
+        count = max(map(max, self.edges)) + 1
+        for name, node in (("source", self.source), ("goal", self.goal)):
+            if node >= count:
+                raise ValueError(f"{name} {node} is not a node of an edge; the nodes are 0 to {count - 1}")
+        return self
+
+
+class GraphBellmanFordConfig(GraphConfig):
+    """Options of `GraphBellmanFord`."""
+
+    loop: Loop = Field(
+        "for",
+        description="Loop that traces the path back: 'for' takes `iterations` steps, 'while' continues until it "
+        "reaches the source, by a relaxed condition.",
+    )
+    objective: Objective = Field(
+        "l2", description="Loss between relaxed and true path: 'l1' is Σ|p − t|, 'l2' is Σ(p − t)², over all edges."
+    )
+    t_conorm: TConorm = Field(
+        "hamacher",
+        description="How the trace adds up on an edge that it uses again: 'probabilistic' (x + q − xq), "
+        "'hamacher', or 'yager' (min(1, x + q)).",
+    )
+    p: float = Field(
+        5.0,
+        ge=0,
+        le=1e12,
+        description="Parameter of the Hamacher t-conorm; read by 'hamacher' only; see `BellmanFord`.",
+    )
+    beta: float = Field(
+        10.0,
+        gt=0,
+        description="Inverse temperature β in 1/units of the costs; the path is exact as β → ∞.",
+        json_schema_extra={"softness": "decreasing"},
+    )
+    iterations: int | None = Field(
+        None,
+        ge=1,
+        description="Sweeps of Bellman–Ford, and steps back of the loop 'for'. By default enough for every path of a "
+        "graph without cycles; with cycles 2k + 1 if every node can be reached from the source by k edges.",
+    )
+
+
+class GraphMaxEntropyConfig(GraphConfig):
+    """Options of `GraphMaxEntropy`."""
 
     beta: float = Field(
         5.0, gt=0, description="Inverse temperature β in 1/units of the costs; a walk has probability ∝ exp(−β · cost)."
