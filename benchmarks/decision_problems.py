@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.pyepo_losses import SOLVERS, Answers, grid_model, knapsack_model
 from nlcore_bench.data.decisions import Samples, grid_samples, knapsack_samples
+from nlcore_decisions import GridEdges, Knapsack, normalised_regret
 
 __all__ = ["PROBLEMS", "Problem"]
 
@@ -45,8 +46,9 @@ class Problem:
         model: Makes PyEPO's model.
         peer_solver: Solver behind it.
         sense: Whether costs are minimised or values maximised.
-        methods: Titles of the methods that are compared; empty for all.
         peer_seeds: Trainings with every method of PyEPO, which take minutes.
+        notebook: Whether it is that of PyEPO's notebook.
+        methods: Titles of the methods that are compared; empty for all.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Problem:
     peer_solver: str
     sense: Literal["minimise", "maximise"]
     peer_seeds: int
+    notebook: bool = False
     methods: frozenset[str] = frozenset()
 
     @cached_property
@@ -83,9 +86,10 @@ class Problem:
         """Return Σ regret / Σ |best| on the test samples, in %."""
         features, truth = self.test
         with torch.no_grad():
-            reached = (self.decide(network(features)) * truth.costs).sum(1, keepdim=True)
-        lost = (reached - truth.objectives) * (1 if self.sense == "minimise" else -1)
-        return 100 * float(lost.sum() / truth.objectives.abs().sum())
+            predicted = network(features)
+        return 100 * float(
+            normalised_regret(self.solver, predicted, truth.costs, sense=self.sense, solution=truth.solutions)
+        )
 
     def network(self, *, positive: bool = False) -> nn.Module:
         """Return a new linear predictor; with `positive` its outputs are made positive."""
@@ -120,8 +124,6 @@ def _split(samples: Samples) -> Samples:
 
 
 def _grid() -> Problem:
-    from nlcore_decisions.solvers.grid_edges import GridEdges
-
     size = {"height": 5, "width": 5}
     return Problem(
         name="grid",
@@ -132,12 +134,11 @@ def _grid() -> Problem:
         peer_solver=SOLVERS["grid"],
         sense="minimise",
         peer_seeds=3,
+        notebook=True,
     )
 
 
 def _knapsack() -> Problem:
-    from nlcore_decisions.solvers.knapsack import Knapsack
-
     drawn = knapsack_samples(_TRAIN + _TEST, items=32, dims=2, degree=4, noise=0.5, seed=_SEED)
     options: dict[str, Any] = {"weights": drawn.weights.tolist(), "capacity": [20.0, 20.0]}
     return Problem(

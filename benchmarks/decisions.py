@@ -21,20 +21,22 @@ from nlcore.errors import ConfigError
 from nlcore_bench.files import write_whole
 from nlcore_bench.timer import interleaved
 from nlcore_bench.train import one_thread
-from nlcore_decisions.adaptive_imle import AdaptiveIMLE
-from nlcore_decisions.blackbox import BlackBox
-from nlcore_decisions.central_difference import CentralDifference
-from nlcore_decisions.imle import IMLE
-from nlcore_decisions.listwise_ranking import ListwiseRanking
-from nlcore_decisions.maximum_a_posteriori import MaximumAPosteriori
-from nlcore_decisions.negative_identity import NegativeIdentity
-from nlcore_decisions.noise_contrastive import NoiseContrastive
-from nlcore_decisions.pairwise_ranking import PairwiseRanking
-from nlcore_decisions.perturbed_fenchel_young import PerturbedFenchelYoung
-from nlcore_decisions.pointwise_ranking import PointwiseRanking
-from nlcore_decisions.regularized_fenchel_young import RegularizedFenchelYoung
-from nlcore_decisions.solution_pool import SolutionPool
-from nlcore_decisions.spo_plus import SPOPlus
+from nlcore_decisions import (
+    IMLE,
+    AdaptiveIMLE,
+    BlackBox,
+    CentralDifference,
+    ListwiseRanking,
+    MaximumAPosteriori,
+    NegativeIdentity,
+    NoiseContrastive,
+    PairwiseRanking,
+    PerturbedFenchelYoung,
+    PointwiseRanking,
+    RegularizedFenchelYoung,
+    SolutionPool,
+    SPOPlus,
+)
 
 __all__ = ["METHODS", "Method", "Run", "Training", "own_criterion", "peer_criterion", "report"]
 
@@ -204,16 +206,17 @@ def report(folder: Path, *, quick: bool = False, device: str = "cpu", problems: 
     """
     if device != "cpu":
         raise ConfigError(f"decisions are compared on the CPU, where PyEPO's solvers are; device is {device!r}.")
-    libraries = (OWN, PEER, NOTEBOOK) if _installed() else (OWN,)
+    installed = _installed()
     path, epochs, sections = folder / "decisions_runs.json", 1 if quick else _EPOCHS, []
     with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore")  # those of the peer
         for problem in (PROBLEMS[name]() for name in problems):
+            libraries = (OWN, PEER, NOTEBOOK)[: (3 if problem.notebook else 2) if installed else 1]
             seeds = {one: 1 if quick else _SEEDS if one == OWN else problem.peer_seeds for one in libraries}
             runs = train_all(problem, path, epochs=epochs, seeds=seeds)
             rows = _rows(problem, runs, _times(problem, libraries, quick=quick), epochs)
             sections.append(Section(problem.name, problem.title, problem.peer_solver, rows))
-    peer = version() if len(libraries) > 1 else "PyEPO is not installed"
+    peer = version() if installed else "PyEPO is not installed"
     return write_page(folder, "decisions", sections, epochs=epochs, peer=peer)
 
 
@@ -281,7 +284,7 @@ def _rows(problem: Problem, runs: Sequence[Run], times: Mapping[tuple[str, str],
     for (title, library), step in times.items():
         method = known.get(title)
         peer = times.get((title, PEER)) if library == OWN else None
-        shown = problem.name == "grid" and method is not None and library == method.libraries[-1]
+        shown = problem.notebook and method is not None and library == method.libraries[-1]
         rows.append(
             Row.of(
                 [one.regret for one in runs if (one.method, one.library) == (title, library)],

@@ -18,13 +18,15 @@ from benchmarks import decision_problems, decisions
 from benchmarks.decision_problems import PROBLEMS, Problem
 from benchmarks.pyepo_losses import LOSSES, Answers
 from nlcore_bench.data.decisions import grid_samples, knapsack_samples
-from nlcore_decisions import perturbed_fenchel_young
-from nlcore_decisions.blackbox import BlackBox
-from nlcore_decisions.negative_identity import NegativeIdentity
+from nlcore_decisions import (
+    BlackBox,
+    NegativeIdentity,
+    PerturbedFenchelYoung,
+    SolutionPool,
+    SPOPlus,
+    perturbed_fenchel_young,
+)
 from nlcore_decisions.perturbed import draw_noise
-from nlcore_decisions.perturbed_fenchel_young import PerturbedFenchelYoung
-from nlcore_decisions.solution_pool import SolutionPool
-from nlcore_decisions.spo_plus import SPOPlus
 
 needs_pyepo = pytest.mark.skipif(
     find_spec("pyepo") is None or find_spec("ortools") is None, reason="needs pyepo and ortools"

@@ -99,14 +99,14 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
         return self._grid() if self.problem == "grid" else self._knapsack()
 
     def _grid(self) -> Problem:
-        from nlcore_decisions.solvers.grid_edges import GridEdges
+        from nlcore_decisions import GridEdges
 
         size = {"height": self.height, "width": self.width}
         samples = grid_samples(self._count, **size, **self._law)
         return Problem(samples, GridEdges(**size), "minimise", "decisions/grid_edges-v1", size)
 
     def _knapsack(self) -> Problem:
-        from nlcore_decisions.solvers.knapsack import Knapsack
+        from nlcore_decisions import Knapsack
 
         drawn = knapsack_samples(self._count, items=self.items, dims=self.dims, **self._law)
         options: dict[str, Any] = {"weights": drawn.weights.tolist(), "capacity": [self.capacity] * self.dims}
@@ -122,8 +122,8 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
 
     def make_loss(self, options: Mapping[str, Any]) -> Any:
         """Return the loss of the problem with some options; a pool is the best decisions of the training data."""
+        from nlcore_decisions import SolutionPool
         from nlcore_decisions.problems.config import METHODS, POOLED
-        from nlcore_decisions.solution_pool import SolutionPool
 
         if self.algorithm:
             return nlcore.make(self.algorithm, **options)
@@ -154,16 +154,18 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
 
     def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
         """Return Σ regret / Σ |best objective| and the share of decisions that are as good as the best, in %."""
+        from nlcore_decisions import regret
+
         samples, solutions = self.part(part)
         with torch.no_grad():
             predicted = network(samples.features)
         if not bool(predicted.isfinite().all()):
             return {"regret": torch.inf, "best": 0.0}
-        best, reached = ((samples.costs * one).sum(1) for one in (solutions, self.decided.decide(predicted)))
-        regret = reached - best if self.decided.sense == "minimise" else best - reached
+        problem, size = self.decided, (samples.costs * solutions).sum(1).abs()
+        lost = regret(problem.solver, predicted, samples.costs, sense=problem.sense, solution=solutions)
         return {
-            "regret": 100 * float(regret.sum() / best.abs().sum()),
-            "best": 100 * float((regret <= _TIE * best.abs()).float().mean()),
+            "regret": 100 * float(lost.sum() / size.sum()),
+            "best": 100 * float((lost <= _TIE * size).float().mean()),
         }
 
     def part(self, name: PartName) -> tuple[Samples, Tensor]:
