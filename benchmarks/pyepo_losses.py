@@ -143,7 +143,7 @@ LOSSES: dict[str, Callable[..., Criterion]] = {
     "adaptive_imle": _layer("adaptiveImplicitMLE", _differing, **_SAMPLED),
     "adaptive_imle, notebook": _layer("adaptiveImplicitMLE", _mean_difference, **_SAMPLED),
     "blackbox": _layer("blackboxOpt", _differing, lambd=20.0),
-    "blackbox, notebook": _layer("blackboxOpt", _objective, lambd=20.0),
+    "blackbox_regret": _layer("blackboxOpt", _objective, lambd=20.0),
     "negative_identity": _layer("negativeIdentity", _squares),
     "negative_identity, notebook": _layer("negativeIdentity", _objective),
     "noise_contrastive": _pooled("noiseContrastiveEstimation", "solutions"),

@@ -109,7 +109,7 @@ def _shortest_paths(figure: Any, values: types.SimpleNamespace) -> None:
 def _own_solver(figure: Any, values: types.SimpleNamespace) -> None:
     axis = figure.subplots()
     _curves(axis, values.curves, 10, label="regret on unseen samples, %", colours=(GREY, ORANGE, VERMILION, BLUE))
-    axis.set_yscale("log")
+    axis.set_ylim(0, 15)
 
 
 def _simulator(figure: Any, values: types.SimpleNamespace) -> None:
