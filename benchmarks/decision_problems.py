@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from benchmarks.pyepo_losses import SOLVERS, Answers, grid_model, knapsack_model
+from benchmarks.pyepo_losses import Answers, grid_model, knapsack_model
 from nlcore_bench.data.decisions import Samples, grid_samples, knapsack_samples
 from nlcore_decisions import GridEdges, Knapsack, normalised_regret
 
@@ -43,8 +43,7 @@ class Problem:
         title: Title of its table.
         samples: Features and costs, those of the training first.
         solver: The argmin of nlcore.
-        model: Makes PyEPO's model.
-        peer_solver: Solver behind it.
+        model: Makes PyEPO's model; `solver=` names another solver.
         sense: Whether costs are minimised or values maximised.
         peer_seeds: Trainings with every method of PyEPO, which take minutes.
         notebook: Whether it is that of PyEPO's notebook.
@@ -55,8 +54,7 @@ class Problem:
     title: str
     samples: Samples
     solver: Any
-    model: Callable[[], Any]
-    peer_solver: str
+    model: Callable[..., Any]
     sense: Literal["minimise", "maximise"]
     peer_seeds: int
     notebook: bool = False
@@ -131,7 +129,6 @@ def _grid() -> Problem:
         samples=_split(grid_samples(_TRAIN + _TEST, degree=4, noise=0.5, seed=_SEED, **size)),
         solver=GridEdges(**size),
         model=partial(grid_model, **size),
-        peer_solver=SOLVERS["grid"],
         sense="minimise",
         peer_seeds=3,
         notebook=True,
@@ -147,7 +144,6 @@ def _knapsack() -> Problem:
         samples=_split(drawn.samples),
         solver=Knapsack(**options),
         model=partial(knapsack_model, drawn.weights, options["capacity"]),
-        peer_solver=SOLVERS["knapsack"],
         sense="maximise",
         peer_seeds=1,
         methods=_QUICKER,

@@ -5,128 +5,31 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from benchmarks.decision_methods import METHODS, NOTEBOOK, OWN, PEER, Method, own_criterion, peer_criterion
 from benchmarks.decision_problems import PROBLEMS, Problem
 from benchmarks.decision_tables import Row, Section, write_page
-from benchmarks.pyepo_losses import LOSSES, RATIO, Answers, Criterion, version
+from benchmarks.measure import silent
+from benchmarks.pyepo_losses import SOLVERS, Criterion, version
 from nlcore.errors import ConfigError
 from nlcore_bench.files import write_whole
 from nlcore_bench.timer import interleaved
 from nlcore_bench.train import one_thread
-from nlcore_decisions import (
-    IMLE,
-    AdaptiveIMLE,
-    BlackBox,
-    CentralDifference,
-    ListwiseRanking,
-    MaximumAPosteriori,
-    NegativeIdentity,
-    NoiseContrastive,
-    PairwiseRanking,
-    PerturbedFenchelYoung,
-    PointwiseRanking,
-    RegularizedFenchelYoung,
-    SolutionPool,
-    SPOPlus,
-)
 
-__all__ = ["METHODS", "Method", "Run", "Training", "own_criterion", "peer_criterion", "report"]
-
-OWN, PEER, NOTEBOOK = "nlcore", "PyEPO", "PyEPO, its notebook's loss"
-
-_EPOCHS, _SEEDS, _LEARNING_RATE = 20, 8, 0.01
-_SAMPLED = {"num_samples": 3, "sigma": 1.0}
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method in both libraries.
-
-    Attributes:
-        title: Name in the table.
-        peer: Key of `LOSSES`; with ", notebook" behind it there may be another.
-        loss: Class of nlcore.
-        published: Regret on the grid in PyEPO's notebook, in %, if the loss is there.
-        options: Options of the class.
-        target: What it receives: `solution`, `costs`, or `both`.
-        pool: Whether it compares the solutions of a pool, and seldom solves.
-        positive: Whether the predictions are made positive.
-    """
-
-    title: str
-    peer: str
-    loss: type[Any]
-    published: float | None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    target: str = "solution"
-    pool: bool = False
-    positive: bool = False
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """The libraries in which it is trained."""
-        return (OWN, PEER, NOTEBOOK) if f"{self.peer}, notebook" in LOSSES else (OWN, PEER)
-
-
-_MULTIPLICATIVE = {"num_samples": 3, "sigma": 0.5, "noise": "multiplicative"}
-_IMPLICIT = {**_SAMPLED, "interpolation": 10.0}
-_TWENTY = {"max_steps": 20}
-_REGRET = {"interpolation": 20 / 32, "objective": "regret"}  # PyEPO divides by the size of the batch
-_YOUNG, _YOUNGER = "perturbed Fenchel–Young", "perturbed Fenchel–Young, multiplicative"
-
-METHODS = (
-    Method("SPO+", "spo_plus", SPOPlus, 7.59, target="both"),
-    Method(_YOUNG, "perturbed_fenchel_young", PerturbedFenchelYoung, 7.29, _SAMPLED),
-    Method(_YOUNGER, "multiplicative", PerturbedFenchelYoung, 7.54, _MULTIPLICATIVE, positive=True),
-    Method("regularised Fenchel–Young", "regularized_fenchel_young", RegularizedFenchelYoung, 7.79, _TWENTY),
-    Method("perturbed optimiser", "perturbed_optimizer", CentralDifference, 9.88, _SAMPLED),
-    Method("I-MLE", "imle", IMLE, 12.07, _IMPLICIT),
-    Method("adaptive I-MLE", "adaptive_imle", AdaptiveIMLE, 7.24, _SAMPLED),
-    Method("black box", "blackbox", BlackBox, None, {"interpolation": 20.0}),
-    Method("black box, regret", "blackbox_regret", BlackBox, 15.12, _REGRET, target="both"),
-    Method("negative identity", "negative_identity", NegativeIdentity, 8.90),
-    Method("noise-contrastive", "noise_contrastive", NoiseContrastive, 10.29, pool=True),
-    Method("contrastive MAP", "maximum_a_posteriori", MaximumAPosteriori, 12.97, pool=True),
-    Method("pointwise ranking", "pointwise_ranking", PointwiseRanking, 8.47, target="costs", pool=True),
-    Method("pairwise ranking", "pairwise_ranking", PairwiseRanking, 9.73, target="costs", pool=True),
-    Method("listwise ranking", "listwise_ranking", ListwiseRanking, 9.59, target="costs", pool=True),
-)
+__all__ = ["TWO_STAGE", "Run", "Training", "report", "train_all"]
 
 TWO_STAGE = "squared error of the costs"
+"""The reference that knows no decision."""
 
-
-def own_criterion(problem: Problem, method: Method, seed: int) -> Criterion:
-    """Return the mean of a loss of nlcore; a pool begins with the solutions of the training data."""
-    argmin = problem.solver
-    if method.pool:
-        argmin = SolutionPool(problem.solver, problem.train[1].solutions, solve_ratio=RATIO, seed=seed)
-    loss = method.loss(argmin, sense=problem.sense, **method.options)
-
-    def criterion(prediction: Tensor, truth: Answers) -> Tensor:
-        targets: dict[str, Any] = {"costs": truth.costs, "solution": truth.solutions}
-        target = targets if method.target == "both" else targets[method.target]
-        mean: Tensor = loss(prediction, target).mean()
-        return mean
-
-    return criterion
-
-
-def peer_criterion(problem: Problem, method: Method, library: str, seed: int) -> Criterion:
-    """Return a loss of PyEPO, with the loss of nlcore or that of its notebook behind a layer."""
-    from pyepo.data.dataset import optDataset
-
-    model, (features, truth) = problem.model(), problem.train
-    dataset = optDataset(model, features, truth.costs) if method.pool else None
-    name = method.peer if library == PEER else f"{method.peer}, notebook"
-    return LOSSES[name](model, dataset, seed)
+_EPOCHS, _SEEDS, _LEARNING_RATE = 20, 8, 0.01
 
 
 class Training:
@@ -217,7 +120,8 @@ def report(folder: Path, *, quick: bool = False, device: str = "cpu", problems: 
             seeds = {one: 1 if quick else _SEEDS if one == OWN else problem.peer_seeds for one in libraries}
             runs = train_all(problem, path, epochs=epochs, seeds=seeds)
             rows = _rows(problem, runs, _times(problem, libraries, quick=quick), epochs)
-            sections.append(Section(problem.name, problem.title, problem.peer_solver, rows))
+            solvers = _solvers(problem, installed=installed, quick=quick)
+            sections.append(Section(problem.name, problem.title, solvers, rows))
     peer = version() if installed else "PyEPO is not installed"
     return write_page(folder, "decisions", sections, epochs=epochs, peer=peer)
 
@@ -232,14 +136,14 @@ def train_all(problem: Problem, path: Path, *, epochs: int, seeds: Mapping[str, 
         seeds: Number of trainings with every method of a library.
     """
     runs = [Run(**one) for one in json.loads(path.read_text())] if path.is_file() else []
+    known = {one.key for one in runs}
     for seed in range(max(seeds.values())):
         for method, library in _contestants(problem, list(seeds)):
-            title = method.title if method else TWO_STAGE
-            if seed < seeds[library] and (problem.name, title, library, seed, epochs) not in {one.key for one in runs}:
+            key = (problem.name, method.title if method else TWO_STAGE, library, seed, epochs)
+            if seed < seeds.get(library, 0) and key not in known:
                 training = Training(problem, method, library, seed)
                 seconds = training.advance(epochs * problem.steps)
-                regret = problem.regret(training.network)
-                runs.append(Run(problem.name, title, library, seed, epochs, regret, seconds))
+                runs.append(Run(*key, regret=problem.regret(training.network), seconds=seconds))
                 write_whole(path, json.dumps([asdict(one) for one in runs], indent=1) + "\n")
     return [one for one in runs if one.problem == problem.name and one.epochs == epochs and one.library in seeds]
 
@@ -262,28 +166,33 @@ def _contestants(problem: Problem, libraries: Sequence[str]) -> list[tuple[Metho
     return [(None, OWN), *pairs]
 
 
-def _times(problem: Problem, libraries: Sequence[str], *, quick: bool) -> dict[tuple[str, str], float]:
-    """Return the seconds of a step by method and library, medians of interleaved calls."""
-    times: dict[tuple[str, str], float] = {}
-    for method in (None, *_methods(problem)):
-        rivals = [OWN] if method is None else [one for one in method.libraries if one in libraries]
-        calls, steps = {}, {}
-        for library in rivals:
-            training = Training(problem, method, library, seed=0)
-            slow = training.advance(2) > 0.2
-            steps[library] = 2 if slow or quick else problem.steps
-            calls[library] = partial(training.advance, steps[library])
+@dataclass(frozen=True, slots=True)
+class _Time:
+    """Seconds of a step, and the same divided by those of the squared error in the same rounds."""
+
+    step: float
+    loop: float
+
+
+def _times(problem: Problem, libraries: Sequence[str], *, quick: bool) -> dict[tuple[str, str], _Time]:
+    """Return the times by method and library, medians of interleaved calls."""
+    times = {}
+    for method in _methods(problem):
+        trainings = {"": Training(problem, None, OWN, seed=0)}
+        trainings |= {one: Training(problem, method, one, seed=0) for one in method.libraries if one in libraries}
+        steps = {one: 2 if quick or training.advance(2) > 0.2 else problem.steps for one, training in trainings.items()}
+        calls = {one: partial(training.advance, steps[one]) for one, training in trainings.items()}
         found = interleaved(calls, 0.0 if quick else 2.0, warm=False)
-        title = method.title if method else TWO_STAGE
-        for library in rivals:
-            times[title, library] = found[library].milliseconds[1] / 1e3 / steps[library]
-    return times
+        for library, timing in found.items():
+            step = timing.milliseconds[1] / 1e3 / steps[library]
+            key = (method.title, library) if library else (TWO_STAGE, OWN)
+            times[key] = _Time(step, timing.ratio[1] * steps[""] / steps[library])
+    return {key: times[key] for key in sorted(times, key=lambda key: key[0] != TWO_STAGE)}
 
 
-def _rows(problem: Problem, runs: Sequence[Run], times: Mapping[tuple[str, str], float], epochs: int) -> list[Row]:
-    known = {method.title: method for method in METHODS}
-    bare, rows = times[TWO_STAGE, OWN], []
-    for (title, library), step in times.items():
+def _rows(problem: Problem, runs: Sequence[Run], times: Mapping[tuple[str, str], _Time], epochs: int) -> list[Row]:
+    known, rows = {method.title: method for method in METHODS}, []
+    for (title, library), taken in times.items():
         method = known.get(title)
         peer = times.get((title, PEER)) if library == OWN else None
         shown = problem.notebook and method is not None and library == method.libraries[-1]
@@ -294,10 +203,28 @@ def _rows(problem: Problem, runs: Sequence[Run], times: Mapping[tuple[str, str],
                 method=title,
                 library=library,
                 pool=method is not None and method.pool,
-                seconds=step * problem.steps * epochs,
-                faster=peer / step if peer else None,
-                loop=step / bare,
+                seconds=taken.step * problem.steps * epochs,
+                faster=peer.step / taken.step if peer else None,
+                loop=taken.loop,
                 published=method.published if method is not None and shown else None,
             )
         )
     return rows
+
+
+def _solvers(problem: Problem, *, installed: bool, quick: bool) -> dict[str, float]:
+    """Return the microseconds of a problem by the solver, medians of interleaved calls."""
+    count = 10 if quick else 100
+    costs = problem.test[1].costs[:count]
+
+    def solve(model: Any) -> None:
+        for one in costs.numpy():
+            model.setObj(one)
+            model.solve()
+
+    calls: dict[str, Callable[[], object]] = {f"{OWN}, a batch of {count}": partial(problem.decide, costs)}
+    for name in SOLVERS[problem.name] if installed else ():
+        calls[f"{PEER}, {name}"] = partial(solve, problem.model(solver=name))
+    with silent(1):  # HiGHS greets at every problem
+        found = interleaved(calls, 0.0 if quick else 2.0)
+    return {name: 1e3 * timing.milliseconds[1] / count for name, timing in found.items()}

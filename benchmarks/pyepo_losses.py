@@ -11,8 +11,8 @@ from torch import Tensor
 
 __all__ = ["LOSSES", "RATIO", "SOLVERS", "Answers", "Criterion", "grid_model", "knapsack_model", "version"]
 
-SOLVERS = {"grid": "GLOP", "knapsack": "SCIP"}
-"""Solver of OR-Tools by problem: the defaults of PyEPO, faster than PDLP, SAT, CLP, CBC and HiGHS."""
+SOLVERS = {"grid": ("GLOP", "CLP", "PDLP", "HIGHS", "SCIP"), "knapsack": ("SCIP", "CBC", "SAT", "HIGHS")}
+"""Solvers of OR-Tools by problem; the first is the default of PyEPO and the fastest, and the one of the trainings."""
 
 RATIO = 0.05
 """Share of the steps in which the losses with a pool solve."""
@@ -44,23 +44,24 @@ def version() -> str:
     return f"PyEPO {version('pyepo')} with OR-Tools {version('ortools')}"
 
 
-def grid_model(height: int, width: int) -> Any:
+def grid_model(height: int, width: int, solver: str = SOLVERS["grid"][0]) -> Any:
     """Return PyEPO's linear program of a path on a grid, right and down, with costs on edges."""
     from pyepo.model.ort import shortestPathModel
 
-    return shortestPathModel((height, width), solver=SOLVERS["grid"].lower())
+    return shortestPathModel((height, width), solver=solver.lower())
 
 
-def knapsack_model(weights: Tensor, capacity: list[float]) -> Any:
+def knapsack_model(weights: Tensor, capacity: list[float], solver: str = SOLVERS["knapsack"][0]) -> Any:
     """Return PyEPO's integer program of a knapsack.
 
     Args:
         weights: [dims, m], the weights of the items in every dimension.
         capacity: Of every dimension.
+        solver: One of `SOLVERS`.
     """
     from pyepo.model.ort import knapsackModel
 
-    return knapsackModel(weights.numpy(), np.array(capacity), solver=SOLVERS["knapsack"].lower())
+    return knapsackModel(weights.numpy(), np.array(capacity), solver=solver.lower())
 
 
 def _differing(solution: Tensor, truth: Answers) -> Tensor:

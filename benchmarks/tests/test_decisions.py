@@ -15,6 +15,7 @@ from torch import Tensor
 
 from benchmarks import __main__ as command
 from benchmarks import decision_problems, decisions
+from benchmarks.decision_methods import METHODS, Method
 from benchmarks.decision_problems import PROBLEMS, Problem
 from benchmarks.pyepo_losses import LOSSES, Answers
 from nlcore_bench.data.decisions import grid_samples, knapsack_samples
@@ -138,9 +139,9 @@ def test_gradients_through_a_solver_equal_those_of_pyepo(
 
 
 @needs_pyepo
-@pytest.mark.parametrize("method", [one for one in decisions.METHODS if one.pool], ids=lambda one: one.peer)
+@pytest.mark.parametrize("method", [one for one in METHODS if one.pool], ids=lambda one: one.peer)
 def test_losses_over_a_pool_equal_those_of_pyepo(
-    problem: Problem, case: tuple[Tensor, Answers], method: decisions.Method
+    problem: Problem, case: tuple[Tensor, Answers], method: Method
 ) -> None:
     from pyepo.data.dataset import optDataset
 
@@ -156,16 +157,18 @@ def test_the_quick_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(decision_problems, "_TRAIN", 64)
     monkeypatch.setattr(decision_problems, "_TEST", 64)
     assert command.main(["decisions", "--quick", "--out", str(tmp_path)]) == 0
-    rows = json.loads((tmp_path / "decisions.json").read_text())
+    document = json.loads((tmp_path / "decisions.json").read_text())
+    rows = document["rows"]
+    assert set(document["microseconds"]) == {"grid", "knapsack"}
     mine = [row for row in rows if row["library"] == "nlcore"]
-    assert len(mine) == 2 + len(decisions.METHODS) + len(decision_problems._QUICKER)
+    assert len(mine) == 2 + len(METHODS) + len(decision_problems._QUICKER)
     assert all(row["regret"] >= 0 and row["seconds"] > 0 for row in rows)
     assert "## Knapsack" in (tmp_path / "decisions.md").read_text()
 
 
 def test_runs_that_are_in_the_file_are_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decision_problems, "_TRAIN", 64)
-    monkeypatch.setattr(decisions, "METHODS", decisions.METHODS[:1])
+    monkeypatch.setattr(decisions, "METHODS", METHODS[:1])
     problem, path = PROBLEMS["grid"](), tmp_path / "runs.json"
     options: dict[str, Any] = {"epochs": 1, "seeds": {"nlcore": 2}}
     first = decisions.train_all(problem, path, **options)
