@@ -128,7 +128,7 @@ def _grid() -> Problem:
         title="shortest path on a 5×5 grid, degree 4, noise 0.5",
         samples=_split(grid_samples(_TRAIN + _TEST, degree=4, noise=0.5, seed=_SEED, **size)),
         solver=GridEdges(**size),
-        model=partial(grid_model, **size),
+        model=partial(grid_model, height=5, width=5),
         sense="minimise",
         peer_seeds=3,
         notebook=True,
