@@ -11,6 +11,7 @@ import pytest
 
 import nlcore
 import nlcore_bench
+import nlcore_decisions
 import nlcore_ranking
 import nlcore_sequences
 import nlcore_shortest_paths
@@ -21,7 +22,8 @@ OPTIONAL = {"llvmlite", "numba", "scipy"}
 
 
 def modules() -> Iterator[str]:
-    for package in (nlcore, nlcore_sorting, nlcore_ranking, nlcore_shortest_paths, nlcore_sequences, nlcore_bench):
+    plugins = (nlcore_sorting, nlcore_ranking, nlcore_decisions, nlcore_shortest_paths, nlcore_sequences, nlcore_bench)
+    for package in (nlcore, *plugins):
         yield package.__name__
         for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             if not found.name.endswith("__main__") and ".templates" not in found.name and importable(found.name):

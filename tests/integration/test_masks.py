@@ -22,10 +22,19 @@ torch.set_num_threads(1)
 _CORNER = "a map says where its goal is by its size: of a padded one nobody knows which cell that is"
 _PARAMETERS = "a mask marks controls; with predicted parameters the context has the lengths"
 _RECORD = "where a record has a gap, a simulator cannot know whether time stood still or nobody looked"
+_SOLVED = "the solver decides about all elements: one that must not be chosen gets a cost above all others"
 _FIXED = "its matrix fixes the number of elements"
 REFUSED = {
     "bench/blur-v1": _RECORD,
     "bench/drag-v1": _RECORD,
+    "decisions/assignment-v1": _SOLVED,
+    "decisions/dag_path-v1": _SOLVED,
+    "decisions/graph_path-v1": _SOLVED,
+    "decisions/grid_edges-v1": _SOLVED,
+    "decisions/knapsack-v1": _SOLVED,
+    "decisions/linear_program-v1": _SOLVED,
+    "decisions/spanning_tree-v1": _SOLVED,
+    "decisions/top_k-v1": _SOLVED,
     "sequences/linear_operator-v1": _FIXED,
     "sequences/rollout-v1": _PARAMETERS,  # and with predicted controls it takes one
     "shortest_paths/bellman_ford-v1": _CORNER,

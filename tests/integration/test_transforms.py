@@ -13,6 +13,7 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from torch.utils._pytree import tree_map
 
 import nlcore
+from nlcore.capabilities import read_capabilities
 from nlcore.registry import default
 from nlcore.registry.discovery import RESERVED
 from nlcore.testing import cases
@@ -21,8 +22,8 @@ torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated:DeprecationWarning")  # torch's own
 
 OPERATORS = ("sort", "rank", "permutation", "log_permutation", "path", "visits", "inner")
-AUTOGRAD = "shortest_paths"
-"""The namespace whose losses call solvers or work in place, and say `transforms="autograd"`."""
+AUTOGRAD = ("shortest_paths", "decisions")
+"""The namespaces whose losses call solvers or work in place, and say `transforms="autograd"`."""
 
 STEP = 1e-6
 IDS = [name for name in nlcore.names() if name.partition("/")[0] in RESERVED]
@@ -36,6 +37,8 @@ def operations() -> Iterator[Any]:
         loss = case.subject().algorithm
         if loss.traits.transforms == "func":
             names = ["loss", *(name for name in OPERATORS if hasattr(loss, name))]
+            if "inner" in names and "split" not in read_capabilities(loss).supplies:
+                names.remove("inner")
             names += ["topk_values", "topk_weights"] if hasattr(loss, "topk") else []
             for name in names:
                 yield pytest.param(loss, name, id=f"{case.name}-{name}")

@@ -47,7 +47,7 @@ def test_a_wrong_name_is_refused_with_those_there_are(package):
 
 
 def test_it_is_what_the_packages_here_use():
-    for name in ("sorting", "ranking", "shortest_paths", "sequences", "bench"):
+    for name in ("sorting", "ranking", "decisions", "shortest_paths", "sequences", "bench"):
         module = pytest.importorskip(f"nlcore_{name}")
         assert dir(module) == sorted(module.__all__)
     assert callable(lazy_exports)

@@ -16,6 +16,7 @@ from nlcore.errors import (
     UnknownNamespaceError,
 )
 from nlcore.registry import AlgorithmSpec, Registry
+from nlcore.registry.discovery import RESERVED
 from nlcore.registry.hooks import GROUP
 
 
@@ -45,7 +46,7 @@ def test_an_impostor_gets_nothing_where_the_owner_is_missing_and_is_named(shelf,
     assert module not in sys.modules
 
 
-@pytest.mark.parametrize("namespace", ["core", "sorting", "ranking", "shortest_paths", "sequences", "bench"])
+@pytest.mark.parametrize("namespace", sorted(RESERVED))
 def test_every_first_party_namespace_is_reserved(shelf, registry_of, namespace):
     shelf.good(namespace, distribution="impostor")
     assert states(registry_of()) == {(namespace, "impostor"): "conflict"}

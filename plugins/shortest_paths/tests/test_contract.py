@@ -133,3 +133,17 @@ def test_maps_of_other_sizes(loss, size, generator) -> None:
     (gradient,) = torch.autograd.grad(value.sum(), costs)
     assert value.isfinite().all()
     assert gradient.isfinite().all()
+
+
+def test_the_former_place_of_the_estimates_works_and_warns() -> None:
+    import nlcore_decisions.perturbed
+    from nlcore_shortest_paths import perturbed
+
+    for name in ("draw_noise", "jacobian", "central_difference", "solutions"):
+        with pytest.warns(DeprecationWarning, match=r"moved to nlcore_decisions\.perturbed .* removed in 0\.3"):
+            found = getattr(perturbed, name)
+        assert found is getattr(nlcore_decisions.perturbed, name)
+    with pytest.warns(DeprecationWarning, match="moved"):
+        from nlcore_shortest_paths.perturbed import fenchel_young  # noqa: F401
+    with pytest.raises(AttributeError, match="no attribute 'noise'"):
+        _ = perturbed.noise

@@ -106,12 +106,12 @@ def check_argmin(name: str, argmin: Callable[[Tensor, Any], Any], costs: Tensor,
     first.check_alone()
     if truth.context is None:
         first.check_least()
-    if truth.solution is not None:
+    if truth.solution is not None and truth.costs is None:
         first.check_target(truth.solution, "the predicted numbers")
-        if truth.costs is not None:
-            true = _FirstUse(name, argmin, truth.costs, truth.context, sense)
-            true.check_target(truth.solution, "its true numbers")
-            true.warn_of_worse(truth.solution)
+    elif truth.solution is not None and truth.costs is not None:
+        true = _FirstUse(name, argmin, truth.costs, truth.context, sense)
+        true.check_target(truth.solution, "its true numbers")
+        true.warn_of_worse(truth.solution)
     return len(costs) > 1 and bool((first.found != first.found[:1]).any())
 
 

@@ -73,13 +73,14 @@ class DecisionLoss(SolvingLoss, Configured):
                 f"{self._name}: argmin was given {self.argmin!r}; give a function of costs [N, *event], such as an "
                 "instance of a class of nlcore_decisions.solvers."
             )
-        takes_context = context_parameter(self.argmin) is not None
+        place = context_parameter(self.argmin)
         event = self._event
         ndim = len(event) if event is not None else len(getattr(self.argmin, "_sizes", ("n",)))
         held = {
             "_held_ndim": ndim,
-            "_held_context": takes_context,
-            "_held_traits": replace(self._traits, event_ndim=ndim, takes_context=takes_context),
+            "_held_context": place is not None,
+            "_held_traits": replace(self._traits, event_ndim=ndim, takes_context=place is not None),
+            "_needs_context": place is not None and place.default is place.empty,
             "_uses": 0,
         }
         for name, value in held.items():
@@ -88,6 +89,7 @@ class DecisionLoss(SolvingLoss, Configured):
     if TYPE_CHECKING:
         _held_ndim: int
         _held_context: bool
+        _needs_context: bool
         _held_traits: Traits
         _uses: int
 
@@ -174,11 +176,13 @@ class DecisionLoss(SolvingLoss, Configured):
         if event is not None and prediction.shape[1:] != event:
             needed = ", ".join(map(str, ("batch", *event)))
             raise ShapeError(
-                f"{self._name}: prediction has shape {list(prediction.shape)}, but [{needed}] is needed, the shape of "
-                f"the costs of {self.argmin!r}."
+                f"{self._name}: prediction has shape {list(prediction.shape)}, but [{needed}] is needed, the shape "
+                f"that {'the option `shape`' if self.shape is not None else type(self.argmin).__name__} gives."
             )
         if context is not None and not self._held_context:
             raise ContractError(f"{self._name}: the argmin takes no context; give it a second positional parameter.")
+        if context is None and self._needs_context:
+            raise ContractError(f"{self._name}: the argmin needs a context: give loss(prediction, target, context=…).")
         costs = working(prediction)
         costs = -costs if self.sense == "maximise" else costs
         return costs, check_finite(self._name, costs.detach(), "predicted numbers")

@@ -10,6 +10,9 @@ from torch import Tensor
 
 __all__ = ["Regularized", "regularized_argmin"]
 
+_PRECISION = 1e-11
+"""Relative error of a product of costs up to which a point counts as the best in float64."""
+
 _SLOTS = 4
 """Vertices that there is room for at first."""
 
@@ -69,7 +72,8 @@ def regularized_argmin(
         new = argmin(slope.to(costs.dtype)).double()
         steps += 1
         gap = (slope * (y - new)).sum(1)
-        rounding = 64 * torch.finfo(costs.dtype).eps * (slope.abs() * (y.abs() + new.abs())).sum(1)
+        size = c.abs() + strength * y.abs()  # of what the slope is the sum: it can be 0
+        rounding = max(_PRECISION, 64 * torch.finfo(costs.dtype).eps) * (size * (y.abs() + new.abs())).sum(1)
         open_ = gap > rounding
         if not bool(open_.any()):
             break
@@ -125,7 +129,7 @@ def _affine_minimum(gram: Tensor, linear: Tensor, taken: Tensor) -> Tensor:
     system = gram.new_zeros(count, size + 1, size + 1)
     system[:, :size, :size] = torch.where(both, gram, 0.0)
     system[:, :size, :size].diagonal(dim1=1, dim2=2).add_(
-        torch.where(taken, 1e-13 * gram.abs().amax((1, 2))[:, None], 1.0)
+        torch.where(taken, 1e-15 * gram.abs().amax((1, 2))[:, None], 1.0)
     )
     system[:, size, :size] = system[:, :size, size] = taken.to(gram.dtype)
     right = torch.cat([torch.where(taken, -linear, 0.0), linear.new_ones(count, 1)], 1)

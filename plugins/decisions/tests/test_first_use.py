@@ -1,0 +1,214 @@
+"""What the first use of an argmin finds, and regret."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import nlcore
+from nlcore.errors import (
+    ConfigError,
+    ContractError,
+    DtypeError,
+    InPlaceError,
+    NonFiniteError,
+    NumericalWarning,
+    ShapeError,
+)
+from nlcore_decisions import (
+    CentralDifference,
+    NegativeIdentity,
+    PerturbedFenchelYoung,
+    SolutionPool,
+    SPOPlus,
+    TopK,
+    Vertices,
+    normalised_regret,
+    regret,
+)
+
+PAIRS = torch.tensor([p for p in itertools.product([0.0, 1.0], repeat=5) if sum(p) == 2])
+BEST = Vertices(PAIRS.tolist())
+
+
+def largest(costs: Tensor) -> Tensor:
+    return BEST(-costs)
+
+
+def second_best(costs: Tensor) -> Tensor:
+    return PAIRS.to(costs)[(costs @ PAIRS.to(costs).mT).topk(2, dim=1, largest=False).indices[:, 1]]
+
+
+def random(costs: Tensor) -> Tensor:
+    return BEST(costs + 2 * torch.randn_like(costs))
+
+
+def of_the_mean(costs: Tensor) -> Tensor:
+    return BEST(costs.mean(0, keepdim=True).expand_as(costs) + 0 * costs)
+
+
+def in_place(costs: Tensor) -> Tensor:
+    found = BEST(costs)
+    costs.mul_(2)
+    return found
+
+
+def not_finite(costs: Tensor) -> Tensor:
+    return BEST(costs) / 0
+
+
+@pytest.mark.parametrize(
+    ("argmin", "error", "message"),
+    [
+        (largest, ContractError, r"does not minimise: for samples .* costs .*, and that of sample .*solver\(-costs\)"),
+        (second_best, ContractError, "does not minimise"),
+        (random, ContractError, r"is random: called twice .* for sample \d"),
+        (of_the_mean, ContractError, r"mixes samples: sample \d has a solution of cost .* alone"),
+        (in_place, InPlaceError, "changes its costs in place"),
+        (not_finite, NonFiniteError, "the solutions of samples .* are NaN or infinite"),
+        (lambda costs: BEST(costs).to(torch.int64), DtypeError, r"returned torch\.int64.*\.to\(costs\.dtype\)"),
+        (lambda costs: BEST(costs).tolist(), ContractError, r"returned a list.*torch\.as_tensor"),
+        (lambda costs: BEST(costs).argmax(1), ShapeError, r"\[16, 5\] and returned \[16\]"),
+        (lambda costs: None, ContractError, "returned a NoneType"),
+    ],
+)
+@pytest.mark.parametrize("make", [SPOPlus, PerturbedFenchelYoung, NegativeIdentity])
+def test_what_is_no_argmin_is_told(make, argmin, error, message, generator) -> None:
+    loss = make(argmin)
+    costs, true = torch.randn(2, 40, 5, generator=generator)
+    with pytest.raises(error, match=message) as caught:
+        loss(costs, true if make is SPOPlus else BEST(true))
+    assert str(caught.value).startswith(f"{make.__name__}: the ")
+
+
+def test_targets_that_are_no_solutions_are_told(generator) -> None:
+    costs, true = torch.randn(2, 40, 5, generator=generator)
+    everything = torch.ones_like(costs)
+    with pytest.raises(ContractError, match=r"the target of samples .* better than the best solution: with the predic"):
+        PerturbedFenchelYoung(BEST)(-costs.abs(), everything)
+    with pytest.raises(ContractError, match=r"with its true numbers, the target of sample \d+ has the objective"):
+        SPOPlus(BEST)(costs, {"costs": true, "solution": BEST(true) - 0.2 * true})
+    PerturbedFenchelYoung(BEST)(costs, BEST(true))
+
+
+def test_values_passed_as_costs_are_told(generator) -> None:
+    values = torch.rand(30, 5, generator=generator) + 0.1
+    predicted = torch.rand(30, 5, generator=generator)
+    target = {"costs": values, "solution": TopK(2)(-values)}
+    with pytest.warns(NumericalWarning, match=r"no target is the best .* sense='maximise' is for"):
+        SPOPlus(TopK(2))(predicted, target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SPOPlus(TopK(2), sense="maximise")(predicted, target)
+
+
+def test_it_is_checked_once_and_for_few_samples(generator) -> None:
+    sizes = []
+
+    def counted(costs: Tensor) -> Tensor:
+        sizes.append(len(costs))
+        return BEST(costs)
+
+    loss = NegativeIdentity(counted)
+    costs = torch.randn(100, 5, generator=generator)
+    for _ in range(3):
+        loss(costs, BEST(costs))
+    assert sizes == [16, 16, 1, 1, 1, 100, 100, 100]
+    sizes.clear()
+    equal = NegativeIdentity(counted)
+    for _ in range(5):
+        equal(torch.ones(4, 5), BEST(torch.ones(4, 5)))  # all solutions are the same, so nothing can be found
+    assert len(sizes) == 5 + 3 * 6
+
+
+def test_a_pool_is_checked_by_its_argmin(generator) -> None:
+    costs, true = torch.randn(2, 40, 5, generator=generator)
+    SPOPlus(SolutionPool(BEST, PAIRS[:3]))(costs, true)
+    with pytest.raises(ContractError, match="does not minimise"):
+        SPOPlus(SolutionPool(largest, PAIRS[:3]))(costs, true)
+
+
+def test_no_check_where_values_cannot_be_read(generator) -> None:
+    loss = NegativeIdentity(lambda costs: torch.zeros_like(costs))
+    assert loss(torch.empty(3, 5, device="meta"), torch.empty(3, 5, device="meta")).shape == (3,)
+
+
+class TestContext:
+    """Capacities that differ between samples: y is 1 on the `count` cheapest elements."""
+
+    @staticmethod
+    def cheapest(costs: Tensor, count: Tensor) -> Tensor:
+        return (costs.argsort(1).argsort(1) < count[:, None]).to(costs.dtype)
+
+    @pytest.mark.parametrize("make", [SPOPlus, PerturbedFenchelYoung, NegativeIdentity, CentralDifference])
+    def test_each_sample_is_solved_with_its_own(self, make, generator) -> None:
+        loss = make(self.cheapest)
+        costs, true = torch.randn(2, 20, 5, generator=generator)
+        count = torch.arange(20) % 4 + 1
+        target = true if make is SPOPlus else self.cheapest(true, count)
+        assert loss.traits.takes_context
+        gradient = loss.gradient(costs, target, context=count, generator=generator)
+        assert (gradient.sum(1).abs() < 1e-4).all()  # both solutions have as many elements
+        leaf = costs.clone().requires_grad_()
+        nlcore.NewtonLoss(loss)(leaf, target, context=count).backward()
+        assert leaf.grad.isfinite().all()
+        assert torch.equal(loss.decide(costs, context=count).sum(1), count.float())
+
+    def test_wrong_use(self, generator) -> None:
+        costs = torch.randn(4, 5, generator=generator)
+        with pytest.raises(ContractError, match="takes no context"):
+            NegativeIdentity(BEST)(costs, BEST(costs), context=torch.ones(4))
+        with pytest.raises(ContractError, match="needs a context"):
+            NegativeIdentity(self.cheapest)(costs, BEST(costs))
+        with pytest.raises(ContractError, match="the example lacks a context"):
+            NegativeIdentity(self.cheapest).example(2, generator=generator, dtype=torch.float32, device="cpu")
+
+    def test_an_argmin_without_a_shape_has_no_example_until_it_is_given(self, generator) -> None:
+        def argmin(costs: Tensor) -> Tensor:
+            return BEST(costs)
+
+        about: dict[str, Any] = {"generator": generator, "dtype": torch.float32, "device": "cpu"}
+        with pytest.raises(ContractError, match=r"lacks the shape of a sample. Give the option shape"):
+            NegativeIdentity(argmin).example(2, **about)
+        assert NegativeIdentity(argmin, shape=(5,)).example(2, **about)[0].shape == (2, 5)
+
+
+class TestRegret:
+    def test_by_enumeration(self, generator) -> None:
+        predicted, true = torch.randn(2, 50, 5, generator=generator, dtype=torch.float64)
+        for sense, sign in (("minimise", 1), ("maximise", -1)):
+            objectives = sign * true @ PAIRS.double().mT
+            chosen = (sign * predicted @ PAIRS.double().mT).argmin(1, keepdim=True)
+            wanted = objectives.gather(1, chosen)[:, 0] - objectives.amin(1)
+            found = regret(BEST, predicted, true, sense=sense)
+            torch.testing.assert_close(found, wanted)
+            assert (found >= 0).all()
+            share = normalised_regret(BEST, predicted, true, sense=sense)
+            torch.testing.assert_close(share, wanted.sum() / objectives.amin(1).abs().sum())
+            known = regret(BEST, predicted, true, sense=sense, solution=BEST(sign * true))
+            torch.testing.assert_close(known, wanted)
+
+    def test_a_negative_regret_is_an_error(self, generator) -> None:
+        predicted, true = torch.randn(2, 50, 5, generator=generator)
+        with pytest.raises(ContractError, match=r"the regret of samples .* is negative: .*sense='maximise'"):
+            regret(largest, predicted, true)
+        with pytest.raises(ContractError, match="is negative"):
+            normalised_regret(BEST, predicted, true, solution=BEST(-true))
+
+    def test_with_a_context(self, generator) -> None:
+        predicted, true = torch.randn(2, 20, 5, generator=generator)
+        count = torch.arange(20) % 4 + 1
+        assert (regret(TestContext.cheapest, predicted, true, context=count) >= 0).all()
+
+    def test_wrong_use(self) -> None:
+        with pytest.raises(ShapeError, match=r"true_costs has shape \[3, 4\]"):
+            regret(BEST, torch.ones(3, 5), torch.ones(3, 4))
+        with pytest.raises(ConfigError, match="sense was given 'max'"):
+            regret(BEST, torch.ones(3, 5), torch.ones(3, 5), sense="max")  # type: ignore[arg-type]
+        with pytest.raises(NonFiniteError, match="the predictions of samples 0"):
+            regret(BEST, torch.full((1, 5), torch.nan), torch.ones(1, 5))
