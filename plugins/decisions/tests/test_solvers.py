@@ -11,8 +11,10 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from nlcore.errors import ContractError, DtypeError, NonFiniteError, ShapeError
+from nlcore.compiled import torch_alone
+from nlcore.errors import ConfigError, ContractError, DtypeError, NonFiniteError, ShapeError
 from nlcore_decisions.errors import InfeasibleError
+from nlcore_decisions.solvers import knapsack
 from nlcore_decisions.solvers.assignment import Assignment
 from nlcore_decisions.solvers.base import Solver
 from nlcore_decisions.solvers.instances import Instances
@@ -159,3 +161,19 @@ def test_importing_the_package_of_solvers_imports_no_torch() -> None:
     modules = "nlcore_decisions.solvers, nlcore_decisions.errors, nlcore_decisions.solvers._worker"
     code = f"import sys, {modules}; assert not {{'torch', 'numba', 'scipy', 'numpy'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "event"),
+    [
+        (Assignment, (2, 2)),
+        (lambda: LinearProgram(A_ub=[[1, 1]], b_ub=[1]), (2,)),
+        (lambda: Knapsack([float(one) + 0.5 for one in range(200)] * 2, 200.25), (400,)),
+    ],
+)
+def test_without_scipy_the_package_to_install_is_named(make, event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knapsack, "_TABLE", 0)
+    for name in ("scipy", "scipy.optimize"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with torch_alone(), pytest.raises(ConfigError, match=r"pip install nlcore-decisions\[.*scipy\]"):
+        make()(-torch.ones(1, *event))
