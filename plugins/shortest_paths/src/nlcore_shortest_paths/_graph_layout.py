@@ -26,13 +26,18 @@ class Layout:
 
     Attributes:
         size: Number of edges of the graph, E.
-        acyclic: Whether the nodes are in topological order.
+        longest: A bound of the number of edges of a path; None for a graph with cycles.
         network: The usable part with the two further edges, E and E + 1.
     """
 
     size: int
-    acyclic: bool
+    longest: int | None
     network: Network
+
+    @property
+    def acyclic(self) -> bool:
+        """Whether the graph has no cycle."""
+        return self.longest is not None
 
     @cached_property
     def source(self) -> int:
@@ -69,7 +74,7 @@ class Layout:
         return torch.cat([reduce(part.view(shape), 0) for part, shape in zip(parts, shapes, strict=True)])
 
 
-def layout(name: str, edges: Edges, source: int, goal: int) -> Layout:
+def layout(name: str, edges: Edges, source: int, goal: int, *, ordered: bool = True) -> Layout:
     """Return the layout of a graph.
 
     Args:
@@ -77,6 +82,7 @@ def layout(name: str, edges: Edges, source: int, goal: int) -> Layout:
         edges: E directed edges, of nodes counted from 0.
         source: Where walks begin.
         goal: Where they end.
+        ordered: Whether the nodes come in topological order, if there is one; else there are fewer blocks.
 
     Raises:
         InfeasibleError: No edges lead from source to goal.
@@ -84,7 +90,8 @@ def layout(name: str, edges: Edges, source: int, goal: int) -> Layout:
     nodes = max(map(max, edges)) + 1
     whole = (*edges, (nodes, source), (goal, nodes + 1))
     level, cyclic = levels(torch.tensor(whole))
-    acyclic = not bool(cyclic.any())
+    longest = None if bool(cyclic.any()) else int(level[goal] - level[source])
     if source != goal:
         network(name, edges, source, goal)  # its message names the nodes of the graph alone
-    return Layout(len(edges), acyclic, network(name, whole, nodes, nodes + 1, level if acyclic else None))
+    in_order = level if ordered and longest is not None else None
+    return Layout(len(edges), longest, network(name, whole, nodes, nodes + 1, in_order))

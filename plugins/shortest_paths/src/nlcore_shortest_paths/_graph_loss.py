@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ class GraphLoss(Configured, ABC):
     edges: tuple[tuple[int, int], ...] = EXAMPLE_EDGES
     source: int = 0
     goal: int = 3
+    _ordered: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Validate the options, and that edges lead from the source to the goal."""
@@ -83,7 +85,7 @@ class GraphLoss(Configured, ABC):
 
     @cached_property
     def _layout(self) -> Layout:
-        return layout(type(self).__name__, self.edges, self.source, self.goal)
+        return layout(type(self).__name__, self.edges, self.source, self.goal, ordered=self._ordered)
 
     def _check_target(self, costs: Tensor, target: Tensor) -> None:
         """Raise unless costs and target are tensors that fit together, and the values of the target are valid."""

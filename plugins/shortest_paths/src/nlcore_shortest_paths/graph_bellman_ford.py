@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -93,6 +93,7 @@ class GraphBellmanFord(GraphLoss, id="shortest_paths/graph_bellman_ford-v1", con
     p: float = 5.0
     beta: float = 10.0
     iterations: int | None = None
+    _ordered: ClassVar[bool] = False
 
     @property
     def traits(self) -> Traits:
@@ -164,9 +165,9 @@ class GraphBellmanFord(GraphLoss, id="shortest_paths/graph_bellman_ford-v1", con
     def _sweeps(self) -> int:
         if self.iterations is not None:
             return self.iterations
-        network = self._layout.network
-        if self._layout.acyclic:
-            return max(1, int(network.depth[self._layout.goal] - network.depth[self._layout.source]))
+        network, longest = self._layout.network, self._layout.longest
+        if longest is not None:
+            return max(1, longest)
         inside = network.nodes < network.nodes.max()  # without the node behind the goal
         return 2 * int(self._layout.hops[inside].max()) + 1
 

@@ -17,14 +17,17 @@ from nlcore_shortest_paths.config import GraphMaxEntropyConfig
 
 __all__ = ["GraphMaxEntropy"]
 
-_DENSE = 400
+_SMALL = 64
 """Number of nodes up to which the sums over walks of a graph with cycles are the solution of a linear system."""
+
+_DENSE = 1000
+"""Number of nodes up to which they are where walks of more than 200 edges count."""
 
 _CHUNK = 1 << 22
 """Numbers of the matrices that are factored at once."""
 
-_ROUNDS = 2000
-"""Longest walks that are summed, in edges, on a larger graph with cycles."""
+_ROUNDS = 200, 2000
+"""Longest walks that are summed, in edges, with a linear system to fall back on, and without."""
 
 
 class GraphMaxEntropy(
@@ -62,14 +65,15 @@ class GraphMaxEntropy(
         - value: minus the logarithm of the probability of the true path, in nats.
 
     Cost:
-        On a graph without cycles O(E) a sample, in the logarithm, for graphs of any size. With cycles and up to 400
-        usable nodes one LU factor of an n² matrix a sample; on larger graphs O(E) for each edge of the longest walks
-        that count. All in float64. The Hessian has E² numbers and inverts an n² matrix.
+        On a graph without cycles O(E) a sample, in the logarithm, for graphs of any size. With cycles O(E) for each
+        edge of the longest walks that count; on a graph of n ≤ 64 usable nodes, and of n ≤ 1 000 where walks of more
+        than 200 edges count, one LU factor of an n² matrix a sample. All in float64. The Hessian has E² numbers and
+        inverts an n² matrix.
 
     When it fails:
         If walks get more numerous with their length faster than less likely, Z is infinite, and the loss an error: with
         cycles, β · cost ≥ log k on all edges is enough, k the largest number of edges that leave a node. A negative
-        cycle is such a case. On a large graph walks of more than 2 000 edges must not count.
+        cycle is such a case. On a graph of more than 1 000 nodes walks of more than 2 000 edges must not count.
 
     Reference:
         Ziebart, Maas, Bagnell, Dey, [Maximum Entropy Inverse Reinforcement
@@ -149,21 +153,28 @@ class GraphMaxEntropy(
         exact = costs.double()
         if not len(exact):
             return exact.sum(1), exact
-        if self._layout.acyclic or len(self._layout.network.nodes) > _DENSE:
-            return self._summed(exact)
+        nodes = len(self._layout.network.nodes)
+        if self._layout.acyclic or nodes > _SMALL:
+            summed = self._summed(exact, _ROUNDS[nodes > _DENSE])
+            if summed is not None:
+                return summed
         pieces = [self._solved(piece)[:2] for piece in self._chunks(exact)]
         log_z, uses = (torch.cat(one) for one in zip(*pieces, strict=True))
         return log_z, uses
 
-    def _summed(self, costs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log Z and the uses by sums over walks from the source, and to the goal, in the logarithm."""
-        edges = torch.tensor(self.edges, device=costs.device)
-        ahead, behind = (self._log_sums(one, costs) for one in (self._layout, self._reversed))
-        log_z = ahead[int(self.goal)]
-        start, end = edges.unbind(1)
+    def _summed(self, costs: Tensor, rounds: int) -> tuple[Tensor, Tensor] | None:
+        """Return log Z and the uses by sums over walks from the source, and to the goal, in the logarithm.
+
+        None if more rounds are needed and a linear system will do.
+        """
+        ahead, behind = (self._log_sums(one, costs, rounds) for one in (self._layout, self._reversed))
+        if ahead is None or behind is None:
+            return None
+        start, end = torch.tensor(self.edges, device=costs.device).unbind(1)
+        log_z = ahead[self.goal]
         return log_z, (ahead[start] + behind[end] - log_z - self.beta * costs.mT).exp().mT
 
-    def _log_sums(self, graph: Layout, costs: Tensor) -> Tensor:
+    def _log_sums(self, graph: Layout, costs: Tensor, rounds: int) -> Tensor | None:
         """Return the logarithm of the sum over all walks to each node, [V, N]; −∞ for those that are not usable."""
         exponents = graph.per_edge(-self.beta * costs, padding=-torch.inf)
         network, start = graph.network, graph.network.padded[1].to(costs.device)
@@ -171,16 +182,20 @@ class GraphMaxEntropy(
         sums[0] = 0
         sizes = [(one.last - one.first) * one.degree for one in network.blocks]
         parts = list(zip(network.blocks, torch.split(start, sizes), torch.split(exponents, sizes), strict=True))
-        for _ in range(1 if graph.acyclic else _ROUNDS):
+        for step in range(rounds + 1):
             before = sums.clone()
             for block, begin, exponent in parts:
                 reached = sums.index_select(0, begin).add_(exponent)
                 torch.logsumexp(reached.view(block.degree, -1, len(costs)), 0, out=sums[block.first : block.last])
-            gap = (sums - before).abs() > 1e-14 * sums.abs().clamp(min=1)
-            if graph.acyclic or not bool(gap.any()):
+            if graph.acyclic:
                 break
-        else:
-            self._refuse(gap.any(0))
+            more = ((sums - before).abs() > 1e-14 * sums.abs().clamp(min=1)).any(0)
+            if not bool(more.any()):
+                break
+            if step == rounds:
+                if len(network.nodes) > _DENSE:
+                    self._refuse(more, f"Z diverges, or walks of more than {rounds} edges count")
+                return None
         whole = torch.full_like(sums[:1], -torch.inf).repeat(int(network.nodes.max()) + 1, 1)
         whole[network.nodes.to(costs.device)] = sums
         return whole
@@ -235,14 +250,14 @@ class GraphMaxEntropy(
         self._refuse(changed)
         return sweeps.distance.mT
 
-    def _refuse(self, wrong: Tensor) -> None:
+    def _refuse(self, wrong: Tensor, reason: str = "Z diverges") -> None:
         """Raise if the sums of a sample diverge, bool [N]."""
         samples = wrong.nonzero()[:, 0].tolist()
         if samples:
             most = int(torch.tensor(self.edges)[:, 0].bincount().max())
             safe = torch.tensor(most).double().log() / self.beta
             raise NumericalError(
-                f"{self.id}: all walks of samples {shorten(samples)} have no finite weight, Z diverges. Costs of at "
+                f"{self.id}: all walks of samples {shorten(samples)} have no finite weight: {reason}. Costs of at "
                 f"least {float(safe):.4g} are safe at beta={self.beta}, as up to {most} edges leave a node: add a "
                 "floor to the network's output, or raise beta."
             )

@@ -16,7 +16,7 @@ def negative_cycle(network: Network, costs: Tensor) -> tuple[list[int], float] |
     """Return the nodes of a negative cycle, by their numbers in the whole graph, and its cost; None without one.
 
     Args:
-        network: The graph; cycles through its source and its goal are no part of it.
+        network: The graph; cycles through its source and its goal are not part of it.
         costs: [E], float64, on the CPU.
     """
     own, nodes = costs[network.edge], len(network.nodes)

@@ -121,7 +121,7 @@ class Network:
         return whole & (net == 0).all(1) & (chosen.sum(1) == solutions.sum(1))
 
     def circling(self, flows: Tensor) -> Tensor:
-        """Return which 0/1 flows of 1, [N, E], are no paths, bool [N]: they visit a node twice, or have a cycle."""
+        """Return which 0/1 flows of 1, [N, E], are not paths, bool [N]: they visit a node twice, or have a cycle."""
         chosen = flows[:, self.edge] > 0
         start, end = self.start.to(flows.device), self.end.to(flows.device)
         after = torch.zeros(len(flows), len(self.nodes), dtype=torch.int64, device=flows.device)
@@ -173,7 +173,7 @@ def check_ends(name: str, edges: Edges, source: int, goal: int) -> None:
 
 
 def levels(edges: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the level of every node, [V], and which nodes have none, bool [V], as they lie on or behind a cycle.
+    """Return the level of every node, [V], and which nodes lie on or behind a cycle, bool [V]; those lack a level.
 
     The level is the number of edges of the longest path that ends in the node.
 

@@ -22,7 +22,7 @@ from nlcore_decisions.solvers.base import Solver
 __all__ = ["GraphPath"]
 
 _NEGATIVE = 1
-"""What a kernel returns for a negative cycle."""
+"""The code of a negative cycle that the kernel returns."""
 
 _LARGE = 300
 """Number of nodes from which Dijkstra's algorithm in scipy is faster than sweeps in torch."""

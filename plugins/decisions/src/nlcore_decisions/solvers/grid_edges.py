@@ -83,6 +83,11 @@ class GridEdges(Solver):
             path[[number[edge] for edge in walk]] = 1
         return paths
 
+    @cached_property
+    def _copies(self) -> dict[tuple[torch.dtype, torch.device], Tensor]:
+        """The listed paths by dtype and device."""
+        return {}
+
     def _edges(self) -> Iterator[tuple[int, int]]:
         for row in range(self.height):
             nodes = range(row * self.width, (row + 1) * self.width)
@@ -103,7 +108,10 @@ class GridEdges(Solver):
         compiled = costs.device.type == "cpu" and has_numba()
         if compiled or comb(self.height + self.width - 2, self.height - 1) > _MANY:
             return self._path._solve(costs)
-        paths = self._listed.to(costs)
+        where = costs.dtype, costs.device
+        paths = self._copies.get(where)
+        if paths is None:
+            paths = self._copies[where] = self._listed.to(costs)
         with full_precision(costs.device):
             best = (costs @ paths.mT).argmin(1)
         return paths.index_select(0, best)
