@@ -89,7 +89,7 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     algorithm: str = ""
 
     outputs: ClassVar[tuple[Measure, ...]] = (
-        Measure("regret", "regret", "lower"),
+        Measure("regret", "regret, %", "lower", unit=""),  # of which 5 % count, not 2 points
         Measure("best", "best decisions"),
     )
 
