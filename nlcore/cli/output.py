@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from typing import Any, TextIO
 
 from nlcore.errors import printable
@@ -17,7 +18,7 @@ from nlcore.registry.isolation import standard_output
 
 __all__ = ["complain", "finished", "print_json", "say", "table", "usable_streams", "width"]
 
-_WIDEST, _NARROWEST_COLUMN, _GAP = 100, 24, 2
+_WIDEST, _WIDEST_COLUMN, _NARROWEST_COLUMN, _GAP = 100, 32, 24, 2
 _LONGEST_COMPLAINT = 4000
 
 
@@ -43,7 +44,7 @@ def width() -> int:
 
 
 def table(headers: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
-    """Return rows in aligned columns; the last column is wrapped, the others are as wide as they need.
+    """Return rows in aligned columns, of which the last is wrapped; under headers, the others are wrapped if long.
 
     Args:
         headers: Words above the columns, or `None`. A column in which every row is empty is left out.
@@ -54,16 +55,21 @@ def table(headers: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
     body = lines[1:] if headers else lines
     kept = [index for index in range(len(lines[0])) if any(row[index] for row in body)]
     lines = [[row[index] for index in kept] for row in lines]
-    widths = [max(len(row[index]) for row in lines) for index in range(len(kept) - 1)]
+    fronts = [[_wrapped(cell, _WIDEST_COLUMN) if headers else [cell] for cell in row[:-1]] for row in lines]
+    widths = [max(len(line) for row in fronts for line in row[index]) for index in range(len(kept) - 1)]
     indent = sum(widths) + _GAP * len(widths)
     room = max(_NARROWEST_COLUMN, width() - indent)
     text: list[str] = []
-    for row in lines:
-        front = "".join(cell.ljust(size + _GAP) for cell, size in zip(row, widths, strict=False))
+    for front, row in zip(fronts, lines, strict=True):
         back = textwrap.wrap(row[-1], room, break_on_hyphens=False) or [""]
-        text.append((front + back[0]).rstrip())
-        text += [" " * indent + line for line in back[1:]]
+        for cells in zip_longest(*front, back, fillvalue=""):
+            padded = "".join(cell.ljust(size + _GAP) for cell, size in zip(cells[:-1], widths, strict=True))
+            text.append((padded + cells[-1]).rstrip())
     return "\n".join(text)
+
+
+def _wrapped(cell: str, room: int) -> list[str]:
+    return textwrap.wrap(cell, room, break_on_hyphens=False, break_long_words=False) or [""]
 
 
 @contextmanager

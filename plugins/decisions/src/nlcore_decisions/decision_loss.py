@@ -15,17 +15,19 @@ from nlcore.config import Configured
 from nlcore.errors import ConfigError, ContractError, ShapeError, nearest
 from nlcore.inputs import check_inputs, working
 from nlcore.protocol import Traits
-from nlcore_decisions._base import Argmin, EstimatedLoss, SolvingLoss, Truth
+from nlcore_decisions._base import Argmin, SolvingLoss, Truth
 from nlcore_decisions._checks import check_argmin, check_finite, check_result
 from nlcore_decisions.config import Sense
 from nlcore_decisions.solution_pool import SolutionPool
 
-__all__ = ["DecisionLoss", "EstimatedDecisionLoss"]
+__all__ = ["DecisionLoss"]
 
 _ENOUGH = 3
 """Batches on which an argmin is checked, unless two solutions of an earlier one differ."""
 
 _NOTHING: Mapping[str, Tensor] = MappingProxyType({})
+
+_LABELS = {name: f"target {name!r}" for name in ("costs", "solution")}
 
 _FORMS = ("[batch]", "[batch, n]", "[batch, n, k]", "[batch, n, k, l]")
 
@@ -74,9 +76,14 @@ class DecisionLoss(SolvingLoss, Configured):
                 "instance of a class of nlcore_decisions.solvers."
             )
         place = context_parameter(self.argmin)
-        event = self._event
+        shape = self.shape if self.shape is not None else getattr(self.argmin, "shape", None)
+        event = None if shape is None else tuple(shape)
         ndim = len(event) if event is not None else len(getattr(self.argmin, "_sizes", ("n",)))
+        form = _FORMS[ndim] if ndim < len(_FORMS) else f"[batch, {', '.join(f'n{axis}' for axis in range(ndim))}]"
         held = {
+            "_form": form,
+            "_floating": f"{form} floating",
+            "_event": event,
             "_held_ndim": ndim,
             "_held_context": place is not None,
             "_held_traits": replace(self._traits, event_ndim=ndim, takes_context=place is not None),
@@ -87,6 +94,9 @@ class DecisionLoss(SolvingLoss, Configured):
             object.__setattr__(self, name, value)
 
     if TYPE_CHECKING:
+        _form: str
+        _floating: str
+        _event: tuple[int, ...] | None
         _held_ndim: int
         _held_context: bool
         _needs_context: bool
@@ -149,12 +159,6 @@ class DecisionLoss(SolvingLoss, Configured):
     def _ndim(self) -> int:
         return self._held_ndim
 
-    @property
-    def _event(self) -> tuple[int, ...] | None:
-        """The shape of one sample's costs, if it is known."""
-        event = self.shape if self.shape is not None else getattr(self.argmin, "shape", None)
-        return None if event is None else tuple(event)
-
     def _checked(self, prediction: Tensor, target: Any, context: Any = None) -> tuple[Tensor, Truth]:
         parts = self._parts(target)
         costs, readable = self._checked_costs(prediction, context, parts)
@@ -168,10 +172,8 @@ class DecisionLoss(SolvingLoss, Configured):
         self, prediction: Tensor, context: Any, parts: Mapping[str, Tensor] = _NOTHING
     ) -> tuple[Tensor, bool]:
         """Return validated costs, connected to the prediction, and whether their values can be read."""
-        ndim = self._held_ndim
-        form = _FORMS[ndim] if ndim < len(_FORMS) else f"[batch, {', '.join(f'n{axis}' for axis in range(ndim))}]"
-        given = {name: (tensor, form, self._advice(name)) for name, tensor in parts.items()}
-        check_inputs(self._name, prediction=(prediction, f"{form} floating"), **given)
+        given = {_LABELS[name]: (tensor, self._form) for name, tensor in parts.items()}
+        check_inputs(self._name, prediction=(prediction, self._floating), **given)
         event = self._event
         if event is not None and prediction.shape[1:] != event:
             needed = ", ".join(map(str, ("batch", *event)))
@@ -189,9 +191,9 @@ class DecisionLoss(SolvingLoss, Configured):
 
     def _truth(self, parts: Mapping[str, Tensor], costs: Tensor, context: Any) -> Truth:
         """Return the parts of the target that are given, and those that are needed and can be computed from them."""
-        solution, true = (
-            None if name not in parts else parts[name].detach().to(costs.dtype) for name in ("solution", "costs")
-        )
+        solution, true = parts.get("solution"), parts.get("costs")
+        solution = None if solution is None else solution.detach().to(costs.dtype)
+        true = None if true is None else true.detach().to(costs.dtype)
         if true is not None:
             true = -true if self.sense == "maximise" else true
             check_finite(self._name, true, "true costs")
@@ -215,10 +217,6 @@ class DecisionLoss(SolvingLoss, Configured):
             found = f"{unknown[0]!r}{nearest(str(unknown[0]), ['costs', 'solution'])}" if unknown else "nothing"
             raise ContractError(f"{self._name}: the target holds {found}; it is a dict of 'costs', 'solution' or both.")
         return target
-
-    def _advice(self, name: str) -> str:
-        what = "values" if self.sense == "maximise" else "costs"
-        return "The target is the true solution, " if name == "solution" else f"The target is the true {what}, "
 
     def _solver(self, costs: Tensor, context: Any) -> Tensor:
         return check_result(self._name, costs, self._raw(costs, context))
@@ -261,49 +259,6 @@ class DecisionLoss(SolvingLoss, Configured):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.argmin, self._options())
-
-
-class EstimatedDecisionLoss(EstimatedLoss, DecisionLoss):
-    """Base of the methods that supply their gradient."""
-
-    def __call__(
-        self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None, context: Any = None
-    ) -> Tensor:
-        """Return the loss of each sample.
-
-        Args:
-            prediction: [batch, *event], the predicted costs, or values with `sense="maximise"`.
-            target: [batch, *event], the true solution or the true costs, whichever the method compares with; or a dict
-                with "costs", "solution" or both, which saves a solution where both are needed.
-            generator: Source of random numbers of a stochastic loss.
-            context: Tensors, batch first, for an argmin that takes a context.
-
-        Returns:
-            [batch], the dtype and device of `prediction`.
-
-        Raises:
-            ContractError: Shapes, dtypes or devices do not fit, or the first use shows that the argmin does not
-                minimise, or the target is not a solution.
-            NonFiniteError: A cost is NaN or infinite.
-        """
-        return self._estimate(prediction, target, generator, context)
-
-    def gradient(
-        self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None, context: Any = None
-    ) -> Tensor:
-        """Return the gradient of each sample's loss as the method defines it.
-
-        Args:
-            prediction: [batch, *event], as in the call.
-            target: As in the call.
-            generator: Random numbers; the same state as for a call gives the same draw.
-            context: As in the call.
-
-        Returns:
-            [batch, *event], the dtype and device of `prediction`; not differentiable.
-        """
-        gradient = self._supplied(prediction, target, generator, context)
-        return gradient if self._sign == 1 else -gradient
 
 
 def _rebuild(cls: type[DecisionLoss], argmin: Argmin, options: dict[str, Any]) -> DecisionLoss:

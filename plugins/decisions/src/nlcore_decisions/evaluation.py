@@ -46,6 +46,7 @@ def regret(
         NonFiniteError: A cost is NaN or infinite.
 
     Example:
+        >>> import torch
         >>> from nlcore_decisions.solvers.vertices import Vertices
         >>> true, predicted = torch.tensor([[1.0, 2.0], [5.0, 3.0]]), torch.tensor([[9.0, 8.0], [9.0, 8.0]])
         >>> regret(Vertices([[1, 0], [0, 1]]), predicted, true)

@@ -9,7 +9,7 @@ from nlcore.protocol import Traits
 from nlcore_decisions._base import Truth
 from nlcore_decisions._objective import ComparingLoss
 from nlcore_decisions.config import NegativeIdentityConfig, Objective, Projection
-from nlcore_decisions.decision_loss import EstimatedDecisionLoss
+from nlcore_decisions.estimated_decision_loss import EstimatedDecisionLoss
 
 __all__ = ["NegativeIdentity", "NegativeIdentityEstimate"]
 

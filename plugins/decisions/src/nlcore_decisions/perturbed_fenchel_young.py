@@ -10,7 +10,7 @@ from torch import Tensor
 from nlcore.protocol import Traits
 from nlcore_decisions._base import EstimatedLoss, Truth
 from nlcore_decisions.config import Control, Noise, PerturbedFenchelYoungConfig
-from nlcore_decisions.decision_loss import EstimatedDecisionLoss
+from nlcore_decisions.estimated_decision_loss import EstimatedDecisionLoss
 from nlcore_decisions.perturbed import draw_noise, factors, fenchel_young, jacobian, multiplied_jacobian, perturb
 
 __all__ = ["PerturbedFenchelYoung", "PerturbedFenchelYoungEstimate", "SampledEstimate"]

@@ -8,7 +8,7 @@ from torch import Tensor
 from nlcore.protocol import Traits
 from nlcore_decisions._base import Truth
 from nlcore_decisions.config import RegularizedFenchelYoungConfig
-from nlcore_decisions.decision_loss import EstimatedDecisionLoss
+from nlcore_decisions.estimated_decision_loss import EstimatedDecisionLoss
 from nlcore_decisions.frank_wolfe import Regularized, regularized_argmin
 
 __all__ = ["RegularizedFenchelYoung"]

@@ -8,7 +8,7 @@ from torch import Tensor
 from nlcore.protocol import Traits
 from nlcore_decisions._base import EstimatedLoss, Truth, inner_product
 from nlcore_decisions.config import SPOPlusConfig
-from nlcore_decisions.decision_loss import EstimatedDecisionLoss
+from nlcore_decisions.estimated_decision_loss import EstimatedDecisionLoss
 
 __all__ = ["SPOPlus", "SPOPlusEstimate"]
 
