@@ -117,7 +117,7 @@ results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so
 bench-small: $(STAMP)  ## run every study at its smallest, and write its report: less than 90 minutes on 2 cores
 	$(BIN)/nlcore bench run $(STUDIES) --small
 
-benchmarks: $(PEERS_STAMP)  ## time nlcore beside other libraries, in an environment with them (most of an hour on one core)
+benchmarks: $(PEERS_STAMP)  ## time nlcore beside other libraries, in an environment with them (two hours on one core)
 	$(PEERS_BIN)/python -m benchmarks sorting
 	$(PEERS_BIN)/python -m benchmarks paths
 	$(PEERS_BIN)/python -m benchmarks sequences
