@@ -3,7 +3,7 @@ GIVEN_PYTHON := $(PYTHON)
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STUDIES := totals ranking ltr paths half_inverse sequences defaults default_outputs default default_long
+STUDIES := totals ranking ltr paths decisions half_inverse sequences defaults default_outputs default default_long
 PLUGINS := sorting ranking decisions shortest_paths sequences bench
 STAMP  := $(VENV)/.installed
 SOURCES := nlcore tools $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)
@@ -117,10 +117,11 @@ results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so
 bench-small: $(STAMP)  ## run every study at its smallest, and write its report: less than 90 minutes on 2 cores
 	$(BIN)/nlcore bench run $(STUDIES) --small
 
-benchmarks: $(PEERS_STAMP)  ## time nlcore beside other libraries, in an environment with them (most of an hour on one core)
+benchmarks: $(PEERS_STAMP)  ## time nlcore beside other libraries, in an environment with them (two hours on one core)
 	$(PEERS_BIN)/python -m benchmarks sorting
 	$(PEERS_BIN)/python -m benchmarks paths
 	$(PEERS_BIN)/python -m benchmarks sequences
+	$(PEERS_BIN)/python -m benchmarks decisions
 
 RELEASE_VENV  ?= .venv-release
 RELEASE_BIN   := $(RELEASE_VENV)/bin

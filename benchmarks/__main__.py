@@ -36,13 +36,15 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "suite",
-        choices=("sorting", "paths", "sequences"),
-        help="sorting operators, shortest paths on maps, or soft-DTW of series",
+        choices=("sorting", "paths", "sequences", "decisions"),
+        help="sorting operators, shortest paths on maps, soft-DTW of series, or whole trainings on decisions",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/benchmarks"), metavar="DIR", help="(default: %(default)s)"
     )
-    parser.add_argument("--quick", action="store_true", help="few sizes and two rounds, to see that everything works")
+    parser.add_argument(
+        "--quick", action="store_true", help="few sizes and two rounds, or one epoch, to see that everything works"
+    )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="such as cuda, for nlcore alone (default: cpu)")
     arguments = parser.parse_args(words)
     try:
@@ -51,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except NlcoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"Table, figures and picture: {arguments.out}")
+    print(f"Tables and figures: {arguments.out}")
     return 0
 
 
@@ -59,12 +61,16 @@ def run(name: str, folder: Path, *, quick: bool = False, device: str = "cpu") ->
     """Time the suite of a module, write `{name}.md`, `{name}.json` and `{name}.png`, and return the tables.
 
     Args:
-        name: `"sorting"`, `"paths"` or `"sequences"`.
+        name: `"sorting"`, `"paths"`, `"sequences"` or `"decisions"`, whose suite writes a table and figures of its own.
         folder: Where the files go.
         quick: Few sizes and two rounds.
         device: Where the operators work.
     """
-    suite: Suite = import_module(f"benchmarks.{name}").suite(quick=quick, device=device)
+    module = import_module(f"benchmarks.{name}")
+    if hasattr(module, "report"):
+        page: str = module.report(folder, quick=quick, device=device)
+        return page
+    suite: Suite = module.suite(quick=quick, device=device)
     rows = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of the peers

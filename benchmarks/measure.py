@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from nlcore_bench.timer import clock_of, interleaved
 
-__all__ = ["Case", "Measured", "Operator", "Suite", "alone", "is_own", "measure"]
+__all__ = ["Case", "Measured", "Operator", "Suite", "alone", "is_own", "measure", "silent"]
 
 Operator = Callable[[Tensor], Any]
 
@@ -188,7 +188,7 @@ def _peak(call: Callable[[], object], inputs: Tensor) -> float:
         torch.cuda.reset_peak_memory_stats(inputs.device)
         call()
         return (torch.cuda.max_memory_allocated(inputs.device) - before) / 2**20
-    with _silent(), profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as record:
+    with silent(2), profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as record:
         call()
     level = highest = 0
     recorded: Any = record.profiler
@@ -199,14 +199,14 @@ def _peak(call: Callable[[], object], inputs: Tensor) -> float:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Drop what torch's profiler writes to the standard error when it starts and stops."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+def silent(stream: Literal[1, 2]) -> Iterator[None]:
+    """Drop what compiled code writes to the standard output, 1, or the standard error, 2."""
+    (sys.stdout if stream == 1 else sys.stderr).flush()
+    kept, nowhere = os.dup(stream), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
+        os.dup2(kept, stream)
         os.close(kept)
         os.close(nowhere)

@@ -106,6 +106,12 @@ def _shortest_paths(figure: Any, values: types.SimpleNamespace) -> None:
     _curves(axis, lines, 10, label="cost of the predicted path / best cost", colours=(VERMILION, BLUE, GREEN))
 
 
+def _own_solver(figure: Any, values: types.SimpleNamespace) -> None:
+    axis = figure.subplots()
+    _curves(axis, values.curves, 10, label="regret on unseen samples, %", colours=(GREY, ORANGE, VERMILION, BLUE))
+    axis.set_ylim(0, 15)
+
+
 def _simulator(figure: Any, values: types.SimpleNamespace) -> None:
     left, right = figure.subplots(1, 2)
     colours = (VERMILION, BLUE, GREEN)
@@ -201,6 +207,7 @@ PICTURES: dict[str, tuple[float, float, Callable[[Any, types.SimpleNamespace], N
     "soft-ranks": (8.6, 3.2, _soft_ranks),
     "learning-to-rank": (5.6, 3.2, _learning_to_rank),
     "shortest-paths": (9.4, 4.4, _shortest_paths),
+    "own-solver": (5.6, 3.2, _own_solver),
     "identify-a-system": (9.0, 3.6, _identify_a_system),
     "simulator": (8.6, 3.2, _simulator),
     "padding": (8.6, 3.6, _padding),

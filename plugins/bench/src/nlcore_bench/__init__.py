@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nlcore_bench.tasks import (
         Batch,
         Deblurring,
+        Decisions,
         Forecast,
         Heat,
         LinearOscillators,
@@ -41,6 +42,7 @@ _HOMES = {
     "tasks": [
         "Batch",
         "Deblurring",
+        "Decisions",
         "Forecast",
         "Heat",
         "LinearOscillators",
@@ -58,6 +60,7 @@ __all__ = [
     "Batch",
     "Cell",
     "Deblurring",
+    "Decisions",
     "Forecast",
     "Heat",
     "LinearOscillators",

@@ -18,6 +18,7 @@ _TASKS = {
     "ranking": "rank pictures of numbers from their order alone",
     "ltr": "learn to rank the rows of a table, or the queries of files in the LETOR format",
     "paths": "read pictures of maps as costs from the shortest paths alone",
+    "decisions": "predict the costs of a path or a knapsack from the best decisions alone",
     "oscillators": "push two masses with a cubic coupling so that they return to their first state",
     "linear_oscillators": "push two masses with a linear coupling so that they return to their first state",
     "heat": "find the temperature at an earlier time from that at a later one",

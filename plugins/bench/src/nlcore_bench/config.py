@@ -13,6 +13,7 @@ __all__ = [
     "AlignConfig",
     "BlurConfig",
     "DeblurringConfig",
+    "DecisionsConfig",
     "DragConfig",
     "ForecastConfig",
     "HeatConfig",
@@ -101,6 +102,27 @@ class PathsConfig(_TaskConfig):
         "shortest_paths/perturbed_fenchel_young-v1", description="Id of the loss, of costs and paths."
     )
     algorithm_options: dict[str, Any] = Field({"sigma": 1.0, "num_samples": 3}, description="Options of the loss.")
+
+
+class DecisionsConfig(_TaskConfig):
+    """Options of `bench/decisions`."""
+
+    problem: Literal["grid", "knapsack"] = Field(
+        "grid", description="'grid', the shortest path on a grid with costs on edges, or 'knapsack'."
+    )
+    degree: int = Field(4, ge=1, description="Degree of the polynomial; a linear network can be right for 1.")
+    noise: float = Field(0.5, ge=0, description="Half of the width of the multiplicative noise on costs.")
+    features: int = Field(5, ge=1, description="Numbers that the network sees.")
+    samples: int = Field(1000, ge=1, description="Samples of the training data.")
+    height: int = Field(5, ge=2, description="Rows of nodes of the grid.")
+    width: int = Field(5, ge=2, description="Columns of nodes of the grid.")
+    items: int = Field(32, ge=1, description="Items of the knapsack.")
+    dims: int = Field(2, ge=1, description="Dimensions of the knapsack.")
+    capacity: float = Field(20.0, gt=0, description="Capacity in every dimension; an item weighs from 3 to 8.")
+    seed: int = Field(42, ge=0, description="Seed of the data; that of a run changes weights and order alone.")
+    batch: int = Field(32, ge=1, description="Samples in a step.")
+    hidden: tuple[int, ...] = Field((), description="Widths of the hidden layers; none is a linear network.")
+    algorithm: str = Field("", description="Id of the loss; by default that of the problem.")
 
 
 class _SimulatedConfig(AlgorithmConfig):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import nlcore
 from nlcore.errors import ConfigError, nearest
-from nlcore_bench.parts import LossPart, MethodPart
+from nlcore_bench.parts import TASK, LossPart, MethodPart
 from nlcore_bench.tasks.base import Task
 
 __all__ = ["Criterion", "MeanLoss", "make_criterion", "make_curvature", "make_loss"]
@@ -58,7 +58,13 @@ def make_loss(task: Task, part: LossPart | None) -> Any:
     Raises:
         NlcoreError: There is no such algorithm, or an option is wrong.
     """
-    return task.loss if part is None else nlcore.make(part.id, **part.options)
+    if part is None:
+        return task.loss
+    if part.id != TASK:
+        return nlcore.make(part.id, **part.options)
+    if not hasattr(task, "make_loss"):
+        raise ConfigError(f"{type(task).__name__} has no loss that takes options; name an algorithm, not {TASK!r}.")
+    return task.make_loss(part.options)
 
 
 def make_criterion(loss: Any, method: MethodPart, *, flat: bool = False, damping: float | None = None) -> Criterion:

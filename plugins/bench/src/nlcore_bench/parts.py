@@ -8,7 +8,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from nlcore_bench.documents import Count, Number, Text
 
-__all__ = ["LossPart", "MethodPart", "OptimizerPart", "Part", "Positive", "TaskPart", "Whole"]
+__all__ = ["TASK", "LossPart", "MethodPart", "OptimizerPart", "Part", "Positive", "TaskPart", "Whole"]
+
+TASK = "task"
+"""Stands for what the task names."""
 
 Positive: TypeAlias = Annotated[Number, Field(gt=0)]
 Whole: TypeAlias = Annotated[Count, Field(gt=0)]
@@ -54,8 +57,8 @@ class LossPart(Part):
     """A loss that methods use instead of the task's own.
 
     Attributes:
-        id: Id of a registered algorithm.
-        options: Its options.
+        id: Id of a registered algorithm, or `task` for that of the task.
+        options: Its options; those that the problem of a task sets come with it.
         target: The batch's target that it receives: `target`, `outputs` for full supervision, or a name of the task.
         label: Name in tables.
         scale: Factor of all learning rates of this loss.

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from nlcore.errors import ConfigError, nearest
 from nlcore.registry.default import registry
 from nlcore_bench.documents import Amount, Text
-from nlcore_bench.parts import LossPart, MethodPart, OptimizerPart, Part, Positive, TaskPart, Whole
+from nlcore_bench.parts import TASK, LossPart, MethodPart, OptimizerPart, Part, Positive, TaskPart, Whole
 
 __all__ = ["Candidate", "Entry", "Study"]
 
@@ -285,7 +285,8 @@ def _given(part: Part, others: set[str]) -> dict[str, Any]:
 
 
 def _loss_settings(loss: LossPart) -> dict[str, Any]:
-    return {**_given(loss, {"label", "scale"}), "id": registry.spec(loss.id).id}
+    id = loss.id if loss.id == TASK else registry.spec(loss.id).id
+    return {**_given(loss, {"label", "scale"}), "id": id}
 
 
 def _refuse_unknown(field: str, names: Iterable[str], known: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nlcore_bench.tasks.align import Align
 from nlcore_bench.tasks.base import Batch, Measure, Task
+from nlcore_bench.tasks.decisions import Decisions
 from nlcore_bench.tasks.forecast import Forecast
 from nlcore_bench.tasks.inverse import Deblurring, Heat, Pendulum
 from nlcore_bench.tasks.ltr import Ltr
@@ -17,6 +18,7 @@ __all__ = [
     "Align",
     "Batch",
     "Deblurring",
+    "Decisions",
     "Forecast",
     "Heat",
     "LinearOscillators",

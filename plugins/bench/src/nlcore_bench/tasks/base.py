@@ -195,7 +195,11 @@ class AlgorithmTask(Configured):
     @cached_property
     def loss(self) -> Any:
         """The loss of the task."""
-        return nlcore.make(self.algorithm, **self.algorithm_options)
+        return self.make_loss(self.algorithm_options)
+
+    def make_loss(self, options: Mapping[str, Any]) -> Any:
+        """Return the algorithm of the task with some options."""
+        return nlcore.make(self.algorithm, **options)
 
     @property
     def measures(self) -> tuple[Measure, ...]:

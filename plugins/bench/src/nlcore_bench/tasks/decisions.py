@@ -1,0 +1,183 @@
+"""The task of decisions: a network predicts the costs of a problem, and is judged by the decision that they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+import nlcore
+from nlcore_bench.config import DecisionsConfig
+from nlcore_bench.data.decisions import Samples, grid_samples, knapsack_samples
+from nlcore_bench.data.digits import PartName
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, mlp
+
+__all__ = ["Decisions", "Problem"]
+
+_HELD_OUT: dict[PartName, int] = {"validation": 500, "test": 1000}
+_TIE = 1e-4  # relative difference up to which two decisions are equally good
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is decided.
+
+    Attributes:
+        samples: Features and costs of all parts.
+        solver: The exact solver, an argmin.
+        sense: Whether costs are minimised or values maximised.
+        algorithm: Id of the loss over this solver.
+        options: Options of the solver in that loss.
+    """
+
+    samples: Samples
+    solver: Any
+    sense: Literal["minimise", "maximise"]
+    algorithm: str
+    options: Mapping[str, Any]
+
+    def decide(self, costs: Tensor) -> Tensor:
+        """Return the best decisions, [N, m], by costs or values [N, m]."""
+        found: Tensor = self.solver(costs if self.sense == "minimise" else -costs)
+        return found
+
+
+class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
+    """Costs of a problem from features; the loss receives the best decision, full supervision the costs.
+
+    The data are those of `nlcore_bench.data.decisions`: shortest paths on a grid, or knapsacks, with features on which
+    the costs depend by a polynomial. A loss can ask for the costs (`target = "outputs"`), for the decision, or for a
+    dictionary with `costs` and `solution` (`target = "both"`), which saves SPO+ a solution.
+
+    Args:
+        problem: `"grid"`, the shortest path on a grid with costs on edges, or `"knapsack"`.
+        degree: Degree of the polynomial; a linear network can be right for 1.
+        noise: Half of the width of the multiplicative noise on costs.
+        features: Numbers that the network sees.
+        samples: Samples of the training data.
+        height: Rows of nodes of the grid.
+        width: Columns of nodes of the grid.
+        items: Items of the knapsack.
+        dims: Dimensions of the knapsack.
+        capacity: Capacity of the knapsack in every dimension; an item weighs between 3 and 8.
+        seed: Seed of the data; the seed of a run changes weights and order alone.
+        batch: Samples in a step.
+        hidden: Widths of the hidden layers; none is a linear network.
+        algorithm: Id of the loss; empty for that of the problem, with the problem among its options.
+        algorithm_options: Options of the loss.
+        loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
+    """
+
+    problem: str = "grid"
+    degree: int = 4
+    noise: float = 0.5
+    features: int = 5
+    samples: int = 1000
+    height: int = 5
+    width: int = 5
+    items: int = 32
+    dims: int = 2
+    capacity: float = 20.0
+    seed: int = 42
+    batch: int = 32
+    hidden: tuple[int, ...] = ()
+    algorithm: str = ""
+
+    outputs: ClassVar[tuple[Measure, ...]] = (
+        Measure("regret", "regret, %", "lower", unit=""),  # of which 5 % count, not 2 points
+        Measure("best", "best decisions"),
+    )
+
+    @cached_property
+    def decided(self) -> Problem:
+        """The problem with its data."""
+        return self._grid() if self.problem == "grid" else self._knapsack()
+
+    def _grid(self) -> Problem:
+        from nlcore_decisions import GridEdges
+
+        size = {"height": self.height, "width": self.width}
+        samples = grid_samples(self._count, **size, **self._law)
+        return Problem(samples, GridEdges(**size), "minimise", "decisions/grid_edges-v1", size)
+
+    def _knapsack(self) -> Problem:
+        from nlcore_decisions import Knapsack
+
+        drawn = knapsack_samples(self._count, items=self.items, dims=self.dims, **self._law)
+        options: dict[str, Any] = {"weights": drawn.weights.tolist(), "capacity": [self.capacity] * self.dims}
+        return Problem(drawn.samples, Knapsack(**options), "maximise", "decisions/knapsack-v1", options)
+
+    @property
+    def _count(self) -> int:
+        return self.samples + sum(_HELD_OUT.values())
+
+    @property
+    def _law(self) -> dict[str, Any]:
+        return {"features": self.features, "degree": self.degree, "noise": self.noise, "seed": self.seed}
+
+    def make_loss(self, options: Mapping[str, Any]) -> Any:
+        """Return the loss of the problem with some options; a pool is the best decisions of the training data."""
+        from nlcore_decisions import SolutionPool
+        from nlcore_decisions.problems.config import METHODS, POOLED
+
+        if self.algorithm:
+            return nlcore.make(self.algorithm, **options)
+        method = options.get("method")
+        if method not in POOLED or "pool_size" in options:
+            return nlcore.make(self.decided.algorithm, **self.decided.options, **options)
+        name = METHODS[method].__name__.removesuffix("Config")
+        own = {key: value for key, value in options.items() if key != "method"}
+        pool = SolutionPool(self.decided.solver, self.part("train")[1])
+        return getattr(import_module(f"nlcore_decisions.{method}"), name)(pool, sense=self.decided.sense, **own)
+
+    def network(self, seed: int) -> nn.Module:
+        """Return a new network, from features to costs."""
+        return mlp((self.features, *self.hidden, self.part("train")[0].costs.shape[1]))
+
+    def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
+        """Yield features with the best decisions and the costs, every sample once per epoch."""
+        samples, solutions = self.part(part)
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.empty(0, dtype=torch.int64)
+        while True:
+            while len(order) < self.batch:
+                order = torch.cat([order, torch.randperm(len(samples), generator=generator)])
+            index, order = order[: self.batch], order[self.batch :]
+            costs, solution = samples.costs[index], solutions[index]
+            both = {"costs": costs, "solution": solution}
+            yield Batch(samples.features[index], solution, costs, others={"both": both})
+
+    def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
+        """Return Σ regret / Σ |best objective| and the share of decisions that are as good as the best, in %."""
+        from nlcore_decisions import regret
+
+        samples, solutions = self.part(part)
+        with torch.no_grad():
+            predicted = network(samples.features)
+        if not bool(predicted.isfinite().all()):
+            return {"regret": torch.inf, "best": 0.0}
+        problem, size = self.decided, (samples.costs * solutions).sum(1).abs()
+        lost = regret(problem.solver, predicted, samples.costs, sense=problem.sense, solution=solutions)
+        return {
+            "regret": 100 * float(lost.sum() / size.sum()),
+            "best": 100 * float((lost <= _TIE * size).float().mean()),
+        }
+
+    def part(self, name: PartName) -> tuple[Samples, Tensor]:
+        """Return the samples of a part with their best decisions."""
+        return self._parts[name]
+
+    @cached_property
+    def _parts(self) -> dict[PartName, tuple[Samples, Tensor]]:
+        begin, parts = 0, {}
+        counts: dict[PartName, int] = {"train": self.samples, **_HELD_OUT}
+        for name, count in counts.items():
+            samples = self.decided.samples[begin : begin + count]
+            parts[name] = (samples, self.decided.decide(samples.costs))
+            begin += count
+        return parts
