@@ -22,20 +22,8 @@ OPTIONAL = {"llvmlite", "numba", "scipy"}
 
 
 def modules() -> Iterator[str]:
-<<<<<<< HEAD
-    for package in (
-        nlcore,
-        nlcore_sorting,
-        nlcore_ranking,
-        nlcore_decisions,
-        nlcore_shortest_paths,
-        nlcore_sequences,
-        nlcore_bench,
-    ):
-=======
     plugins = (nlcore_sorting, nlcore_ranking, nlcore_decisions, nlcore_shortest_paths, nlcore_sequences, nlcore_bench)
     for package in (nlcore, *plugins):
->>>>>>> methods
         yield package.__name__
         for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             if not found.name.endswith("__main__") and ".templates" not in found.name and importable(found.name):
