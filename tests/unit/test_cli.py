@@ -516,6 +516,12 @@ class TestTable:
         monkeypatch.setenv("COLUMNS", "50")
         assert max(map(len, table(None, [("abc", "word " * 50)]).splitlines())) <= 50
 
+    def test_long_texts_in_front_are_wrapped_under_headers(self):
+        choices = " | ".join(f"choice_{i}" for i in range(20))
+        lines = table(("type", "default", "description"), [(choices, "3", "word " * 20)]).splitlines()
+        assert max(map(len, lines)) <= 100
+        assert " ".join(line[:32].strip() for line in lines[1:]) == choices
+
     def test_an_empty_column_is_left_out(self):
         assert table(("a", "b", "c"), [("1", "", "3"), ("11", "", "")]) == "A   C\n1   3\n11"
 
