@@ -61,7 +61,7 @@ class AdaptiveIMLE(
     objective: Objective = "hamming"
     nonzeros: float = 1.0
     largest: float = 2.0
-    halvings: int = 7
+    halvings: int = 3
 
     def _gradient(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         perturbed = self._perturbed(costs, generator)

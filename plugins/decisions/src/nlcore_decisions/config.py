@@ -131,7 +131,7 @@ class AdaptiveIMLEConfig(_ImplicitConfig):
         2.0, gt=0, description="Largest step relative to the costs: λ‖v‖ ≤ largest·‖c‖, v the slope of the loss."
     )
     halvings: int = Field(
-        7, ge=1, le=31, description="The smallest step is the largest, halved so many times; best 2ᵏ − 1."
+        3, ge=1, le=31, description="The smallest step is the largest, halved so many times; best 2ᵏ − 1."
     )
 
 

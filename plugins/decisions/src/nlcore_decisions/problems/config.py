@@ -109,7 +109,7 @@ class ProblemConfig(AlgorithmConfig):
         None, description="Adaptive I-MLE: entries of a gradient that are to differ from 0; by default 1."
     )
     largest: float | None = Field(None, description="Adaptive I-MLE: largest step relative to the costs; by default 2.")
-    halvings: int | None = Field(None, description="Adaptive I-MLE: halvings to the smallest step; by default 7.")
+    halvings: int | None = Field(None, description="Adaptive I-MLE: halvings to the smallest step; by default 3.")
     projection: Projection | None = Field(
         None, description="Negative identity: 'none' (the default), 'mean', 'norm' or 'standardise'."
     )
