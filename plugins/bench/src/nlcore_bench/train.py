@@ -92,15 +92,14 @@ def train(
     saved = time.monotonic()
     for batch in islice(task.batches(training.seed), training.step, training.steps):
         training.advance(batch if training.on_cpu else batch.to(training.device))
-        if outcome.failure is not None:
-            break
-        if every and (training.step % every == 0 or training.step == training.steps):
+        due = every and (training.step % every == 0 or training.step == training.steps)
+        if due and outcome.failure is None:
             outcome.steps.append(training.step)
             outcome.times.append(outcome.cpu_seconds)
             for name, value in _evaluated(training, part).items():
                 outcome.curves.setdefault(name, []).append(value)
-            if outcome.failure is not None:
-                break
+        if outcome.failure is not None:
+            break
         waits = getattr(training.gradient, "pending", False)  # a probe of `Auto`, which a checkpoint would drop
         if checkpoint is not None and not waits and time.monotonic() - saved > CHECKPOINT_SECONDS:
             training.save(checkpoint, label)
