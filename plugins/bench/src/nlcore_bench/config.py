@@ -58,7 +58,7 @@ class TotalsConfig(_TaskConfig):
 
     length: int = Field(16, ge=1, description="m, digits in a row.")
     algorithm: str = Field("sequences/prefix_sum-v1", description="Id of the loss, which has a Gauss–Newton split.")
-    folder: str | None = Field(None, description="Folder of MNIST's four IDX files; by default scikit-learn's digits.")
+    folder: str | None = Field(None, description="Folder of MNIST's IDX files or openml; none: scikit-learn's digits.")
     batch: int = Field(50, ge=1, description="Rows in a step.")
     hidden: tuple[int, ...] = Field((128, 64), description="Widths of the hidden layers.")
 

@@ -15,8 +15,7 @@ import nlcore
 from nlcore_bench.config import ChoicesConfig
 from nlcore_bench.data import choices as data
 from nlcore_bench.data.digits import PartName
-from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure
-from nlcore_bench.tasks.totals import DigitReader
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, mlp
 
 __all__ = ["Choices", "conditional_logit"]
 
@@ -82,8 +81,8 @@ class Choices(AlgorithmTask, id="bench/choices-v1", config=ChoicesConfig):
         return torch.from_numpy(np.flatnonzero(np.isin(self.whole.person.numpy(), order[start:stop])))
 
     def network(self, seed: int) -> nn.Module:
-        """Return a new network, from the attributes of an alternative to its utility."""
-        return DigitReader((len(self.whole.names), *self.hidden, 1))
+        """Return a new network, [*, alternatives, k] to [*, alternatives], the same for every alternative."""
+        return nn.Sequential(mlp((len(self.whole.names), *self.hidden, 1)), nn.Flatten(-2))
 
     def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
         """Yield choices, each once per epoch."""
