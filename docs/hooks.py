@@ -115,8 +115,10 @@ def _listed(path: Path, folder: Path) -> str:
     parts = [f"## [{_title(path)}]({place})"]
     if finding:
         parts.append(finding[1])
-    if picture:
-        parts.append(f"[![{_title(path)}]({place.parent / picture[1]}){{ width=600 loading=lazy }}]({place})")
+    beside = path.with_suffix(".png")
+    name = picture[1] if picture else beside.name if beside.exists() else None
+    if name is not None:
+        parts.append(f"[![{_title(path)}]({place.parent / name}){{ width=600 loading=lazy }}]({place})")
     return "\n\n".join(parts)
 
 
