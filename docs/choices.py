@@ -48,9 +48,9 @@ METHODS: dict[str, tuple[str, Any, tuple[float, ...]]] = {  # optimiser, curvatu
 
 
 _TEXT = """\
-What people chose among trains, cars and a planned underground train, and among suppliers of electricity, is explained
-by a linear utility of every alternative: `core/cross_entropy` of the utilities, the first place of the Plackett–Luce
-model. The coefficients are the prediction, and the utilities belong to the loss
+The choices of travellers among trains, cars and a planned underground train, and of customers among suppliers of
+electricity, follow from a linear utility of every alternative: `core/cross_entropy` of the utilities, the first place of
+the Plackett–Luce model. The coefficients are the prediction, and the utilities belong to the loss
 (`nlcore_bench.tasks.choices.conditional_logit`), so that the curvature of the loss is that of the likelihood. The
 problem is convex, which makes the largest likelihood an exact number to hit.
 """
