@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, geometric_mean, median
 
+from matplotlib.ticker import FixedLocator, NullLocator
 from records import NAMES, RESULTS, plan_of, rows
 
 from nlcore.plotting.figure import BLUE, GREY, ORANGE, new_figure, render
@@ -18,7 +19,7 @@ from nlcore_bench.statistics import CLAIM_SEEDS, Paired
 from nlcore_bench.tables import Table
 
 STUDIES = ("optimizers", "default", "sequences")
-MEASURE, OUTPUTS = "loss", ("accuracy", "error", "exact")
+MEASURE = "loss"
 REST = "control"  # the group of plain training, clipping and normalisation
 
 
@@ -33,7 +34,7 @@ class Comparison:
         default: The default for the loss.
         plain: Plain training.
         half: The half power, a fixed curvature; `None` if it is not in the study.
-        control: The best of plain training, clipping and normalisation on validation data.
+        control: The best of plain training, clipping and normalisation on validation data; `None` without the latter.
     """
 
     study: str
@@ -66,7 +67,7 @@ def comparisons() -> list[Comparison]:
                 continue
             controls = [one for one in members if one.entry.name == "plain" or "clip" in one.entry.name]
             controls += [one for one in members if one.entry.group == REST and one not in controls]
-            best = max(controls, key=lambda one: plan.validation(one.entry))
+            best = max(controls, key=lambda one: plan.validation(one.entry)) if len(controls) > 1 else None
             label = plan.study.tasks[task].label or task
             found.append(Comparison(id, label, optimizer, named["default"], named["plain"], named.get("half"), best))
     order = list(NAMES)
@@ -169,14 +170,14 @@ def finding(found: list[Comparison]) -> str:
     parts = []
     for optimizer in dict.fromkeys(one.optimizer for one in found):
         words = [pair.word for one in found if one.optimizer == optimizer and (pair := one.paired(one.plain))]
-        parts.append(f"{words.count('better')} of {len(words)} with {NAMES[optimizer]}")
+        parts.append(f"{words.count('better')} of {len(words)}{' tasks' * (not parts)} with {NAMES[optimizer]}")
     pairs = [pair.word for one in found if (pair := one.paired(one.plain))]
     timed = [pair.word for one in found if (pair := one.paired(one.plain, equal_time=True))]
     best = [line[-1].split()[-1] for line in best_pairs()]
     text = (
-        f"After equally many steps the default lowers the held-out loss on {', '.join(parts)} (tasks × studies), and "
-        f"raises it on {pairs.count('worse')} of {len(pairs)}. With the optimiser chosen on validation data for either "
-        f"side, it is better on {best.count('better')} of {len(best)} tasks, level on {best.count('level')} and worse "
+        f"After equally many steps the default lowers the held-out loss on {', '.join(parts)}, and raises it on "
+        f"{pairs.count('worse')} of the {len(pairs)}. With the optimiser chosen on validation data for either side, it "
+        f"is better on {best.count('better')} of {len(best)} tasks, level on {best.count('level')} and worse "
         f"on {best.count('worse')}."
     )
     if timed:
@@ -234,7 +235,7 @@ def _missing() -> list[str]:
         "*worse* follow [one rule](../reference/bench.md#how-to-read-a-table).",
         "- The study `optimizers` has 200 steps and runs of equal time: the same method with a schedule shortened to "
         "the processor time of plain training. `default` has 300 steps and `sequences` 200 or 600, without such runs.",
-        "- SGD and AdamW are in the study `optimizers` alone.",
+        "- SGD and AdamW are in the study `optimizers` alone. A task that is in two studies counts twice.",
     ]
     for id in STUDIES:
         plan = plan_of(id)
@@ -268,6 +269,10 @@ def picture(found: list[Comparison]) -> bytes:
             axis.plot([at], [geometric_mean(values)], "D", color=colour, markersize=8, label=label)
     axis.axhline(1.0, color=GREY, linewidth=1, linestyle="--")
     axis.set(yscale="log", xticks=range(len(names)), xticklabels=[NAMES[one] for one in names])
+    axis.set_xlim(-0.6, len(names) - 0.4)
+    axis.yaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0]))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_locator(NullLocator())
     axis.set_ylabel("held-out loss of the default\nover that of plain training")
     axis.grid(alpha=0.25)
     handles, labels = axis.get_legend_handles_labels()

@@ -23,11 +23,11 @@ PAGES = sorted([*RESULTS.glob("*.md"), *RESULTS.glob("*/report.md")])
 def test_the_page_of_optimisers_is_what_the_records_say():
     found = optimizers.comparisons()
     assert len(found) > 20
-    assert (RESULTS / "optimizers.md").read_text("utf-8") == optimizers.page(found)
+    assert (RESULTS / "optimizers.md").read_text("utf-8") == optimizers.page(found), "run: python docs/optimizers.py"
 
 
 def test_the_page_of_others_is_what_the_records_say():
-    assert (RESULTS / "others.md").read_text("utf-8") == others.page()
+    assert (RESULTS / "others.md").read_text("utf-8") == others.page(), "run: python docs/others.py"
 
 
 def test_the_page_of_choices_is_that_of_its_figures():
@@ -45,7 +45,7 @@ def test_every_page_has_its_finding_its_picture_its_table_and_its_command(page):
         return
     assert re.search(r"^\*\*[^*\n]{40,}\*\*$", text, re.MULTILINE), "no finding in a sentence"
     assert re.search(r"^\|-?-", text, re.MULTILINE), "no table"
-    assert re.search(r"(nlcore |python -m |python docs/|make )", text), "no command"
+    assert re.search(r"(nlcore |python -m |python (docs|examples)/|make )", text), "no command"
     pictures = re.findall(r"\]\(([\w-]+\.png)\)", text)
     assert pictures or page.with_suffix(".png").exists(), "no picture"
     assert all((page.parent / name).exists() for name in pictures)
