@@ -1,4 +1,4 @@
-"""The pages of results that join several studies: each is what its script writes, and opens with finding and picture."""
+"""The pages of results: those that join studies are what their scripts write, all have a finding and a picture."""
 
 from __future__ import annotations
 

