@@ -235,6 +235,8 @@ def _missing() -> list[str]:
         "*worse* follow [one rule](../reference/bench.md#how-to-read-a-table).",
         "- The study `optimizers` has 200 steps and runs of equal time: the same method with a schedule shortened to "
         "the processor time of plain training. `default` has 300 steps and `sequences` 200 or 600, without such runs.",
+        "- Equal time is the hardest test on networks this small: a plain step takes 1 to 3 ms, so that curvature and "
+        "probes cost as much as the network. [What a step costs](engine.md) has larger ones.",
         "- SGD and AdamW are in the study `optimizers` alone. A task that is in two studies counts twice.",
     ]
     for id in STUDIES:
