@@ -16,7 +16,8 @@ _FIRST = ("default", "default_outputs", "default_long")  # studies of what a use
 _TEXTS: list[tuple[str, str, str]] = []
 _FINDING = re.compile(r"^\*\*(.{40,}?)\*\*$", re.MULTILINE)
 _PICTURE = re.compile(r"\]\(([\w-]+\.png)\)")
-_FOLDED = re.compile(r"^\*\*([^*\n]+)\*\*\n\n((?:\|.*\n?){12,})", re.MULTILINE)
+_TABLE = re.compile(r"^\*\*([^*\n]+)\*\*\n\n((?:\|.*\n?){3,})", re.MULTILINE)
+_LONG, _MANY = 12, 4  # lines of a table that is folded; tables of a page on which all but the first are folded
 _DIRECTIVE = re.compile(r"^::: (\S+)(?:\n +\S.*)*", re.MULTILINE)
 _FENCE = re.compile(r"^( *```\w+) (\w+=\S+)$", re.MULTILINE)
 _INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
@@ -115,8 +116,10 @@ def _listed(path: Path, folder: Path) -> str:
     parts = [f"## [{_title(path)}]({place})"]
     if finding:
         parts.append(finding[1])
-    if picture:
-        parts.append(f"[![{_title(path)}]({place.parent / picture[1]}){{ width=600 loading=lazy }}]({place})")
+    beside = path.with_suffix(".png")
+    name = picture[1] if picture else beside.name if beside.exists() else None
+    if name is not None:
+        parts.append(f"[![{_title(path)}]({place.parent / name}){{ width=600 loading=lazy }}]({place})")
     return "\n\n".join(parts)
 
 
@@ -127,12 +130,17 @@ def _result(markdown: str, path: Path) -> str:
         markdown = f"# {_title(path)}\n\n{markdown}"
     if picture.exists() and picture.name not in markdown:
         markdown += f"\n\n[![{_title(path)}]({picture.name})]({picture.name})\n"
-    return _FOLDED.sub(_folded, markdown)
+    tables = list(_TABLE.finditer(markdown))
+    many = {one.start() for one in tables[1:]} if len(tables) > _MANY else set()
+    return _TABLE.sub(lambda one: _folded(one, one.start() in many), markdown)
 
 
-def _folded(table: re.Match[str]) -> str:
-    """Return a long table below its caption, folded."""
-    rows = "\n".join(f"    {row}" for row in table[2].splitlines())
+def _folded(table: re.Match[str], always: bool) -> str:
+    """Return a table below its caption, folded if it is long."""
+    lines = table[2].splitlines()
+    if not always and len(lines) < _LONG:
+        return table[0]
+    rows = "\n".join(f"    {line}" for line in lines)
     return f'??? abstract "{table[1].replace(chr(34), chr(39))}"\n\n{rows}\n'
 
 

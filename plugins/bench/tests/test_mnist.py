@@ -11,7 +11,7 @@ import torch
 
 from nlcore.errors import ConfigError
 from nlcore_bench import Totals
-from nlcore_bench.data.mnist import digest, mnist
+from nlcore_bench.data.mnist import _SHA256, _files, digest, idx, mnist
 from nlcore_bench.tasks.base import task_settings
 
 
@@ -54,9 +54,51 @@ def test_what_is_not_there_or_no_idx_file_is_named(folder) -> None:
         mnist(str(folder / "nowhere"))
     whole = (folder / "t10k-images-idx3-ubyte").read_bytes()
     (folder / "t10k-images-idx3-ubyte").write_bytes(whole[:-1])
-    with pytest.raises(ConfigError, match="cut off"):
+    with pytest.raises(
+        ConfigError, match=r"cut off: it has \d+ bytes\. The t10k-images-idx3-ubyte of MNIST, unpacked, has"
+    ):
         mnist(str(folder))
     write(folder, "t10k-images-idx3-ubyte", np.zeros((9, 28, 28), dtype=np.uint8), zipped=False)
     mnist.cache_clear()
     with pytest.raises(ConfigError, match="MNIST has"):
         mnist(str(folder))
+
+
+def test_a_packed_file_that_is_cut_off_or_damaged_is_named_with_the_expected_checksum(folder) -> None:
+    path = folder / "train-labels-idx1-ubyte.gz"
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 255
+    for content in (whole[:-20], whole[:8], bytes(damaged)):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=rf"labels-idx1-ubyte\.gz .*SHA-256 {_SHA256[path.stem]}\. Get the file"):
+            mnist(str(folder))
+
+
+def test_another_data_set_of_the_same_size_is_refused(folder) -> None:
+    write(folder, "t10k-labels-idx1-ubyte", np.zeros(10_000, dtype=np.uint8), zipped=True)
+    with pytest.raises(
+        ConfigError, match=r"damaged, or of another data set: its SHA-256 is [0-9a-f]{64}\. The t10k-lab"
+    ):
+        mnist(str(folder))
+
+
+def test_offline_openml_is_named_and_what_to_do(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody answers there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match=r"MNIST cannot be had from OpenML: .* four IDX files .* --option folder=DIR"):
+        Totals(folder="openml").network(0)
+
+
+def test_a_table_of_all_scans_becomes_the_files() -> None:
+    random = np.random.default_rng(0)
+    pixels, labels = random.integers(0, 256, (60_003, 784)).astype(float), random.integers(0, 10, 60_003).astype(str)
+    found = _files(pixels, labels)
+    assert found.keys() == _SHA256.keys()
+    last = np.frombuffer(found["t10k-images-idx3-ubyte"], dtype=np.uint8, offset=16).reshape(3, 28, 28)
+    np.testing.assert_array_equal(last, pixels[-3:].reshape(3, 28, 28))
+    assert found["train-labels-idx1-ubyte"] == idx(labels[:60_000].astype(np.uint8))
+    assert found["train-images-idx3-ubyte"][:16] == struct.pack(">BBBBIII", 0, 0, 8, 3, 60_000, 28, 28)

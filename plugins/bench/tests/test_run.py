@@ -152,6 +152,11 @@ def test_runs_for_equal_time_are_as_long_as_the_baseline_s_in_time(
         plan = Plan(timed, {cell: replace(run, cpu_seconds=seconds[cell.method]) for cell, run in runs.items()})
         assert [(cell.seed, cell.length) for cell in plan.timed(fisher)] == [(1000, length), (1001, length)]
         assert plan.timed(plain) == []
+        early = {  # of two learning rates one fails at once: its runs say nothing of the time of a step
+            cell: replace(run, cpu_seconds=1e-3, failure="step 1") if cell.learning_rate == 1e-2 else run
+            for cell, run in plan.runs.items()
+        }
+        assert [cell.length for cell in Plan(timed, early).timed(fisher)] == [length, length]
     more = Counting(monkeypatch)
     plan = run_study(timed, tmp_path, quiet=True)  # a finished folder is gone on with
     assert {cell.phase for cell in more.done} == {"timed"}

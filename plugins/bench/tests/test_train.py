@@ -133,6 +133,18 @@ def test_a_run_that_leaves_the_finite_range_says_so(
     assert outcome.steps == ()
 
 
+def test_a_network_that_cannot_be_evaluated_counts_as_the_worst(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> dict[str, float]:
+        raise NonFiniteError("scores of sample 2 are infinite", [2])
+
+    entry = study.entries()[0]
+    monkeypatch.setattr(type(_training(study, entry, cell("plain")).task), "evaluate", refused)
+    outcome = train_cell(study, entry, cell("plain"))
+    assert outcome.failure == "step 4, evaluation: scores of sample 2 are infinite"
+    assert outcome.final == outcome.train == {"accuracy": 0.0}
+    assert (outcome.steps, outcome.curves) == ((4,), {"accuracy": (0.0,)})
+
+
 @pytest.mark.parametrize("name", ["plain", "fisher", "default", "stochastic"])
 @pytest.mark.parametrize("kind", ["adam", "sgd", "muon", "soap"])
 def test_a_run_goes_on_from_its_checkpoint_to_the_digit(

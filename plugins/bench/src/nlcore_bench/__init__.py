@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nlcore_bench.study import Study
     from nlcore_bench.tasks import (
         Batch,
+        Choices,
         Deblurring,
         Decisions,
         Forecast,
@@ -41,6 +42,7 @@ _HOMES = {
     "study": ["Study"],
     "tasks": [
         "Batch",
+        "Choices",
         "Deblurring",
         "Decisions",
         "Forecast",
@@ -59,6 +61,7 @@ _HOMES = {
 __all__ = [
     "Batch",
     "Cell",
+    "Choices",
     "Deblurring",
     "Decisions",
     "Forecast",

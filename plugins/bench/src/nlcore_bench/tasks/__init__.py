@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nlcore_bench.tasks.align import Align
 from nlcore_bench.tasks.base import Batch, Measure, Task
+from nlcore_bench.tasks.choices import Choices
 from nlcore_bench.tasks.decisions import Decisions
 from nlcore_bench.tasks.forecast import Forecast
 from nlcore_bench.tasks.inverse import Deblurring, Heat, Pendulum
@@ -17,6 +18,7 @@ from nlcore_bench.tasks.totals import Totals
 __all__ = [
     "Align",
     "Batch",
+    "Choices",
     "Deblurring",
     "Decisions",
     "Forecast",

