@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from nlcore_bench.figure import draw_curves, draw_dots
+from nlcore_bench.figure import draw_along, draw_curves, draw_dots, draw_tails
 from nlcore_bench.files import write_whole
 from nlcore_bench.findings import finding, summaries, summary_tables
 from nlcore_bench.plan import Plan
@@ -18,6 +18,7 @@ from nlcore_bench.rows import Row, rows_of
 from nlcore_bench.statistics import RULE, Paired, Sample, holm
 from nlcore_bench.study import Entry, Study
 from nlcore_bench.tables import Table, bullets
+from nlcore_bench.tails import TAILS, tail_text
 from nlcore_bench.tasks.base import Measure
 
 __all__ = ["Report", "make_report", "write_report"]
@@ -181,6 +182,10 @@ def _columns(plan: Plan, rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]
         columns[f"steps to {goal}"] = lambda row: row.reached_text(lambda run: run.steps)
         if all(run.times for row in rows for run in row.runs):
             columns[f"seconds to {goal}"] = lambda row: row.reached_text(lambda run: run.times, digits=2)
+    if any(run.norms for row in rows for run in row.runs):
+        columns["samples' gradients: 99.9 % / median"] = lambda row: tail_text(row.runs, "sample", 0.999)
+        columns["largest / median"] = lambda row: tail_text(row.runs, "sample", 1.0)
+        columns["network's gradient: largest / median"] = lambda row: tail_text(row.runs, "step", 1.0)
     columns["learning rate"] = lambda row: _tuned(row.chosen.learning_rate, edge=row.edges[0])
     if any(row.chosen.damping is not None for row in rows):
         columns["damping"] = lambda row: _tuned(row.chosen.damping, edge=row.edges[1])
@@ -235,6 +240,8 @@ def _notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
             "Bootstrap: percentiles of the mean of resampled differences. Wilcoxon and t-test: two-sided, paired by "
             "seed; Holm: Wilcoxon's p adjusted for all rows of the table."
         )
+    if study.tails:
+        notes.append(TAILS)
     if any(row.timed for row in rows):
         notes.append(
             "Equal time: the same method on the same seeds, with a schedule shortened so that a run takes as much "
@@ -278,12 +285,16 @@ def _pictures(plan: Plan, tables: dict[str, list[Row]]) -> dict[str, bytes]:
         for group in dict.fromkeys(row.entry.group for row in members):
             title = ", ".join(filter(None, [name if len(tables) > 1 else "", group]))
             groups[title] = [*(row for row in members if row.entry.group == group), *shared]
-    if study.losses:
+    if study.losses and not study.along_damping:
         lines = {name: {row.entry.label: row for row in rows} for name, rows in groups.items()}
         panes: dict[str, Any] = {"equal steps": lambda row: row.runs}
         if study.equal_time:
             panes["equal time"] = lambda row: row.timed or row.runs
         pictures["overview.png"] = draw_dots(study.title, lines, panes)
+    if study.tails:
+        pictures["tails.png"] = draw_tails(study.title, groups)
+    if study.along_damping:
+        return {"dampings.png": draw_along(study.title, groups), **pictures}
     if len(groups) <= _MOST_PANELS:
         pictures["curves.png"] = draw_curves(study.title, groups)
         if study.equal_time:

@@ -76,6 +76,8 @@ class Study(Part):
         steps: Steps of a run.
         every: Steps between two evaluations of a reported run.
         schedule: Schedule of the learning rate.
+        tails: Whether quantiles of the norms of gradients are recorded and reported, see `nlcore_bench.tails`.
+        along_damping: Whether the picture shows the methods along the damping of their curvatures.
         device: Device of the training, such as `cuda`; evaluations are made on the CPU.
         seeds: Number of reported seeds, 1000, 1001, …; none is a tuning seed.
         tuning_seeds: Number of seeds on which every candidate is tried, 0, 1, …
@@ -101,6 +103,8 @@ class Study(Part):
     steps: Whole
     every: Whole = 25
     schedule: Literal["cosine", "constant"] = "cosine"
+    tails: bool = False
+    along_damping: bool = False
     device: Text = "cpu"
     seeds: Annotated[Whole, Field(le=1000)] = 8
     tuning_seeds: Annotated[Whole, Field(le=1000)] = 2
@@ -187,6 +191,7 @@ class Study(Part):
         return {
             **self.model_dump(include={"steps", "every", "schedule"}),
             **({} if self.device == "cpu" else {"device": self.device}),
+            **({"tails": True} if self.tails else {}),
             "tasks": {
                 name: {**given, **_given(self.tasks[name], _DRAWN | {"id", "options"})} for name, given in tasks.items()
             },

@@ -24,9 +24,10 @@ from nlcore_bench.files import write_whole
 from nlcore_bench.optimizers import make_optimizers
 from nlcore_bench.parts import OptimizerPart
 from nlcore_bench.study import Entry
+from nlcore_bench.tails import Tails
 from nlcore_bench.tasks.base import Batch, Task
 
-__all__ = ["CHECKPOINT_SECONDS", "Gradient", "Outcome", "Training", "one_thread", "train"]
+__all__ = ["CHECKPOINT_SECONDS", "Backward", "Gradient", "Outcome", "Training", "one_thread", "train"]
 
 CHECKPOINT_SECONDS = 20.0
 """Time between two checkpoints of a run."""
@@ -58,6 +59,7 @@ class Outcome:
         seconds: Wall time of the training, without evaluations.
         cpu_seconds: Processor time of the training, which other programs on the machine do not change.
         failure: Reason of an early stop; `None` for a complete run.
+        norms: Quantiles of the norms of gradients, see `nlcore_bench.tails`; none unless the study asks for them.
     """
 
     final: dict[str, float] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class Outcome:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     failure: str | None = None
+    norms: dict[str, list[float]] = field(default_factory=dict)
 
 
 def train(
@@ -104,6 +107,7 @@ def train(
             saved = time.monotonic()
     outcome.final = _evaluated(training, part)
     outcome.train = _evaluated(training, "train")
+    outcome.norms = training.tails.quantiles() if training.tails else {}
     return outcome
 
 
@@ -126,6 +130,7 @@ class Training:
         schedule: `"cosine"` or `"constant"`.
         damping: Relative damping instead of the curvature's own.
         device: Where it trains; evaluations are made on the CPU, which has the data.
+        tails: Whether the norms of gradients are counted.
 
     Raises:
         NlcoreError: Loss, curvature, update or optimiser cannot be made.
@@ -143,6 +148,7 @@ class Training:
         schedule: str = "cosine",
         damping: float | None = None,
         device: str = "cpu",
+        tails: bool = False,
     ) -> None:
         self.task, self.seed, self.steps, self.step, self.outcome = task, seed, steps, 0, Outcome()
         self.target = entry.loss.target if entry.loss else "target"
@@ -155,9 +161,14 @@ class Training:
         if method.update is None:
             flat = entry.loss is not None and entry.loss.flat
             criterion = make_criterion(loss, method, flat=flat, damping=damping)
-            self.gradient: Any = _Backward(self.network, criterion)
+            self.gradient: Any = Backward(self.network, criterion)
         else:
             self.gradient = resolve(method.update, entry.name)(loss, self.network, **method.options)
+        if tails and not isinstance(self.gradient, Backward):
+            raise ConfigError(
+                f"{entry.name} makes its gradient itself, so that its norms are not known: leave out tails."
+            )
+        self.tails = Tails() if tails else None
         self.optimizers = make_optimizers(optimizer, self.network, learning_rate)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR
         self.schedules = [cosine(one, steps) for one in self.optimizers] if schedule == "cosine" else []
@@ -188,6 +199,8 @@ class Training:
             return str(error)
         if not math.isfinite(value):
             return f"the loss is {value}"
+        if self.tails is not None:
+            self.tails.add(self.gradient.received, self.network)
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         for optimizer in self.optimizers:
@@ -232,19 +245,37 @@ class Training:
             "gradient": gradient,
             "optimizers": self.optimizers,
             "schedules": self.schedules,
+            **({"tails": [self.tails]} if self.tails else {}),
         }
 
 
-class _Backward:
-    """The gradient by a criterion and a backward pass."""
+class Backward:
+    """The gradient by a criterion and a backward pass.
+
+    Args:
+        network: The network.
+        criterion: `(prediction, target) -> scalar`.
+    """
 
     def __init__(self, network: nn.Module, criterion: nn.Module) -> None:
         self.network, self.criterion = network, criterion
         self.state_dict, self.load_state_dict = criterion.state_dict, criterion.load_state_dict
+        self._prediction = torch.empty(0)
+
+    @property
+    def received(self) -> Tensor:
+        """[batch], after a step, the norm that each sample's prediction has received times the batch size."""
+        gradient = self._prediction.grad
+        if gradient is None:
+            raise RuntimeError("there is no gradient before a step")
+        return len(gradient) * torch.linalg.vector_norm(gradient.flatten(1), dim=1)
 
     def __call__(self, batch: Batch, target: Any) -> Tensor:
-        value: Tensor = self.criterion(self.network(batch.inputs), target, **batch.options)
+        """Add to the gradient of every parameter, and return the mean loss, a scalar."""
+        self._prediction = self.network(batch.inputs)
+        value: Tensor = self.criterion(self._prediction, target, **batch.options)
         if math.isfinite(value.item()):
+            self._prediction.retain_grad()  # type: ignore[no-untyped-call]
             value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
