@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nlcore_bench.study import Study
     from nlcore_bench.tasks import (
         Batch,
+        Classification,
         Deblurring,
         Forecast,
         Heat,
@@ -40,6 +41,7 @@ _HOMES = {
     "study": ["Study"],
     "tasks": [
         "Batch",
+        "Classification",
         "Deblurring",
         "Forecast",
         "Heat",
@@ -57,6 +59,7 @@ _HOMES = {
 __all__ = [
     "Batch",
     "Cell",
+    "Classification",
     "Deblurring",
     "Forecast",
     "Heat",

@@ -91,6 +91,7 @@ class Study(Part):
         minutes: Duration on one core, for `nlcore bench list`.
         notes: Notes for the reader of the numbers.
         limits: Conclusions that the study does not allow, one paragraph each.
+        full: Fields of this table, in the place of those above, are the study at the size of what it repeats.
         tasks: Tasks by name.
         losses: Losses by name; every method runs with each of them.
         optimizers: Optimisers by name.
@@ -118,6 +119,7 @@ class Study(Part):
     minutes: Amount | None = None
     notes: tuple[Text, ...] = ()
     limits: tuple[Text, ...] = ()
+    full: dict[Text, Any] = Field({})
     tasks: Annotated[dict[Text, TaskPart], Field(min_length=1)]
     losses: dict[Text, LossPart] = Field({})
     optimizers: dict[Text, OptimizerPart] = Field({"adam": OptimizerPart()}, min_length=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nlcore_bench.tasks.align import Align
 from nlcore_bench.tasks.base import Batch, Measure, Task
+from nlcore_bench.tasks.classification import Classification
 from nlcore_bench.tasks.forecast import Forecast
 from nlcore_bench.tasks.inverse import Deblurring, Heat, Pendulum
 from nlcore_bench.tasks.ltr import Ltr
@@ -16,6 +17,7 @@ from nlcore_bench.tasks.totals import Totals
 __all__ = [
     "Align",
     "Batch",
+    "Classification",
     "Deblurring",
     "Forecast",
     "Heat",
