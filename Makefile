@@ -3,7 +3,7 @@ GIVEN_PYTHON := $(PYTHON)
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STUDIES := totals ranking ltr paths half_inverse sequences defaults default_outputs default default_long
+STUDIES := totals ranking paper_explanation paper_damping paper_ranking paper_no_harm paper_paths ltr paths half_inverse sequences defaults default_outputs default default_long
 PLUGINS := sorting ranking decisions shortest_paths sequences bench
 STAMP  := $(VENV)/.installed
 SOURCES := nlcore tools $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)

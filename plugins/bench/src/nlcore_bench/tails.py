@@ -62,10 +62,10 @@ class Tails(nn.Module):
         """Return the quantiles `LEVELS` of both, to 1 %; the largest exactly. Nothing before the first step."""
         if not int(self.counts.sum()):
             return {}
-        shares = self.counts.cumsum(1) / self.counts.sum(1, keepdim=True)
+        shares = self.counts.cumsum(1).double() / self.counts.sum(1, keepdim=True) + 1e-12
         found = {}
         for name, share, largest in zip(("sample", "step"), shares, self.largest.tolist(), strict=True):
-            bins = torch.searchsorted(share, torch.tensor(LEVELS[:-1], dtype=share.dtype))
+            bins = torch.searchsorted(share, torch.tensor(LEVELS[:-1], dtype=torch.float64))
             middle = 10.0 ** (_LOWEST + (bins.double() + 0.5) / _PER_DECADE)
             found[name] = [*(min(one, largest) for one in middle.tolist()), largest]
         return found

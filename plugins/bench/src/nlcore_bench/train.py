@@ -268,14 +268,15 @@ class Backward:
         gradient = self._prediction.grad
         if gradient is None:
             raise RuntimeError("there is no gradient before a step")
-        return len(gradient) * torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+        norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+        return len(gradient) * norms
 
     def __call__(self, batch: Batch, target: Any) -> Tensor:
         """Add to the gradient of every parameter, and return the mean loss, a scalar."""
         self._prediction = self.network(batch.inputs)
         value: Tensor = self.criterion(self._prediction, target, **batch.options)
         if math.isfinite(value.item()):
-            self._prediction.retain_grad()  # type: ignore[no-untyped-call]
+            self._prediction.retain_grad()
             value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
