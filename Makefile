@@ -140,6 +140,7 @@ wheels: $(RELEASE_STAMP)  ## build a wheel of the core and of every plugin into 
 docs: $(DOCS_STAMP)  ## build the site into site/, strictly
 	$(DOCS_BIN)/python docs/generate.py
 	$(DOCS_BIN)/python docs/concept_pictures.py
+	$(DOCS_BIN)/python docs/paper_pictures.py
 	$(DOCS_BIN)/python docs/landing.py
 	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --strict
 

@@ -31,7 +31,9 @@ def test_quantiles_are_those_of_all_norms() -> None:
     ordered = samples.flatten().sort().values
     expected = torch.stack([ordered[round(level * len(ordered)) - 1] for level in LEVELS])  # 2000 of them
     torch.testing.assert_close(torch.tensor(found["sample"]), expected, rtol=0.02, atol=0.0)
-    torch.testing.assert_close(torch.tensor(found["step"])[[0, -1]], torch.stack([steps[19], steps[39]]), rtol=0.02, atol=0.0)
+    torch.testing.assert_close(
+        torch.tensor(found["step"])[[0, -1]], torch.stack([steps[19], steps[39]]), rtol=0.02, atol=0.0
+    )
 
 
 def test_zero_and_infinite_norms_are_counted_at_the_ends() -> None:

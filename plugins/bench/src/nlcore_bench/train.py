@@ -255,11 +255,15 @@ class Backward:
     Args:
         network: The network.
         criterion: `(prediction, target) -> scalar`.
+
+    Attributes:
+        watched: Whether the gradient that the prediction receives is kept for `received`.
     """
 
     def __init__(self, network: nn.Module, criterion: nn.Module) -> None:
         self.network, self.criterion = network, criterion
         self.state_dict, self.load_state_dict = criterion.state_dict, criterion.load_state_dict
+        self.watched = False
         self._prediction = torch.empty(0)
 
     @property
@@ -267,16 +271,18 @@ class Backward:
         """[batch], after a step, the norm that each sample's prediction has received times the batch size."""
         gradient = self._prediction.grad
         if gradient is None:
-            raise RuntimeError("there is no gradient before a step")
+            raise RuntimeError("there is no gradient before a watched step")
         norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
         return len(gradient) * norms
 
     def __call__(self, batch: Batch, target: Any) -> Tensor:
         """Add to the gradient of every parameter, and return the mean loss, a scalar."""
-        self._prediction = self.network(batch.inputs)
-        value: Tensor = self.criterion(self._prediction, target, **batch.options)
+        prediction = self.network(batch.inputs)
+        value: Tensor = self.criterion(prediction, target, **batch.options)
         if math.isfinite(value.item()):
-            self._prediction.retain_grad()
+            if self.watched:
+                self._prediction = prediction
+                prediction.retain_grad()
             value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
