@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import nlcore
 from nlcore.errors import ConfigError
 from nlcore_bench.criteria import Criterion, MeanLoss, make_curvature
-from nlcore_bench.train import Backward, Gradient
+from nlcore_bench.gradients import Backward, Gradient
 
 __all__ = ["NaiveEntries", "naive_entries"]
 

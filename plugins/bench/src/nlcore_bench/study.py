@@ -195,11 +195,11 @@ class Study(Part):
             **({} if self.device == "cpu" else {"device": self.device}),
             **({"tails": True} if self.tails else {}),
             "tasks": {
-                name: {**given, **_given(self.tasks[name], _DRAWN | {"id", "options"})} for name, given in tasks.items()
+                name: {**given, **self.tasks[name].given(_DRAWN | {"id", "options"})} for name, given in tasks.items()
             },
             "optimizers": {name: {"kind": one.kind, "options": one.options} for name, one in self.optimizers.items()},
             "methods": {
-                one.name: {**_given(one.method, _DRAWN), "loss": one.loss and _loss_settings(one.loss)}
+                one.name: {**one.method.given(_DRAWN), "loss": one.loss and _loss_settings(one.loss)}
                 for one in self.entries()
             },
         }
@@ -286,13 +286,8 @@ _DRAWN = {"label", "group", "reference", "baseline", "learning_rates", "dampings
 _DRAWN |= {"tasks", "losses", "optimizers"}  # fields of a method that change no number of a run
 
 
-def _given(part: Part, others: set[str]) -> dict[str, Any]:
-    """Return the fields of a table that differ from their defaults, but for some."""
-    return part.model_dump(mode="json", exclude=others, exclude_defaults=True)
-
-
 def _loss_settings(loss: LossPart) -> dict[str, Any]:
-    return {**_given(loss, {"label", "scale"}), "id": registry.spec(loss.id).id}
+    return {**loss.given({"label", "scale"}), "id": registry.spec(loss.id).id}
 
 
 def _refuse_unknown(field: str, names: Iterable[str], known: Iterable[str]) -> None:

@@ -11,39 +11,27 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nlcore.errors import ConfigError, NlcoreError, NumericalError
 from nlcore.registry.isolation import resolve
 from nlcore_bench.criteria import make_criterion, make_loss
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.files import write_whole
+from nlcore_bench.gradients import Backward
 from nlcore_bench.optimizers import make_optimizers
 from nlcore_bench.parts import OptimizerPart
 from nlcore_bench.study import Entry
 from nlcore_bench.tails import Tails
 from nlcore_bench.tasks.base import Batch, Task
 
-__all__ = ["CHECKPOINT_SECONDS", "Backward", "Gradient", "Outcome", "Training", "one_thread", "train"]
+__all__ = ["CHECKPOINT_SECONDS", "Outcome", "Training", "one_thread", "train"]
 
 CHECKPOINT_SECONDS = 20.0
 """Time between two checkpoints of a run."""
-
-
-class Gradient(Protocol):
-    """The gradient that a method's `update` makes: `update(loss, network, **options)` returns such a function."""
-
-    def __call__(self, batch: Batch, target: Any) -> Tensor:
-        """Add to the gradient of every parameter, and return the mean loss, a scalar.
-
-        Args:
-            batch: The batch.
-            target: That of its targets which the loss receives.
-        """
-        ...
 
 
 @dataclass
@@ -247,49 +235,6 @@ class Training:
             "schedules": self.schedules,
             **({"tails": [self.tails]} if self.tails else {}),
         }
-
-
-class Backward:
-    """The gradient by a criterion and a backward pass.
-
-    Args:
-        network: The network.
-        criterion: `(prediction, target) -> scalar`.
-
-    Attributes:
-        watched: Whether the gradient that the prediction receives is kept for `received`.
-    """
-
-    def __init__(self, network: nn.Module, criterion: nn.Module) -> None:
-        self.network, self.criterion = network, criterion
-        self.state_dict, self.load_state_dict = criterion.state_dict, criterion.load_state_dict
-        self.watched = False
-        self._prediction = torch.empty(0)
-
-    @property
-    def received(self) -> Tensor:
-        """[batch], after a step, the norm that each sample's prediction has received times the batch size."""
-        gradient = self._prediction.grad
-        if gradient is None:
-            raise RuntimeError("there is no gradient before a watched step")
-        norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-        return len(gradient) * norms
-
-    def __call__(self, batch: Batch, target: Any) -> Tensor:
-        """Add to the gradient of every parameter, and return the mean loss, a scalar."""
-        prediction = self.network(batch.inputs)
-        value: Tensor = self.criterion(prediction, target, **batch.options)
-        if math.isfinite(value.item()):
-            if self.watched:
-                self._prediction = prediction
-                prediction.retain_grad()
-            value.backward()  # type: ignore[no-untyped-call]
-        return value.detach()
-
-    @property
-    def pending(self) -> bool:
-        """Whether a probe of the network waits for the next batch."""
-        return bool(getattr(self.criterion, "pending", False))
 
 
 @contextmanager
