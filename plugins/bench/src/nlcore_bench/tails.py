@@ -26,7 +26,7 @@ _LOWEST, _HIGHEST, _PER_DECADE = (
     -30,
     38,
     100,
-)  # decimal exponents between which norms are told apart; float32 ends there
+)  # decimal exponents of the bins; float32 ends there
 
 
 class Tails(nn.Module):

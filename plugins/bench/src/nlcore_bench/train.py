@@ -152,10 +152,12 @@ class Training:
             self.gradient: Any = Backward(self.network, criterion)
         else:
             self.gradient = resolve(method.update, entry.name)(loss, self.network, **method.options)
-        if tails and not isinstance(self.gradient, Backward):
-            raise ConfigError(
-                f"{entry.name} makes its gradient itself, so that its norms are not known: leave out tails."
-            )
+        if tails:
+            if not isinstance(self.gradient, Backward):
+                raise ConfigError(
+                    f"{entry.name} makes its gradient itself, so that its norms are not known: leave out tails."
+                )
+            self.gradient.watched = True
         self.tails = Tails() if tails else None
         self.optimizers = make_optimizers(optimizer, self.network, learning_rate)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR
