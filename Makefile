@@ -3,7 +3,7 @@ GIVEN_PYTHON := $(PYTHON)
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STUDIES := totals ranking ltr paths decisions half_inverse sequences optimizers defaults default_outputs default default_long
+STUDIES := totals ranking paper_explanation paper_damping paper_ranking paper_no_harm paper_paths ltr paths decisions half_inverse sequences optimizers defaults default_outputs default default_long
 PLUGINS := sorting ranking decisions shortest_paths sequences bench
 STAMP  := $(VENV)/.installed
 SOURCES := nlcore tools $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)
@@ -111,7 +111,7 @@ format: $(STAMP)  ## rewrite in the house style
 	$(BIN)/ruff format .
 
 results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so remove what shall run anew
-	$(BIN)/nlcore bench run totals ranking ltr defaults --out docs/results
+	$(BIN)/nlcore bench run totals ranking ltr defaults paper_explanation --out docs/results
 	$(BIN)/nlcore bench run paths --workers 1 --out docs/results
 
 bench-small: $(STAMP)  ## run every study at its smallest, and write its report: less than 90 minutes on 2 cores
@@ -141,6 +141,7 @@ wheels: $(RELEASE_STAMP)  ## build a wheel of the core and of every plugin into 
 docs: $(DOCS_STAMP)  ## build the site into site/, strictly
 	$(DOCS_BIN)/python docs/generate.py
 	$(DOCS_BIN)/python docs/concept_pictures.py
+	$(DOCS_BIN)/python docs/paper_pictures.py
 	$(DOCS_BIN)/python docs/landing.py
 	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --strict
 

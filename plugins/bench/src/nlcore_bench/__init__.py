@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nlcore_bench.tasks import (
         Batch,
         Choices,
+        Classification,
         Deblurring,
         Decisions,
         Forecast,
@@ -43,6 +44,7 @@ _HOMES = {
     "tasks": [
         "Batch",
         "Choices",
+        "Classification",
         "Deblurring",
         "Decisions",
         "Forecast",
@@ -62,6 +64,7 @@ __all__ = [
     "Batch",
     "Cell",
     "Choices",
+    "Classification",
     "Deblurring",
     "Decisions",
     "Forecast",

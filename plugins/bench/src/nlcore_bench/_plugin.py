@@ -16,6 +16,7 @@ __all__ = ["nlcore_algorithms", "nlcore_commands", "nlcore_studies", "nlcore_tas
 _TASKS = {
     "totals": "read digits in a row from a function of them, such as their running totals",
     "ranking": "rank pictures of numbers from their order alone",
+    "classification": "classify digits by cross-entropy, with no algorithm in the loss",
     "ltr": "learn to rank the rows of a table, or the queries of files in the LETOR format",
     "paths": "read pictures of maps as costs from the shortest paths alone",
     "decisions": "predict the costs of a path or a knapsack from the best decisions alone",

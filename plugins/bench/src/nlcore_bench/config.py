@@ -13,6 +13,7 @@ __all__ = [
     "AlignConfig",
     "BlurConfig",
     "ChoicesConfig",
+    "ClassificationConfig",
     "DeblurringConfig",
     "DecisionsConfig",
     "DragConfig",
@@ -70,8 +71,26 @@ class RankingConfig(_TaskConfig):
     items: int = Field(5, ge=2, description="n, numbers in a list.")
     digits: int = Field(4, ge=1, description="Digits of a number.")
     algorithm: str = Field("sorting/neuralsort-v1", description="Id of the loss, whose target are ranks.")
+    folder: str | None = Field(None, description="Folder of MNIST's four IDX files; by default scikit-learn's digits.")
+    pool: Literal[1, 2, 4] = Field(2, description="Side of the squares of MNIST's pixels whose mean is a pixel.")
     batch: int = Field(100, ge=1, description="Lists in a step.")
-    hidden: tuple[int, ...] = Field((64, 32), description="Widths of the hidden layers.")
+    reader: Literal["mlp", "conv"] = Field("mlp", description="Network: layers on the pixels, or two convolutions.")
+    hidden: tuple[int, ...] = Field((64, 32), min_length=1, description="Widths of the hidden layers.")
+    channels: tuple[int, int] = Field((32, 64), description="Channels of both convolutions.")
+    exchanged: float = Field(0.0, ge=0, le=1, description="Share of training lists with two ranks exchanged.")
+    transfer: int = Field(0, ge=0, description="Numbers in the lists of a second evaluation; 0 for none.")
+
+
+class ClassificationConfig(_TaskConfig):
+    """Options of `bench/classification`."""
+
+    algorithm: str = Field("core/cross_entropy-v1", description="Id of the loss, of logits and classes.")
+    folder: str | None = Field(None, description="Folder of MNIST's four IDX files; by default scikit-learn's digits.")
+    pool: Literal[1, 2, 4] = Field(2, description="Side of the squares of MNIST's pixels whose mean is a pixel.")
+    batch: int = Field(100, ge=1, description="Pictures in a step.")
+    reader: Literal["mlp", "conv"] = Field("mlp", description="Network: layers on the pixels, or two convolutions.")
+    hidden: tuple[int, ...] = Field((64,), description="Widths of the hidden layers; none is a linear model.")
+    channels: tuple[int, int] = Field((8, 16), description="Channels of both convolutions.")
 
 
 class LtrConfig(_TaskConfig):

@@ -11,8 +11,9 @@ import numpy as np
 
 from nlcore.plotting.figure import BLACK, COLOURS, GREY, new_figure, panels, render
 from nlcore_bench.rows import Row
+from nlcore_bench.tails import LEVELS, tail
 
-__all__ = ["draw_curves", "draw_dots"]
+__all__ = ["draw_along", "draw_curves", "draw_dots", "draw_tails"]
 
 _COLOURS = (BLACK, *COLOURS)
 _MARKS = "osD^vP"
@@ -29,11 +30,8 @@ def draw_curves(
         groups: The rows of every panel by its title; a reference is drawn dashed and grey.
         against: Horizontal axis: steps, or processor time with a mark for the runs of equal time.
     """
-    columns = len(groups) if len(groups) <= _WIDE else 4
-    lines = -(-len(groups) // columns)
-    size = (1.5 + 6.0 * columns, 4.8) if lines == 1 else (4.2 * columns, 1.0 + 2.9 * lines)
-    figure = new_figure(*size, dpi=130 if lines == 1 else 90)
-    for axis, (name, rows) in zip(panels(figure, len(groups), columns), groups.items(), strict=True):
+    figure, axes, lines = _grid(len(groups))
+    for axis, (name, rows) in zip(axes, groups.items(), strict=True):
         for index, row in enumerate(rows):
             _draw_curve(axis, row, _COLOURS[index % len(_COLOURS)], against)
         measure = rows[0].first
@@ -46,6 +44,75 @@ def draw_curves(
         axis.legend(fontsize=9 if lines == 1 else 7, framealpha=0.9)
     figure.suptitle(f"{title}\nmean and standard deviation over the seeds, tuned alike on validation data", fontsize=12)
     return render(figure)
+
+
+def _grid(count: int) -> tuple[Any, Sequence[Any], int]:
+    """Return a figure with so many panels, these, and the number of its lines."""
+    columns = count if count <= _WIDE else 4
+    lines = -(-count // columns)
+    size = (1.5 + 6.0 * columns, 4.8) if lines == 1 else (4.2 * columns, 1.0 + 2.9 * lines)
+    figure = new_figure(*size, dpi=130 if lines == 1 else 90)
+    return figure, panels(figure, count, columns), lines
+
+
+def draw_tails(title: str, groups: Mapping[str, Sequence[Row]]) -> bytes:
+    """Return a PNG: the quantiles of the norms of gradients over their median, every seed thin and their median thick.
+
+    Args:
+        title: Title of the picture.
+        groups: The rows of every panel by its title.
+    """
+    figure, axes, lines = _grid(len(groups))
+    words = [f"{100 * level:g} %" for level in LEVELS[:-1]] + ["largest"]
+    for axis, (name, rows) in zip(axes, groups.items(), strict=True):
+        for index, row in enumerate(row for row in rows if row.runs[0].norms):
+            colour = _COLOURS[index % len(_COLOURS)]
+            values = np.array([[tail(run, "sample", level) for level in LEVELS] for run in row.runs])
+            axis.plot(values.T, color=colour, alpha=0.25, linewidth=0.7)
+            axis.plot(np.median(values, axis=0), color=colour, linewidth=1.8, label=row.entry.label)
+        axis.set(title=name, xticks=range(len(words)), xticklabels=words, ylabel="norm / median", yscale="log")
+        axis.grid(alpha=0.25)
+        axis.legend(fontsize=9 if lines == 1 else 7, framealpha=0.9)
+    figure.suptitle(
+        f"{title}\nnorms that the predictions of all samples receive over a run; thin lines are seeds", fontsize=12
+    )
+    return render(figure)
+
+
+def draw_along(title: str, groups: Mapping[str, Sequence[Row]]) -> bytes:
+    """Return a PNG: the first measure along the damping, a line for each curvature, and a band for methods without one.
+
+    Args:
+        title: Title of the picture.
+        groups: The rows of every panel by its title.
+    """
+    figure, axes, _ = _grid(len(groups))
+    for axis, (name, rows) in zip(axes, groups.items(), strict=True):
+        families: dict[str, dict[float, Row]] = {}
+        for row in rows:
+            kind, damping = _damping_of(row)
+            families.setdefault(kind or row.entry.label, {})[damping] = row
+        for index, (kind, along) in enumerate(families.items()):
+            colour, measure = _COLOURS[index % len(_COLOURS)], rows[0].first
+            samples = [row.held_out(measure) for _, row in sorted(along.items())]
+            means, errors = np.array([one.mean for one in samples]), np.array([one.error or 0.0 for one in samples])
+            if len(along) == 1:
+                axis.axhline(means[0], color=colour, label=kind, linestyle="--")
+                axis.axhspan(*(means[0] + np.array([-1, 1]) * errors[0]), color=colour, alpha=0.15, linewidth=0)
+            else:
+                axis.errorbar(sorted(along), means, errors, color=colour, label=kind, marker="o", markersize=4)
+        axis.set(title=name, xlabel="damping λ", xscale="log", ylabel=f"{rows[0].first.label}, held-out data")
+        axis.grid(alpha=0.25)
+        axis.legend(fontsize=9, framealpha=0.9)
+    figure.suptitle(f"{title}\nmean and standard error over the seeds, tuned alike on validation data", fontsize=12)
+    return render(figure)
+
+
+def _damping_of(row: Row) -> tuple[str, float]:
+    """Return the class of a row's curvature with its damping, absolute or relative; nothing and 0 without one."""
+    ((kind, options),) = (row.entry.curvature or {"": {}}).items()
+    damping = options.get("damping", 0.0)
+    return kind, float(damping.get("relative", 0.0) if isinstance(damping, Mapping) else damping)
 
 
 def _draw_curve(axis: Any, row: Row, colour: str, against: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -30,6 +31,14 @@ class Part(BaseModel):
     """A table of a study file: unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def given(self, others: Set[str]) -> dict[str, Any]:
+        """Return the fields that differ from their defaults as JSON values, but for some.
+
+        Args:
+            others: Names of fields that are left out.
+        """
+        return self.model_dump(mode="json", exclude=set(others), exclude_defaults=True)
 
 
 class TaskPart(Part):
@@ -85,7 +94,7 @@ class MethodPart(Part):
         clip: Largest norm of the network's gradient.
         normalize: Whether the gradient with respect to the outputs is scaled to the norm 1 for every sample, or to a
             root mean square of 1 for the batch.
-        update: `"module:function"` that makes the gradient itself, see `nlcore_bench.train.Gradient`.
+        update: `"module:function"` that makes the gradient itself, see `nlcore_bench.gradients.Gradient`.
         options: Options of `update`.
         loss: A loss instead of the task's own.
         reference: Whether it receives more supervision than the others, and is drawn as a reference.

@@ -6,7 +6,7 @@ import json
 import reprlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from io import FileIO
 from pathlib import Path
@@ -67,6 +67,7 @@ class Run:
     cpu_seconds: Amount
     failure: Text | None
     times: tuple[Amount, ...] = ()
+    norms: Mapping[Text, tuple[Amount, ...]] = field(default_factory=dict)
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -78,6 +79,8 @@ class Run:
         """
         body = asdict(self)
         cell = {name: value for name, value in body.pop("cell").items() if value != _DEFAULTS[name]}
+        if not self.norms:
+            del body["norms"]
         line = json.dumps({**cell, **body})
         Run.parse(line)
         return line
@@ -107,7 +110,8 @@ class Run:
         """Return a run from the fields of an outcome."""
         curves = {name: tuple(values) for name, values in outcome["curves"].items()}
         lists = {"steps": tuple(outcome["steps"]), "times": tuple(outcome.get("times", ()))}
-        return Run(cell=cell, **{**outcome, **lists, "curves": curves})
+        norms = {name: tuple(values) for name, values in outcome.get("norms", {}).items()}
+        return Run(cell=cell, **{**outcome, **lists, "curves": curves, "norms": norms})
 
 
 _CELL, _RUN = TypeAdapter(Cell), TypeAdapter(Run)

@@ -8,21 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
-from nlcore_bench.figure import draw_curves, draw_dots
 from nlcore_bench.files import write_whole
 from nlcore_bench.findings import finding, summaries, summary_tables
+from nlcore_bench.pictures import pictures_of
 from nlcore_bench.plan import Plan
 from nlcore_bench.rows import Row, rows_of
 from nlcore_bench.statistics import RULE, Paired, Sample, holm
 from nlcore_bench.study import Entry, Study
 from nlcore_bench.tables import Table, bullets
+from nlcore_bench.tails import TAILS, tail_text
 from nlcore_bench.tasks.base import Measure
 
 __all__ = ["Report", "make_report", "write_report"]
 
-_MOST_PANELS = 24
 _MOST_NAMED = 12
 
 
@@ -121,7 +120,7 @@ def make_report(plan: Plan, machine: str = "") -> Report:
         title=study.title,
         question=study.question,
         finding=tuple(finding(plan, rows)),
-        pictures=_pictures(plan, tables) if rows else {},
+        pictures=pictures_of(plan, tables) if rows else {},
         tables=(*summary, *(table for name, members in tables.items() for table in _tables(plan, name, members))),
         notes=(*unfinished, *study.notes, *_notes(plan, rows)),
         limits=study.limits,
@@ -181,6 +180,10 @@ def _columns(plan: Plan, rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]
         columns[f"steps to {goal}"] = lambda row: row.reached_text(lambda run: run.steps)
         if all(run.times for row in rows for run in row.runs):
             columns[f"seconds to {goal}"] = lambda row: row.reached_text(lambda run: run.times, digits=2)
+    if any(run.norms for row in rows for run in row.runs):
+        columns["samples' gradients: 99.9 % / median"] = lambda row: tail_text(row.runs, "sample", 0.999)
+        columns["largest / median"] = lambda row: tail_text(row.runs, "sample", 1.0)
+        columns["network's gradient: largest / median"] = lambda row: tail_text(row.runs, "step", 1.0)
     columns["learning rate"] = lambda row: _tuned(row.chosen.learning_rate, edge=row.edges[0])
     if any(row.chosen.damping is not None for row in rows):
         columns["damping"] = lambda row: _tuned(row.chosen.damping, edge=row.edges[1])
@@ -235,6 +238,8 @@ def _notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
             "Bootstrap: percentiles of the mean of resampled differences. Wilcoxon and t-test: two-sided, paired by "
             "seed; Holm: Wilcoxon's p adjusted for all rows of the table."
         )
+    if study.tails:
+        notes.append(TAILS)
     if any(row.timed for row in rows):
         notes.append(
             "Equal time: the same method on the same seeds, with a schedule shortened so that a run takes as much "
@@ -255,40 +260,6 @@ def _command(study: Study, entry: Entry) -> str:
     words = ["nlcore bench run", study.id, "--methods", entry.name]
     words += ["--tasks", entry.task] if len(study.tasks) > 1 else []
     return " ".join([*words, *(["--optimizers", entry.optimizer] if len(study.optimizers) > 1 else [])])
-
-
-def _pictures(plan: Plan, tables: dict[str, list[Row]]) -> dict[str, bytes]:
-    study, found = plan.study, summaries(plan, [row for rows in tables.values() for row in rows])
-    pictures: dict[str, bytes] = {}
-    if found:
-        several = len(study.optimizers) > 1
-        lines: dict[str, dict[str, Row]] = {}
-        for one in found:  # the first measure of a task
-            others = {name: row for name, row in one.others.items() if row is not None}
-            lines.setdefault(
-                f"{one.task}{f', {one.optimizer}' if several else ''}", {str(study.subject): one.subject, **others}
-            )
-        scaled = len(study.tasks) > 1 and any(row.first.unit != "%" for rows in lines.values() for row in rows.values())
-        unit = study.baseline if scaled else None
-        return {"summary.png": draw_dots(study.title, lines, {"held-out data": lambda row: row.runs}, unit=unit)}
-    groups: dict[str, list[Row]] = {}
-    for name, rows in tables.items():
-        members = [row for row in rows if row.entry.group or len(tables) > 1] or rows
-        shared = [row for row in rows if not row.entry.group and row not in members]
-        for group in dict.fromkeys(row.entry.group for row in members):
-            title = ", ".join(filter(None, [name if len(tables) > 1 else "", group]))
-            groups[title] = [*(row for row in members if row.entry.group == group), *shared]
-    if study.losses:
-        lines = {name: {row.entry.label: row for row in rows} for name, rows in groups.items()}
-        panes: dict[str, Any] = {"equal steps": lambda row: row.runs}
-        if study.equal_time:
-            panes["equal time"] = lambda row: row.timed or row.runs
-        pictures["overview.png"] = draw_dots(study.title, lines, panes)
-    if len(groups) <= _MOST_PANELS:
-        pictures["curves.png"] = draw_curves(study.title, groups)
-        if study.equal_time:
-            pictures["curves_time.png"] = draw_curves(study.title, groups, against="seconds")
-    return pictures
 
 
 def _machine(folder: Path) -> str:

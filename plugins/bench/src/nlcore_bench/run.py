@@ -49,6 +49,7 @@ def _training(study: Study, entry: Entry, cell: Cell) -> Training:
         schedule=study.schedule,
         damping=cell.damping,
         device=study.device,
+        tails=study.tails,
     )
 
 

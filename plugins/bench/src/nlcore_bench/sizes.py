@@ -1,14 +1,15 @@
-"""A study at its smallest, and the estimated duration of a study or of a part of it."""
+"""A study at its smallest and at its full size, and the estimated duration of a study or of a part of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
-from nlcore_bench.catalogue import find
+from nlcore.errors import ConfigError
+from nlcore_bench.catalogue import find, load
 from nlcore_bench.study import Entry, Study
 
-__all__ = ["cost", "scaled", "small"]
+__all__ = ["cost", "full", "scaled", "small"]
 
 _FEWEST, _PART = 60, 4
 _Part = TypeVar("_Part")
@@ -44,6 +45,29 @@ def small(study: Study) -> Study:
         "optimizers": {name: one.model_copy(update=_one(one.learning_rates)) for name, one in optimizers.items()},
     }
     return study.model_copy(update=changes)
+
+
+def full(study: Study) -> Study:
+    """Return the study at the size of what it repeats: with the fields of its table `full`.
+
+    Tables are merged, other values replaced. The estimated duration is that of `full`, if it has one.
+
+    Raises:
+        ConfigError: The study has no such table, or a field in it is wrong.
+    """
+    if not study.full:
+        raise ConfigError(f"{study.id} has one size: its file has no table [full]. Leave out --full.")
+    return load(_merged(study.model_dump(exclude={"full", "minutes"}, exclude_unset=True), study.full))
+
+
+def _merged(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested tables with the values of others in their place."""
+    both = {
+        name: _merged(content[name], value)
+        for name, value in changes.items()
+        if isinstance(value, Mapping) and isinstance(content.get(name), Mapping)
+    }
+    return {**content, **changes, **both}
 
 
 def _fewer(steps: int) -> int:

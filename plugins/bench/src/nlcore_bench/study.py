@@ -76,6 +76,8 @@ class Study(Part):
         steps: Steps of a run.
         every: Steps between two evaluations of a reported run.
         schedule: Schedule of the learning rate.
+        tails: Whether quantiles of the norms of gradients are recorded and reported, see `nlcore_bench.tails`.
+        along_damping: Whether the picture shows the methods along the damping of their curvatures.
         device: Device of the training, such as `cuda`; evaluations are made on the CPU.
         seeds: Number of reported seeds, 1000, 1001, …; none is a tuning seed.
         tuning_seeds: Number of seeds on which every candidate is tried, 0, 1, …
@@ -89,6 +91,7 @@ class Study(Part):
         minutes: Duration on one core, for `nlcore bench list`.
         notes: Notes for the reader of the numbers.
         limits: Conclusions that the study does not allow, one paragraph each.
+        full: Fields of this table, in the place of those above, are the study at the size of what it repeats.
         tasks: Tasks by name.
         losses: Losses by name; every method runs with each of them.
         optimizers: Optimisers by name.
@@ -101,6 +104,8 @@ class Study(Part):
     steps: Whole
     every: Whole = 25
     schedule: Literal["cosine", "constant"] = "cosine"
+    tails: bool = False
+    along_damping: bool = False
     device: Text = "cpu"
     seeds: Annotated[Whole, Field(le=1000)] = 8
     tuning_seeds: Annotated[Whole, Field(le=1000)] = 2
@@ -114,6 +119,7 @@ class Study(Part):
     minutes: Amount | None = None
     notes: tuple[Text, ...] = ()
     limits: tuple[Text, ...] = ()
+    full: dict[Text, Any] = Field({})
     tasks: Annotated[dict[Text, TaskPart], Field(min_length=1)]
     losses: dict[Text, LossPart] = Field({})
     optimizers: dict[Text, OptimizerPart] = Field({"adam": OptimizerPart()}, min_length=1)
@@ -187,12 +193,13 @@ class Study(Part):
         return {
             **self.model_dump(include={"steps", "every", "schedule"}),
             **({} if self.device == "cpu" else {"device": self.device}),
+            **({"tails": True} if self.tails else {}),
             "tasks": {
-                name: {**given, **_given(self.tasks[name], _DRAWN | {"id", "options"})} for name, given in tasks.items()
+                name: {**given, **self.tasks[name].given(_DRAWN | {"id", "options"})} for name, given in tasks.items()
             },
             "optimizers": {name: {"kind": one.kind, "options": one.options} for name, one in self.optimizers.items()},
             "methods": {
-                one.name: {**_given(one.method, _DRAWN), "loss": one.loss and _loss_settings(one.loss)}
+                one.name: {**one.method.given(_DRAWN), "loss": one.loss and _loss_settings(one.loss)}
                 for one in self.entries()
             },
         }
@@ -279,14 +286,9 @@ _DRAWN = {"label", "group", "reference", "baseline", "learning_rates", "dampings
 _DRAWN |= {"tasks", "losses", "optimizers"}  # fields of a method that change no number of a run
 
 
-def _given(part: Part, others: set[str]) -> dict[str, Any]:
-    """Return the fields of a table that differ from their defaults, but for some."""
-    return part.model_dump(mode="json", exclude=others, exclude_defaults=True)
-
-
 def _loss_settings(loss: LossPart) -> dict[str, Any]:
     id = loss.id if loss.id == TASK else registry.spec(loss.id).id
-    return {**_given(loss, {"label", "scale"}), "id": id}
+    return {**loss.given({"label", "scale"}), "id": id}
 
 
 def _refuse_unknown(field: str, names: Iterable[str], known: Iterable[str]) -> None:

@@ -11,38 +11,27 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nlcore.errors import ConfigError, NlcoreError, NumericalError
 from nlcore.registry.isolation import resolve
 from nlcore_bench.criteria import make_criterion, make_loss
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.files import write_whole
+from nlcore_bench.gradients import Backward
 from nlcore_bench.optimizers import make_optimizers
 from nlcore_bench.parts import OptimizerPart
 from nlcore_bench.study import Entry
+from nlcore_bench.tails import Tails
 from nlcore_bench.tasks.base import Batch, Task
 
-__all__ = ["CHECKPOINT_SECONDS", "Gradient", "Outcome", "Training", "one_thread", "train"]
+__all__ = ["CHECKPOINT_SECONDS", "Outcome", "Training", "one_thread", "train"]
 
 CHECKPOINT_SECONDS = 20.0
 """Time between two checkpoints of a run."""
-
-
-class Gradient(Protocol):
-    """The gradient that a method's `update` makes: `update(loss, network, **options)` returns such a function."""
-
-    def __call__(self, batch: Batch, target: Any) -> Tensor:
-        """Add to the gradient of every parameter, and return the mean loss, a scalar.
-
-        Args:
-            batch: The batch.
-            target: That of its targets which the loss receives.
-        """
-        ...
 
 
 @dataclass
@@ -58,6 +47,7 @@ class Outcome:
         seconds: Wall time of the training, without evaluations.
         cpu_seconds: Processor time of the training, which other programs on the machine do not change.
         failure: Reason of an early stop; `None` for a complete run.
+        norms: Quantiles of the norms of gradients, see `nlcore_bench.tails`; none unless the study asks for them.
     """
 
     final: dict[str, float] = field(default_factory=dict)
@@ -68,6 +58,7 @@ class Outcome:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     failure: str | None = None
+    norms: dict[str, list[float]] = field(default_factory=dict)
 
 
 def train(
@@ -106,6 +97,7 @@ def train(
             saved = time.monotonic()
     outcome.final = _evaluated(training, part)
     outcome.train = _evaluated(training, "train")
+    outcome.norms = training.tails.quantiles() if training.tails else {}
     return outcome
 
 
@@ -132,6 +124,7 @@ class Training:
         schedule: `"cosine"` or `"constant"`.
         damping: Relative damping instead of the curvature's own.
         device: Where it trains; evaluations are made on the CPU, which has the data.
+        tails: Whether the norms of gradients are counted.
 
     Raises:
         NlcoreError: Loss, curvature, update or optimiser cannot be made.
@@ -149,6 +142,7 @@ class Training:
         schedule: str = "cosine",
         damping: float | None = None,
         device: str = "cpu",
+        tails: bool = False,
     ) -> None:
         self.task, self.seed, self.steps, self.step, self.outcome = task, seed, steps, 0, Outcome()
         self.target = entry.loss.target if entry.loss else "target"
@@ -161,9 +155,16 @@ class Training:
         if method.update is None:
             flat = entry.loss is not None and entry.loss.flat
             criterion = make_criterion(loss, method, flat=flat, damping=damping)
-            self.gradient: Any = _Backward(self.network, criterion)
+            self.gradient: Any = Backward(self.network, criterion)
         else:
             self.gradient = resolve(method.update, entry.name)(loss, self.network, **method.options)
+        if tails:
+            if not isinstance(self.gradient, Backward):
+                raise ConfigError(
+                    f"{entry.name} makes its gradient itself, so that its norms are not known: leave out tails."
+                )
+            self.gradient.watched = True
+        self.tails = Tails() if tails else None
         self.optimizers = make_optimizers(optimizer, self.network, learning_rate)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR
         self.schedules = [cosine(one, steps) for one in self.optimizers] if schedule == "cosine" else []
@@ -194,6 +195,8 @@ class Training:
             return str(error)
         if not math.isfinite(value):
             return f"the loss is {value}"
+        if self.tails is not None:
+            self.tails.add(self.gradient.received, self.network)
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         for optimizer in self.optimizers:
@@ -238,26 +241,8 @@ class Training:
             "gradient": gradient,
             "optimizers": self.optimizers,
             "schedules": self.schedules,
+            **({"tails": [self.tails]} if self.tails else {}),
         }
-
-
-class _Backward:
-    """The gradient by a criterion and a backward pass."""
-
-    def __init__(self, network: nn.Module, criterion: nn.Module) -> None:
-        self.network, self.criterion = network, criterion
-        self.state_dict, self.load_state_dict = criterion.state_dict, criterion.load_state_dict
-
-    def __call__(self, batch: Batch, target: Any) -> Tensor:
-        value: Tensor = self.criterion(self.network(batch.inputs), target, **batch.options)
-        if math.isfinite(value.item()):
-            value.backward()  # type: ignore[no-untyped-call]
-        return value.detach()
-
-    @property
-    def pending(self) -> bool:
-        """Whether a probe of the network waits for the next batch."""
-        return bool(getattr(self.criterion, "pending", False))
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def _add_folder(parser: argparse.ArgumentParser, name: str) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help=f"folder of results, DIR/{name} (default: runs, runs/quick or runs/small)",
+        help=f"folder of results, DIR/{name} (default: runs, or the part of it for a size: runs/small)",
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
 
@@ -97,6 +97,7 @@ def _add_studies(parser: argparse.ArgumentParser, *, named: bool = True) -> None
     size.add_argument(
         "--small", action="store_true", help="1 seed, 1 learning rate, Adam alone, a quarter of the steps"
     )
+    size.add_argument("--full", action="store_true", help="the size of what the study repeats, by its table [full]")
     parser.add_argument("--device", metavar="NAME", help="device of the training, such as cuda (default: the study's)")
     parser.add_argument(
         "--option",

@@ -153,11 +153,11 @@ def _studies(arguments: argparse.Namespace) -> Iterator[tuple[Study, Path]]:
     """Yield the studies of a command line with its options, each with its folder."""
     from nlcore.cli.arguments import parsed_options
     from nlcore_bench.catalogue import find
-    from nlcore_bench.sizes import scaled, small
+    from nlcore_bench.sizes import full, scaled, small
 
     options = parsed_options(arguments.option)
     for word in arguments.studies:
-        whole = find(word)
+        whole = full(find(word)) if arguments.full else find(word)
         study = whole.quick() if arguments.quick else small(whole) if arguments.small else whole
         seeds = _positive("--seeds", arguments.seeds, study.seeds)
         tasks = {
@@ -169,8 +169,8 @@ def _studies(arguments: argparse.Namespace) -> Iterator[tuple[Study, Path]]:
 
 def _results(arguments: argparse.Namespace) -> Path:
     """Return the folder that holds the folders of results."""
-    part = "quick" if arguments.quick else "small" if getattr(arguments, "small", False) else ""
-    return arguments.out or Path("runs", part)
+    sizes = [name for name in ("quick", "small", "full") if getattr(arguments, name, False)]
+    return arguments.out or Path("runs", *sizes)
 
 
 def _begun(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from math import isqrt
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -24,7 +25,7 @@ class Part:
 
     Attributes:
         index: int64 [k], positions in the full data set, ascending.
-        images: float32 [k, 64], pixels from 0 to 1, row by row.
+        images: float32 [k, s²], s×s pixels from 0 to 1, row by row.
         labels: int64 [k], the digits.
     """
 
@@ -80,16 +81,17 @@ def draw(part: Part, shape: tuple[int, ...], generator: torch.Generator) -> Tens
 
 
 def side_by_side(images: Tensor) -> Tensor:
-    """Join pictures of 8×8 pixels into one wide picture.
+    """Join square pictures into one wide picture.
 
     Args:
-        images: [*, d, 64], d pictures from left to right.
+        images: [*, d, s²], d pictures of s×s pixels from left to right.
 
     Returns:
-        [*, 64·d], the picture of 8 rows and 8·d columns, row by row.
+        [*, s²·d], the picture of s rows and s·d columns, row by row.
     """
-    *lead, count, _ = images.shape
-    return images.view(*lead, count, 8, 8).transpose(-3, -2).reshape(*lead, 64 * count)
+    *lead, count, pixels = images.shape
+    side = isqrt(pixels)
+    return images.view(*lead, count, side, side).transpose(-3, -2).reshape(*lead, pixels * count)
 
 
 def numbers(labels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""MNIST from the four IDX files that the user has or from OpenML, pooled to 14×14 pixels, in three disjoint parts."""
+"""MNIST from four IDX files of the user or from OpenML, at 28×28 pixels or pooled, in three disjoint parts."""
 
 from __future__ import annotations
 
@@ -44,18 +44,19 @@ _GIVE = (
 
 
 @cache
-def mnist(folder: str) -> Digits:
+def mnist(folder: str, pool: int = 2) -> Digits:
     """Return the 60 000 and 10 000 scans; the last 5 000 of the former are the validation part.
 
     Args:
         folder: Holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same of `t10k`, each as it is or with
             `.gz`; `"openml"` downloads them.
+        pool: Side of the squares of pixels whose mean is a pixel: 1, 2 or 4, for 28×28, 14×14 or 7×7 pixels.
 
     Raises:
         ConfigError: A file is missing, cut off, of another layout, or has as many scans as that of MNIST and another
             checksum; or OpenML cannot be reached.
     """
-    train, test = (_read_part(folder, name) for name in _NAMES.values())
+    train, test = (_read_part(folder, name, pool) for name in _NAMES.values())
     kept = len(train) - _VALIDATION
     return Digits(_some(train, slice(None, kept)), _some(train, slice(kept, None)), test)
 
@@ -74,7 +75,7 @@ def _some(part: Part, which: slice) -> Part:
     return Part(part.index[which], part.images[which], part.labels[which])
 
 
-def _read_part(folder: str, name: str) -> Part:
+def _read_part(folder: str, name: str, pool: int) -> Part:
     images, labels = (
         _array(folder, f"{name}-{kind}", ndim) for kind, ndim in zip(_KINDS.values(), (3, 1), strict=True)
     )
@@ -84,7 +85,9 @@ def _read_part(folder: str, name: str) -> Part:
             f"and [n], n > {_VALIDATION}, labels 0 to 9."
         )
     scans: Tensor = torch.from_numpy(images.astype(np.float32)).unsqueeze(1) / 255
-    return Part(torch.arange(len(labels)), avg_pool2d(scans, 2).flatten(1), torch.from_numpy(labels.astype(np.int64)))
+    return Part(
+        torch.arange(len(labels)), avg_pool2d(scans, pool).flatten(1), torch.from_numpy(labels.astype(np.int64))
+    )
 
 
 def _content(folder: str, name: str) -> tuple[bytes, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nlcore_bench.tasks.align import Align
 from nlcore_bench.tasks.base import Batch, Measure, Task
 from nlcore_bench.tasks.choices import Choices
+from nlcore_bench.tasks.classification import Classification
 from nlcore_bench.tasks.decisions import Decisions
 from nlcore_bench.tasks.forecast import Forecast
 from nlcore_bench.tasks.inverse import Deblurring, Heat, Pendulum
@@ -19,6 +20,7 @@ __all__ = [
     "Align",
     "Batch",
     "Choices",
+    "Classification",
     "Deblurring",
     "Decisions",
     "Forecast",

@@ -13,8 +13,8 @@ from nlcore.errors import ConfigError
 from nlcore_bench.config import LtrConfig
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.data.queries import Queries, digest, files, table
+from nlcore_bench.readers import DigitReader
 from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure
-from nlcore_bench.tasks.totals import DigitReader
 
 __all__ = ["Ltr"]
 

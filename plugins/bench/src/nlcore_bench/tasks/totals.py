@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from nlcore_bench.config import TotalsConfig
 from nlcore_bench.data.digits import Digits, PartName, digits, draw
 from nlcore_bench.data.mnist import digest, mnist
-from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, mlp
+from nlcore_bench.readers import DigitReader
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure
 
-__all__ = ["DigitReader", "Totals", "read"]
+__all__ = ["Totals", "read"]
 
 _CENTRE, _SCALE = 4.5, 3.0
 
@@ -22,23 +23,6 @@ _CENTRE, _SCALE = 4.5, 3.0
 def read(outputs: Tensor) -> Tensor:
     """Return the digits nearest to the outputs of the network, as floating-point numbers from 0 to 9."""
     return (outputs * _SCALE + _CENTRE).round().clamp(0, 9)
-
-
-class DigitReader(nn.Module):
-    """A network that reads every picture of a row.
-
-    Args:
-        widths: Widths of its layers, the first the pixels of a picture, the last 1.
-    """
-
-    def __init__(self, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        self.layers = mlp(widths)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return one number per picture: [*, pixels] to [*]."""
-        outputs: Tensor = self.layers(images)
-        return outputs.squeeze(-1)
 
 
 class Totals(AlgorithmTask, id="bench/totals-v1", config=TotalsConfig):

@@ -1,0 +1,198 @@
+"""The tables of the page on the paper: written into docs/results/paper.md from the runs on record."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from statistics import median
+
+from nlcore_bench import Plan, Sample, find
+from nlcore_bench.rows import Row, compared, rows_of
+from nlcore_bench.run import open_store, plan_of
+from nlcore_bench.statistics import Paired
+from nlcore_bench.tables import Table
+from nlcore_bench.tails import tail
+
+RESULTS = Path(__file__).parent / "results"
+_MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_SIGNS = {"better": " ▲", "worse": " ▼", "level": ""}
+
+
+def main() -> None:
+    """Write all tables into the page."""
+    page = RESULTS / "paper.md"
+    page.write_text(filled(page.read_text("utf-8")), "utf-8")
+
+
+def filled(text: str, folder: Path = RESULTS) -> str:
+    """Return the text of the page with its tables.
+
+    Args:
+        text: The page, with `<!-- table: NAME -->` and `<!-- end -->` around every table.
+        folder: Folder of the studies on record.
+    """
+    return _MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found[2]](folder).strip()}\n\n{found[3]}", text)
+
+
+def recorded(study: str, folder: Path) -> list[Row]:
+    """Return the rows of a study whose runs are all on record; none without a record."""
+    if not (folder / study / "runs.jsonl").exists():
+        return []
+    plan: Plan = plan_of(found := find(study), open_store(found, folder / study, ()).runs, folder / study)
+    return rows_of(plan, plan.entries)
+
+
+def absent(study: str) -> str:
+    """Return the sentence in the place of a table whose study has not run."""
+    return f"The study `{study}` has no complete rows on record yet: `nlcore bench run {study}`."
+
+
+def pivot(study: str, folder: Path) -> str:
+    """Return the means of a study as Markdown: a row for each task and loss, a column for each method."""
+    rows = recorded(study, folder)
+    if not rows:
+        return absent(study)
+    found = find(study)
+    several = len(found.optimizers) > 1
+    lines: dict[tuple[str, ...], dict[str, Row]] = {}
+    for row in rows:
+        task = found.tasks[row.entry.task].label or row.entry.task
+        words = [task] * (len(found.tasks) > 1) + [row.entry.optimizer] * several
+        lines.setdefault((*words, *([row.entry.group] if found.losses else [])), {})[row.entry.label] = row
+    methods = list(dict.fromkeys(entry.label for entry in found.entries()))
+    body = tuple(
+        (*key, *(_cell(members[name]) if name in members else "–" for name in methods))
+        for key, members in lines.items()
+    )
+    titles = ["task"] * (len(found.tasks) > 1) + ["optimiser"] * several + ["relaxation"] * bool(found.losses)
+    return Table((*titles, *methods), body, words=len(titles)).markdown()
+
+
+def _cell(row: Row) -> str:
+    """Return the mean of a row with its standard deviation, and a sign for a claim against the baseline."""
+    sample, pair = row.held_out(row.first), row.difference(row.first)
+    return f"{row.first.text(sample.mean)} ± {row.first.text(sample.spread or 0.0)}{_SIGNS[pair.word] if pair else ''}"
+
+
+def transfer(folder: Path) -> str:
+    """Return exact matches on lists of 10 of networks that were trained on lists of 5."""
+    rows = [row for row in recorded("paper_ranking", folder) if row.entry.task == "n5"]
+    if not rows:
+        return absent("paper_ranking")
+    measure = next(one for one in rows[0].measures if one.name == "exact_transfer")
+    methods = list(dict.fromkeys(row.entry.label for row in rows))
+    body = []
+    for group in dict.fromkeys(row.entry.group for row in rows):
+        members = {row.entry.label: row for row in rows if row.entry.group == group}
+        cells = []
+        for name in methods:
+            if name not in members:
+                cells.append("–")
+                continue
+            pair = compared(measure, members[name].runs, members["plain"].runs) if "plain" in members else None
+            sign = _SIGNS[pair.word] if pair and name != "plain" else ""
+            cells.append(f"{_mean(measure.text, members[name].held_out(measure))}{sign}")
+        body.append((group, *cells))
+    return Table(("relaxation", *methods), tuple(body)).markdown()
+
+
+def _mean(text: Callable[[float], str], sample: Sample) -> str:
+    return f"{text(sample.mean)} ± {text(sample.spread or 0.0)}"
+
+
+def tails(folder: Path) -> str:
+    """Return the tails of the gradients of plain training and of the Fisher, naive and exact."""
+    groups = _grouped(recorded("paper_explanation", folder))
+    if not groups:
+        return absent("paper_explanation")
+    names = ("exact", "naive", "naive, Fisher", "naive, Hessian")
+    body = tuple((group, *(_tail(rows.get(name)) for name in names)) for group, rows in groups.items())
+    return Table(("relaxation", *names), body).markdown()
+
+
+def _tail(row: Row | None) -> str:
+    """Return the quantile 99.9 % and the largest norm over the median, each the median over the seeds."""
+    if row is None:
+        return "–"
+    return " / ".join(f"{median(tail(run, 'sample', level) for run in row.runs):.2g}" for level in (0.999, 1.0))
+
+
+def shares(folder: Path) -> str:
+    """Return the gain of the Fisher with the naive loss, and the parts that simpler means reach, paired by seed."""
+    groups = _grouped(recorded("paper_explanation", folder))
+    parts = {
+        "Fisher, naive loss": ("naive, Fisher", "naive"),
+        "clipping, naive loss": ("naive, clipping", "naive"),
+        "exact loss, no curvature": ("exact", "naive"),
+        "Fisher beyond the exact loss": ("exact, Fisher", "exact"),
+        "Hessian beyond the exact loss": ("exact, Hessian", "exact"),
+    }
+    body = []
+    for group, rows in groups.items():
+        if all(name in rows for pair in parts.values() for name in pair):
+            pairs = [compared(rows[mine].first, rows[mine].runs, rows[base].runs) for mine, base in parts.values()]
+            body.append(
+                (
+                    group,
+                    rows["naive"].first.text(rows["naive"].held_out(rows["naive"].first).mean),
+                    *map(_difference, pairs),
+                )
+            )
+    return (
+        Table(("relaxation", "naive, plain", *parts), tuple(body)).markdown() if body else absent("paper_explanation")
+    )
+
+
+def _difference(pair: Paired) -> str:
+    return f"{pair.signed()}{_SIGNS[pair.word]}"
+
+
+def _grouped(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
+    """Return rows by relaxation and method."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        found.setdefault(row.entry.group, {})[row.entry.label] = row
+    return found
+
+
+def damping(folder: Path) -> str:
+    """Return the difference to plain training along the damping, a row for each λ."""
+    rows = recorded("paper_damping", folder)
+    if not rows:
+        return absent("paper_damping")
+    columns: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        kind, _, value = row.entry.label.partition(", λ = ")
+        if value:
+            columns.setdefault(f"{row.entry.group}, {kind}", {})[value] = row
+    values = sorted({value for members in columns.values() for value in members}, key=float)
+    body = tuple((value, *(_against(members.get(value)) for members in columns.values())) for value in values)
+    plain = "; ".join(f"{row.entry.group} {_cell(row)}" for row in rows if row.entry.label == "plain")
+    return f"Plain training: {plain}. Differences to it:\n\n{Table(('λ', *columns), body).markdown()}"
+
+
+def _against(row: Row | None) -> str:
+    pair = row.difference(row.first) if row else None
+    return _difference(pair) if pair else "–"
+
+
+TABLES: Mapping[str, Callable[[Path], str]] = {
+    "ranking": lambda folder: pivot("paper_ranking", folder),
+    "transfer": transfer,
+    "explanation": lambda folder: pivot("paper_explanation", folder),
+    "tails": tails,
+    "shares": shares,
+    "damping": damping,
+    "no_harm": lambda folder: pivot("paper_no_harm", folder),
+    "paths": lambda folder: pivot("paper_paths", folder),
+}
+"""The tables by the name in the page."""
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        text = (RESULTS / "paper.md").read_text("utf-8")
+        sys.exit(0 if filled(text) == text else "docs/results/paper.md is out of date. Run: python docs/paper.py")
+    main()

@@ -1,0 +1,84 @@
+"""The ranking loss as the paper's code style has it: binary cross-entropy of a float32 permutation matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import nlcore
+from nlcore.errors import ConfigError
+from nlcore_bench.criteria import Criterion, MeanLoss, make_curvature
+from nlcore_bench.gradients import Backward, Gradient
+
+__all__ = ["NaiveEntries", "naive_entries"]
+
+
+class NaiveEntries:
+    r"""Binary cross-entropy between a relaxed permutation matrix, rounded to float32, and the true one.
+
+    $$
+    \ell(s, r) = -\frac{1}{n^2} \sum_{ij} Q_{ij} \log P_{ij} + (1 - Q_{ij}) \log(1 - P_{ij}),
+    \qquad Q_{r_j j} = 1,
+    $$
+
+    the same function as `objective="entries"` of the relaxation, computed from P in place of log P. Where P rounds to 0
+    or 1 on a wrong entry, torch replaces the logarithm by −100 and the denominator P(1 − P) of the derivative by 1e-12:
+    a gradient may be far too small, or larger by orders of magnitude. For measurements of that alone.
+
+    Args:
+        sorter: A loss with the method `permutation`, such as those of `nlcore-sorting`.
+
+    Raises:
+        ConfigError: The loss has no permutation matrix.
+    """
+
+    traits = nlcore.Traits()
+
+    def __init__(self, sorter: Any) -> None:
+        if not hasattr(sorter, "permutation"):
+            raise ConfigError(f"{sorter!r} has no permutation matrix, whose entries could be compared.")
+        self.sorter = sorter
+
+    def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the loss of each list, [batch], of scores and ranks [batch, n]."""
+        relaxed = self.sorter.permutation(prediction)
+        true = F.one_hot(target, prediction.shape[-1]).mT.to(relaxed.dtype)
+        return F.binary_cross_entropy(relaxed, true, reduction="none").mean((-2, -1))
+
+    def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the second derivative by autograd, [batch, n, n], rounding included.
+
+        It is supplied, since nlcore refuses to derive a second derivative that misses differences of the gradient.
+        """
+        with torch.enable_grad():
+            scores = prediction.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self(scores, target).sum(), scores, create_graph=True)
+            rows = [torch.autograd.grad(one.sum(), scores, retain_graph=True)[0] for one in gradient.unbind(-1)]
+        return torch.stack(rows, dim=-2)
+
+    def example(
+        self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
+    ) -> tuple[Tensor, Tensor]:
+        """Return random scores and ranks, those of the relaxation."""
+        found: tuple[Tensor, Tensor] = self.sorter.example(batch_size, generator=generator, dtype=dtype, device=device)
+        return found
+
+
+def naive_entries(loss: Any, network: nn.Module, *, curvature: Mapping[str, Any] | None = None) -> Gradient:
+    """Return the gradient of a method with the naive form of its loss: an `update` of studies.
+
+    Args:
+        loss: A loss with a permutation matrix.
+        network: The network.
+        curvature: A class of nlcore with its options, as `curvature` of a method; `None` for the loss itself.
+
+    Raises:
+        ConfigError: The loss has no permutation matrix, or there is no such curvature.
+    """
+    naive = NaiveEntries(loss)
+    mean = MeanLoss(naive) if curvature is None else nlcore.NewtonLoss(naive, make_curvature(curvature))
+    return Backward(network, Criterion(mean))
