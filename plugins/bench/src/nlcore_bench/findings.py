@@ -84,7 +84,7 @@ def summary_tables(study: Study, found: Sequence[Summary]) -> list[Table]:
 
 
 def _in_units(study: Study, found: Sequence[Summary]) -> Iterator[Table]:
-    """Yield the first measure of all tasks, where it is none in %, as multiples of the baseline's mean."""
+    """Yield the first measure of all tasks as multiples of the mean of the baseline; shares in % are left out."""
     members = [one for one in found if one.measure.unit != "%"]
     tasks = list(dict.fromkeys(one.task for one in members))
     if study.baseline not in study.against or len(tasks) < 2:

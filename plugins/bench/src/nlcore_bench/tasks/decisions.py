@@ -25,7 +25,7 @@ _TIE = 1e-4  # relative difference up to which two decisions are equally good
 
 @dataclass(frozen=True)
 class Problem:
-    """What is decided.
+    """The problem to decide.
 
     Attributes:
         samples: Features and costs of all parts.
