@@ -129,7 +129,7 @@ def _finding(section: Section) -> str:
     for pool, words in ((False, "methods that solve every sample"), (True, "a pool of solutions")):
         faster = [row.faster for row in section.rows if row.faster is not None and row.pool == pool]
         if faster:
-            found.append(f"{min(faster):.2g} to {max(faster):.2g} times as fast as PyEPO with {words}")
+            found.append(f"{min(faster):.3g} to {max(faster):.3g} times as fast as PyEPO with {words}")
     return f"**{section.name.capitalize()}: nlcore is {', and '.join(found)}.**\n" if found else ""
 
 
