@@ -64,15 +64,20 @@ def draw_tails(title: str, groups: Mapping[str, Sequence[Row]]) -> bytes:
     """
     figure, axes, lines = _grid(len(groups))
     words = [f"{100 * level:g} %" for level in LEVELS[:-1]] + ["largest"]
+    known = list(dict.fromkeys(row.entry.label for rows in groups.values() for row in rows if row.runs[0].norms))
     for axis, (name, rows) in zip(axes, groups.items(), strict=True):
-        for index, row in enumerate(row for row in rows if row.runs[0].norms):
-            colour = _COLOURS[index % len(_COLOURS)]
+        for row in (row for row in rows if row.runs[0].norms):
+            index = known.index(row.entry.label)
+            colour, style = _COLOURS[index % len(_COLOURS)], ("-", "--", ":")[index // len(_COLOURS) % 3]
             values = np.array([[tail(run, "sample", level) for level in LEVELS] for run in row.runs])
             axis.plot(values.T, color=colour, alpha=0.25, linewidth=0.7)
-            axis.plot(np.median(values, axis=0), color=colour, linewidth=1.8, label=row.entry.label)
+            axis.plot(np.median(values, axis=0), color=colour, linestyle=style, linewidth=1.8, label=row.entry.label)
         axis.set(title=name, xticks=range(len(words)), xticklabels=words, ylabel="norm / median", yscale="log")
         axis.grid(alpha=0.25)
         axis.legend(fontsize=9 if lines == 1 else 7, framealpha=0.9)
+    highest = max(axis.get_ylim()[1] for axis in axes)
+    for axis in axes:
+        axis.set_ylim(0.8, highest)
     figure.suptitle(
         f"{title}\nnorms that the predictions of all samples receive over a run; thin lines are seeds", fontsize=12
     )
