@@ -52,7 +52,10 @@ class AlgorithmConfig(BaseModel):
     @classmethod
     def _explain(cls, error: ValidationError) -> str:
         """Return one message for all faults, which ends with the list of options."""
-        faults = "; ".join(cls._fault(detail) for detail in error.errors(include_url=False))
+        details = error.errors(include_url=False)
+        inner = {detail["loc"][:size] for detail in details for size in range(1, len(detail["loc"]))}
+        # what holds a wrong item is often said to be too short as well
+        faults = "; ".join(cls._fault(detail) for detail in details if detail["loc"] not in inner)
         options = ", ".join(
             name if field.is_required() else f"{name}={field.get_default(call_default_factory=True)!r}"
             for name, field in cls.model_fields.items()
@@ -71,7 +74,8 @@ class AlgorithmConfig(BaseModel):
             return f"unknown option {name!r} (given {detail['input']!r}){nearest(name, cls.model_fields)}"
         if detail["type"] == "missing":
             return f"option {name!r} is required"
-        text = f"{detail['msg'][:1].lower()}{detail['msg'][1:]}".rstrip(".")
+        message = detail["msg"].removeprefix("Value error, ").rstrip(".")
+        text = message if detail["type"] == "value_error" else f"{message[:1].lower()}{message[1:]}"
         return f"option {name!r} was given {detail['input']!r}: {text}" if name else text
 
 

@@ -124,8 +124,19 @@ def test_a_configuration_without_options_says_so():
         EmptyConfig(a=1)
 
 
+def test_an_item_that_is_wrong_is_told_alone():
+    class Pairs(AlgorithmConfig):
+        edges: tuple[tuple[int, int], ...] = Field(((0, 1),), min_length=1)
+
+    with pytest.raises(ConfigError) as caught:
+        Pairs(edges=[[0, 1.5]])
+    assert str(caught.value).count("was given") == 1
+    with pytest.raises(ConfigError, match=r"option 'edges' was given \[\]"):
+        Pairs(edges=[])
+
+
 def test_a_rule_over_several_options_is_told_as_it_is():
-    with pytest.raises(ConfigError, match=r"^Pair: value error, low must be below high\. Options"):
+    with pytest.raises(ConfigError, match=r"^Pair: low must be below high\. Options"):
         PairConfig(low=2.0)
 
 

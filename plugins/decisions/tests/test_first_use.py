@@ -58,6 +58,12 @@ def in_place(costs: Tensor) -> Tensor:
     return found
 
 
+def emptied(costs: Tensor) -> Tensor:
+    found = BEST(costs)
+    costs.zero_()
+    return found
+
+
 def not_finite(costs: Tensor) -> Tensor:
     return BEST(costs) / 0
 
@@ -70,7 +76,8 @@ def not_finite(costs: Tensor) -> Tensor:
         (random, ContractError, r"is random: called twice .* for sample \d"),
         (of_the_mean, ContractError, r"mixes samples: sample \d has a solution of cost .* alone"),
         (in_place, InPlaceError, "changes its costs in place"),
-        (not_finite, NonFiniteError, "the solutions of samples .* are NaN or infinite"),
+        (emptied, InPlaceError, "changes its costs in place"),
+        (not_finite, NonFiniteError, r"the argmin's solutions of samples .* are NaN or infinite.* call the argmin"),
         (lambda costs: BEST(costs).to(torch.int64), DtypeError, r"returned torch\.int64.*\.to\(costs\.dtype\)"),
         (lambda costs: BEST(costs).tolist(), ContractError, r"returned a list.*torch\.as_tensor"),
         (lambda costs: BEST(costs).argmax(1), ShapeError, r"\[16, 5\] and returned \[16\]"),
@@ -90,7 +97,7 @@ def test_targets_that_are_no_solutions_are_told(generator) -> None:
     costs, true = torch.randn(2, 40, 5, generator=generator)
     everything = torch.ones_like(costs)
     with pytest.raises(ContractError, match=r"the target of samples .* better than the best solution: with the predic"):
-        PerturbedFenchelYoung(BEST)(-costs.abs(), everything)
+        PerturbedFenchelYoung(lambda costs: BEST(costs))(-costs.abs(), everything)
     with pytest.raises(ContractError, match=r"with its true numbers, the target of sample \d+ has the objective"):
         SPOPlus(BEST)(costs, {"costs": true, "solution": BEST(true) - 0.2 * true})
     PerturbedFenchelYoung(BEST)(costs, BEST(true))
@@ -100,11 +107,105 @@ def test_values_passed_as_costs_are_told(generator) -> None:
     values = torch.rand(30, 5, generator=generator) + 0.1
     predicted = torch.rand(30, 5, generator=generator)
     target = {"costs": values, "solution": TopK(2)(-values)}
-    with pytest.warns(NumericalWarning, match=r"no target is the best .* sense='maximise' is for"):
+    with pytest.warns(NumericalWarning, match=r"is not the best solution .* sense='maximise' is for"):
         SPOPlus(TopK(2))(predicted, target)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         SPOPlus(TopK(2), sense="maximise")(predicted, target)
+
+
+def test_samples_have_their_index_in_the_batch(generator) -> None:
+    costs = torch.randn(40, 5, generator=generator)
+    found = {tuple(row): i for i, row in enumerate(BEST(costs).tolist())}
+    assert len(found) > 5
+
+    def argmin(given: Tensor) -> Tensor:
+        solutions = BEST(given)
+        solutions[(given == costs[39]).all(1)] = torch.nan
+        return solutions
+
+    with pytest.raises(NonFiniteError, match="solutions of samples 39 are NaN or infinite; sample 39 has nan at 0"):
+        NegativeIdentity(argmin)(costs, BEST(costs))
+
+
+@pytest.mark.parametrize("make", [SPOPlus, PerturbedFenchelYoung, NegativeIdentity])
+def test_a_target_that_is_no_solution_is_told_whatever_it_costs(make, generator) -> None:
+    costs, true = torch.randn(2, 40, 5, generator=generator)
+    solution = TopK(2)(true)
+    solution[7] = 0
+    solution[7, 3] = 1
+    target = {"costs": true, "solution": solution}
+    with pytest.raises(ContractError, match=r"of samples 7 is not a solution of TopK: .* sample 7 is \[0, 0, 0, 1"):
+        make(TopK(2))(costs, target)
+    solution[7] = 0.4  # the mean of all solutions, as of several that are as good
+    target["costs"][7] = 1
+    make(TopK(2))(costs, target)
+
+
+def test_solutions_in_place_of_true_costs_are_told(generator) -> None:
+    costs, true = torch.randn(2, 40, 5, generator=generator)
+    solution = TopK(2)(true)
+    with pytest.raises(ContractError, match=r"those of every sample are a solution of TopK: that of sample 0 is \["):
+        SPOPlus(TopK(2))(costs, solution)
+    SPOPlus(TopK(2))(costs, {"costs": solution})
+    SPOPlus(TopK(2), sense="maximise")(costs, solution)  # as values, they have themselves as solutions
+    SPOPlus(BEST)(costs, torch.ones_like(true))
+
+
+def test_a_target_that_is_not_the_best_is_warned_of(generator) -> None:
+    costs, true = torch.randn(2, 40, 5, generator=generator)
+    solution = BEST(true)
+    solution[11] = BEST(-true)[11]
+    with pytest.warns(NumericalWarning, match=r"of samples 11 is not the best .* Leave 'solution' out"):
+        PerturbedFenchelYoung(BEST)(costs, {"costs": true, "solution": solution})
+
+
+def test_an_argmin_that_takes_nothing_is_warned_of(generator) -> None:
+    knapsack = Vertices([[0.0] * 5, *PAIRS.tolist()])
+    values = torch.rand(2, 20, 5, generator=generator)
+    with pytest.warns(NumericalWarning, match=r"every solution is 0, .* \(sense='minimise'\).* Values need sense='max"):
+        SPOPlus(knapsack)(*values)
+    with pytest.warns(NumericalWarning, match=r"every solution is 0"):
+        SPOPlus(lambda costs: knapsack(-costs), sense="maximise")(*values)
+    SPOPlus(knapsack, sense="maximise")(*values)
+    SPOPlus(knapsack)(values[0], -values[1])
+
+
+def test_a_maximiser_is_told_by_the_true_costs_if_the_predictions_are_equal(generator) -> None:
+    with pytest.raises(ContractError, match=r"does not minimise: .* with the true costs of sample \d+"):
+        SPOPlus(largest)(torch.ones(20, 5), torch.randn(20, 5, generator=generator))
+
+
+@pytest.mark.parametrize("deviation", [1e-9, 1e-7, 1e-6])
+@pytest.mark.parametrize("make", [SPOPlus, PerturbedFenchelYoung, NegativeIdentity])
+def test_the_tolerance_of_a_solver_is_no_fault(make, deviation, generator) -> None:
+    exact = Vertices([[0.0] * 5, *PAIRS.tolist()])
+
+    def near(costs: Tensor) -> Tensor:
+        return exact(costs) + deviation * torch.sin(1e3 * costs)
+
+    for scale in (1e-12, 1.0, 1e12):
+        for sign in (1, -1):  # of which one has no solution but 0
+            costs, true = sign * scale * torch.rand(2, 20, 5, generator=generator, dtype=torch.float64)
+            true[0] *= -1
+            for argmin, target in ((near, exact), (exact, near), (near, near)):
+                make(argmin)(costs, {"costs": true, "solution": target(true)})
+                regret(argmin, costs, true, solution=target(true))
+
+
+def test_under_transforms(generator) -> None:
+    def elsewhere(costs: Tensor) -> Tensor:  # needs the memory of a plain tensor
+        return torch.from_numpy(BEST(costs).numpy().copy())
+
+    costs, true = torch.randn(2, 20, 5, generator=generator)
+    for loss in (SPOPlus(elsewhere), NegativeIdentity(elsewhere)):
+        target = {"costs": true, "solution": BEST(true)}
+        found = torch.func.grad(lambda x, loss=loss, target=target: loss(x, target).sum())(costs)
+        assert torch.equal(found, loss.gradient(costs, target))
+        rows = torch.func.jacrev(lambda x, loss=loss, target=target: loss(x, target))(costs)
+        assert torch.equal(rows.sum(0), found)
+        with pytest.raises(ContractError, match=r"cannot run under torch\.vmap.* part of the batch"):
+            torch.func.vmap(lambda x, loss=loss, target=target: loss(x, target))(costs.expand(3, 20, 5))
 
 
 def test_it_is_checked_once_and_for_few_samples(generator) -> None:
@@ -131,6 +232,7 @@ def test_a_pool_is_checked_by_its_argmin(generator) -> None:
     SPOPlus(SolutionPool(BEST, PAIRS[:3]))(costs, true)
     with pytest.raises(ContractError, match="does not minimise"):
         SPOPlus(SolutionPool(largest, PAIRS[:3]))(costs, true)
+    assert torch.equal(SPOPlus(SolutionPool(BEST, PAIRS[:3])).decide(costs), BEST(costs))
 
 
 def test_no_check_where_values_cannot_be_read(generator) -> None:
@@ -199,6 +301,12 @@ class TestRegret:
             regret(largest, predicted, true)
         with pytest.raises(ContractError, match="is negative"):
             normalised_regret(BEST, predicted, true, solution=BEST(-true))
+
+    def test_without_a_unit(self, generator) -> None:
+        knapsack = Vertices([[0.0] * 5, *PAIRS.tolist()])
+        values = torch.rand(2, 20, 5, generator=generator)
+        with pytest.raises(ContractError, match=r"of all 20 samples are 0.* sense='maximise'"):
+            normalised_regret(knapsack, *values)
 
     def test_with_a_context(self, generator) -> None:
         predicted, true = torch.randn(2, 20, 5, generator=generator)

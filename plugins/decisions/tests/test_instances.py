@@ -56,6 +56,9 @@ def functions() -> dict[str, Any]:
     def text(costs):
         return costs if costs[0] <= 1 else "a solution"
 
+    def nothing(costs):
+        return costs if costs[0] <= 1 else None
+
     def infinite(costs):
         return costs if costs[0] <= 1 else costs / 0.0
 
@@ -110,6 +113,7 @@ def test_shapes() -> None:
         ("infeasible", InfeasibleError, "sample 3: the function raised InfeasibleError: no way out"),
         ("longer", ShapeError, "sample 3: the function returned a solution of shape [3], and its costs have [2]"),
         ("text", ContractError, "sample 3: the function returned a str, which is not numbers"),
+        ("nothing", ContractError, "sample 3: the function returned None, as the x of scipy.optimize is"),
         ("infinite", NonFiniteError, "sample 3: the function returned NaN or infinity"),
     ],
 )

@@ -73,10 +73,12 @@ def test_equations_and_bounds_for_each() -> None:
         found = optimize.linprog(cost.numpy(), A_eq=[[1, 1, 1]], b_eq=[2], bounds=[(0, 1), (None, 1), (0.5, None)])
         torch.testing.assert_close(solution.double(), torch.from_numpy(found.x))
     assert solver.is_feasible(torch.tensor([[1, 0.5, 0.5], [1, 1, 0], [1, 0.5, 0.6]])).tolist() == [True, False, False]
+    assert solver.excludes(torch.tensor([[1, 0.5, 0.5], [1, 1, 0], [1, 0.5, 0.6]])).tolist() == [False, True, True]
 
 
 def test_some_integers() -> None:
     solver = LinearProgram(A_ub=[[2, 2]], b_ub=[3], integer=[True, False])
+    assert solver.excludes(torch.tensor([[0.5, 0.5], [1.0, 1.0], [1.0, 0.0]])).tolist() == [False, True, False]
     assert solver(torch.tensor([-1.1, -1.0])).tolist() == [1.0, 0.5]
     assert solver.is_feasible(torch.tensor([[1, 0.5], [0.5, 1]])).tolist() == [True, False]
     with pytest.raises(ConfigError, match=r"ties cannot be found.*more than two values: 0"):

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-__all__ = ["Argmin", "EstimatedLoss", "SolvingLoss", "Truth", "inner_product", "repeated"]
+from nlcore.errors import ContractError
+
+__all__ = ["Argmin", "EstimatedLoss", "SolvingLoss", "Truth", "inner_product", "repeated", "solved"]
 
 Argmin: TypeAlias = Callable[..., Tensor]
 """Maps costs [N, *event] to the solutions of least cost, [N, *event]; a second positional parameter is the context."""
@@ -119,15 +121,46 @@ class EstimatedLoss(SolvingLoss):
 class _Connected(torch.autograd.Function):
     """A value whose backward pass returns a gradient that was computed with it."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, costs: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
+    def forward(costs: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
         return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[2])
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return outer[0].reshape(-1, *[1] * (gradient.ndim - 1)) * gradient, None, None
+
+
+def solved(argmin: Callable[..., Any], *given: Any) -> Any:
+    """Return what an argmin returns for costs and context; under `torch.func.grad` it is given plain tensors."""
+    if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
+        return argmin(*given)
+    return _Solved.apply(argmin, *given)  # type: ignore[no-untyped-call]
+
+
+class _Solved(torch.autograd.Function):
+    """The solutions of an argmin, piecewise constant: a transform of `torch.func` runs it outside of itself."""
+
+    @staticmethod
+    def forward(argmin: Callable[..., Any], *given: Any) -> Any:
+        return argmin(*given)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], argmin: Callable[..., Any], *given: Any) -> Any:
+        raise ContractError(
+            "A solver cannot run under torch.vmap, since it is made for batches. Make the dimension a part of the "
+            "batch, as in loss(prediction.flatten(0, 1), target.flatten(0, 1))."
+        )
 
 
 def inner_product(costs: Tensor, solutions: Tensor, ndim: int) -> Tensor:

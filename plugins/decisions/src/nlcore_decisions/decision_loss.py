@@ -15,10 +15,12 @@ from nlcore.config import Configured
 from nlcore.errors import ConfigError, ContractError, ShapeError, nearest
 from nlcore.inputs import check_inputs, working
 from nlcore.protocol import Traits
-from nlcore_decisions._base import Argmin, SolvingLoss, Truth
-from nlcore_decisions._checks import check_argmin, check_finite, check_result
+from nlcore_decisions._base import Argmin, SolvingLoss, Truth, solved
+from nlcore_decisions._checks import check_finite, check_result
+from nlcore_decisions._first_use import CheckedArgmin
 from nlcore_decisions.config import Sense
 from nlcore_decisions.solution_pool import SolutionPool
+from nlcore_decisions.solvers.base import Solver
 
 __all__ = ["DecisionLoss"]
 
@@ -165,7 +167,7 @@ class DecisionLoss(SolvingLoss, Configured):
         truth = self._truth(parts, costs, context)
         if readable and self._uses < _ENOUGH:
             given = truth if "solution" in parts else truth._replace(solution=None)
-            self._check_first_use(costs.detach(), given)
+            self._check_first_use(costs.detach(), given, plain=isinstance(target, Tensor))
         return costs, truth
 
     def _checked_costs(
@@ -182,7 +184,9 @@ class DecisionLoss(SolvingLoss, Configured):
                 f"that {'the option `shape`' if self.shape is not None else type(self.argmin).__name__} gives."
             )
         if context is not None and not self._held_context:
-            raise ContractError(f"{self._name}: the argmin takes no context; give it a second positional parameter.")
+            pooled = isinstance(self.argmin, SolutionPool)
+            cure = "a pool serves problems over one set" if pooled else "give it a second positional parameter"
+            raise ContractError(f"{self._name}: the argmin takes no context; {cure}.")
         if context is None and self._needs_context:
             raise ContractError(f"{self._name}: the argmin needs a context: give loss(prediction, target, context=…).")
         costs = working(prediction)
@@ -223,13 +227,13 @@ class DecisionLoss(SolvingLoss, Configured):
 
     def _raw(self, costs: Tensor, context: Any) -> Any:
         """Return what the argmin returns."""
-        return self.argmin(costs, context) if self._held_context else self.argmin(costs)
+        return solved(self.argmin, costs, *((context,) if self._held_context else ()))
 
     def _changed(self, costs: Tensor) -> Tensor:
         return costs if self.min_cost is None else costs.clamp(min=self.min_cost)
 
     def decide(self, prediction: Tensor, *, context: Any = None) -> Tensor:
-        """Return the best solutions for predicted costs or values, as the sense says.
+        """Return the best solutions for predicted costs or values, as the sense says; exact, also with a pool.
 
         Args:
             prediction: [batch, *event].
@@ -239,18 +243,20 @@ class DecisionLoss(SolvingLoss, Configured):
             [batch, *event], the dtype and device of `prediction`; not differentiable.
         """
         costs, _ = self._checked_costs(prediction.detach(), context)
-        return self._solver(costs, context).to(prediction.dtype)
+        return check_result(self._name, costs, self._exact(costs, context)).to(prediction.dtype)
 
     def _exact(self, costs: Tensor, context: Any) -> Any:
         """Return what the argmin returns, that of a pool where it is one."""
-        return self.argmin.argmin(costs) if isinstance(self.argmin, SolutionPool) else self._raw(costs, context)
+        return solved(self.argmin.argmin, costs) if isinstance(self.argmin, SolutionPool) else self._raw(costs, context)
 
-    def _check_first_use(self, costs: Tensor, truth: Truth) -> None:
-        """Check the argmin on a part of the batch, until the checks could find something."""
+    def _check_first_use(self, costs: Tensor, truth: Truth, *, plain: bool) -> None:
+        """Check the argmin on a part of the batch, and the target, until the checks could find something."""
         if not costs.numel():
             return
+        solver = self.argmin.argmin if isinstance(self.argmin, SolutionPool) else self.argmin
         with torch.no_grad():
-            conclusive = check_argmin(self._name, self._exact, costs, truth, self.sense)
+            argmin = CheckedArgmin(self._name, self._exact, self.sense, solver if isinstance(solver, Solver) else None)
+            conclusive = argmin.check(costs, truth, plain=plain)
         object.__setattr__(self, "_uses", _ENOUGH if conclusive else self._uses + 1)
 
     def __repr__(self) -> str:

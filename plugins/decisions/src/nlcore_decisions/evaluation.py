@@ -10,7 +10,7 @@ from nlcore.capabilities import context_parameter
 from nlcore.errors import ConfigError, ContractError, shorten
 from nlcore.inputs import check_inputs, working
 from nlcore_decisions._base import Argmin
-from nlcore_decisions._checks import TOLERANCE, check_finite, check_result
+from nlcore_decisions._checks import TOLERANCE, check_finite, check_result, whole
 from nlcore_decisions.config import Sense
 
 __all__ = ["normalised_regret", "regret"]
@@ -75,10 +75,15 @@ def normalised_regret(
         context: As for `regret`.
 
     Raises:
-        ContractError: As for `regret`.
+        ContractError: As for `regret`; or all best objectives are 0.
         NonFiniteError: As for `regret`.
     """
     values, best = _regret(argmin, prediction, true_costs, sense=sense, solution=solution, context=context)
+    if not bool(best.any()):
+        raise ContractError(
+            f"normalised_regret: the best objectives of all {len(best)} samples are 0, so regret has no unit. Give a "
+            "batch that is not empty, and sense='maximise' if the numbers are values."
+        )
     return values.sum() / best.abs().sum()
 
 
@@ -105,20 +110,22 @@ def _regret(
 
     chosen = solve(costs)
     found = solve(true) if solution is None else solution.detach().to(true.dtype)
+    _check_negative(true, whole(chosen), whole(found), sign)
     value, best = ((true * one).flatten(1).sum(1) for one in (chosen, found))
-    _check_negative(true, chosen, value, best, sign)
     return value - best, best
 
 
-def _check_negative(true: Tensor, chosen: Tensor, value: Tensor, best: Tensor, sign: int) -> None:
+def _check_negative(true: Tensor, chosen: Tensor, found: Tensor, sign: int) -> None:
+    value, best = ((true * one).flatten(1).sum(1) for one in (chosen, found))
     scale = (true * chosen).abs().flatten(1).sum(1) + best.abs()
     wrong: list[int] = (best - value > TOLERANCE * scale).nonzero()[:, 0].tolist()
     if not wrong:
         return
     i = wrong[0]
+    chosen_is, best_is = (f"{sign * float(one[i]) + 0.0:.6g}" for one in (value, best))
     raise ContractError(
         f"regret: the regret of samples {shorten(wrong)} is negative: for the true numbers of sample {i} the choice "
-        f"by the prediction has the objective {sign * float(value[i]):.6g}, and the best {sign * float(best[i]):.6g}. "
+        f"by the prediction has the objective {chosen_is}, and the best {best_is}. "
         "The best solution is not the best: is the solver exact, the sense right (sense='maximise' for values; the "
         "argmin always minimises), and `solution` one of this problem?"
     )

@@ -22,7 +22,7 @@ class Fault:
 
     Attributes:
         index: Index in the batch.
-        kind: "raised", "infeasible", "type", "shape" or "infinite".
+        kind: "raised", "infeasible", "nothing", "type", "shape" or "infinite".
         text: The event; the end of a sentence.
         trace: The traceback, of an exception.
         cause: The exception; it is not pickled.
@@ -64,6 +64,8 @@ class Each:
             except Exception as error:
                 kind = "infeasible" if isinstance(error, InfeasibleError) else "raised"
                 return Fault(index, kind, f"the function raised {error_text(error)}", traceback.format_exc(), error)
+            if result is None:  # as the x of scipy.optimize where it finds no solution
+                return Fault(index, "nothing", "the function returned None")
             if hasattr(result, "detach"):
                 result = result.detach().cpu().numpy()
             try:

@@ -56,6 +56,9 @@ class Solver(ABC):
     _resolution: ClassVar[float] = 2.0**-40
     """How much dearer a solution becomes in the search for ties, for each element and relative to its costs."""
 
+    feasibility_known: ClassVar[bool] = True
+    """Whether `is_feasible` can say no."""
+
     @property
     def shape(self) -> tuple[int, ...] | None:
         """The shape of an event if the problem fixes it, else None."""
@@ -122,6 +125,22 @@ class Solver(ABC):
             return torch.zeros(batch, dtype=torch.bool, device=flat.device)
         finite = flat.flatten(1).isfinite().all(1)
         return (finite & self._feasible(flat)).reshape(batch)
+
+    def excludes(self, solutions: Tensor) -> Tensor:
+        """Return which targets can be neither in Y nor the mean of several elements of it, as far as is known.
+
+        Args:
+            solutions: [..., *event].
+
+        Returns:
+            bool, [...].
+
+        Raises:
+            ContractError: As in `is_feasible`.
+        """
+        feasible = self.is_feasible(solutions)
+        flat = solutions.reshape(*feasible.shape, -1)
+        return ~feasible & (flat == flat.round()).all(-1)
 
     @abstractmethod
     def _solve(self, costs: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from nlcore_decisions.solvers._each import Each, Fault
 
 __all__ = ["Instances"]
+
+
+_CURES = {
+    "type": ". Return an array of the shape of the costs.",
+    "nothing": ", as the x of scipy.optimize is where a problem has no solution. Return an array of the costs' shape.",
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ class Instances(Solver):
     shape: Sequence[int] | None = None  # type: ignore[assignment]
     workers: int = 0
     tensors: bool = False
+
+    feasibility_known: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -114,8 +122,7 @@ class Instances(Solver):
         elif fault.kind == "infeasible":
             error = InfeasibleError(text, [sample])
         else:
-            cure = ". Return an array of the shape of the costs." if fault.kind == "type" else ""
-            error = ContractError(f"{text}{cure}")
+            error = ContractError(f"{text}{_CURES.get(fault.kind, '')}")
         error.__cause__ = fault.cause
         if fault.trace and fault.cause is None:
             error.add_note(fault.trace)

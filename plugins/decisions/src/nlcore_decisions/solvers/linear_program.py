@@ -161,6 +161,10 @@ class LinearProgram(Solver):
             f"{messages.get(first, 'nothing')}. Check the range of the coefficients and of the costs."
         )
 
+    def excludes(self, solutions: Tensor) -> Tensor:
+        """Return which targets are neither in Y nor, as far as is known, the mean of several elements of it."""
+        return super().excludes(solutions) if self._program.integer.any() else ~self.is_feasible(solutions)
+
     def _feasible(self, solutions: Tensor) -> Tensor:
         program = self._program
         y = precise(solutions)
