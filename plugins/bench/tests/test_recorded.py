@@ -12,22 +12,10 @@ from nlcore_bench.run import open_store, plan_of
 
 RESULTS = Path(__file__).parents[3] / "docs/results"
 OLD = Path(__file__).parent / "on_record"
-SINCE = {
-    "paper_damping",
-    "paper_explanation",
-    "paper_no_harm",
-    "paper_paths",
-    "paper_ranking",
-    "sequences",
-}  # studies that version 0.1 did not have
-STILL_TO_RUN = {"default", "default_long", "default_outputs", "half_inverse"}
-STILL_TO_RUN |= {
-    "paper_damping",
-    "paper_explanation",
-    "paper_no_harm",
-    "paper_paths",
-    "paper_ranking",
-}  # without all of their records
+PAPER = {f"paper_{name}" for name in ("damping", "explanation", "no_harm", "paths", "ranking")}
+SINCE = {"sequences"} | PAPER  # studies that version 0.1 did not have
+STILL_TO_RUN = {"default", "default_long", "default_outputs", "half_inverse"}  # without all of their records
+STILL_TO_RUN |= PAPER - {"paper_no_harm"}
 RECORDED = sorted(path.parent.name for path in RESULTS.glob("*/report.md"))
 
 if not RESULTS.exists():
