@@ -111,7 +111,7 @@ format: $(STAMP)  ## rewrite in the house style
 	$(BIN)/ruff format .
 
 results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so remove what shall run anew
-	$(BIN)/nlcore bench run totals ranking ltr defaults paper_explanation --out docs/results
+	$(BIN)/nlcore bench run totals ranking ltr defaults paper_explanation paper_no_harm --out docs/results
 	$(BIN)/nlcore bench run paths --workers 1 --out docs/results
 
 bench-small: $(STAMP)  ## run every study at its smallest, and write its report: less than 90 minutes on 2 cores

@@ -21,7 +21,6 @@ STILL_TO_RUN = {
     "optimizers",
     "paper_damping",
     "paper_explanation",
-    "paper_no_harm",
     "paper_paths",
     "paper_ranking",
 }  # without all of their records
