@@ -32,7 +32,7 @@ def check_finite(
     """Raise unless all values [N, *event] are finite; synchronises with the device once.
 
     Args:
-        name: What the message begins with.
+        name: The beginning of the message.
         values: [N, *event].
         what: What they are, a plural.
         samples: The N indices in the batch of the user, where they are not 0 … N − 1.
