@@ -151,7 +151,7 @@ def test_wrong_use(generator) -> None:
         loss(costs[:, :11], target[:, :11])
     with pytest.raises(NonFiniteError, match="decisions/grid_edges-v1: the predicted numbers of samples 2"):
         loss(torch.where(torch.arange(4)[:, None] == 2, torch.nan, costs), target)
-    with pytest.raises(ContractError, match=r"grid_edges-v1: the target of samples .* is better than the best"):
+    with pytest.raises(ContractError, match=r"grid_edges-v1: the target of samples .* is not a solution of GridEdges"):
         make("grid_edges", height=3, width=3)(costs.abs(), torch.zeros_like(target))
     with pytest.raises(UnsupportedCurvatureError, match="method='spo_plus' does not supply 'hessian'"):
         make("grid_edges", method="spo_plus").hessian(costs, target)

@@ -34,7 +34,7 @@ def check_finite(
     Args:
         name: The beginning of the message.
         values: [N, *event].
-        what: What they are, a plural.
+        what: A plural that names the values.
         samples: The N indices in the batch of the user, where they are not 0 … N − 1.
         cure: The end of the message.
 
