@@ -1,6 +1,6 @@
 """Pictures of pages of results whose figures lie beside them as JSON.
 
-python docs/results_pictures.py    writes docs/results/{algorithms_cost,diagnose,paths_speed}.png
+python docs/results_pictures.py    writes docs/results/{algorithms_cost,decisions_speed,diagnose,paths_speed}.png
 """
 
 from __future__ import annotations
@@ -75,8 +75,31 @@ def _paths_speed(found: Any) -> Any:
     return figure
 
 
+def _decisions_speed(found: Any) -> Any:
+    """Seconds of a training and regret of both libraries, a panel for every problem."""
+    problems = list(dict.fromkeys(one["problem"] for one in found["rows"]))
+    figure = new_figure(8.6, 0.9 + 2.6 * len(problems), dpi=110)
+    for axis, problem in zip(figure.subplots(len(problems), squeeze=False)[:, 0], problems, strict=True):
+        rows = [one for one in found["rows"] if one["problem"] == problem]
+        for one in rows:
+            own = one["library"] == "nlcore"
+            axis.plot(one["seconds"], one["regret"], "o" if own else "s", color=BLUE if own else GREY)
+        pairs = {one["method"]: one for one in rows if one["library"] == "PyEPO"}
+        for one in rows:
+            if one["library"] == "nlcore" and (other := pairs.get(one["method"])) is not None:
+                ends = [[one[name], other[name]] for name in ("seconds", "regret")]
+                axis.plot(*ends, color=GREY, linewidth=0.6, zorder=0)
+        axis.set(xscale="log", xlabel="seconds of 20 epochs", ylabel="regret on unseen samples, %", title=problem)
+        axis.plot([], [], "o", color=BLUE, label="nlcore")
+        axis.plot([], [], "s", color=GREY, label="PyEPO, the same method at the other end of the line")
+        axis.grid(alpha=0.25)
+        axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
 PICTURES: dict[str, Callable[[Any], Any]] = {
     "algorithms_cost": _algorithms_cost,
+    "decisions_speed": _decisions_speed,
     "diagnose": _diagnose,
     "paths_speed": _paths_speed,
 }
