@@ -36,7 +36,7 @@ class AssignmentLoss(ProblemLoss, id="decisions/assignment-v1", config=Assignmen
         - value: that of the method.
 
     Cost:
-        Exact assignments, as many as the method needs: see `Assignment`.
+        An exact solution takes O(min(n, k)²·max(n, k)), one sample after the other; the method says how many it needs.
 
     When it fails:
         An assignment has n² costs and one solution a sample: large matrices need more samples of noise. Ties are broken

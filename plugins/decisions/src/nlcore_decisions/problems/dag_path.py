@@ -33,7 +33,7 @@ class DagPathLoss(ProblemLoss, id="decisions/dag_path-v1", config=DagPathConfig)
         - value: that of the method.
 
     Cost:
-        Shortest paths, as many as the method needs: see `DagPath`.
+        An exact solution takes O(E) for E edges; the method says how many it needs.
 
     When it fails:
         Best paths tie where costs do: judge a prediction by its regret, not by whether it is the same path.

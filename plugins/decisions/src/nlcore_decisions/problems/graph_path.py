@@ -37,7 +37,8 @@ class GraphPathLoss(ProblemLoss, id="decisions/graph_path-v1", config=GraphPathC
         - value: that of the method.
 
     Cost:
-        Shortest paths, as many as the method needs: see `GraphPath`.
+        An exact solution takes O(E log V) for costs ≥ 0, and up to O(V·E) for others, for V nodes and E edges; the
+        method says how many it needs.
 
     When it fails:
         Predicted costs with a cycle of negative sum are an error that names it. Costs that are changed and clamped to

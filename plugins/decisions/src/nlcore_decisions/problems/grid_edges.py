@@ -35,7 +35,7 @@ class GridEdgesLoss(ProblemLoss, id="decisions/grid_edges-v1", config=GridEdgesC
         - value: that of the method.
 
     Cost:
-        Shortest paths, as many as the method needs: see `GridEdges`.
+        An exact solution takes O(height · width); the method says how many it needs.
 
     When it fails:
         Best paths tie where costs do: judge a prediction by its regret, not by whether it is the same path.

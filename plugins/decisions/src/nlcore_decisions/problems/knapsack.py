@@ -38,7 +38,8 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
         - value: that of the method.
 
     Cost:
-        Exact knapsacks, as many as the method needs: see `Knapsack`.
+        An exact solution takes O(n·capacity) or less for one resource of whole numbers, and is exponential in the worst
+        case for several; the method says how many it needs.
 
     When it fails:
         With `sense="minimise"` positive costs have the empty knapsack as their best, whatever they are. The solver is

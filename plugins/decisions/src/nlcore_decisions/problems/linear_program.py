@@ -35,7 +35,8 @@ class LinearProgramLoss(ProblemLoss, id="decisions/linear_program-v1", config=Li
         - value: that of the method.
 
     Cost:
-        HiGHS, as often as the method needs: see `LinearProgram`.
+        An exact solution is a call of HiGHS, one sample after the other with integers; the method says how many it
+        needs.
 
     When it fails:
         A problem that is unbounded for some costs is an error that names the samples: give bounds. For solutions

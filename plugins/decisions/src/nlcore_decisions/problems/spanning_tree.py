@@ -33,7 +33,7 @@ class SpanningTreeLoss(ProblemLoss, id="decisions/spanning_tree-v1", config=Span
         - value: that of the method.
 
     Cost:
-        Spanning trees, as many as the method needs: see `SpanningTree`.
+        An exact solution takes O(E log V) for V nodes and E edges; the method says how many it needs.
 
     When it fails:
         Trees exchange one edge at a time, so few samples of noise leave most edges without a gradient where costs are

@@ -34,7 +34,7 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
         - value: that of the method.
 
     Cost:
-        A sort for each solution that the method needs.
+        An exact solution is a sort, O(n log n); the method says how many it needs.
 
     When it fails:
         Where the scores of the elements around the k-th are far apart compared with `sigma`, no perturbation changes
