@@ -222,7 +222,8 @@ class Selection:
         if self.current == 0:
             return f"the gradient at a steady length, because no other direction lets the loss fall further; {probes}."
         further = math.exp(float(self.scores[self.current]))
-        fall = f"the loss falls {further:.2g} times as far as along the gradient"
+        times = "" if f"{further:.2g}" == "1" else f"{further:.2g} times "
+        fall = f"the loss falls {times}as far as along the gradient"
         if further < 1:
             why = f"because directions of small curvature are trained as well, although {fall}"
         else:
