@@ -19,8 +19,6 @@ STILL_TO_RUN = {
     "default_outputs",
     "half_inverse",
     "optimizers",
-    "paper_damping",
-    "paper_explanation",
     "paper_paths",
     "paper_ranking",
 }  # without all of their records
