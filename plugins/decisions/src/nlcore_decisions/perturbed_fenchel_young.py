@@ -69,7 +69,7 @@ class PerturbedFenchelYoung(
     config=PerturbedFenchelYoungConfig,
     traits=Traits(order=1, stochastic=True, transforms="autograd"),
 ):
-    r"""Perturbed Fenchel–Young loss: the cost of the true solution minus the least cost under noise.
+    r"""Perturbed Fenchel–Young loss: the cost of the true solution minus the mean least cost under noise.
 
     With Z standard normal, $y_\sigma$ the mean solution of noisy costs, and additive noise,
 
@@ -87,22 +87,23 @@ class PerturbedFenchelYoung(
 
     Both are convex in c. The Hessian is −∂y_σ/∂c = −E[y* Zᵀ]/σ, or minus `perturbed.multiplied_jacobian`. The returned
     value is the mean of ⟨c̃, t − y*(c̃)⟩ over the samples of noisy costs c̃, and the gradient the derivative of that
-    mean; the constant of the conjugate, which depends only on t, is left out. With the same state of the generator,
-    value, gradient and `hessian` use the same samples; the Hessian needs no further solution.
+    mean; the conjugate term of the Fenchel–Young loss, which depends only on t, is left out. With the same state of the
+    generator, value, gradient and `hessian` use the same samples; the Hessian needs no further solution.
 
     Shape:
         - prediction: `[batch, *event]`, the costs.
         - target: `[batch, *event]`, the true solution.
-        - value: at least 0, in units of the costs. 0 means that the true solution is the best for every perturbation;
-          the value does not measure the regret.
+        - value: at least 0, in units of the costs. 0 means that the true solution is the best for every sample of the
+          noise; the value is not the regret.
 
     Cost:
-        `num_samples` exact solutions for each sample of the batch; the Hessian has m² numbers.
+        `num_samples` exact solutions for each sample of the batch; the Hessian has m² entries, m being the number of
+        costs.
 
     When it fails:
-        The Hessian is symmetrised but, estimated from few samples, indefinite: use it with `nlcore.Hessian(psd="abs")`
-        or "clip". With a σ far below the differences of costs no sample changes the solution, and the loss is that of a
-        perceptron. Multiplicative noise leaves costs of 0 as they are.
+        The estimate of the Hessian is symmetrised, but from few samples it is indefinite: use it with
+        `nlcore.Hessian(psd="abs")` or `"clip"`. If σ is far below the differences between costs, the noise never
+        changes the solution, and the loss becomes the perceptron loss. Multiplicative noise does not change costs of 0.
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed

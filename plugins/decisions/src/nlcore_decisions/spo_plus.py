@@ -33,7 +33,7 @@ class SPOPlus(
 ):
     r"""SPO+, a convex surrogate of the regret: the true cost of the predicted solution minus that of the best one.
 
-    With true costs $c$ and predicted $\hat c$,
+    With true costs $c$ and predicted costs $\hat c$,
 
     $$
     \ell(\hat c, c) = \max_y \langle c - 2 \hat c, y \rangle + 2 \langle \hat c, y^*(c) \rangle
@@ -44,14 +44,14 @@ class SPOPlus(
     Shape:
         - prediction: `[batch, *event]`, the predicted costs.
         - target: `[batch, *event]`, **the true costs**, not the solution; or a dict with "costs" and "solution".
-        - value: an upper bound of the regret, in units of the costs; 0 at the truth.
+        - value: an upper bound of the regret, in units of the costs; 0 where the prediction equals the true costs.
 
     Cost:
-        Two exact solutions for each sample, one where the target holds the solution.
+        Two exact solutions for each sample, or one exact solution if the target contains the true solution.
 
     When it fails:
-        The solver is given 2ĉ − c, which is negative where ĉ < c/2: it must be defined there, or the network has to
-        start from costs that are too large rather than too small.
+        The solver is called with the costs 2ĉ − c, which are negative where ĉ < c/2. It must accept negative costs, or
+        the network has to start from predictions that are too large rather than too small.
 
     Reference:
         Elmachtoub, Grigas, [Smart “Predict, then Optimize”](https://doi.org/10.1287/mnsc.2020.3922), Management

@@ -16,7 +16,7 @@ __all__ = ["ListNet"]
 
 @final
 class ListNet(ListLoss, id="ranking/listnet-v1", config=ListNetConfig, traits=CURVED):
-    r"""Cross-entropy of the top-one distributions of relevance and scores.
+    r"""Cross-entropy between the top-one distributions of the relevance and of the scores.
 
     $$
     \ell(s, r) = -\sum_j q_j \log p_j, \qquad p = \operatorname{softmax}(s), \qquad
@@ -27,18 +27,18 @@ class ListNet(ListLoss, id="ranking/listnet-v1", config=ListNetConfig, traits=CU
 
     Shape:
         - prediction: `[batch, n]`, the scores.
-        - target: `[batch, n]`, the relevance of every item, ≥ 0, whose differences count.
+        - target: `[batch, n]`, the relevance of every item, ≥ 0; only differences within a list matter.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: nats; the smallest is the entropy of q, not 0. A list of equal grades, all zero among them, has the
-          uniform q: its loss is smallest, log n, at equal scores.
+        - value: in nats; its minimum is the entropy of q, not 0. For a list of equal grades, for example all zero, q is
+          uniform, and the minimum is log n, at equal scores.
 
     Cost:
         Time and memory O(n) per list, O(n²) with the Hessian.
 
     When it fails:
-        With the temperature at 1 a difference of one grade is a ratio of e: with few relevant items among many, q is
-        close to uniform; lower the temperature then. The loss does not change when all scores shift, so its Hessian is
-        singular along 1.
+        At temperature 1, one grade more multiplies the weight of an item by e only. With few relevant items among many,
+        q is then close to uniform: lower the temperature. The loss does not change when all scores shift, so its
+        Hessian is singular along 1.
 
     Args:
         temperature: Softness of the target distribution, > 0, in units of the relevance.

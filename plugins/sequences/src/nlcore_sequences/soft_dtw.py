@@ -31,26 +31,28 @@ class SoftDTW(AlignmentLoss):
     \qquad c_{ij} = \lVert x_i - y_j \rVert^2 .
     $$
 
-    For γ towards 0 it is the cost of the best alignment, dynamic time warping. It is not a distance: it is negative for
-    equal series, and not smallest there; see `SoftDTWDivergence`.
+    As γ tends to 0, it tends to the cost of the best alignment, which is dynamic time warping. It is not a distance: it
+    can be negative, as for equal series, and equal series do not minimise it; see `SoftDTWDivergence`.
 
-    Its derivative with respect to the costs is the expected alignment E, the probability with which an alignment visits
-    each cell where $\Pr(A) \propto \exp(-c(A)/\gamma)$, and the second one $-\mathrm{Cov}/\gamma$, the covariance of
-    these visits. Both are computed by sweeps over the cells, so that a Hessian-vector product takes about the time of
-    three gradients. With J the Jacobian of the costs, the Hessian of the loss is
+    Its derivative with respect to the local costs is the expected alignment E: the probability that an alignment, drawn
+    with $\Pr(A) \propto \exp(-c(A)/\gamma)$, where $c(A)$ is its cost, visits each cell. The second derivative is
+    $-\mathrm{Cov}/\gamma$, with Cov the covariance of these visits. Both are computed by sweeps over the cells, so that
+    a Hessian-vector product takes about the time of three gradients. With J the Jacobian of the costs, the Hessian of
+    the loss is
 
     $$
     \nabla^2 \ell = \sum_{ij} E_{ij} \nabla^2 c_{ij} - \tfrac1\gamma J^\top \mathrm{Cov}\, J .
     $$
 
     With `curvature="fixed_alignment"` the loss supplies the first term alone, for squared distances the diagonal matrix
-    with $2 \sum_j E_{ij}$ at time step i. As $s_\gamma$ is concave in the costs, it is that of a quadratic upper bound
-    which touches the loss at the prediction: a Newton step with each sample's own and without damping moves every time
-    step to the mean of the target's under E, and never raises the loss. The value and its gradient are the same.
+    with $2 \sum_j E_{ij}$ at time step i. As $s_\gamma$ is concave in the costs, this is the Hessian of a quadratic
+    upper bound that touches the loss at the prediction. A Newton step with each sample's own matrix and without damping
+    therefore never raises the loss; it moves every time step to the mean of the target's time steps, weighted by E.
+    Value and gradient of the loss do not depend on `curvature`.
 
-    A mask removes padded time steps from the prediction, wherever they are; of a time step some channels can be padded.
-    Targets of different lengths come with their lengths or a mask. Half precision is computed in float32. With numba
-    installed, CPU tensors are computed by compiled code.
+    A mask removes padded time steps from the prediction, at any position; single channels of a time step can be padded
+    too. Targets of different lengths come with their lengths or a mask. Half precision is computed in float32. With
+    numba installed, CPU tensors are computed by compiled code.
 
     Shape:
         - prediction: `[batch, n]`, or `[batch, n, channels]` with `multivariate=True`.
@@ -58,17 +60,17 @@ class SoftDTW(AlignmentLoss):
           or `{"series": …, "mask": [batch, m] bool}`.
         - mask: like the prediction, bool, True at padded outputs.
         - value: in units of the local cost, of either sign. It lies below the cost of the best alignment by at most γ
-          times the logarithm of the number of alignments, for equal lengths n less than 1.77·γ·n.
+          times the logarithm of the number of alignments; for two series of length n this is less than 1.77·γ·n.
 
     Cost:
-        Time O(n·m) per sample. Memory O(n) for the value of squared distances by compiled code, which forms no matrix,
-        else O(n·m).
+        Time O(n·m) per sample. Memory O(n·m); with compiled code the value for squared distances needs O(n), since no
+        matrix is formed.
 
     When it fails:
-        For large γ all alignments count alike, and the best prediction is a blurred target. For small γ one alignment
-        counts and the loss is nearly piecewise quadratic: its exact Hessian is large and negative where two alignments
-        are equally good. A prediction that is constant stays constant. Series that differ in level or scale are aligned
-        by their levels: normalise them first.
+        For large γ all alignments have nearly equal weight, and the best prediction is a blurred target. For small γ a
+        single alignment dominates, and the loss is nearly piecewise quadratic: its exact Hessian is large and negative
+        where two alignments are equally good. A prediction that is constant stays constant. Series that differ in level
+        or scale are aligned by their levels: normalise them first.
 
     Args:
         gamma: γ > 0, in units of the local cost.
@@ -190,8 +192,8 @@ class SoftDTWDivergence(AlignmentLoss):
     - for `cost="absolute"` and series of one channel, where it is a convex function of |x − y| (Pólya's criterion).
 
     It does not hold for `cost="squared_euclidean"`: there are series of six time steps with D = −0.0025 γ, though none
-    among random ones. Nor is there a guarantee with a band, or where single channels are masked. Without these, values
-    of the two costs above are at least 0 after rounding too; others are not cut off.
+    among random ones. Nor is there a guarantee with a band, or where single channels are masked. With neither, values
+    for the two costs above are at least 0 even after rounding; in all other cases negative values are not clipped.
 
     Value and derivatives are computed in float64 where the device has it, as D is a small difference of large numbers.
 
@@ -203,10 +205,10 @@ class SoftDTWDivergence(AlignmentLoss):
         - value: 0 for equal series, in units of the local cost.
 
     Cost:
-        Three times that of `SoftDTW`; O((n + m)²) per sample.
+        Three times the cost of `SoftDTW`; O((n + m)²) per sample.
 
     When it fails:
-        As `SoftDTW`, but for its bias: the divergence is smallest where the series are equal. It is not convex.
+        As for `SoftDTW`, except for its bias: the divergence is smallest where the series are equal. It is not convex.
 
     Args:
         gamma: γ > 0, in units of the local cost.

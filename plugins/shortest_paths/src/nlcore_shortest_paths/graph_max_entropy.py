@@ -45,19 +45,19 @@ class GraphMaxEntropy(
     $$
 
     with Z the sum over all walks, which may use an edge repeatedly; on a graph without cycles they are the paths. With
-    $w_e = e^{-\beta c_e}$, W the sums of w over the edges between two nodes, and $F = (I - W)^{-1}$, it is
-    $Z = F_{sg}$.
-    The expected uses of an edge e from u to v, and with them the gradient, are
+    $w_e = e^{-\beta c_e}$, $W_{uv}$ the sum of $w_e$ over the edges from u to v, and $F = (I - W)^{-1}$, the sum for
+    source s and goal g is $Z = F_{sg}$. The expected number of uses of an edge e from u to v, and with it the gradient,
+    are
 
     $$
     N_e = \frac{F_{su} w_e F_{vg}}{Z}, \qquad \nabla = \beta (t - N),
     $$
 
-    and the Hessian is β² times the covariance of the uses: the loss is convex. Costs may have any sign.
+    and the Hessian is β² times the covariance of the numbers of uses, so the loss is convex. Costs may have any sign.
 
-    On a grid whose cells have costs, `MaxEntropy` is this loss with the cost of the cell entered on each edge: both
-    values are equal, as the cost of the source is in every walk and in the path, and the gradient for a cell is the sum
-    of those for the edges into it.
+    On a grid whose cells have costs, `MaxEntropy` is this loss with the cost of the cell entered on each edge: the two
+    values are equal, since the cost of the source is part of every walk and of the path, and the gradient with respect
+    to the cost of a cell is the sum of the gradients for the edges into it.
 
     Shape:
         - prediction: `[batch, E]`, the cost of every edge, large enough for Z to be finite.
@@ -65,15 +65,16 @@ class GraphMaxEntropy(
         - value: minus the logarithm of the probability of the true path, in nats.
 
     Cost:
-        On a graph without cycles O(E) a sample, in the logarithm, for graphs of any size. With cycles O(E) for each
-        edge of the longest walks that count; on a graph of n ≤ 64 usable nodes, and of n ≤ 1 000 where walks of more
-        than 200 edges count, one LU factor of an n² matrix a sample. All in float64. The Hessian has E² numbers and
-        inverts an n² matrix.
+        On a graph without cycles O(E) per sample, computed with logarithms, for graphs of any size. With cycles O(E·L),
+        L the number of edges of the longest walks that contribute to Z; for n ≤ 64 usable nodes, and for n ≤ 1 000 if
+        walks of more than 200 edges contribute, one LU factorisation of an n × n matrix per sample instead. All in
+        float64. The Hessian has E² entries and needs the inverse of an n × n matrix.
 
     When it fails:
-        If walks get more numerous with their length faster than less likely, Z is infinite, and the loss an error: with
-        cycles, β · cost ≥ log k on all edges is enough, k the largest number of edges that leave a node. A negative
-        cycle is such a case. On a graph of more than 1 000 nodes walks of more than 2 000 edges must not count.
+        With cycles, Z is infinite if the number of walks grows with their length faster than their weight falls, as
+        with a negative cycle; the loss then raises an error. It is enough that β · cost ≥ log k on all edges, k the
+        largest number of edges that leave a node. On a graph of more than 1 000 nodes, walks of more than 2 000 edges
+        must not contribute to Z.
 
     Reference:
         Ziebart, Maas, Bagnell, Dey, [Maximum Entropy Inverse Reinforcement

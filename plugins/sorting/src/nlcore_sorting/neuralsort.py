@@ -87,7 +87,8 @@ class NeuralSort(SoftmaxSort):
     and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
 
     The largest entry of row $i$ is at the item of rank $i$, whatever $\tau$. `P @ scores` is close to the sorted list
-    only if $\tau$ is small against the gaps. The rows of P add up to 1, its columns do not.
+    only if $\tau$ is small compared with the gaps between neighbouring scores. The rows of P add up to 1, its columns
+    do not.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
@@ -99,8 +100,9 @@ class NeuralSort(SoftmaxSort):
         Time and memory O(n²) per list. The closed-form Hessian (`objective="rows"`) costs O(n³).
 
     When it fails:
-        For τ far below the gaps of wrongly ordered scores, the loss is piecewise linear and its curvature vanishes.
-        Where scores are equal, the derivative of |·| is taken as 0; the gradient still separates equal scores.
+        If τ is far below the gaps between wrongly ordered scores, the loss is nearly piecewise linear and its curvature
+        vanishes. Where scores are equal, the derivative of |·| is taken as 0; the gradient still separates equal
+        scores.
 
     Args:
         temperature: τ > 0, in units of the scores.

@@ -20,35 +20,35 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
     Y = \big\{ y : y \in \{0, 1\}^n, \quad W y \le b \big\}.
     $$
 
-    b is the capacity, of one or several resources.
+    W holds the weights of the items and b the capacity, of one or several resources.
 
-    By default, with the solution t that should be the best and Z standard normal,
+    By default, with the true solution t and Z standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
-    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
+    `method` selects another loss: its formula and its options are on the page of the class of that name, which also
+    accepts any other solver. With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`.
         - target: `[batch, n]`, 1 on the items that should be taken; **the true values or costs** for `spo_plus`, the
           ranking methods and `objective="regret"`.
-        - value: that of the method.
+        - value: as defined by the method.
 
     Cost:
-        An exact solution takes O(n·capacity) or less for one resource of whole numbers, and is exponential in the worst
-        case for several; the method says how many it needs.
+        An exact solution takes O(n·capacity) or less for one resource of whole numbers, and exponential time in the
+        worst case for several resources; the number of exact solutions depends on the method.
 
     When it fails:
-        With `sense="minimise"` positive costs have the empty knapsack as their best, whatever they are. The solver is
-        exact, and slow for hundreds of items with a large capacity.
+        With `sense="minimise"` the empty knapsack is the best for any positive costs. The solver is exact, and slow for
+        hundreds of items with a large capacity.
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
-        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
-        the solver are on their pages.
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; the references of the other
+        methods and of the solver are on their pages.
 
     Example:
         >>> import torch
