@@ -194,6 +194,8 @@ def test_the_tolerance_of_a_solver_is_no_fault(make, deviation, generator) -> No
 
 
 def test_under_transforms(generator) -> None:
+    pytest.importorskip("numpy")
+
     def elsewhere(costs: Tensor) -> Tensor:  # needs the memory of a plain tensor
         return torch.from_numpy(BEST(costs).numpy().copy())
 

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nlcore.errors import ConfigError
-from nlcore_decisions.solvers.base import Solver
+from nlcore_decisions.solvers.base import Solver, needs_scipy
 
 __all__ = ["Assignment"]
 
@@ -50,6 +49,7 @@ class Assignment(Solver):
     _sizes: ClassVar[tuple[str, ...]] = ("n", "k")
 
     def _solve(self, costs: Tensor) -> Tensor:
+        needs_scipy("Assignment")
         tall = costs.shape[1] > costs.shape[2]
         values = (costs.mT if tall else costs).cpu().double().contiguous()
         columns = torch.from_numpy(_columns(values.numpy())).to(costs.device)
@@ -66,9 +66,7 @@ class Assignment(Solver):
 
 def _columns(costs: Any) -> Any:
     """Return the column of each row, [N, n], of costs [N, n, k] with n ≤ k."""
-    try:
-        import numpy as np
-        from scipy.optimize import linear_sum_assignment
-    except ImportError as error:
-        raise ConfigError("Assignment needs scipy: pip install nlcore-decisions[scipy].") from error
+    import numpy as np
+    from scipy.optimize import linear_sum_assignment
+
     return np.stack([linear_sum_assignment(one)[1] for one in costs]).astype(np.int64)

@@ -22,11 +22,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nlcore.errors import NonFiniteError, ShapeError, shorten
+from nlcore.errors import ConfigError, NonFiniteError, ShapeError, shorten
 from nlcore.inputs import check_inputs, read, working
 from nlcore_decisions.errors import InfeasibleError
 
-__all__ = ["Solution", "Solver", "infeasible", "nested", "per_sample", "precise"]
+__all__ = ["Solution", "Solver", "infeasible", "needs_scipy", "nested", "per_sample", "precise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +224,19 @@ def precise(tensor: Tensor) -> Tensor:
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
     """Return values [N] in the shape [N, 1, …] that broadcasts with a tensor [N, *event]."""
     return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def needs_scipy(name: str) -> None:
+    """Raise a `ConfigError` unless scipy is installed, and NumPy with it, which conversions of tensors need.
+
+    Args:
+        name: Name of the solver.
+    """
+    try:
+        import numpy  # noqa: F401
+        from scipy import optimize  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"{name} needs scipy: pip install nlcore-decisions[scipy].") from error
 
 
 def infeasible(name: str, samples: Sequence[int], remedy: str) -> InfeasibleError:

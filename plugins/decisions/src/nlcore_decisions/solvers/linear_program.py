@@ -14,7 +14,7 @@ from torch import Tensor
 from nlcore.errors import ConfigError, NumericalError, shorten
 from nlcore_decisions.errors import InfeasibleError
 from nlcore_decisions.solvers._processes import Processes, check_workers
-from nlcore_decisions.solvers.base import Solver, infeasible, nested, precise
+from nlcore_decisions.solvers.base import Solver, infeasible, needs_scipy, nested, precise
 
 if TYPE_CHECKING:
     from nlcore_decisions.solvers._highs import Program, Solved
@@ -106,11 +106,9 @@ class LinearProgram(Solver):
 
     @cached_property
     def _program(self) -> Program:
-        try:
-            import numpy as np
-            from scipy import optimize  # noqa: F401
-        except ImportError as error:
-            raise ConfigError("LinearProgram needs scipy: pip install nlcore-decisions[scipy].") from error
+        needs_scipy("LinearProgram")
+        import numpy as np
+
         from nlcore_decisions.solvers._highs import Program
 
         m = self._number()
@@ -126,6 +124,7 @@ class LinearProgram(Solver):
         return Processes("LinearProgram", self._program, self.workers, parts=4 if self._program.integer.any() else 1)
 
     def _solve(self, costs: Tensor) -> Tensor:
+        needs_scipy("LinearProgram")
         import numpy as np
 
         values = costs.cpu().double().numpy()
