@@ -14,8 +14,8 @@ class AssignmentLoss(ProblemLoss, id="decisions/assignment-v1", config=Assignmen
 
     $$
     y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
-    Y = \big\{ y : y \in \{0, 1\}^{n \times k}, \quad \sum_j y_{ij} \le 1, \quad \sum_i y_{ij} \le 1, \quad
-    \sum_{ij} y_{ij} = \min(n, k) \big\}.
+    Y = \{ y : y \in \{0, 1\}^{n \times k}, \quad \sum_j y_{ij} \le 1, \quad \sum_i y_{ij} \le 1, \quad
+    \sum_{ij} y_{ij} = \min(n, k) \}.
     $$
 
     With n = k these are the permutation matrices.

@@ -14,7 +14,7 @@ class DagPathLoss(ProblemLoss, id="decisions/dag_path-v1", config=DagPathConfig)
 
     $$
     y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
-    Y = \big\{ y : y \in \{0, 1\}^E \text{ on the edges of a path from source to goal} \big\}.
+    Y = \{ y : y \in \{0, 1\}^E \text{ on the edges of a path from source to goal} \}.
     $$
 
     By default, with the solution t that should be the best and Z standard normal,

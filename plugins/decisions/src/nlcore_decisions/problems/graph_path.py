@@ -14,7 +14,7 @@ class GraphPathLoss(ProblemLoss, id="decisions/graph_path-v1", config=GraphPathC
 
     $$
     y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
-    Y = \big\{ y : y \in \{0, 1\}^E \text{ on the edges of a path from source to goal} \big\}.
+    Y = \{ y : y \in \{0, 1\}^E \text{ on the edges of a path from source to goal} \}.
     $$
 
     Predicted costs have to be positive where there are cycles: for a network's output, use

@@ -14,7 +14,7 @@ class GridEdgesLoss(ProblemLoss, id="decisions/grid_edges-v1", config=GridEdgesC
 
     $$
     y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
-    Y = \big\{ y : y \in \{0, 1\}^E \text{ on the edges of a path from the top left to the bottom right} \big\}.
+    Y = \{ y : y \in \{0, 1\}^E \text{ on the edges of a path from the top left to the bottom right} \}.
     $$
 
     A path moves right and down; costs may be negative.

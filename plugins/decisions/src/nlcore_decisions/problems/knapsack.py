@@ -17,7 +17,7 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
 
     $$
     y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
-    Y = \big\{ y : y \in \{0, 1\}^n, \quad W y \le b \big\}.
+    Y = \{ y : y \in \{0, 1\}^n, \quad W y \le b \}.
     $$
 
     W holds the weights of the items and b the capacity, of one or several resources.

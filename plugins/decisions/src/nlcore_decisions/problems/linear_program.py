@@ -14,7 +14,7 @@ class LinearProgramLoss(ProblemLoss, id="decisions/linear_program-v1", config=Li
 
     $$
     y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
-    Y = \big\{ y : A_{ub} y \le b_{ub}, \quad A_{eq} y = b_{eq}, \quad l \le y \le u \big\}.
+    Y = \{ y : A_{ub} y \le b_{ub}, \quad A_{eq} y = b_{eq}, \quad l \le y \le u \}.
     $$
 
     With `integer`, variables are whole numbers.

@@ -14,7 +14,7 @@ class SpanningTreeLoss(ProblemLoss, id="decisions/spanning_tree-v1", config=Span
 
     $$
     y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
-    Y = \big\{ y : y \in \{0, 1\}^E \text{ on the edges of a spanning tree} \big\}.
+    Y = \{ y : y \in \{0, 1\}^E \text{ on the edges of a spanning tree} \}.
     $$
 
     By default, with the solution t that should be the best and Z standard normal,

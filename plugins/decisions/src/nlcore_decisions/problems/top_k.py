@@ -15,7 +15,7 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
 
     $$
     y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle, \qquad
-    Y = \big\{ y : y \in \{0, 1\}^n, \quad \sum_i y_i = k \big\}.
+    Y = \{ y : y \in \{0, 1\}^n, \quad \sum_i y_i = k \}.
     $$
 
     By default, with the solution t that should be the best and Z standard normal,
