@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nlcore.errors import ConfigError
 from nlcore_bench import Decisions, find
 from nlcore_bench.criteria import make_loss
-from nlcore_bench.data.decisions import grid_samples, knapsack_samples
+from nlcore_bench.data.decisions import grid_samples, knapsack_samples, patient_samples
 from nlcore_bench.parts import LossPart, TaskPart
 from nlcore_bench.records import Cell
 from nlcore_bench.run import train_cell
@@ -29,7 +29,7 @@ class Oracle(nn.Module):
         self.known, self.change = task.decided.samples, change
 
     def forward(self, features: Tensor) -> Tensor:
-        index = (features[:, None] == self.known.features).all(2).int().argmax(1)
+        index = (features[:, None] == self.known.features).flatten(2).all(2).int().argmax(1)
         return self.change(self.known.costs[index])
 
 
@@ -109,7 +109,30 @@ def test_decisions_of_a_knapsack_are_the_best_of_all_subsets(dims: int) -> None:
     assert bool((solutions @ weights.T <= 12 + 1e-6).all())
 
 
-@pytest.mark.parametrize("problem", ["grid", "knapsack"])
+def test_the_patients_of_training_are_in_no_other_part() -> None:
+    counts, names = (30, 20, 10), ("train", "validation", "test")
+    samples = patient_samples(counts, items=20)
+    assert samples.features.shape == (60, 20, 10)
+    seen = {
+        name: {tuple(row) for row in part.reshape(-1, 10).tolist()}
+        for name, part in zip(names, samples.features.split(counts), strict=True)
+    }
+    assert not seen["train"] & seen["validation"] | seen["train"] & seen["test"] | seen["validation"] & seen["test"]
+    assert all(len({tuple(row) for row in group.tolist()}) == 20 for group in samples.features)
+    with pytest.raises(ConfigError, match="88 patients"):
+        patient_samples(counts, items=100)
+
+
+def test_the_patients_chosen_are_those_with_the_greatest_progression() -> None:
+    task = Decisions(problem="patients", items=8, chosen=3, samples=40)
+    samples, solutions = task.part("test")
+    subsets = torch.tensor([choice for choice in product((0.0, 1.0), repeat=8) if sum(choice) == 3])
+    torch.testing.assert_close((samples.costs * solutions).sum(1), (samples.costs @ subsets.T).amax(1))
+    with pytest.raises(ConfigError, match="Choose fewer"):
+        Decisions(problem="patients", items=4, chosen=5).part("train")
+
+
+@pytest.mark.parametrize("problem", ["grid", "knapsack", "patients"])
 def test_an_oracle_has_no_regret_and_its_opposite_has(problem: str) -> None:
     task = Decisions(problem=problem, samples=50)
     for part in ("train", "validation", "test"):

@@ -127,8 +127,10 @@ class PathsConfig(_TaskConfig):
 class DecisionsConfig(_TaskConfig):
     """Options of `bench/decisions`."""
 
-    problem: Literal["grid", "knapsack"] = Field(
-        "grid", description="'grid', the shortest path on a grid with costs on edges, or 'knapsack'."
+    problem: Literal["grid", "knapsack", "patients"] = Field(
+        "grid",
+        description="'grid', the shortest path on a grid with costs on edges, 'knapsack', or 'patients', the choice of "
+        "those whose disease will progress most (real data).",
     )
     degree: int = Field(4, ge=1, description="Degree of the polynomial; a linear network can be right for 1.")
     noise: float = Field(0.5, ge=0, description="Half of the width of the multiplicative noise on costs.")
@@ -136,9 +138,10 @@ class DecisionsConfig(_TaskConfig):
     samples: int = Field(1000, ge=1, description="Samples of the training data.")
     height: int = Field(5, ge=2, description="Rows of nodes of the grid.")
     width: int = Field(5, ge=2, description="Columns of nodes of the grid.")
-    items: int = Field(32, ge=1, description="Items of the knapsack.")
+    items: int = Field(32, ge=1, description="Items of the knapsack, or patients of a group.")
     dims: int = Field(2, ge=1, description="Dimensions of the knapsack.")
     capacity: float = Field(20.0, gt=0, description="Capacity in every dimension; an item weighs from 3 to 8.")
+    chosen: int = Field(5, ge=1, description="Patients who are chosen from a group.")
     seed: int = Field(42, ge=0, description="Seed of the data; that of a run changes weights and order alone.")
     batch: int = Field(32, ge=1, description="Samples in a step.")
     hidden: tuple[int, ...] = Field((), description="Widths of the hidden layers; none is a linear network.")

@@ -1,4 +1,4 @@
-"""Features with the costs of a decision that they predict: synthetic paths on grids and knapsacks."""
+"""Features with the costs of a decision that they predict: synthetic grids and knapsacks, and groups of patients."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.datasets import load_diabetes
 from torch import Tensor
 
-__all__ = ["Knapsacks", "Samples", "grid_samples", "knapsack_samples"]
+from nlcore.errors import ConfigError
+
+__all__ = ["Knapsacks", "Samples", "grid_samples", "knapsack_samples", "patient_samples"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Samples:
     """Features and the costs, or values, that belong to them.
 
     Attributes:
-        features: float32 [N, p].
+        features: float32 [N, p], or [N, m, p] where every cost has features of its own.
         costs: float32 [N, m].
     """
 
@@ -123,6 +126,39 @@ def knapsack_samples(
     weights = random.choice(np.arange(300, 800), size=(dims, items)) / 100
     inputs, values = _drawn(random, (count, features, items), degree, noise, scale=5.0)
     return Knapsacks(torch.from_numpy(weights), Samples(_float(inputs), _float(np.ceil(values))))
+
+
+@cache
+def patient_samples(counts: tuple[int, ...], *, items: int = 20, seed: int = 0) -> Samples:
+    """Return groups of patients with what is known of each, and the progression of each one's disease.
+
+    The 442 patients of the table of diabetes that ships with scikit-learn are divided at random, 60 % of them to the
+    first part and the rest in equal shares to the others. A group holds different patients of one part; a patient is in
+    many groups. The ten columns are standardised with the mean and the deviation of the patients of the first part, the
+    progression after a year is in units of their mean. Source: Efron, Hastie, Johnstone, Tibshirani, [Least Angle
+    Regression](https://arxiv.org/abs/math/0406456), Annals of Statistics 2004.
+
+    Args:
+        counts: Groups of each part: training, then the others.
+        items: Patients in a group, m.
+        seed: Seed of the division and of the groups.
+
+    Returns:
+        Samples with features [N, m, 10], those of the parts one after the other.
+
+    Raises:
+        ConfigError: A part has fewer patients than a group needs.
+    """
+    table, progression = load_diabetes(return_X_y=True)
+    random = np.random.RandomState(seed)
+    first = round(0.6 * len(table))
+    train, *others = np.split(random.permutation(len(table)), [first])
+    parts = [train, *np.array_split(others[0], len(counts) - 1)]
+    if items > min(map(len, parts)):
+        raise ConfigError(f"items={items}: a part of the data has {min(map(len, parts))} patients. Give fewer.")
+    rows = [random.permutation(part)[:items] for part, count in zip(parts, counts, strict=True) for _ in range(count)]
+    scaled = (table - table[train].mean(0)) / table[train].std(0)
+    return Samples(_float(scaled[np.stack(rows)]), _float((progression / progression[train].mean())[np.stack(rows)]))
 
 
 def _drawn(

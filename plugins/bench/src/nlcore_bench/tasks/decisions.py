@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import nlcore
+from nlcore.errors import ConfigError
 from nlcore_bench.config import DecisionsConfig
-from nlcore_bench.data.decisions import Samples, grid_samples, knapsack_samples
+from nlcore_bench.data.decisions import Samples, grid_samples, knapsack_samples, patient_samples
 from nlcore_bench.data.digits import PartName
+from nlcore_bench.readers import DigitReader
 from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, mlp
 
 __all__ = ["Decisions", "Problem"]
@@ -51,20 +53,23 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     """Costs of a problem from features; the loss receives the best decision, full supervision the costs.
 
     The data are those of `nlcore_bench.data.decisions`: shortest paths on a grid, or knapsacks, with features on which
-    the costs depend by a polynomial. A loss can ask for the costs (`target = "outputs"`), for the decision, or for a
-    dictionary with `costs` and `solution` (`target = "both"`), which saves SPO+ a solution.
+    the costs depend by a polynomial; or real patients, of whom those are chosen whose disease will progress most. A
+    loss can ask for the costs (`target = "outputs"`), for the decision, or for a dictionary with `costs` and `solution`
+    (`target = "both"`), which saves SPO+ a solution.
 
     Args:
-        problem: `"grid"`, the shortest path on a grid with costs on edges, or `"knapsack"`.
+        problem: `"grid"`, the shortest path on a grid with costs on edges, `"knapsack"`, or `"patients"`, whose network
+            sees the ten columns of one patient at a time.
         degree: Degree of the polynomial; a linear network can be right for 1.
         noise: Half of the width of the multiplicative noise on costs.
         features: Numbers that the network sees.
         samples: Samples of the training data.
         height: Rows of nodes of the grid.
         width: Columns of nodes of the grid.
-        items: Items of the knapsack.
+        items: Items of the knapsack, or patients of a group.
         dims: Dimensions of the knapsack.
         capacity: Capacity of the knapsack in every dimension; an item weighs between 3 and 8.
+        chosen: Patients who are chosen from a group.
         seed: Seed of the data; the seed of a run changes weights and order alone.
         batch: Samples in a step.
         hidden: Widths of the hidden layers; none is a linear network.
@@ -83,6 +88,7 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     items: int = 32
     dims: int = 2
     capacity: float = 20.0
+    chosen: int = 5
     seed: int = 42
     batch: int = 32
     hidden: tuple[int, ...] = ()
@@ -96,7 +102,8 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     @cached_property
     def decided(self) -> Problem:
         """The problem with its data."""
-        return self._grid() if self.problem == "grid" else self._knapsack()
+        made = {"grid": self._grid, "knapsack": self._knapsack, "patients": self._patients}
+        return made[self.problem]()
 
     def _grid(self) -> Problem:
         from nlcore_decisions import GridEdges
@@ -111,6 +118,14 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
         drawn = knapsack_samples(self._count, items=self.items, dims=self.dims, **self._law)
         options: dict[str, Any] = {"weights": drawn.weights.tolist(), "capacity": [self.capacity] * self.dims}
         return Problem(drawn.samples, Knapsack(**options), "maximise", "decisions/knapsack-v1", options)
+
+    def _patients(self) -> Problem:
+        from nlcore_decisions import TopK
+
+        if self.chosen > self.items:
+            raise ConfigError(f"chosen={self.chosen}: a group has items={self.items} patients. Choose fewer.")
+        samples = patient_samples((self.samples, *_HELD_OUT.values()), items=self.items, seed=self.seed)
+        return Problem(samples, TopK(self.chosen), "maximise", "decisions/top_k-v1", {"k": self.chosen})
 
     @property
     def _count(self) -> int:
@@ -137,7 +152,11 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
 
     def network(self, seed: int) -> nn.Module:
         """Return a new network, from features to costs."""
-        return mlp((self.features, *self.hidden, self.part("train")[0].costs.shape[1]))
+        samples, _ = self.part("train")
+        width = samples.features.shape[-1]
+        if samples.features.ndim == 3:
+            return DigitReader((width, *self.hidden, 1))
+        return mlp((width, *self.hidden, samples.costs.shape[1]))
 
     def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
         """Yield features with the best decisions and the costs, every sample once per epoch."""
