@@ -124,9 +124,9 @@ class FastSoftSort(RankingLoss):
       descending and projects the scores themselves, so Σ exp(sort) = Σ exp(scores). It is `-sort(-scores)`, whereas
       `sort(scores, descending=True)` is the ascending list reversed.
 
-    Each projection is computed by an isotonic regression: items that are neighbours in the sorted list are pooled into
-    blocks, and all items of a block are shifted by the same amount, so that the mean (for `"kl"` the log-sum-exp) of z
-    in the block becomes that of w. As ε → ∞ all ranks tend to (n − 1)/2; for ε below a bound the ranks are exact.
+    Each projection is computed by an isotonic regression. Items that are neighbours in the sorted list are pooled into
+    blocks, and the z of a block are shifted together, so that their mean (for `"kl"` their log-sum-exp) is that of the
+    w. As ε → ∞ all ranks tend to (n − 1)/2; for ε below a bound the ranks are exact.
 
     `inner` returns the ranks and `outer` is half the squared distance, so the Gauss–Newton matrix is JᵀJ. With `"l2"`
     the ranks are piecewise linear and `traits.order` is 1; with `"kl"` they are smooth inside a block and their second

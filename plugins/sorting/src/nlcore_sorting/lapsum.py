@@ -132,10 +132,10 @@ class LapSum(PermutationLoss):
     *and* columns of $P$ add up to 1. The loss of a list with true ranks $r$ is the cross-entropy of the rows,
 
     $$
-    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
 
     - `rank`: $F(s_j) - \tfrac12$, the soft number of other scores below $s_j$.
     - `sort`: the value at rank $i$ is the $b$ with $F(b) = i + \tfrac12$.

@@ -82,10 +82,10 @@ class NeuralSort(SoftmaxSort):
     the rows,
 
     $$
-    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
 
     For every $\tau$, the largest entry of row $i$ is at the item of rank $i$. `P @ scores` is close to the sorted list
     only if $\tau$ is small compared with the gaps between neighbouring scores. The rows of P add up to 1, its columns

@@ -48,10 +48,10 @@ class OptimalTransportSort(PermutationLoss):
     The loss of a list with true ranks $r$ is the cross-entropy of the rows,
 
     $$
-    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
 
     Of the cost, only the products i·s_j affect P: adding a constant to all scores or to all ranks changes nothing.
     Sinkhorn's iterations scale columns and rows in turn, `iterations` times, the rows last: *rows add up to 1 up to
