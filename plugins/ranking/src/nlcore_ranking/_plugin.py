@@ -30,7 +30,7 @@ _LOSSES = (
     (
         "lambda_loss",
         "LambdaLoss",
-        "Pairwise logistic losses weighted by the change of NDCG by a swap: LambdaRank, NDCG-Loss2, NDCG-Loss2++",
+        "Pairwise logistic losses weighted by the change of NDCG in a swap: LambdaRank, NDCG-Loss2, NDCG-Loss2++",
         "Wang et al., The LambdaLoss Framework for Ranking Metric Optimization, CIKM 2018",
     ),
     (

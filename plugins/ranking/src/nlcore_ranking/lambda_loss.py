@@ -24,16 +24,17 @@ class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig)
     \ell(s, r) = \sum_{r_i > r_j} w_{ij} \log_2 \left( 1 + e^{-\sigma (s_i - s_j)} \right).
     $$
 
-    Number the items from 1 in descending order of their scores, so that $i$ and $j$ are also their positions. With
-    gains $G$ divided by the ideal DCG and $D(i) = \log_2 (1 + i)$, the weights are $|G_i - G_j|$ times
+    The items are numbered from 1 in descending order of their scores, so that $i$ and $j$ are also their positions.
+    With gains $G$ divided by the ideal DCG and $D(i) = \log_2 (1 + i)$, the weight $w_{ij}$ is $|G_i - G_j|$ times
 
     - `"lambdarank"`: $|1/D(i) - 1/D(j)|$, so that the weight is the change of NDCG when the two items are swapped;
-    - `"ndcg2"`: $1/D(|i - j|) - 1/D(|i - j| + 1)$, of the bound NDCG-Loss2;
+    - `"ndcg2"`: $1/D(|i - j|) - 1/D(|i - j| + 1)$, from the bound NDCG-Loss2;
     - `"ndcg2++"`: the first plus μ times the second.
 
-    With k, the weights of LambdaRank are those of NDCG@k, and NDCG-Loss2 keeps the pairs with an item among the first
-    k. Items of equal score are ordered by index. The weights are constant as long as the order of the scores is, so the
-    derivative of the value is the paper's λ. The Hessian is supplied, and positive semi-definite wherever it exists.
+    With k, the weights of `"lambdarank"` are those of NDCG@k, and `"ndcg2"` keeps the pairs with an item among the
+    first k. Items of equal score are ordered by index. The weights are constant as long as the order of the scores does
+    not change, so the derivative of the value is the paper's λ. The Hessian is supplied, and positive semi-definite
+    wherever it exists.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
@@ -45,8 +46,8 @@ class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig)
         Time and memory O(n²) per list, including the Hessian.
 
     When it fails:
-        The value jumps where the order of the scores changes, so the loss as a whole is neither continuous nor convex:
-        compare NDCG during training, not values.
+        The value jumps where the order of the scores changes, so the loss as a whole is neither continuous nor convex.
+        To follow training, compare NDCG, not values.
 
     Args:
         weighting: `"lambdarank"`, `"ndcg2"` or `"ndcg2++"`.

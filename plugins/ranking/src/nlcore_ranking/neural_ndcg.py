@@ -20,27 +20,27 @@ class NeuralNDCG(ListLoss, id="ranking/neural_ndcg-v1", config=NeuralNDCGConfig,
     r"""One minus NDCG of softly sorted gains.
 
     $$
-    \ell(s, r) = 1 - \frac{1}{\text{ideal}} \sum_{i < k} \frac{(S(P)\, G)_i}{\log_2 (2 + i)}.
+    \ell(s, r) = 1 - \frac{1}{\text{ideal DCG}} \sum_{i < k} \frac{(S(P)\, G)_i}{\log_2 (2 + i)}.
     $$
 
-    P is NeuralSort's matrix of the scores, largest first, and S scales it to be doubly stochastic (Sinkhorn), so that
-    no gain is counted twice; positions i count from 0. G are the gains of the relevance r, and the ideal DCG is that of
-    the best order.
+    P is NeuralSort's matrix of the scores, largest first. S scales it to be doubly stochastic, by Sinkhorn's
+    iterations, so that no gain is counted twice. G are the gains of the relevance r, the ideal DCG is that of the best
+    order, and positions i count from 0.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]`, the relevance of every item, ≥ 0.
         - mask: `[batch, n]` bool, True at padded items.
         - value: between 0 and 1 up to the error of the scaling. A list without relevant items has loss 0 and gradient
-          0, one of one item loss 0.
+          0; a list of one item has loss 0.
 
     Cost:
         Time and memory O(n²·(1 + scaling)) per list. The Hessian is taken by differentiation.
 
     When it fails:
-        For τ far below the gaps of wrongly ordered scores the gradient vanishes, for τ far above them all lists look
-        alike. The scaling converges slowly for small τ. Twice differentiable wherever no two scores are equal, not
-        convex: the Hessian may be indefinite.
+        If τ is far below the gaps between wrongly ordered scores, the gradient vanishes; if τ is far above them, all
+        orders have nearly the same loss. The scaling converges slowly for small τ. The loss is twice differentiable
+        wherever no two scores are equal. It is not convex: the Hessian may be indefinite.
 
     Args:
         temperature: τ > 0, in units of the scores.

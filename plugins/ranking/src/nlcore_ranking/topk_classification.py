@@ -24,33 +24,35 @@ class TopKClassification(ListLoss, id="ranking/topk_classification-v1", config=T
     \ell(s, y) = -\log \sum_k p_k \sum_{i < k} P_{iy}.
     $$
 
-    P is the relaxed permutation matrix of the scores, largest first, positions i from 0. With `top1="softmax"` the k =
-    1 part is p_1·softmax(s)_y instead. All of it is computed from logarithms, so it stays exact where P rounds to 0. Of
-    fewer than k classes all are among the first k.
+    Here y is the true class, p_k the probability of k, and P the relaxed permutation matrix, largest score first, with
+    positions i from 0. With `top1="softmax"` the part of k = 1 is p_1·softmax(s)_y instead. The value is computed
+    from logarithms, so it stays exact where P rounds to 0. If there are fewer than k classes, all are among the first
+    k.
 
     Shape:
         - prediction: `[batch, n]`, the score of every class.
         - target: `[batch]` int64, the true class, y.
         - mask: `[batch, n]` bool, True at classes that the sample does not have. The true class must not be padded,
           unless all classes are: such a sample has loss 0, and its target is ignored.
-        - value: nats, 0 where the true class is surely the first.
+        - value: in nats; 0 where the true class is certainly the first.
 
     Cost:
         Time and memory O(n²) per sample, O(candidates²) with candidates. The Hessian is taken by differentiation.
 
     When it fails:
-        Columns of P need not add up to 1 (NeuralSort, SoftSort), so the value can fall a little below 0. A true class
-        far behind all others gets a gradient only from the softmax part when the temperature is low. A sorting
-        network's value depends on the order of the classes as far as its swaps are soft. Twice differentiable wherever
-        no two scores are equal, not convex: the Hessian may be indefinite.
+        The columns of P need not add up to 1 (NeuralSort, SoftSort), so the value can fall a little below 0. At a low
+        temperature, a true class far behind all others gets its gradient from the softmax part alone. With
+        `relaxation="diffsort"` the value depends on the numbering of the classes, the more the softer the swaps are.
+        The loss is twice differentiable wherever no two scores are equal. It is not convex: the Hessian may be
+        indefinite.
 
     Args:
         p_k: Probabilities of k = 1, 2, …; they add up to 1.
         temperature: τ > 0, in units of the scores.
         relaxation: `"neuralsort"`, `"softsort"` or `"diffsort"`.
         top1: `"softmax"` or `"sort"`.
-        candidates: Classes that are sorted, the true one and the best others, more than there are probabilities; `None`
-            for all.
+        candidates: Number of classes that are sorted: the true one and the best others. More than there are
+            probabilities; `None` for all.
 
     Raises:
         ConfigError: An option is of the wrong type or out of range.

@@ -57,14 +57,15 @@ class LinearFilterConfig(AlgorithmConfig):
     """Options of `LinearFilter`."""
 
     kernel: Kernel | tuple[FiniteFloat, ...] = Field(
-        "gaussian", description="'gaussian', 'moving_average', 'exponential', or weights, of which the sum is kept."
+        "gaussian", description="'gaussian', 'moving_average', 'exponential', or weights, used unchanged."
     )
     width: float = Field(
         2.0,
         gt=0,
         le=1e5,
         allow_inf_nan=False,
-        description="In elements: standard deviation, count, or 1/α of the exponential kernel; not used with weights.",
+        description="In elements: standard deviation ('gaussian'), number of weights ('moving_average'), 1/α "
+        "('exponential'); not used with weights.",
     )
     causal: bool = Field(False, description="Whether an output depends on its own and earlier elements alone.")
     boundary: Boundary | None = Field(

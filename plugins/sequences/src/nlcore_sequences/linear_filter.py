@@ -33,21 +33,25 @@ _LARGEST_SVD = 1024
 class LinearFilter(LinearLoss, Configured, id="sequences/linear_filter-v1", config=LinearFilterConfig):
     r"""A signal supervised after a linear filter.
 
-    With the weights h of the lags,
+    With $h_l$ the weight of lag l,
 
     $$
     \ell(y, t) = \tfrac12 \lVert h * y - t \rVert^2, \qquad (h * y)_k = \sum_l h_l\, y_{k - l}.
     $$
 
-    The kernels, in elements: `"gaussian"`, $h_l \propto e^{-l^2 / 2w^2}$; `"moving_average"`, w equal weights, centred
-    or, if causal, of the element and the w − 1 before it; `"exponential"`, $h_l \propto (1 - 1/w)^{|l|}$, which if
-    causal is the exponential moving average with α = 1/w that starts at zero. Their weights add up to 1, over the lags
-    l ≥ 0 alone if causal. Weights of your own are taken as they are: from lag 0 on if causal, else with lag 0 in the
-    middle.
+    The kernels, with the width w in elements, are
+
+    - `"gaussian"`: $h_l \propto e^{-l^2 / 2w^2}$;
+    - `"moving_average"`: w equal weights, centred or, if causal, of the element and the w − 1 before it;
+    - `"exponential"`: $h_l \propto (1 - 1/w)^{|l|}$; if causal, the exponential moving average with α = 1/w that starts
+      at zero;
+    - weights of your own, used unchanged: from lag 0 on if causal, else with lag 0 in the middle.
+
+    The weights of the named kernels add up to 1, over the lags l ≥ 0 alone if causal.
 
     Beyond its ends the signal is 0 (`"zero"`), mirrored with the last element repeated (`"reflect"`), or repeated from
-    the other end (`"circular"`). A mask removes padded elements: the others are filtered as the shorter signal that
-    they are, each compared with the target at its own position. Half precision is computed in float32.
+    the other end (`"circular"`). A mask removes padded elements: the others are filtered as a shorter signal, each
+    compared with the target at its own position. Half precision is computed in float32.
 
     Shape:
         - prediction: `[batch, m]`, the signal.
@@ -56,13 +60,14 @@ class LinearFilter(LinearLoss, Configured, id="sequences/linear_filter-v1", conf
         - value: half the squared distance of the filtered signal to the target, in squared units of the signal.
 
     Cost:
-        Time O(m log m) per sample, O(mw) for short kernels. A Newton step of more than 256 outputs takes O(m log m):
-        exact in the cosines of a mirrored symmetric kernel and the Fourier modes of a circular one, and for `"zero"`
-        with kernels of up to m/4 and 512 weights by a circulant with a correction at the ends, power 1 only.
+        Time O(m log m) per sample, O(mw) for short kernels. A Newton step of more than 256 outputs takes O(m log m)
+        where an exact solution is known: by cosines for a symmetric kernel with `"reflect"`, by Fourier modes with
+        `"circular"`, and with `"zero"`, for kernels of up to m/4 and 512 weights and power 1 only, by a circulant with
+        a correction at the ends.
 
     When it fails:
-        A blur removes fine detail, and its condition number grows beyond any bound with the width: noise in the target
-        is amplified where the outputs are wanted (`Auto(aim="outputs")` chooses its damping by cross-validation).
+        A blur removes fine detail, and its condition number grows without bound with the width. Where the outputs are
+        wanted, noise in the target is amplified; `Auto(aim="outputs")` chooses its damping by cross-validation.
 
     Args:
         kernel: `"gaussian"`, `"moving_average"`, `"exponential"`, or the weights.

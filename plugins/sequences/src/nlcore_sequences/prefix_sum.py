@@ -23,17 +23,17 @@ _LARGEST_SVD = 1024
 class PrefixSum(LinearLoss, Configured, id="sequences/prefix_sum-v1", config=PrefixSumConfig):
     r"""Numbers supervised by their running totals.
 
-    With L the lower triangle of ones and p the order,
+    With L the lower triangular matrix of ones and p the order,
 
     $$
     \ell(y, t) = \tfrac12 \lVert L^p y - t \rVert^2, \qquad (L y)_k = \sum_{j \le k} y_j.
     $$
 
-    The squares are summed over the m totals and not divided by m. The gradient is $L^{p\top} (L^p y - t)$ and the
-    Hessian $L^{p\top} L^p$, the same for every sample; for p = 1 it is $m - \max(j, k)$, counted from 0. Order 2
-    supervises positions by accelerations, for instance.
+    The squares are summed over the m totals and not divided by m. The gradient is $L^{p\top} (L^p y - t)$. The Hessian
+    is $L^{p\top} L^p$, the same for every sample; for p = 1 its entry (j, k), counted from 0, is $m - \max(j, k)$.
+    Order 2 supervises accelerations by positions, for instance.
 
-    A mask removes padded elements from the sequence, wherever they are: the totals are those of the other elements in
+    A mask removes padded elements from the sequence, wherever they are. The totals are those of the other elements in
     their order, each compared with the target at its own position. Numbers and totals at padded elements are ignored,
     and the Hessian then differs between samples. Half precision is computed in float32.
 
@@ -45,14 +45,14 @@ class PrefixSum(LinearLoss, Configured, id="sequences/prefix_sum-v1", config=Pre
           agree.
 
     Cost:
-        Time and memory O(m) per sample. The Hessian of up to 256 outputs takes O(m²), formed once for all samples
-        without a mask; for more outputs and order 1 a Newton step takes O(m log m), by the eigenvectors, which are
+        Time and memory O(m) per sample. For up to 256 outputs the Hessian takes O(m²), and without a mask it is formed
+        once for all samples. For more outputs and order 1, a Newton step takes O(m log m): the eigenvectors are
         cosines.
 
     When it fails:
-        The loss is steep along the sum of the numbers and flat along alternating ones: the condition number of the
-        Hessian grows as m² (113 at m = 8, 438 at m = 16), at order p as its p-th power, which slows plain gradients.
-        The outputs are not interchangeable, so a Newton step differs from a rescaled gradient.
+        The loss is steep along the sum of the numbers and flat along alternating ones, so plain gradients train slowly.
+        The condition number of the Hessian grows as m² (113 at m = 8, 438 at m = 16), at order p as the p-th power of
+        this. The outputs are not interchangeable, so a Newton step differs from a rescaled gradient.
 
     Args:
         order: p, how many times the sum is taken.

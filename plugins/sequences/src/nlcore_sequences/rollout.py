@@ -26,7 +26,7 @@ __all__ = ["Rollout"]
 @final
 @dataclass(frozen=True)
 class Rollout:
-    r"""States of a simulated system supervised by observations, where a network predicts what drives the system.
+    r"""A simulated system supervised by its states; a network predicts its controls, parameters or initial state.
 
     With a step function f, the initial state $s_0$, controls u and parameters p, an observation g and a convex
     criterion,
@@ -36,13 +36,14 @@ class Rollout:
     $$
 
     The prediction y is the controls, the parameters (with or without the initial state), or the initial state; the
-    context has the rest. A padded step leaves the state as it is and its observation does not count, so a sample is
-    worth the same as its other steps alone. Half precision is computed in float32, and a context is converted to the
+    context has the rest. A padded step leaves the state as it is and its observation does not count, so the loss of a
+    sample is that of its other steps alone. Half precision is computed in float32, and a context is converted to the
     precision of the prediction.
 
-    A step function maps `(state, control, parameters)`, `[batch, *state]`, `[batch]` or `[batch, c]`, and `[batch, p]`,
-    to the next state. Without controls or parameters it receives None for them. Its keyword-only parameters are read
-    from the context by their names; a time step `dt`, `[batch]`, is also found as 'step'. It has to be deterministic.
+    A step function maps `(state, control, parameters)`, of the shapes `[batch, *state]`, `[batch]` or `[batch, c]`, and
+    `[batch, p]`, to the next state. Without controls or parameters it receives None for them. Its keyword-only
+    parameters are read from the context by their names; a time step `dt`, `[batch]`, is also found as 'step'. The
+    function has to be deterministic.
 
     Shape:
         - prediction: `[batch, T]` or `[batch, T, c]`, the controls; or `[batch, p]`, the parameters or initial state.
@@ -55,18 +56,19 @@ class Rollout:
         - value: half the squared distance of the observations, in their squared units.
 
     Cost:
-        Time and memory O(T) per sample: T evaluations of the step function, one after the other, and for each pull-back
-        as many again. With `checkpoint`, by default above 512 steps, only O(√T) states are kept, and a pull-back runs
-        each segment again: up to 1.5 times the time of a gradient. A Gauss–Newton matrix takes F pull-backs where the F
-        observations are at most twice the m outputs, else m pushes forward and m pull-backs, all in one batch; a few
-        parameters of a long rollout are therefore cheap. Pushes keep the graph of a backward pass, whose memory grows
-        with T also with `checkpoint`.
+        Time and memory O(T) per sample: T evaluations of the step function, one after the other, and as many again for
+        each pull-back (a product with Jᵀ). With `checkpoint`, by default above 512 steps, only O(√T) states are kept,
+        and a pull-back runs each segment again: up to 1.5 times the time of a gradient. A Gauss–Newton matrix takes F
+        pull-backs where the F observations are at most twice the m outputs, else m pushes forward (products with J) and
+        m pull-backs, all in one batch. A few parameters of a long rollout are therefore cheap. Pushes keep the graph of
+        a backward pass, whose memory grows with T even with `checkpoint`.
 
     When it fails:
-        Gradients grow or vanish exponentially with T: of a chaotic or unstable system they are useless beyond a few
-        multiples of its Lyapunov time, so shorten the horizon or observe states on the way. Parameters that only act
+        Gradients grow or vanish exponentially with T. For a chaotic or unstable system they are useless beyond a few
+        multiples of its Lyapunov time: shorten the horizon, or observe states on the way. Parameters that only act
         together (a mass and a gain) are not determined, and the curvature is singular along them. A collision or a
-        clamp has a kink. Several minima are the rule for frequencies: start within half a period of drift.
+        clamp makes a kink in the loss. A loss that depends on frequencies usually has several minima: start within half
+        a period of drift.
 
     Args:
         system: The name of an example system, a step function, or a `System`, which has defaults and so an example.

@@ -31,24 +31,25 @@ class SoftDTW(AlignmentLoss):
     \qquad c_{ij} = \lVert x_i - y_j \rVert^2 .
     $$
 
-    As γ tends to 0, it tends to the cost of the best alignment, which is dynamic time warping. It is not a distance: it
-    can be negative, as for equal series, and equal series do not minimise it; see `SoftDTWDivergence`.
+    As γ tends to 0, the loss tends to the cost of the best alignment, which is dynamic time warping. Soft-DTW is not a
+    distance: it can be negative, for example for equal series, and equal series do not minimise it. `SoftDTWDivergence`
+    corrects this.
 
-    Its derivative with respect to the local costs is the expected alignment E: the probability that an alignment, drawn
-    with $\Pr(A) \propto \exp(-c(A)/\gamma)$, where $c(A)$ is its cost, visits each cell. The second derivative is
-    $-\mathrm{Cov}/\gamma$, with Cov the covariance of these visits. Both are computed by sweeps over the cells, so that
-    a Hessian-vector product takes about the time of three gradients. With J the Jacobian of the costs, the Hessian of
-    the loss is
+    The derivative of the loss with respect to the local costs is the expected alignment E. Its entries are the
+    probabilities that an alignment visits each cell, if alignments are drawn with $\Pr(A) \propto \exp(-c(A)/\gamma)$,
+    where $c(A)$ is the cost of A. The second derivative is $-\mathrm{Cov}/\gamma$, with Cov the covariance of these
+    visits. Both are computed by sweeps over the cells, so that a Hessian-vector product takes about the time of three
+    gradients. With J the Jacobian of the costs, the Hessian of the loss is
 
     $$
     \nabla^2 \ell = \sum_{ij} E_{ij} \nabla^2 c_{ij} - \tfrac1\gamma J^\top \mathrm{Cov}\, J .
     $$
 
-    With `curvature="fixed_alignment"` the loss supplies the first term alone, for squared distances the diagonal matrix
-    with $2 \sum_j E_{ij}$ at time step i. As $s_\gamma$ is concave in the costs, this is the Hessian of a quadratic
-    upper bound that touches the loss at the prediction. A Newton step with each sample's own matrix and without damping
-    therefore never raises the loss; it moves every time step to the mean of the target's time steps, weighted by E.
-    Value and gradient of the loss do not depend on `curvature`.
+    With `curvature="fixed_alignment"` the loss supplies the first term alone. For squared distances it is the diagonal
+    matrix with $2 \sum_j E_{ij}$ at time step i. As $s_\gamma$ is concave in the costs, this is the Hessian of a
+    quadratic upper bound that touches the loss at the prediction. A Newton step with each sample's own matrix and
+    without damping therefore never raises the loss: it moves every time step to the mean of the target's time steps,
+    weighted by E. Value and gradient of the loss do not depend on `curvature`.
 
     A mask removes padded time steps from the prediction, at any position; single channels of a time step can be padded
     too. Targets of different lengths come with their lengths or a mask. Half precision is computed in float32. With
@@ -77,9 +78,9 @@ class SoftDTW(AlignmentLoss):
         cost: Name of the local cost, or a function of series `[batch, n, channels]` and `[batch, m, channels]` with the
             costs `[batch, n, m]`, as `cosine_cost`; infinite costs forbid a cell. A loss with a function cannot be
             written by `nlcore.dump`.
-        band: `None`; `"sakoe_chiba"`, shifts j − i at most `radius` from those between 0 and the difference of the
-            lengths; `"itakura"`, the parallelogram of paths between the corners that are at most `slope` times as fast
-            or slow as the straight line.
+        band: `None`; `"sakoe_chiba"`, shifts j − i at most `radius` outside the interval from 0 to m − n; `"itakura"`,
+            the parallelogram of paths between the corners that are at most `slope` times as fast or slow as the
+            straight line.
         radius: Of the Sakoe–Chiba band, in time steps.
         slope: Of the Itakura parallelogram, above 1.
         multivariate: Whether series have channels.

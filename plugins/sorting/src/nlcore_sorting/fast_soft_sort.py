@@ -98,16 +98,16 @@ def _wide(values: Tensor) -> Tensor:
 class FastSoftSort(RankingLoss):
     r"""Ranking loss through soft ranks that are a projection onto the permutahedron.
 
-    The permutahedron $\mathcal P(w)$ is the convex hull of all permutations of $w$. With $\rho = (n, \ldots, 1)$ the
-    ranks are
+    The permutahedron $\mathcal P(w)$ is the convex hull of all permutations of $w$. With $\rho = (n, \ldots, 1)$, the
+    soft ranks for `"l2"` are
 
     $$
     \operatorname{rank}(s) = \operatorname{argmin}_{y \in \mathcal P(\rho)}
     \tfrac12 \left\lVert y - \frac{s}{\varepsilon} \right\rVert^2 - 1
     $$
 
-    with `"l2"`; with `"kl"` the relative entropy of $y$ to $\exp(s/\varepsilon)$ takes the place of the square. The
-    loss of a list with true ranks $r$ is
+    For `"kl"`, the relative entropy of $y$ to $\exp(s/\varepsilon)$ replaces half the squared distance. The loss of a
+    list with true ranks $r$ is
 
     $$
     \ell(s, r) = \tfrac12 \sum_j (\operatorname{rank}_j(s) - r_j)^2.
@@ -121,11 +121,12 @@ class FastSoftSort(RankingLoss):
     - `"kl"`: P(z, w) is the logarithm of the point of the permutahedron of exp(w) that is nearest to exp(z) in relative
       entropy. The ranks are exp P(scores/ε, log ρ) − 1, with the same sum as for `"l2"`. *`sort` projects the negated
       scores*, so Σ exp(−sort) = Σ exp(−scores), and the smallest scores dominate. The soft sort of the paper is
-      descending and projects the scores themselves, so Σ exp(sort) = Σ exp(scores); it is `-sort(-scores)`, whereas
+      descending and projects the scores themselves, so Σ exp(sort) = Σ exp(scores). It is `-sort(-scores)`, whereas
       `sort(scores, descending=True)` is the ascending list reversed.
 
-    All projections come from an isotonic regression: neighbours are pooled into blocks, and inside a block only the
-    mean or the log-sum-exp is corrected. As ε → ∞ all ranks tend to (n − 1)/2; for ε below a bound the ranks are exact.
+    Each projection is computed by an isotonic regression. Items that are neighbours in the sorted list are pooled into
+    blocks, and the z of a block are shifted together, so that their mean (for `"kl"` their log-sum-exp) is that of the
+    w. As ε → ∞ all ranks tend to (n − 1)/2; for ε below a bound the ranks are exact.
 
     `inner` returns the ranks and `outer` is half the squared distance, so the Gauss–Newton matrix is JᵀJ. With `"l2"`
     the ranks are piecewise linear and `traits.order` is 1; with `"kl"` they are smooth inside a block and their second
@@ -138,13 +139,13 @@ class FastSoftSort(RankingLoss):
         - value: half the squared distance of the soft ranks to the true ones, 0 for the right order with gaps above ε.
 
     Cost:
-        Time O(n log n), memory O(n) per list: a sort and a pooling. Both are compiled where numba is installed. Without
-        it, the pooling of few items is done in torch for all blocks at once, O(n²), and that of more in Python.
+        Time O(n log n), memory O(n) per list, for a sort and a pooling. Both are compiled where numba is installed.
+        Without it, short lists are pooled in torch, all blocks at once, in time O(n²), and long lists in Python.
 
     When it fails:
-        *Gradients vanish* where no two items are close: a block of one has a constant rank. If ε is small against the
-        gaps, not even wrongly ordered items are pulled together; choose ε near the gaps of the scores, or larger. The
-        method has no permutation matrix, and therefore no `permutation` and no `topk`.
+        *Gradients vanish* where no two items are close: the rank of an item that is alone in its block is constant. If
+        ε is small compared with the gaps, this holds for wrongly ordered items too: choose ε near the gaps of the
+        scores, or larger. The method has no permutation matrix, and therefore no `permutation` and no `topk`.
 
     Args:
         regularization: `"l2"` or `"kl"`.

@@ -121,29 +121,29 @@ def _log_mass(lower: Tensor, upper: Tensor, width: Tensor, first: Tensor, last: 
 class LapSum(PermutationLoss):
     r"""Ranking loss through sums of Laplace distribution functions.
 
-    Let $F$ be the soft number of scores below $b$, and $b_i$ the number with $F(b_i) = i$:
+    Let $F(b)$ be the soft number of scores below $b$, and $b_i$ the point with $F(b_i) = i$:
 
     $$
     F(b) = \sum_j L\!\left(\frac{b - s_j}{\alpha}\right), \qquad
     P_{ij} = L\!\left(\frac{b_{i+1} - s_j}{\alpha}\right) - L\!\left(\frac{b_i - s_j}{\alpha}\right),
     $$
 
-    with $L(x) = \tfrac12 e^x$ for $x \le 0$ and $1 - \tfrac12 e^{-x}$ above. Rows *and* columns of $P$ add up to 1. The
-    loss of a list with true ranks $r$ is the cross-entropy of the rows,
+    where $L$ is the Laplace distribution function, $\tfrac12 e^x$ for $x \le 0$ and $1 - \tfrac12 e^{-x}$ above. Rows
+    *and* columns of $P$ add up to 1. The loss of a list with true ranks $r$ is the cross-entropy of the rows,
 
     $$
-    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
 
     - `rank`: $F(s_j) - \tfrac12$, the soft number of other scores below $s_j$.
     - `sort`: the value at rank $i$ is the $b$ with $F(b) = i + \tfrac12$.
     - `permutation`: P; the sum of its last k rows is the soft choice of the k largest items.
     - `topk`: the last k values of `sort` and rows of P.
 
-    Sort and rank are thus defined by F, not through P: `P @ scores` and `sort`, and the mean of the ranks under P and
-    `rank`, differ by terms of the order of α and agree as α → 0. Between two neighbouring scores F is a sum of two
+    `sort` and `rank` are thus defined by F, not by P: `sort` differs from `P @ scores`, and `rank` from the mean rank
+    under P, by terms of the order of α, which vanish as α → 0. Between two neighbouring scores F is a sum of two
     exponentials, so every b has a closed form.
 
     Shape:
@@ -157,9 +157,9 @@ class LapSum(PermutationLoss):
         and the loss.
 
     When it fails:
-        The derivatives of L decay as e^(−|x|): a wrong order far beyond α is corrected by the loss, which works on log
-        P, and not by `rank` or `sort`. The second derivative of L jumps at 0, where two scores are equal. Equal scores
-        are pulled apart.
+        The derivatives of L decay as e^(−|x|). A wrong order with gaps far above α is therefore corrected by the loss,
+        which is computed from log P, but not by `rank` or `sort`. The second derivative of L jumps at 0, where two
+        scores are equal. Equal scores are pulled apart.
 
     Args:
         temperature: α > 0, the scale of the distribution, in units of the scores; larger is softer.

@@ -72,21 +72,22 @@ def _pulls(scores: Tensor, length: Tensor | None) -> Tensor:
 class NeuralSort(SoftmaxSort):
     r"""Ranking loss through NeuralSort, a softmax over pairwise distances for every rank.
 
-    With ranks $i$ from 0, ascending, the matrix is the row-wise softmax of
+    The relaxed permutation matrix, with ranks $i$ from 0, ascending, is
 
     $$
-    P_{ij} = \operatorname{softmax}_j\, \frac{(2i + 1 - n)\, s_j - \sum_k |s_j - s_k|}{\tau},
+    P_{ij} = \operatorname{softmax}_j\, \frac{(2i + 1 - n)\, s_j - \sum_k |s_j - s_k|}{\tau}.
     $$
 
-    the paper's matrix with its rows reversed. The loss of a list with true ranks $r$ is the cross-entropy of the rows,
+    This is the paper's matrix with its rows reversed. The loss of a list with true ranks $r$ is the cross-entropy of
+    the rows,
 
     $$
-    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
 
-    The largest entry of row $i$ is at the item of rank $i$, whatever $\tau$. `P @ scores` is close to the sorted list
+    For every $\tau$, the largest entry of row $i$ is at the item of rank $i$. `P @ scores` is close to the sorted list
     only if $\tau$ is small compared with the gaps between neighbouring scores. The rows of P add up to 1, its columns
     do not.
 
@@ -106,7 +107,7 @@ class NeuralSort(SoftmaxSort):
 
     Args:
         temperature: τ > 0, in units of the scores.
-        objective: `"rows"` or `"entries"`, see `RankingLoss`.
+        objective: `"rows"` or `"entries"`, see `PermutationLoss`.
 
     Raises:
         ConfigError: An option is of the wrong type or out of range.

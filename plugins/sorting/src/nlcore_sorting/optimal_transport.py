@@ -39,7 +39,7 @@ def _start(scores: Tensor, strength: float, length: Tensor | None) -> tuple[Tens
 class OptimalTransportSort(PermutationLoss):
     r"""Ranking loss through an entropic transport plan between items and ranks.
 
-    Over the matrices whose rows and columns add up to 1,
+    The relaxed permutation matrix is the minimiser over all matrices whose rows and columns add up to 1,
 
     $$
     P = \operatorname{argmin}_P \sum_{ij} P_{ij} \tfrac12 (s_j - i)^2 + \varepsilon \sum_{ij} P_{ij} \log P_{ij}.
@@ -48,15 +48,15 @@ class OptimalTransportSort(PermutationLoss):
     The loss of a list with true ranks $r$ is the cross-entropy of the rows,
 
     $$
-    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
 
-    P depends on the cost through i·s_j alone, so neither a shift of the scores nor that of the ranks matters.
-    Sinkhorn's iterations scale columns and rows in turn, `iterations` times, the rows last: *rows add up to 1 to
-    rounding, columns as well as the iterations have converged*. They start from the dual solution for ε = 0, which the
-    sorted list gives in closed form, so that small ε needs no iterations at all. Derivatives are those of the
+    Of the cost, only the products i·s_j affect P: adding a constant to all scores or to all ranks changes nothing.
+    Sinkhorn's iterations scale columns and rows in turn, `iterations` times, the rows last: *rows add up to 1 up to
+    rounding, columns only as far as the iterations have converged*. The iterations start from the dual solution for ε =
+    0, which the sorted list gives in closed form, so small ε needs no iterations at all. Derivatives are those of the
     iterations.
 
     Shape:
@@ -69,8 +69,8 @@ class OptimalTransportSort(PermutationLoss):
         Time and memory O(iterations·n²) per list.
 
     When it fails:
-        The iterations converge slowly where ε is of the order of the gaps in a long list; columns then do not add up to
-        1. Equal scores are pulled apart.
+        The iterations converge slowly where ε is of the order of the gaps in a long list; the columns then do not add
+        up to 1. Equal scores are pulled apart.
 
     Args:
         regularization_strength: ε > 0, in units of the scores; larger is softer.

@@ -20,7 +20,7 @@ __all__ = ["SoftSort"]
 class SoftSort(SoftmaxSort):
     r"""Ranking loss through SoftSort, a softmax over distances to the sorted scores for every rank.
 
-    With $s_{(i)}$ the $i$-th smallest score,
+    The relaxed permutation matrix, with $s_{(i)}$ the $i$-th smallest score, is
 
     $$
     P_{ij} = \operatorname{softmax}_j \left( -\frac{|s_{(i)} - s_j|}{\tau} \right).
@@ -29,13 +29,13 @@ class SoftSort(SoftmaxSort):
     The loss of a list with true ranks $r$ is the cross-entropy of the rows,
 
     $$
-    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
 
-    The rows, not the columns, add up to 1; the largest entry of a row is the item that belongs there, whatever $\tau$.
-    `P @ scores` is not the sorted list unless $\tau$ is small against the gaps.
+    The rows add up to 1, the columns do not. For every $\tau$, the largest entry of row $i$ is at the item of rank $i$.
+    `P @ scores` is close to the sorted list only if $\tau$ is small compared with the gaps between neighbouring scores.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
@@ -47,13 +47,13 @@ class SoftSort(SoftmaxSort):
         Time and memory O(n²) per list. The closed-form Hessian (`objective="rows"`) costs O(n³).
 
     When it fails:
-        Equal scores are ranked by index, and the derivative of |·| is taken as 0: *a list of nothing but equal scores
-        has gradient 0*, so the last layer of a network must not start at zero. For τ far below the gaps of wrongly
-        ordered scores the loss is piecewise linear and its curvature vanishes.
+        Equal scores are ranked by index, and the derivative of |·| is taken as 0. *A list in which all scores are equal
+        has gradient 0*, so the last layer of a network must not start at zero. If τ is far below the gaps between
+        wrongly ordered scores, the loss is piecewise linear and its curvature vanishes.
 
     Args:
         temperature: τ > 0, in units of the scores.
-        objective: `"rows"` or `"entries"`, see `RankingLoss`.
+        objective: `"rows"` or `"entries"`, see `PermutationLoss`.
 
     Raises:
         ConfigError: An option is of the wrong type or out of range.

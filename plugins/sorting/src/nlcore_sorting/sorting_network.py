@@ -137,30 +137,34 @@ def _identity(scores: Tensor, *, on: float, off: float) -> Tensor:
 class SortingNetwork(PermutationLoss):
     r"""Ranking loss through a differentiable sorting network (id `sorting/diffsort`).
 
-    A comparator of the values $a$ and $b$ keeps them in place with weight $\alpha$ and swaps them with weight
-    $1 - \alpha$,
+    A comparator keeps two values $a$ and $b$ in place with weight $\alpha$ and swaps them with weight $1 - \alpha$:
 
     $$
     \alpha = F(\beta (b - a)), \qquad \min = \alpha a + (1 - \alpha) b, \qquad \max = (1 - \alpha) a + \alpha b.
     $$
 
     A layer of comparators is a symmetric matrix $M_l$, and the network is $P = M_L \cdots M_1$. Its rows and columns
-    add up to 1, and `P @ scores` is the relaxed sorted list to rounding. The loss of a list with true ranks $r$ is the
-    cross-entropy of the rows,
+    add up to 1, and `P @ scores` is the relaxed sorted list, up to rounding. The loss of a list with true ranks $r$ is
+    the cross-entropy of the rows,
 
     $$
-    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j},
+    \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    and with `objective="entries"` the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
 
-    F is, with x = βd and d = b − a: `cauchy` ½ + atan(x)/π; `gaussian` Φ(x), the normal one; `logistic` σ(x);
-    `logistic_phi` σ(βd/(|d| + 1e-10)^λ); `reciprocal` ½ + x/(1 + 2|x|); `optimal` ½ + x for |x| ≤ ¼ and
-    ½ ± (½ − 1/(16|x|)) beyond.
+    The distribution functions F, with d = b − a and x = βd, are
 
-    The loss follows log P through the network, with the logarithms of both weights exact in both tails. On the CPU, for
-    the value and its first derivative, P is taken in float64 instead, with both weights exact, and the logarithms only
-    in lists where one of its true entries underflows. The Hessian is supplied by a formula.
+    - `cauchy`: ½ + atan(x)/π;
+    - `gaussian`: Φ(x), of the normal distribution;
+    - `logistic`: σ(x);
+    - `logistic_phi`: σ(βd/(|d| + 1e-10)^λ);
+    - `reciprocal`: ½ + x/(1 + 2|x|);
+    - `optimal`: ½ + x for |x| ≤ ¼ and ½ ± (½ − 1/(16|x|)) beyond.
+
+    The loss is computed from log P, layer by layer, with logarithms of α and 1 − α that are exact in both tails. On the
+    CPU, the value and its first derivative are computed from P in float64 instead, with both weights exact, and from
+    log P only for lists in which an entry $P_{r_j j}$ underflows. The Hessian is supplied by a formula.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
@@ -176,15 +180,15 @@ class SortingNetwork(PermutationLoss):
 
     When it fails:
         The Hessian is often indefinite. Equal scores are pulled apart, because F has a slope at 0; with `logistic_phi`
-        that slope is β·1e10^λ. With `logistic` only the loss corrects a wrong order far beyond 1/β, since the
-        derivative of P itself vanishes there.
+        that slope is β·1e10^λ. With `logistic`, the derivative of P vanishes for a wrong order with gaps far above 1/β;
+        the loss still corrects it, `sort` and `rank` do not.
 
     Args:
         network: `"odd_even"` or `"bitonic"`, for any n.
         distribution: F, see above.
         steepness: β > 0, in 1/units of the scores.
         art_lambda: λ in [0, 1], for `logistic_phi`.
-        objective: `"rows"` or `"entries"`, see `RankingLoss`.
+        objective: `"rows"` or `"entries"`, see `PermutationLoss`.
 
     Raises:
         ConfigError: An option is of the wrong type or out of range.
