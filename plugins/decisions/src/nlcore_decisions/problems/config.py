@@ -167,17 +167,22 @@ class ProblemConfig(AlgorithmConfig):
         return self
 
 
-class TopKConfig(ProblemConfig):
-    """Options of `TopKLoss`."""
+class _ValuesConfig(ProblemConfig):
+    """Options of problems whose predictions are values unless said otherwise."""
 
-    problem: ClassVar[tuple[str, ...]] = ("k",)
-    k: int = Field(1, ge=1, description="Number of elements of a subset.")
     sense: Sense = Field(
         "maximise", description="Whether the predicted numbers are values, 'maximise', or costs, 'minimise'."
     )
 
 
-class KnapsackConfig(ProblemConfig):
+class TopKConfig(_ValuesConfig):
+    """Options of `TopKLoss`."""
+
+    problem: ClassVar[tuple[str, ...]] = ("k",)
+    k: int = Field(1, ge=1, description="Number of elements of a subset.")
+
+
+class KnapsackConfig(_ValuesConfig):
     """Options of `KnapsackLoss`."""
 
     problem: ClassVar[tuple[str, ...]] = ("weights", "capacity")
@@ -186,9 +191,6 @@ class KnapsackConfig(ProblemConfig):
         description="Weight of each item; of several resources a row for each. As it stands an example.",
     )
     capacity: FiniteFloat | Row = Field(12.0, description="The capacity; of several resources one for each.")
-    sense: Sense = Field(
-        "maximise", description="Whether the predicted numbers are values, 'maximise', or costs, 'minimise'."
-    )
 
 
 class AssignmentConfig(ProblemConfig):
