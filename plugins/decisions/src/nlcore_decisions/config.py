@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from nlcore.config import AlgorithmConfig
 
@@ -19,6 +19,7 @@ __all__ = [
     "CentralDifferenceOptions",
     "Control",
     "ControlOptions",
+    "Edges",
     "IMLEConfig",
     "IMLEOptions",
     "ImplicitNoise",
@@ -39,6 +40,7 @@ __all__ = [
     "RegularizedFenchelYoungConfig",
     "SPOPlusConfig",
     "Sense",
+    "refuse_rows",
 ]
 
 Control: TypeAlias = Literal["none", "leave_one_out", "antithetic"]
@@ -47,6 +49,29 @@ Noise: TypeAlias = Literal["additive", "multiplicative"]
 Objective: TypeAlias = Literal["hamming", "squared_error", "regret"]
 Projection: TypeAlias = Literal["none", "mean", "norm", "standardise"]
 Sense: TypeAlias = Literal["minimise", "maximise"]
+
+
+def refuse_rows(edges: object) -> None:
+    """Raise `ValueError` if edges are two rows, of starts and of ends, instead of pairs."""
+    if isinstance(edges, (list, tuple)) and len(edges) == 2 and all(isinstance(row, (list, tuple)) for row in edges):
+        starts, ends = map(len, edges)
+        if starts == ends != 2:
+            raise ValueError(
+                f"these are two rows of {starts} nodes, and pairs (start, end) are needed; transpose them: edges.T of "
+                "a tensor, list(zip(*edges)) of lists"
+            )
+
+
+def _tuples(edges: object) -> object:
+    """Return a list of edges as nested tuples, as which it is read; refuse two rows."""
+    refuse_rows(edges)
+    if not isinstance(edges, (list, tuple)):
+        return edges
+    return tuple(tuple(pair) if isinstance(pair, list) else pair for pair in edges)
+
+
+Node: TypeAlias = Annotated[int, Field(ge=0)]
+Edges: TypeAlias = Annotated[tuple[tuple[Node, Node], ...], Field(min_length=1), BeforeValidator(_tuples)]
 
 _OBJECTIVE = (
     "Loss of a solution y: 'hamming' is Σ y(1 − t) + t(1 − y), the number of differing elements of solutions of zeros "
@@ -217,8 +242,8 @@ class MaximumAPosterioriConfig(MethodConfig):
     margin: float = Field(
         0.0,
         ge=0,
-        description="How many times as much as under the true costs a solution is to be dearer than the true one; "
-        "above 0 the target is the true costs.",
+        description="Factor μ: each solution has to cost more than the true one by μ times the difference under the "
+        "true costs; above 0 the target is the true costs.",
     )
 
 

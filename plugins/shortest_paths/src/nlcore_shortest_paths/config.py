@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, NonNegativeInt, model_validator
 
@@ -12,6 +12,7 @@ from nlcore_decisions.config import (
     CentralDifferenceOptions,
     Control,
     ControlOptions,
+    Edges,
     IMLEOptions,
     ImplicitNoise,
 )
@@ -167,7 +168,7 @@ EXAMPLE_EDGES = ((0, 1), (0, 2), (1, 2), (1, 3), (2, 3))
 class GraphConfig(AlgorithmConfig):
     """The graph of the algorithms with costs on edges."""
 
-    edges: Annotated[tuple[tuple[NonNegativeInt, NonNegativeInt], ...], Field(min_length=1)] = Field(
+    edges: Edges = Field(
         EXAMPLE_EDGES,
         description="Start and end of each directed edge, nodes counted from 0, in the order of the costs; as it "
         "stands an example of four nodes. An edge that leads both ways is given twice.",

@@ -9,7 +9,7 @@ from pydantic import Field, FiniteFloat, model_validator
 from nlcore.config import AlgorithmConfig
 from nlcore.errors import ConfigError
 from nlcore_decisions import config
-from nlcore_decisions.config import Control, ImplicitNoise, MethodConfig, Noise, Objective, Projection, Sense
+from nlcore_decisions.config import Control, Edges, ImplicitNoise, MethodConfig, Noise, Objective, Projection, Sense
 
 __all__ = [
     "METHODS",
@@ -64,8 +64,6 @@ POOLED = frozenset(list(METHODS)[-5:])
 
 _POOL = ("pool_size", "pool_seed")
 
-Count: TypeAlias = Annotated[int, Field(ge=0)]
-Edges: TypeAlias = Annotated[tuple[tuple[Count, Count], ...], Field(min_length=1)]
 Row: TypeAlias = Annotated[tuple[FiniteFloat, ...], Field(min_length=1)]
 Bound: TypeAlias = tuple[FiniteFloat | None, FiniteFloat | None]
 
