@@ -115,9 +115,7 @@ class PathLoss(Configured, ABC):
 class EstimatedPathLoss(PathLoss, EstimatedLoss, traits=Traits(event_ndim=2, order=0, transforms="autograd")):
     """Base of the losses that supply their gradient; by default piecewise constant.
 
-    The value is connected to the prediction by that gradient, so that `loss(prediction, target).mean().backward()`
-    trains as in the method's paper; the gradient is computed only if needed. The estimators are those of
-    `nlcore_decisions`, with the solver of grids.
+    The estimators are those of `nlcore_decisions`, with the solver of grids; see `EstimatedLoss` there.
     """
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -154,7 +152,7 @@ class EstimatedPathLoss(PathLoss, EstimatedLoss, traits=Traits(event_ndim=2, ord
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class SolvedLoss(EstimatedPathLoss):
-    """Base of the losses that solve changed costs, which are clamped to at least `min_cost`."""
+    """Base of the losses that solve changed costs; those below `min_cost` are set to it."""
 
     min_cost: float = 1e-3
 
