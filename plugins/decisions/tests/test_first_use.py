@@ -295,7 +295,7 @@ class TestContext:
             ({"count": 2}, ContractError, r"raised TypeError: .*the context \{'count': 2\}"),
             ({"count": [1, 2, 3, 4]}, ContractError, r"raised TypeError: .* context \{'count': \[1, 2, 3, 4\]\}"),
             ({"count": torch.ones(3)}, ShapeError, r"the context is \{'count': a tensor \[3\]\}.* here 4 samples"),
-            ({"count": torch.tensor(2)}, ShapeError, r"'count': a tensor \[\]\}.*belongs in the argmin"),
+            ({"count": torch.tensor(2)}, ShapeError, r"'count': a tensor \[\]\}.*belong in the argmin"),
         ],
     )
     def test_another_context_than_the_argmin_reads(self, context, error, message, generator) -> None:

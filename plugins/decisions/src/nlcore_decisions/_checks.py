@@ -18,7 +18,6 @@ __all__ = [
     "check_context",
     "check_finite",
     "check_result",
-    "device_of_noise",
     "outline",
     "solve_with_context",
     "whole",
@@ -72,12 +71,12 @@ def check_finite(
 
 def check_context(name: str, costs: Tensor, context: Any) -> None:
     """Raise unless every tensor of a context has the batch of costs [N, *event] in front."""
-    for leaf in pytree.tree_leaves(context):
+    for leaf in (context,) if isinstance(context, Tensor) else pytree.tree_leaves(context):
         if isinstance(leaf, Tensor) and (not leaf.ndim or len(leaf) != len(costs)):
             raise ShapeError(
                 f"{name}: the context is {outline(context)}, and the prediction a tensor {list(costs.shape)}; every "
-                f"tensor of a context needs the batch in front, here {len(costs)} samples. What is the same for all "
-                "samples belongs in the argmin."
+                f"tensor of a context needs the batch in front, here {len(costs)} samples. Data that are the same for "
+                "all samples belong in the argmin."
             )
 
 
@@ -111,18 +110,6 @@ def solve_with_context(name: str, argmin: Callable[[Tensor, Any], Any], costs: T
             f"{outline(context)}. If it reads the context in another form, give that as context=…; otherwise call it "
             "with these arguments alone to find the fault."
         ) from error
-
-
-def device_of_noise(costs: Tensor, generator: torch.Generator | None) -> torch.device:
-    """Return the device on which random numbers are drawn: that of the generator, or of the costs without one."""
-    if generator is None:
-        return costs.device
-    if not isinstance(generator, torch.Generator):
-        raise ContractError(
-            f"generator was given {generator!r}; a torch.Generator is needed, such as "
-            f"torch.Generator().manual_seed({generator if isinstance(generator, int) else 0})."
-        )
-    return generator.device
 
 
 def check_result(name: str, costs: Tensor, found: object) -> Tensor:

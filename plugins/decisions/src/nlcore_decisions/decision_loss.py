@@ -19,6 +19,7 @@ from nlcore.protocol import Traits
 from nlcore_decisions._base import Argmin, SolvingLoss, Truth, solved
 from nlcore_decisions._checks import check_context, check_finite, check_result, outline, solve_with_context
 from nlcore_decisions._first_use import CheckedArgmin
+from nlcore_decisions._random import example_numbers
 from nlcore_decisions.config import Sense
 from nlcore_decisions.solution_pool import SolutionPool
 from nlcore_decisions.solvers.base import Solver
@@ -134,12 +135,10 @@ class DecisionLoss(SolvingLoss, Configured):
                 f"{self._name}: the example lacks {lacks}. Give the option shape=(…), or pass an argmin that has an "
                 "attribute `shape` and takes no context."
             )
-        drawn_on = generator.device if generator is not None else device
-        draw = torch.float64 if dtype == torch.float64 else torch.float32
-        random = torch.randn((2, batch_size, *shape), generator=generator, dtype=draw, device=drawn_on).to(device)
+        size = (batch_size, *shape)
+        prediction, truth = example_numbers(torch.randn, size, generator=generator, dtype=dtype, device=device)
         if self.min_cost is not None:
-            random = (1.5 + 0.5 * random.tanh()) * self._sign
-        prediction, truth = random
+            prediction, truth = ((1.5 + 0.5 * one.tanh()) * self._sign for one in (prediction, truth))
         return prediction.to(dtype), self._example_target(truth).to(dtype)
 
     def _example_target(self, costs: Tensor) -> Tensor:

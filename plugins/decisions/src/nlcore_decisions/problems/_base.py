@@ -15,6 +15,7 @@ from nlcore.capabilities import read_capabilities
 from nlcore.config import Configured
 from nlcore.errors import UnsupportedCurvatureError
 from nlcore.protocol import Traits
+from nlcore_decisions._random import example_numbers
 from nlcore_decisions.config import Control, ImplicitNoise, Noise, Objective, Projection, Sense
 from nlcore_decisions.decision_loss import DecisionLoss
 from nlcore_decisions.problems.config import METHODS, POOLED, Method
@@ -139,11 +140,9 @@ class ProblemLoss(Configured, ABC):
             dtype: Of prediction and target.
             device: Of prediction and target.
         """
-        drawn_on = generator.device if generator is not None else device
-        draw = torch.float64 if dtype == torch.float64 else torch.float32
-        shape = (2, batch_size, *self._example_shape)
-        random = torch.randn(shape, generator=generator, dtype=draw, device=drawn_on).to(device)
-        prediction, truth = self._random_costs(random) * (-1 if self.sense == "maximise" else 1)
+        size, sign = (batch_size, *self._example_shape), -1 if self.sense == "maximise" else 1
+        normal = example_numbers(torch.randn, size, generator=generator, dtype=dtype, device=device)
+        prediction, truth = (self._random_costs(one) * sign for one in normal)
         return prediction.to(dtype), self._any._example_target(truth).to(dtype)
 
     @abstractmethod
