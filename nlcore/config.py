@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AlgorithmConfig", "Configured"]
 
+_MANY = 8
+"""Most options that a message lists with their defaults."""
+
+_LONG = 200
+"""Characters of a value in a message."""
+
 
 class AlgorithmConfig(BaseModel):
     """Base of the options of an algorithm: frozen, JSON values only, unknown names refused.
@@ -24,8 +32,8 @@ class AlgorithmConfig(BaseModel):
     JSON file: strictly, so that `"1"` is not a number, but a list is accepted for a tuple.
 
     Raises:
-        ConfigError: An option is unknown, of the wrong type or out of range. The message lists all options and
-            names the nearest one.
+        ConfigError: An option is unknown, of the wrong type or out of range. The message names the nearest
+            one, and lists the options; of more than 8 the names, the nearest first.
 
     Example:
         >>> from pydantic import Field
@@ -56,12 +64,21 @@ class AlgorithmConfig(BaseModel):
         inner = {detail["loc"][:size] for detail in details for size in range(1, len(detail["loc"]))}
         # what holds a wrong item is often said to be too short as well
         faults = "; ".join(cls._fault(detail) for detail in details if detail["loc"] not in inner)
+        unknown = [str(detail["loc"][-1]) for detail in details if detail["type"] == "extra_forbidden"]
+        return f"{cls._title()}: {faults}. {cls._allowed(unknown)}".rstrip()
+
+    @classmethod
+    def _allowed(cls, unknown: list[str]) -> str:
+        """Return the list of options; of many only their names, and only where one is unknown."""
+        names = list(cls.model_fields)
+        if len(names) > _MANY:
+            sorted_names = get_close_matches(unknown[0], names, n=len(names), cutoff=0.0) if unknown else []
+            return f"Options, nearest first: {', '.join(sorted_names)}." if sorted_names else ""
         options = ", ".join(
             name if field.is_required() else f"{name}={field.get_default(call_default_factory=True)!r}"
             for name, field in cls.model_fields.items()
         )
-        allowed = f"Options: {options}." if options else "It has no options."
-        return f"{cls._title()}: {faults}. {allowed}"
+        return f"Options: {options}." if options else "It has no options."
 
     @classmethod
     def _title(cls) -> str:
@@ -71,12 +88,15 @@ class AlgorithmConfig(BaseModel):
     def _fault(cls, detail: ErrorDetails) -> str:
         name = ".".join(str(part) for part in detail["loc"])
         if detail["type"] == "extra_forbidden":
-            return f"unknown option {name!r} (given {detail['input']!r}){nearest(name, cls.model_fields)}"
+            return f"unknown option {name!r} (given {_shown(detail['input'])}){nearest(name, cls.model_fields)}"
         if detail["type"] == "missing":
             return f"option {name!r} is required"
         message = detail["msg"].removeprefix("Value error, ").rstrip(".")
         text = message if detail["type"] == "value_error" else f"{message[:1].lower()}{message[1:]}"
-        return f"option {name!r} was given {detail['input']!r}: {text}" if name else text
+        near = ""
+        if detail["type"] == "literal_error":
+            near = nearest(str(detail["input"]), re.findall(r"'(\w+)'", detail["ctx"]["expected"]))
+        return f"option {name!r} was given {_shown(detail['input'])}{near}: {text}" if name else text
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -157,8 +177,15 @@ def _rebuild(cls: type[Configured], options: dict[str, Any]) -> Configured:
     return cls(**options)
 
 
+def _shown(value: object) -> str:
+    """Return a value for a message, shortened in the middle."""
+    text = repr(value)
+    return text if len(text) <= _LONG else f"{text[: _LONG // 2]} … {text[-_LONG // 4 :]}"
+
+
 def _written(value: object) -> Any:
     """Return a nested configuration as JSON values."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
-    raise TypeError(f"{value!r} ({type(value).__qualname__}) cannot be written as JSON")
+    cure = "; for a list call .tolist() on it" if hasattr(value, "tolist") else ""
+    raise TypeError(f"{_shown(value)} ({type(value).__qualname__}) cannot be written as JSON{cure}")

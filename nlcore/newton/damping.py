@@ -76,18 +76,19 @@ class Relative:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Bounded:
-    """The smallest relative damping that keeps the amplification of the samples' own curvature bounded.
+    """The smallest relative damping for which the steps of most samples are not too long for their own curvature.
 
-    The step of a sample is right for its own loss when (C + λI)⁻¹H_i is about the identity. Where the matrix of the
-    batch is flat along a direction in which a sample is steep, that sample oversteps by ‖(C + λI)⁻¹H_i‖. A plain
-    gradient step of length 1/‖C‖ oversteps too, by ‖H_i‖/‖C‖, and does no harm: only what comes on top counts, so
+    C is the matrix of the batch, and H_i that of sample i. A step with (C + λI)⁻¹ instead of H_i⁻¹ is longer than the
+    Newton step of the sample by a factor of up to ‖(C + λI)⁻¹H_i‖, which is large where H_i is large along a direction
+    in which C is small. A gradient step of length 1/‖C‖ is too long by ‖H_i‖/‖C‖ as well, and is harmless in practice.
+    The amplification is therefore measured relative to it,
 
         a_i(ρ) = ‖(C + λI)⁻¹H_i‖ / max(1, ‖H_i‖/‖C‖),  λ = ρ·tr C/m.
 
-    ρ is the smallest of 7 values between 1e-3 and 1 for which the given quantile of a_i over the batch is within the
-    limit. Where even ρ = 1 does not suffice, every sample's own matrix is used, with `per_sample_rho`.
+    ρ is the smallest of 7 values between 1e-3 and 1 for which the given quantile of a_i over the batch is at most the
+    limit. If none of them is large enough, each sample is solved with its own matrix and `per_sample_rho`.
 
-    It has no meaning for a Fisher matrix, whose units are not those of the Hessian.
+    Not for a Fisher matrix, whose units are not those of the Hessian.
 
     Args:
         limit: The largest amplification allowed, 1 < limit.

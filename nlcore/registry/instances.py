@@ -182,9 +182,11 @@ def _refuse_other_than_json(spec: AlgorithmSpec, options: Mapping[str, Any]) -> 
     for name, value in options.items():
         if not _is_json(value):
             module, _, attribute = spec.factory.partition(":")
+            as_list = attempted(partial(hasattr, value, "tolist"), False)
+            cure = f"Give numbers as a list: {name}.tolist(). " if as_list else ""
             raise ConfigError(
                 f"{spec.id}: option {name!r} was given {describe(value)}. make takes JSON values only, so that a run "
-                f"can be recorded. Use the constructor: from {module} import {attribute}; {attribute}({name}=…)."
+                f"can be recorded. {cure}Use the constructor: from {module} import {attribute}; {attribute}({name}=…)."
             )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import doctest
 import pickle
+from array import array
 from dataclasses import dataclass
 from typing import Literal
 
 import pytest
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 
 import nlcore.config
 from nlcore.config import AlgorithmConfig, Configured
@@ -98,11 +99,13 @@ def test_it_is_frozen_and_hashable():
         ({"width": float("inf")}, r"option 'width' was given inf"),
         ({"limit": 1.0}, r"option 'limit"),
         ({"limit": True}, r"option 'limit"),
+        ({"mode": "vald"}, r"option 'mode' was given 'vald' \(did you mean 'valid'\?\): input should be 'same' or"),
         ({"mode": "full"}, r"option 'mode' was given 'full': input should be 'same' or 'valid'"),
         ({"sizes": [1, "2"]}, r"option 'sizes\.1' was given '2'"),
         ({"sizes": 3}, r"option 'sizes' was given 3"),
         ({"width": 0, "mode": 1}, r"'width' was given 0.*; option 'mode' was given 1"),
         ({"width": print}, r"^Blur: <built-in function print> .*cannot be written as JSON"),
+        ({"sizes": array("i", [1])}, r"cannot be written as JSON; for a list call \.tolist\(\) on it"),
         ({"width": 1j}, r"cannot be written as JSON; options are JSON values"),
         ({"sizes": {1, 2}}, r"cannot be written as JSON"),
     ],
@@ -117,6 +120,21 @@ def test_the_message_lists_defaults_that_are_made_and_options_that_have_none():
         BlurConfig(width=-1)
     with pytest.raises(ConfigError, match=r"^Nested: option 'repeats' is required\. Options: blur=.*, repeats\.$"):
         NestedConfig()
+
+
+def test_many_options_are_listed_by_name_and_only_for_an_unknown_one():
+    fields = {f"depth_{i}": (int, 0) for i in range(8)} | {"width": (float, Field(1.0, gt=0))}
+    many = create_model("ManyConfig", __base__=AlgorithmConfig, **fields)
+    with pytest.raises(ConfigError, match=r"'widht'.* Options, nearest first: width, (depth_\d, ){7}depth_\d\.$"):
+        many(widht=2.0)
+    with pytest.raises(ConfigError, match=r"^Many: option 'width' was given -1\.0: input should be greater than 0\.$"):
+        many(width=-1.0)
+
+
+def test_a_long_value_is_shortened():
+    with pytest.raises(ConfigError) as caught:
+        BlurConfig(width=[1] * 1000)
+    assert len(str(caught.value)) < 500
 
 
 def test_a_configuration_without_options_says_so():

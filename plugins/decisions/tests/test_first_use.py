@@ -265,12 +265,62 @@ class TestContext:
 
     def test_wrong_use(self, generator) -> None:
         costs = torch.randn(4, 5, generator=generator)
-        with pytest.raises(ContractError, match="takes no context"):
+        with pytest.raises(ContractError, match=r"a tensor \[4\], but Vertices takes no context.*NegativeIdentity\("):
             NegativeIdentity(BEST)(costs, BEST(costs), context=torch.ones(4))
+        with pytest.raises(ContractError, match="takes no context; give it a second positional parameter"):
+            NegativeIdentity(largest)(costs, BEST(costs), context=torch.ones(4))
+        with pytest.raises(ContractError, match="takes no context; a pool serves problems over one set"):
+            NegativeIdentity(SolutionPool(BEST, PAIRS))(costs, BEST(costs), context=torch.ones(4))
+        with pytest.raises(ContractError, match="regret: a context was given, and the argmin takes none"):
+            regret(BEST, costs, costs, context=torch.ones(4))
         with pytest.raises(ContractError, match="needs a context"):
             NegativeIdentity(self.cheapest)(costs, BEST(costs))
         with pytest.raises(ContractError, match="the example lacks a context"):
             NegativeIdentity(self.cheapest).example(2, generator=generator, dtype=torch.float32, device="cpu")
+
+    @pytest.mark.parametrize(
+        ("context", "error", "message"),
+        [
+            (
+                None,
+                ContractError,
+                r"needs a context, its parameter 'context': give \w+\(.*, context=…",
+            ),
+            (torch.ones(4), ContractError, r"raised IndexError: .* costs \[4, 5\] and the context a tensor \[4\]"),
+            (
+                {"counts": torch.ones(4)},
+                ContractError,
+                r"raised KeyError: 'count'.* \{'counts': a tensor \[4\]\}",
+            ),
+            ({"count": 2}, ContractError, r"raised TypeError: .*the context \{'count': 2\}"),
+            ({"count": [1, 2, 3, 4]}, ContractError, r"raised TypeError: .* context \{'count': \[1, 2, 3, 4\]\}"),
+            ({"count": torch.ones(3)}, ShapeError, r"the context is \{'count': a tensor \[3\]\}.* here 4 samples"),
+            ({"count": torch.tensor(2)}, ShapeError, r"'count': a tensor \[\]\}.*belong in the argmin"),
+        ],
+    )
+    def test_another_context_than_the_argmin_reads(self, context, error, message, generator) -> None:
+        def argmin(costs: Tensor, context: dict[str, Tensor]) -> Tensor:
+            return self.cheapest(costs, context["count"])
+
+        costs, loss = torch.randn(4, 5, generator=generator), NegativeIdentity(argmin)
+        uses = (
+            lambda: loss(costs, BEST(costs), context=context),
+            lambda: loss.gradient(costs, BEST(costs), context=context),
+            lambda: loss.decide(costs, context=context),
+            lambda: regret(argmin, costs, costs, context=context),
+        )
+        for use in uses:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # torch warns of a key that is a list
+                with pytest.raises(error, match=message):
+                    use()
+
+    def test_errors_of_an_argmin_itself_stay(self, generator) -> None:
+        def argmin(costs: Tensor, count: Tensor) -> Tensor:
+            raise InPlaceError("mine")
+
+        with pytest.raises(InPlaceError, match=r"^mine$"):
+            NegativeIdentity(argmin).decide(torch.ones(2, 5), context=torch.ones(2))
 
     def test_an_argmin_without_a_shape_has_no_example_until_it_is_given(self, generator) -> None:
         def argmin(costs: Tensor) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
 
 import networkx as nx
@@ -393,3 +395,19 @@ def test_ties_are_found(way, generator) -> None:
     with way():
         tied = grid.solve(costs, ties=True).tied
     assert torch.equal(tied, (values == values.amin(1, keepdim=True)).sum(1) > 1)
+
+
+@pytest.mark.skipif(not has_numba(), reason="numba is not installed")
+def test_the_heap_of_the_kernels(generator) -> None:
+    np, heaps = import_module("numpy"), import_module("nlcore_decisions._compiled.heaps")
+    items, keys, size = np.empty(200, dtype=np.int64), np.empty(200), 0
+    known: list[float] = []
+    for number in torch.randint(-60, 100, (1000,), generator=generator).tolist():
+        if number >= 0 and size < 200:
+            size = heaps.push(items, keys, size, number + 1000, float(number))
+            heapq.heappush(known, number)
+        elif size:
+            assert (items[0] - 1000, keys[0]) == (known[0], heapq.heappop(known))
+            size = heaps.pop(items, keys, size)
+        assert size == len(known)
+    assert size > 0

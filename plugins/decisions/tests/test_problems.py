@@ -13,7 +13,7 @@ import torch
 
 import nlcore
 import nlcore_decisions
-from nlcore.errors import ConfigError, ContractError, NonFiniteError, ShapeError, UnsupportedCurvatureError
+from nlcore.errors import ConfigError, ContractError, DtypeError, NonFiniteError, ShapeError, UnsupportedCurvatureError
 from nlcore.protocol import AlgorithmicLoss
 from nlcore.testing import check_algorithm
 from nlcore_decisions.problems.config import METHODS, POOLED
@@ -131,8 +131,35 @@ def test_bad_options(options, message) -> None:
 
 
 def test_an_unknown_option_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"unknown option 'num_sample' .*did you mean 'num_samples'"):
+    with pytest.raises(ConfigError, match=r"unknown option 'num_sample' .*did you mean 'num_samples'") as caught:
         nlcore.make("decisions/top_k", num_sample=4)
+    text = str(caught.value)
+    assert "Options, nearest first: num_samples, " in text
+    assert "=None" not in text
+    assert all(name in text for name in resolve(SPECS["top_k"].config).model_fields)
+
+
+def test_a_bad_value_is_named_without_the_other_options() -> None:
+    with pytest.raises(ConfigError, match=r"^TopK: PerturbedFenchelYoung: option 'sigma' .* than 0\.$"):
+        nlcore.make("decisions/top_k", sigma=-1.0)
+    with pytest.raises(ConfigError, match=r"given 'spo' \(did you mean 'spo_plus'\?\): .*'listwise_ranking'\.$"):
+        nlcore.make("decisions/top_k", method="spo")
+
+
+@pytest.mark.parametrize("problem", ["dag_path", "graph_path", "spanning_tree"])
+def test_edges_in_two_rows(problem) -> None:
+    rows = [[0, 0, 1, 1, 2], [1, 2, 2, 3, 3]]
+    message = r"these are two rows of 5 nodes, and pairs \(start, end\) are needed; transpose them: edges\.T"
+    with pytest.raises(ConfigError, match=rf"option 'edges' was given \[\[0, 0, .* 3\]\]: {message}"):
+        make(problem, edges=rows)
+    kind = type(make(problem).solver)
+    for edges in (rows, torch.tensor(rows)):
+        with pytest.raises(ConfigError, match=rf"{kind.__name__}: edges were given as \[2, 5\]: {message}"):
+            kind(edges, **({} if problem == "spanning_tree" else {"source": 0, "goal": 3}))
+    with pytest.raises(ConfigError, match=r"Tensor. make takes JSON .* Give numbers as a list: edges\.tolist\(\)"):
+        nlcore.make(f"decisions/{problem}", edges=torch.tensor(rows).T)
+    with pytest.raises(ConfigError, match=r"cannot be written as JSON; for a list call \.tolist\(\) on it"):
+        make(problem, edges=torch.tensor(rows).T)
 
 
 @pytest.mark.parametrize("problem", SPECS)
@@ -155,3 +182,54 @@ def test_wrong_use(generator) -> None:
         make("grid_edges", height=3, width=3)(costs.abs(), torch.zeros_like(target))
     with pytest.raises(UnsupportedCurvatureError, match="method='spo_plus' does not supply 'hessian'"):
         make("grid_edges", method="spo_plus").hessian(costs, target)
+    for wrong in (target.tolist(), (costs, target), None):
+        with pytest.raises(
+            ContractError, match=r"target 'solution' is a .* tensor, or a dict with 'costs', 'solution'"
+        ):
+            loss(costs, wrong)
+    with pytest.raises(DtypeError, match=r"target 'solution' is torch\.complex64; give real numbers, as by \.real"):
+        loss(costs, target.to(torch.complex64))
+    with pytest.raises(ContractError, match=r"generator was given 3; .*torch\.Generator\(\)\.manual_seed\(3\)"):
+        loss(costs, target, generator=3)
+    with pytest.raises(ContractError, match="generator was given 'cpu'; a torch"):
+        make("grid_edges", height=3, width=3, method="imle")(costs, target, generator="cpu")
+
+
+def test_a_context_is_refused(generator) -> None:
+    loss = make("grid_edges", height=3, width=3)
+    costs, target = loss.example(4, generator=generator, dtype=torch.float32, device="cpu")
+    context = {"size": torch.ones(4)}
+    uses = (
+        lambda: loss(costs, target, context=context),
+        lambda: loss.gradient(costs, target, context=context),
+        lambda: loss.hessian(costs, target, context=context),
+        lambda: loss.decide(costs, context=context),
+    )
+    for use in uses:
+        with pytest.raises(ContractError, match=r"\{'size': a tensor \[4\]\}, but GridEdges takes no context.*Perturb"):
+            use()
+
+
+@pytest.mark.parametrize("problem", [name for name in SPECS if name not in NEEDS_SCIPY])
+def test_true_costs_as_a_solution_are_found_by_their_range(problem, generator) -> None:
+    loss = make(problem)
+    prediction, solution = loss.example(4, generator=generator, dtype=torch.float32, device="cpu")
+    costs = torch.rand(prediction.shape, generator=generator) + 0.7
+    with pytest.raises(ContractError, match=r"not a solution of .* are these true costs\? Those belong under the key"):
+        loss(prediction, costs)
+    assert not loss.solver.excludes(0.3 * solution + 0.7 * loss.decide(prediction)).any()  # a mean of solutions
+
+
+def test_wrong_features_of_a_split() -> None:
+    loss = make("grid_edges", height=3, width=3, method="pointwise_ranking")
+    features = loss.inner(torch.rand(4, 12))
+    with pytest.raises(ShapeError, match=r"features has shape \[4, 12\].*as inner\(prediction\) returns them"):
+        loss.outer(torch.rand(4, 12), torch.rand(4, 12))
+    with pytest.raises(ShapeError, match=r"target 'costs' has shape \[3, 12\]"):
+        loss.outer(features, torch.rand(3, 12))
+    with pytest.raises(ShapeError, match=r"target 'costs' has shape \[4, 11\], but \[batch, 12\]"):
+        loss.outer(features, torch.rand(4, 11))
+    with pytest.raises(ContractError, match="the target holds nothing"):
+        loss.outer(features, {})
+    with pytest.raises(ContractError, match="target 'costs' is a NoneType"):
+        loss.outer(features, None)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from nlcore.errors import ConfigError, ContractError, DtypeError, NonFiniteError, NumericalError, ShapeError
-from nlcore_shortest_paths import available_backends, graph_shortest_path, path_cost, shortest_path
+from nlcore_shortest_paths import GraphMaxEntropy, available_backends, graph_shortest_path, path_cost, shortest_path
 
 BACKENDS = available_backends()
 ANY_DTYPE = tuple(name for name in BACKENDS if name != "scipy")
@@ -300,3 +300,10 @@ class TestGraphs:
         edges = torch.tensor([[0, 1], [1, 2]])
         with pytest.raises(error, match=message):
             graph_shortest_path(torch.tensor([costs]), edges, **{"source": 0, "goal": 2, **options})
+
+    def test_edges_in_two_rows(self) -> None:
+        edges = torch.tensor([[0, 0, 1], [1, 2, 2]])
+        with pytest.raises(ShapeError, match=r"edges has shape \[2, 3\], but .* transpose \[2, E\] by edges\.T"):
+            graph_shortest_path(torch.ones(1, 3), edges, source=0, goal=2)
+        with pytest.raises(ConfigError, match=r"GraphMaxEntropy: option 'edges' was given .*: these are two rows of 3"):
+            GraphMaxEntropy(edges=edges.tolist(), source=0, goal=2)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from nlcore.errors import ContractError, NonFiniteError, ShapeError, shorten
+from nlcore.errors import ContractError, NlcoreError, NonFiniteError, ShapeError, error_text, shorten
 from nlcore.inputs import read
 
-__all__ = ["TOLERANCE", "check_finite", "check_result", "whole"]
+__all__ = [
+    "TOLERANCE",
+    "check_context",
+    "check_finite",
+    "check_result",
+    "outline",
+    "solve_with_context",
+    "whole",
+]
 
 TOLERANCE = 1e-4
 """Relative to the products that are summed: the gap at which solvers of integer programs stop by default."""
@@ -57,6 +67,49 @@ def check_finite(
         f"{place if len(place) > 1 else place[0]}. {cure}",
         places,
     )
+
+
+def check_context(name: str, costs: Tensor, context: Any) -> None:
+    """Raise unless every tensor of a context has the batch of costs [N, *event] in front."""
+    for leaf in (context,) if isinstance(context, Tensor) else pytree.tree_leaves(context):
+        if isinstance(leaf, Tensor) and (not leaf.ndim or len(leaf) != len(costs)):
+            raise ShapeError(
+                f"{name}: the context is {outline(context)}, and the prediction a tensor {list(costs.shape)}; every "
+                f"tensor of a context needs the batch in front, here {len(costs)} samples. Data that are the same for "
+                "all samples belong in the argmin."
+            )
+
+
+def outline(context: Any) -> str:
+    """Return a short description of a nested structure, with the shapes of its tensors."""
+    if isinstance(context, Tensor):
+        return f"a tensor {list(context.shape)}"
+    if isinstance(context, Mapping):
+        return f"{{{shorten([f'{key!r}: {outline(one)}' for key, one in context.items()])}}}"
+    if isinstance(context, (list, tuple)):
+        return f"[{shorten([outline(one) for one in context])}]"
+    return repr(context) if context is None or isinstance(context, (int, float, str)) else type(context).__name__
+
+
+def solve_with_context(name: str, argmin: Callable[[Tensor, Any], Any], costs: Tensor, context: Any) -> Any:
+    """Return what an argmin returns; an error by which it shows that it reads another context names both.
+
+    Args:
+        name: The beginning of the message.
+        argmin: A function of costs and context.
+        costs: [N, *event].
+        context: Any nested structure.
+    """
+    try:
+        return argmin(costs, context)
+    except NlcoreError:
+        raise
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ContractError(
+            f"{name}: the argmin raised {error_text(error)}. It was given costs {list(costs.shape)} and the context "
+            f"{outline(context)}. If it reads the context in another form, give that as context=…; otherwise call it "
+            "with these arguments alone to find the fault."
+        ) from error
 
 
 def check_result(name: str, costs: Tensor, found: object) -> Tensor:

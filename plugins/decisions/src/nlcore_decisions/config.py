@@ -1,27 +1,38 @@
-"""Options of the methods; those of the registered losses are in `problems.config`. Does not import torch."""
+"""Options of the methods; those of the registered losses are in `problems.config`. Does not import torch.
+
+A class `…Options` holds the options of a method that do not depend on the solver; `nlcore_shortest_paths` shares them.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from nlcore.config import AlgorithmConfig
 
 __all__ = [
     "AdaptiveIMLEConfig",
     "BlackBoxConfig",
+    "BlackBoxOptions",
     "CentralDifferenceConfig",
+    "CentralDifferenceOptions",
     "Control",
+    "ControlOptions",
+    "Edges",
     "IMLEConfig",
+    "IMLEOptions",
     "ImplicitNoise",
+    "ImplicitNoiseOptions",
     "ListwiseRankingConfig",
     "MaximumAPosterioriConfig",
     "MethodConfig",
     "NegativeIdentityConfig",
     "Noise",
     "NoiseContrastiveConfig",
+    "NoiseOptions",
     "Objective",
+    "ObjectiveOptions",
     "PairwiseRankingConfig",
     "PerturbedFenchelYoungConfig",
     "PointwiseRankingConfig",
@@ -29,6 +40,7 @@ __all__ = [
     "RegularizedFenchelYoungConfig",
     "SPOPlusConfig",
     "Sense",
+    "refuse_rows",
 ]
 
 Control: TypeAlias = Literal["none", "leave_one_out", "antithetic"]
@@ -38,14 +50,98 @@ Objective: TypeAlias = Literal["hamming", "squared_error", "regret"]
 Projection: TypeAlias = Literal["none", "mean", "norm", "standardise"]
 Sense: TypeAlias = Literal["minimise", "maximise"]
 
+
+def refuse_rows(edges: object) -> None:
+    """Raise `ValueError` if edges are two rows, of starts and of ends, instead of pairs."""
+    if isinstance(edges, (list, tuple)) and len(edges) == 2 and all(isinstance(row, (list, tuple)) for row in edges):
+        starts, ends = map(len, edges)
+        if starts == ends != 2:
+            raise ValueError(
+                f"these are two rows of {starts} nodes, and pairs (start, end) are needed; transpose them: edges.T of "
+                "a tensor, list(zip(*edges)) of lists"
+            )
+
+
+def _tuples(edges: object) -> object:
+    """Return a list of edges as nested tuples, as which it is read; refuse two rows."""
+    refuse_rows(edges)
+    if not isinstance(edges, (list, tuple)):
+        return edges
+    return tuple(tuple(pair) if isinstance(pair, list) else pair for pair in edges)
+
+
+Node: TypeAlias = Annotated[int, Field(ge=0)]
+Edges: TypeAlias = Annotated[tuple[tuple[Node, Node], ...], Field(min_length=1), BeforeValidator(_tuples)]
+
 _OBJECTIVE = (
     "Loss of a solution y: 'hamming' is Σ y(1 − t) + t(1 − y), the number of differing elements of solutions of zeros "
     "and ones; 'squared_error' is ‖y − t‖²; 'regret' is what y costs more than t under the true costs."
 )
-_SIGMA = (
-    "Standard deviation σ of the noise on the costs, in their units: about the difference of costs that should not "
-    "decide between solutions."
-)
+
+
+class NoiseOptions(AlgorithmConfig):
+    """Options of Gaussian noise on the costs."""
+
+    num_samples: int = Field(3, ge=1, description="Draws of noise, each of which is one exact solution.")
+    sigma: float = Field(
+        0.5,
+        gt=0,
+        description="Standard deviation σ of the noise on the costs, in their units: about the difference of costs "
+        "that should not decide between solutions.",
+    )
+
+
+class ControlOptions(NoiseOptions):
+    """Options of derivatives that are estimated from Gaussian noise with a score function."""
+
+    control: Control = Field(
+        "leave_one_out",
+        description="Control variate of the derivatives that are estimated from samples: 'none', 'leave_one_out' (at "
+        "least 2 samples) or 'antithetic' (best an even number).",
+    )
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        if self.control == "leave_one_out" and self.num_samples < 2:
+            raise ValueError("control='leave_one_out' needs num_samples ≥ 2")
+        return self
+
+
+class CentralDifferenceOptions(NoiseOptions):
+    """Options of a central difference of solutions under noise."""
+
+    step: float = Field(1.0, gt=0, description="Largest shift of a cost by the difference, in units of σ.")
+
+
+class ImplicitNoiseOptions(AlgorithmConfig):
+    """Options of the noise of implicit maximum likelihood estimation."""
+
+    num_samples: int = Field(
+        1, ge=1, description="Draws of noise; the number of exact solutions is proportional to it."
+    )
+    sigma: float = Field(0.5, gt=0, description="Scale of the noise on the costs, in their units.")
+    noise: ImplicitNoise = Field(
+        "sum_of_gamma",
+        description="'sum_of_gamma', whose sum over a solution of `length` elements is Gumbel, or 'gumbel' for each "
+        "element.",
+    )
+    length: int = Field(5, ge=1, description="Usual number of elements of a solution; read by 'sum_of_gamma' only.")
+
+
+class IMLEOptions(ImplicitNoiseOptions):
+    """Options of implicit maximum likelihood estimation with a fixed step."""
+
+    interpolation: float = Field(
+        10.0, gt=0, description="Length λ of the step on the costs that leads to the target distribution."
+    )
+
+
+class BlackBoxOptions(AlgorithmConfig):
+    """Options of black-box differentiation."""
+
+    interpolation: float = Field(
+        10.0, gt=0, description="Length λ of the step on the costs whose change of the solution is the gradient."
+    )
 
 
 class MethodConfig(AlgorithmConfig):
@@ -67,61 +163,31 @@ class MethodConfig(AlgorithmConfig):
     )
 
 
-class _PerturbedConfig(MethodConfig):
-    """Options of methods that add Gaussian noise to the costs."""
+class ObjectiveOptions(AlgorithmConfig):
+    """Options of methods that differentiate a loss of the solution."""
 
-    num_samples: int = Field(3, ge=1, description="Draws of noise, each of which is one exact solution.")
-    sigma: float = Field(0.5, gt=0, description=_SIGMA)
+    objective: Objective = Field("hamming", description=_OBJECTIVE)
 
 
-class PerturbedFenchelYoungConfig(_PerturbedConfig):
-    """Options of `PerturbedFenchelYoung`."""
+class PerturbedFenchelYoungConfig(ControlOptions, MethodConfig):
+    """Options of `PerturbedFenchelYoung`; the control variate is for its Hessian."""
 
     noise: Noise = Field(
         "additive",
         description="'additive' is c + σZ; 'multiplicative' c·exp(σZ − σ²/2), which keeps the sign of every cost; σ is "
         "then relative to the costs.",
     )
-    control: Control = Field(
-        "leave_one_out",
-        description="Control variate of the Hessian: 'none', 'leave_one_out' (at least 2 samples) or 'antithetic' "
-        "(best an even number).",
-    )
-
-    @model_validator(mode="after")
-    def _enough_samples(self) -> Self:
-        if self.control == "leave_one_out" and self.num_samples < 2:
-            raise ValueError("control='leave_one_out' needs num_samples ≥ 2")
-        return self
 
 
 class SPOPlusConfig(MethodConfig):
     """Options of `SPOPlus`."""
 
 
-class _ImplicitConfig(MethodConfig):
-    """Options of implicit maximum likelihood estimation."""
-
-    num_samples: int = Field(1, ge=1, description="Draws of noise, each of which is several exact solutions.")
-    sigma: float = Field(0.5, gt=0, description="Scale of the noise on the costs, in their units.")
-    noise: ImplicitNoise = Field(
-        "sum_of_gamma",
-        description="'sum_of_gamma', whose sum over a solution of `length` elements is Gumbel, or 'gumbel' for each "
-        "element.",
-    )
-    length: int = Field(5, ge=1, description="Usual number of elements of a solution; read by 'sum_of_gamma' only.")
-    objective: Objective = Field("hamming", description=_OBJECTIVE)
-
-
-class IMLEConfig(_ImplicitConfig):
+class IMLEConfig(ObjectiveOptions, IMLEOptions, MethodConfig):
     """Options of `IMLE`."""
 
-    interpolation: float = Field(
-        10.0, gt=0, description="Length λ of the step on the costs that leads to the target distribution."
-    )
 
-
-class AdaptiveIMLEConfig(_ImplicitConfig):
+class AdaptiveIMLEConfig(ObjectiveOptions, ImplicitNoiseOptions, MethodConfig):
     """Options of `AdaptiveIMLE`."""
 
     nonzeros: float = Field(
@@ -135,13 +201,8 @@ class AdaptiveIMLEConfig(_ImplicitConfig):
     )
 
 
-class BlackBoxConfig(MethodConfig):
+class BlackBoxConfig(ObjectiveOptions, BlackBoxOptions, MethodConfig):
     """Options of `BlackBox`."""
-
-    interpolation: float = Field(
-        10.0, gt=0, description="Length λ of the step on the costs whose change of the solution is the gradient."
-    )
-    objective: Objective = Field("hamming", description=_OBJECTIVE)
 
 
 class NegativeIdentityConfig(MethodConfig):
@@ -154,10 +215,9 @@ class NegativeIdentityConfig(MethodConfig):
     )
 
 
-class CentralDifferenceConfig(_PerturbedConfig):
+class CentralDifferenceConfig(ObjectiveOptions, CentralDifferenceOptions, MethodConfig):
     """Options of `CentralDifference`."""
 
-    step: float = Field(1.0, gt=0, description="Largest shift of a cost by the difference, in units of σ.")
     objective: Objective = Field("squared_error", description=_OBJECTIVE)
 
 
@@ -182,8 +242,8 @@ class MaximumAPosterioriConfig(MethodConfig):
     margin: float = Field(
         0.0,
         ge=0,
-        description="How many times as much as under the true costs a solution is to be dearer than the true one; "
-        "above 0 the target is the true costs.",
+        description="Factor μ: each solution has to cost more than the true one by μ times the difference under the "
+        "true costs; above 0 the target is the true costs.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,12 +13,13 @@ from torch import Tensor
 
 from nlcore.capabilities import context_parameter
 from nlcore.config import Configured
-from nlcore.errors import ConfigError, ContractError, ShapeError, nearest
+from nlcore.errors import ConfigError, ContractError, DtypeError, ShapeError, nearest
 from nlcore.inputs import check_inputs, working
 from nlcore.protocol import Traits
 from nlcore_decisions._base import Argmin, SolvingLoss, Truth, solved
-from nlcore_decisions._checks import check_finite, check_result
+from nlcore_decisions._checks import check_context, check_finite, check_result, outline, solve_with_context
 from nlcore_decisions._first_use import CheckedArgmin
+from nlcore_decisions._random import example_numbers
 from nlcore_decisions.config import Sense
 from nlcore_decisions.solution_pool import SolutionPool
 from nlcore_decisions.solvers.base import Solver
@@ -30,6 +32,8 @@ _ENOUGH = 3
 _NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
 _LABELS = {name: f"target {name!r}" for name in ("costs", "solution")}
+
+_TARGET = "The target is a tensor, or a dict with 'costs', 'solution' or both."
 
 _FORMS = ("[batch]", "[batch, n]", "[batch, n, k]", "[batch, n, k, l]")
 
@@ -89,7 +93,7 @@ class DecisionLoss(SolvingLoss, Configured):
             "_held_ndim": ndim,
             "_held_context": place is not None,
             "_held_traits": replace(self._traits, event_ndim=ndim, takes_context=place is not None),
-            "_needs_context": place is not None and place.default is place.empty,
+            "_needs_context": place.name if place is not None and place.default is place.empty else "",
             "_uses": 0,
         }
         for name, value in held.items():
@@ -101,7 +105,7 @@ class DecisionLoss(SolvingLoss, Configured):
         _event: tuple[int, ...] | None
         _held_ndim: int
         _held_context: bool
-        _needs_context: bool
+        _needs_context: str
         _held_traits: Traits
         _uses: int
 
@@ -131,12 +135,10 @@ class DecisionLoss(SolvingLoss, Configured):
                 f"{self._name}: the example lacks {lacks}. Give the option shape=(…), or pass an argmin that has an "
                 "attribute `shape` and takes no context."
             )
-        drawn_on = generator.device if generator is not None else device
-        draw = torch.float64 if dtype == torch.float64 else torch.float32
-        random = torch.randn((2, batch_size, *shape), generator=generator, dtype=draw, device=drawn_on).to(device)
+        size = (batch_size, *shape)
+        prediction, truth = example_numbers(torch.randn, size, generator=generator, dtype=dtype, device=device)
         if self.min_cost is not None:
-            random = (1.5 + 0.5 * random.tanh()) * self._sign
-        prediction, truth = random
+            prediction, truth = ((1.5 + 0.5 * one.tanh()) * self._sign for one in (prediction, truth))
         return prediction.to(dtype), self._example_target(truth).to(dtype)
 
     def _example_target(self, costs: Tensor) -> Tensor:
@@ -174,24 +176,52 @@ class DecisionLoss(SolvingLoss, Configured):
         self, prediction: Tensor, context: Any, parts: Mapping[str, Tensor] = _NOTHING
     ) -> tuple[Tensor, bool]:
         """Return validated costs, connected to the prediction, and whether their values can be read."""
-        given = {_LABELS[name]: (tensor, self._form) for name, tensor in parts.items()}
-        check_inputs(self._name, prediction=(prediction, self._floating), **given)
-        event = self._event
-        if event is not None and prediction.shape[1:] != event:
-            needed = ", ".join(map(str, ("batch", *event)))
-            raise ShapeError(
-                f"{self._name}: prediction has shape {list(prediction.shape)}, but [{needed}] is needed, the shape "
-                f"that {'the option `shape`' if self.shape is not None else type(self.argmin).__name__} gives."
-            )
+        check_inputs(self._name, prediction=(prediction, self._floating), **self._forms(parts))
+        self._check_event({"prediction": prediction})
         if context is not None and not self._held_context:
-            pooled = isinstance(self.argmin, SolutionPool)
-            cure = "a pool serves problems over one set" if pooled else "give it a second positional parameter"
-            raise ContractError(f"{self._name}: the argmin takes no context; {cure}.")
+            raise self._refused_context(context)
         if context is None and self._needs_context:
-            raise ContractError(f"{self._name}: the argmin needs a context: give loss(prediction, target, context=…).")
+            raise ContractError(
+                f"{self._name}: the argmin needs a context, its parameter {self._needs_context!r}: give "
+                "loss(prediction, target, context=…)."
+            )
+        if context is not None:
+            check_context(self._name, prediction, context)
         costs = working(prediction)
         costs = -costs if self.sense == "maximise" else costs
         return costs, check_finite(self._name, costs.detach(), "predicted numbers")
+
+    def _check_event(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raise unless tensors [batch, *event] have the shape of a sample, where it is known."""
+        event = self._event
+        for name, tensor in tensors.items():
+            if event is not None and tensor.shape[1:] != event:
+                needed = ", ".join(map(str, ("batch", *event)))
+                raise ShapeError(
+                    f"{self._name}: {_LABELS.get(name, name)} has shape {list(tensor.shape)}, but [{needed}] is "
+                    "needed, the shape that "
+                    f"{'the option `shape`' if self.shape is not None else type(self.argmin).__name__} gives."
+                )
+
+    def _forms(self, parts: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, str, str]]:
+        """Return the parts of a target for `check_inputs`, by their names in messages."""
+        for name, tensor in parts.items():
+            if isinstance(tensor, Tensor) and tensor.is_complex():
+                raise DtypeError(f"{self._name}: {_LABELS[name]} is {tensor.dtype}; give real numbers, as by .real.")
+        return {_LABELS[name]: (tensor, self._form, _TARGET) for name, tensor in parts.items()}
+
+    def _refused_context(self, context: Any) -> ContractError:
+        """Return the error of an argmin that is given a context and takes none."""
+        given = f"{self._name}: a context was given, {outline(context)}, but"
+        if isinstance(self.argmin, SolutionPool):
+            return ContractError(f"{given} the argmin takes no context; a pool serves problems over one set.")
+        if isinstance(self.argmin, Solver):
+            return ContractError(
+                f"{given} {type(self.argmin).__name__} takes no context, since its problem is the same for all "
+                "samples. For data that differ between samples write a function of costs and context, and give it to "
+                f"a method's class: {type(self).__name__}(function)(prediction, target, context=…)."
+            )
+        return ContractError(f"{given} the argmin takes no context; give it a second positional parameter.")
 
     def _truth(self, parts: Mapping[str, Tensor], costs: Tensor, context: Any) -> Truth:
         """Return the parts of the target that are given, and those that are needed and can be computed from them."""
@@ -227,7 +257,9 @@ class DecisionLoss(SolvingLoss, Configured):
 
     def _raw(self, costs: Tensor, context: Any) -> Any:
         """Return what the argmin returns."""
-        return solved(self.argmin, costs, *((context,) if self._held_context else ()))
+        if not self._held_context:
+            return solved(self.argmin, costs)
+        return solve_with_context(self._name, partial(solved, self.argmin), costs, context)
 
     def _changed(self, costs: Tensor) -> Tensor:
         return costs if self.min_cost is None else costs.clamp(min=self.min_cost)

@@ -10,7 +10,7 @@ from nlcore.capabilities import context_parameter
 from nlcore.errors import ConfigError, ContractError, shorten
 from nlcore.inputs import check_inputs, working
 from nlcore_decisions._base import Argmin
-from nlcore_decisions._checks import TOLERANCE, check_finite, check_result, whole
+from nlcore_decisions._checks import TOLERANCE, check_context, check_finite, check_result, solve_with_context, whole
 from nlcore_decisions.config import Sense
 
 __all__ = ["normalised_regret", "regret"]
@@ -104,9 +104,20 @@ def _regret(
     check_finite("regret", costs, "predictions")
     check_finite("regret", true, "true costs")
 
+    place = context_parameter(argmin)
+    if context is not None:
+        if place is None:
+            raise ContractError("regret: a context was given, and the argmin takes none: it has no second parameter.")
+        check_context("regret", costs, context)
+    elif place is not None and place.default is place.empty:
+        raise ContractError(
+            f"regret: the argmin needs a context, its parameter {place.name!r}: give regret(argmin, prediction, true, "
+            "context=…)."
+        )
+
     def solve(one: Tensor) -> Tensor:
-        takes_context = context_parameter(argmin) is not None
-        return check_result("regret", one, argmin(one, context) if takes_context else argmin(one))
+        found = argmin(one) if place is None else solve_with_context("regret", argmin, one, context)
+        return check_result("regret", one, found)
 
     chosen = solve(costs)
     found = solve(true) if solution is None else solution.detach().to(true.dtype)

@@ -10,6 +10,7 @@ from torch import Tensor
 from nlcore.protocol import Traits
 from nlcore_decisions._base import Truth
 from nlcore_decisions._objective import ComparingLoss, ObjectiveLoss
+from nlcore_decisions._random import drawing_device
 from nlcore_decisions.config import IMLEConfig, ImplicitNoise, Objective
 
 __all__ = ["IMLE", "IMLEEstimate", "ImplicitEstimate", "implicit_noise"]
@@ -108,7 +109,7 @@ def implicit_noise(
         length: k.
         generator: Source of random numbers; they are drawn on its device.
     """
-    drawn_on = costs.device if generator is None else generator.device
+    drawn_on = drawing_device(generator, costs.device)
     shape = (num_samples, *costs.shape)
     if noise == "gumbel":
         drawn = -torch.empty(shape, dtype=costs.dtype, device=drawn_on).exponential_(generator=generator).log()

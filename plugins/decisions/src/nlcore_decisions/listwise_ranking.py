@@ -13,7 +13,7 @@ __all__ = ["ListwiseRanking"]
 
 
 class ListwiseRanking(SplitPoolLoss, config=ListwiseRankingConfig, traits=Traits(psd_hessian=True)):
-    r"""Listwise ranking loss: cross-entropy of the distributions over a pool that true and predicted costs give.
+    r"""Listwise ranking loss: cross-entropy of two distributions over a pool, by true and by predicted costs.
 
     With true costs $c_0$, the solutions $y_s$ of the pool, and temperature τ,
 
@@ -27,10 +27,12 @@ class ListwiseRanking(SplitPoolLoss, config=ListwiseRankingConfig, traits=Traits
     Shape:
         - prediction: `[batch, *event]`, the costs.
         - target: `[batch, *event]`, **the true costs**.
-        - value: at least the entropy of q; equal where the predicted costs of the pool are right up to a constant.
+        - value: at least the entropy of q, and equal to it where predicted and true costs of the pool differ by a
+          constant.
 
     Cost:
-        A product with the matrix of the pool, P·m numbers. No exact solution but those of the pool.
+        O(P·m) for each sample, a product with the P solutions of m elements. No exact solution is computed unless the
+        pool adds solutions (`solve_ratio`).
 
     When it fails:
         With a τ far below the differences of costs, q is the best solution alone; with one far above, all solutions

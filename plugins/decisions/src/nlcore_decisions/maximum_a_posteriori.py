@@ -27,21 +27,23 @@ class MaximumAPosteriori(PoolLoss, config=MaximumAPosterioriConfig, traits=Trait
     \ell(c, t) = \max_s \big( \langle c, t - y_s \rangle + \mu \langle c_0, y_s - t \rangle \big):
     $$
 
-    each solution has to be dearer than t by μ times as much as it is under the true costs. Without the margin it is a
-    perceptron over the pool. Convex in c.
+    under the predicted costs, each solution has to cost more than t by at least μ times the difference under the true
+    costs. Without a margin it is the perceptron loss over the pool. Convex in c.
 
     Shape:
         - prediction: `[batch, *event]`, the costs.
         - target: `[batch, *event]`, the true solution; with a margin the true costs, or a dict with "costs" and
           "solution".
-        - value: at least 0, in units of the costs; 0 where no solution of the pool is better by the margin.
+        - value: at least 0, in units of the costs; 0 where no solution of the pool violates its margin.
 
     Cost:
-        A product with the matrix of the pool, P·m numbers. No exact solution but those of the pool.
+        O(P·m) for each sample, a product with the P solutions of m elements. No exact solution is computed unless the
+        pool adds solutions (`solve_ratio`).
 
     When it fails:
         Without a margin the loss is 0 where all costs are 0, and learning stops as soon as the best solution of the
-        pool is right. A solution that the pool lacks is not held against.
+        pool is right. Only solutions of the pool are compared: one outside it can remain cheaper than the true
+        solution.
 
     Reference:
         Mulamba, Mandi, Diligenti, Lombardi, Bucarey, Guns, [Contrastive Losses and Solution Caching for

@@ -27,11 +27,12 @@ class NoiseContrastive(PoolLoss, config=NoiseContrastiveConfig, traits=Traits(or
         - value: of any sign, in units of the costs; linear in them, and not bounded below.
 
     Cost:
-        A product with the matrix of the pool, P·m numbers. No exact solution but those of the pool.
+        O(P·m) for each sample, a product with the P solutions of m elements. No exact solution is computed unless the
+        pool adds solutions (`solve_ratio`).
 
     When it fails:
         The gradient does not depend on the prediction, so the costs grow as long as training goes on: bound them, or
-        stop early. A solution that the pool lacks is not held against.
+        stop early. Only solutions of the pool are compared: one outside it can remain cheaper than the true solution.
 
     Reference:
         Mulamba, Mandi, Diligenti, Lombardi, Bucarey, Guns, [Contrastive Losses and Solution Caching for

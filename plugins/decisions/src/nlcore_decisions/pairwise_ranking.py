@@ -13,7 +13,7 @@ __all__ = ["PairwiseRanking"]
 
 
 class PairwiseRanking(PoolLoss, config=PairwiseRankingConfig, traits=Traits(order=1)):
-    r"""Pairwise ranking loss: by how much solutions of a pool are predicted to be cheaper than the truly best of it.
+    r"""Pairwise ranking loss: a hinge on the cost of the best solution of a pool minus that of each other.
 
     With true costs $c_0$ and $y_b$ the solution of the pool of least true cost,
 
@@ -26,13 +26,15 @@ class PairwiseRanking(PoolLoss, config=PairwiseRankingConfig, traits=Traits(orde
     Shape:
         - prediction: `[batch, *event]`, the costs.
         - target: `[batch, *event]`, **the true costs**.
-        - value: at least 0, in units of the costs; 0 where the best solution is the cheapest by the margin.
+        - value: at least 0, in units of the costs; 0 where the best solution is cheaper than every other by at least
+          the margin.
 
     Cost:
-        A product with the matrix of the pool, P·m numbers. No exact solution but those of the pool.
+        O(P·m) for each sample, a product with the P solutions of m elements. No exact solution is computed unless the
+        pool adds solutions (`solve_ratio`).
 
     When it fails:
-        Without a margin the loss is 0 where all costs are 0. With one the scale of the costs is fixed by it.
+        Without a margin the loss is 0 where all costs are 0. The margin fixes the scale of the costs.
 
     Reference:
         Mandi, Bucarey, Mulamba, Guns, [Decision-Focused Learning: Through the Lens of Learning to

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError, ContractError, ShapeError
+from nlcore_decisions._random import drawing_device
 from nlcore_decisions.config import Control, Noise
 
 __all__ = [
@@ -79,7 +80,7 @@ def draw_noise(
     if num_samples < least:
         raise ConfigError(f"num_samples was given {num_samples}; control={control!r} needs at least {least}.")
     count = (num_samples + 1) // 2 if control == "antithetic" else num_samples
-    drawn_on = costs.device if generator is None else generator.device
+    drawn_on = drawing_device(generator, costs.device)
     noise = torch.randn((count, *costs.shape), generator=generator, dtype=costs.dtype, device=drawn_on).to(costs.device)
     return torch.cat([noise, -noise])[:num_samples] if control == "antithetic" else noise
 

@@ -22,7 +22,7 @@ class PointwiseRanking(SplitPoolLoss, config=PointwiseRankingConfig, traits=Trai
     H = \frac{2}{P} \sum_s y_s y_s^\top.
     $$
 
-    A regression in the directions that the pool spans.
+    A linear regression of the true costs of the pool's solutions; costs are fitted in the span of these solutions only.
 
     Shape:
         - prediction: `[batch, *event]`, the costs.
@@ -30,7 +30,8 @@ class PointwiseRanking(SplitPoolLoss, config=PointwiseRankingConfig, traits=Trai
         - value: squared error, in squared units of the costs.
 
     Cost:
-        A product with the matrix of the pool, P·m numbers. No exact solution but those of the pool.
+        O(P·m) for each sample, a product with the P solutions of m elements. No exact solution is computed unless the
+        pool adds solutions (`solve_ratio`).
 
     When it fails:
         A pool of few solutions leaves most directions without a gradient.

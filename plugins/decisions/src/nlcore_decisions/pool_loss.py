@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError
+from nlcore.inputs import check_inputs
 from nlcore_decisions._base import Truth
 from nlcore_decisions.decision_loss import DecisionLoss
 from nlcore_decisions.solution_pool import SolutionPool
 
 __all__ = ["PoolLoss", "SplitPoolLoss"]
+
+_FEATURES = "They are the predicted costs of the solutions of the pool, as inner(prediction) returns them."
 
 
 class PoolLoss(DecisionLoss):
@@ -22,7 +25,7 @@ class PoolLoss(DecisionLoss):
     Args:
         argmin: A `SolutionPool`.
         sense: Whether predictions are costs, `"minimise"`, or values, `"maximise"`.
-        shape: Has no meaning here: the pool has a shape.
+        shape: Not needed, since the pool has the shape of a solution.
 
     Raises:
         ConfigError: An option is unknown, of the wrong type or out of range, or the argmin is not a pool.
@@ -47,7 +50,7 @@ class PoolLoss(DecisionLoss):
             target: [batch, *event], the true solution or the true costs, whichever the method compares with; or a dict
                 with "costs", "solution" or both.
             generator: Not used.
-            context: Refused.
+            context: An error: a pool holds solutions of one problem.
 
         Returns:
             [batch], the dtype and device of `prediction`.
@@ -92,7 +95,11 @@ class SplitPoolLoss(PoolLoss):
 
     def outer(self, features: Tensor, target: Any) -> Tensor:
         """Return the loss of each sample, [batch], from the predicted costs of the pool [batch, P]."""
-        truth = self._truth(self._parts(target), features, None)
+        parts = self._parts(target)
+        form = f"[batch, {len(self._pool)}] floating"
+        check_inputs(self._name, features=(features, form, _FEATURES), **self._forms(parts))
+        self._check_event(parts)
+        truth = self._truth(parts, features, None)
         pool = self._pool.like(features).flatten(1)
         return self._loss(features, features, truth, pool)
 

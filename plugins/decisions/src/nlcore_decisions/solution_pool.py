@@ -16,22 +16,22 @@ __all__ = ["SolutionPool"]
 
 
 class SolutionPool:
-    """Solutions found so far: an argmin that solves some batches, and takes the best of the pool for the others.
+    """Known solutions as an argmin: some batches are solved, the others get the best solutions of the pool.
 
-    With probability `solve_ratio` a call solves its costs and adds the solutions to the pool; else it returns, for each
-    sample, the solution of the pool that costs least. The best of a pool is a matrix product away, so a loss around a
-    pool costs a fraction of the solver's time, and its gradients are those of the problem over the pool. Contrastive
-    and ranking losses compare the predicted costs of all solutions of the pool.
+    With probability `solve_ratio` a call solves its costs and adds the solutions to the pool; otherwise it returns, for
+    each sample, the solution of the pool that costs least. That takes one matrix product, a fraction of the solver's
+    time; the gradients of a loss are then those of the problem restricted to the pool. Contrastive and ranking losses
+    compare the predicted costs of all solutions of the pool.
 
-    A pool changes with use, so losses around it do as well while `solve_ratio` is above 0; with 0 it is as the user
-    made it. It can be copied and pickled with its solutions, where its argmin can.
+    With a `solve_ratio` above 0 the pool grows during training, and losses over it change; with 0 it stays as it was
+    made. It can be copied and pickled with its solutions if its argmin can.
 
     Args:
         argmin: The solver, as for the losses; without a context.
         solutions: [P, *event], the first solutions, as those of the training data; the same for tensors of any dtype
             and device.
         solve_ratio: Probability that a call solves; 0 to 1.
-        seed: Of the random numbers that decide about that.
+        seed: Seed of the random numbers by which a call solves or not.
 
     Raises:
         ConfigError: The ratio is not between 0 and 1, or the argmin cannot be called.

@@ -13,6 +13,7 @@ from nlcore.config import Configured
 from nlcore.inputs import check_inputs, working
 from nlcore.protocol import Traits
 from nlcore_decisions._base import EstimatedLoss, Truth
+from nlcore_decisions._random import example_numbers
 from nlcore_decisions.perturbed_fenchel_young import SampledEstimate
 from nlcore_shortest_paths._costs import check_path, check_positive
 from nlcore_shortest_paths.config import Control
@@ -71,11 +72,9 @@ class PathLoss(Configured, ABC):
             dtype: Of prediction and target.
             device: Of prediction and target.
         """
-        drawn_on = generator.device if generator is not None else device
-        draw = torch.float64 if dtype == torch.float64 else torch.float32
-        random = torch.rand((2, batch_size, 4, 5), generator=generator, dtype=draw, device=drawn_on)
-        costs, truth = random.to(device) + 1
-        return costs.to(dtype), self._truth(truth).to(dtype)
+        size = (batch_size, 4, 5)
+        costs, truth = example_numbers(torch.rand, size, generator=generator, dtype=dtype, device=device)
+        return (costs + 1).to(dtype), self._truth(truth + 1).to(dtype)
 
     @abstractmethod
     def _loss(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -115,9 +114,7 @@ class PathLoss(Configured, ABC):
 class EstimatedPathLoss(PathLoss, EstimatedLoss, traits=Traits(event_ndim=2, order=0, transforms="autograd")):
     """Base of the losses that supply their gradient; by default piecewise constant.
 
-    The value is connected to the prediction by that gradient, so that `loss(prediction, target).mean().backward()`
-    trains as in the method's paper; the gradient is computed only if needed. The estimators are those of
-    `nlcore_decisions`, with the solver of grids.
+    The estimators are those of `nlcore_decisions`, with the solver of grids; see `EstimatedLoss` there.
     """
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -154,7 +151,7 @@ class EstimatedPathLoss(PathLoss, EstimatedLoss, traits=Traits(event_ndim=2, ord
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class SolvedLoss(EstimatedPathLoss):
-    """Base of the losses that solve changed costs, which are clamped to at least `min_cost`."""
+    """Base of the losses that solve changed costs; those below `min_cost` are set to it."""
 
     min_cost: float = 1e-3
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from nlcore.config import Configured
 from nlcore.errors import NonFiniteError, shorten
 from nlcore.inputs import check_inputs, read, working
+from nlcore_decisions._random import example_numbers
 from nlcore_decisions.solvers.graph_path import GraphPath
 from nlcore_shortest_paths._costs import check_path
 from nlcore_shortest_paths._graph_layout import Layout, layout
@@ -73,11 +74,9 @@ class GraphLoss(Configured, ABC):
             dtype: Of prediction and target.
             device: Of prediction and target.
         """
-        drawn_on = generator.device if generator is not None else device
-        draw = torch.float64 if dtype == torch.float64 else torch.float32
-        shape = (2, batch_size, len(self.edges))
-        costs, truth = torch.rand(shape, generator=generator, dtype=draw, device=drawn_on).to(device) + 1
-        return costs.to(dtype), GraphPath(self.edges, self.source, self.goal)(truth).to(dtype)
+        size = (batch_size, len(self.edges))
+        costs, truth = example_numbers(torch.rand, size, generator=generator, dtype=dtype, device=device)
+        return (costs + 1).to(dtype), GraphPath(self.edges, self.source, self.goal)(truth + 1).to(dtype)
 
     @abstractmethod
     def _loss(self, costs: Tensor, target: Tensor) -> Tensor:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from nlcore.protocol import Traits
 from nlcore_shortest_paths._base import PathLoss
 from nlcore_shortest_paths._bellman_ford_handwritten import fast_path
 from nlcore_shortest_paths._bellman_ford_plain import Relaxation
+from nlcore_shortest_paths._relaxed_path import RelaxedPathLoss
 from nlcore_shortest_paths._t_conorms import conorm
-from nlcore_shortest_paths.config import BellmanFordConfig, Loop, Objective, TConorm
+from nlcore_shortest_paths.config import BellmanFordConfig
 
 __all__ = ["BellmanFord"]
 
-_TRAITS = {
-    "l1": Traits(event_ndim=2, transforms="autograd", supplies=frozenset()),
-    "l2": Traits(event_ndim=2, transforms="autograd", supplies=frozenset({"split"})),
-}
 
-
-class BellmanFord(PathLoss, id="shortest_paths/bellman_ford-v1", config=BellmanFordConfig):
+class BellmanFord(RelaxedPathLoss, PathLoss, id="shortest_paths/bellman_ford-v1", config=BellmanFordConfig):
     r"""The relaxed Bellman–Ford algorithm, with a relaxed trace back from the goal.
 
     In each of `iterations` sweeps, every cell takes the softmin-weighted mean of its neighbours' distances and adds its
@@ -75,17 +72,7 @@ class BellmanFord(PathLoss, id="shortest_paths/bellman_ford-v1", config=BellmanF
                 [0., 0., 1.]])
     """
 
-    loop: Loop = "for"
-    objective: Objective = "l2"
-    t_conorm: TConorm = "hamacher"
-    p: float = 5.0
-    beta: float = 10.0
-    iterations: int | None = None
-
-    @property
-    def traits(self) -> Traits:
-        """Deterministic, twice differentiable by autograd; with a split for "l2"."""
-        return _TRAITS[self.objective]
+    _event_ndim: ClassVar[int] = 2
 
     def path(self, costs: Tensor) -> Tensor:
         """Return the relaxed paths: how much each cell belongs to the shortest path, from 0 to 1.
@@ -102,15 +89,6 @@ class BellmanFord(PathLoss, id="shortest_paths/bellman_ford-v1", config=BellmanF
         """
         return self._path(self._checked_costs(costs)).to(costs.dtype)
 
-    def inner(self, prediction: Tensor) -> Tensor:
-        """Return the relaxed path of each map, [batch, H, W]."""
-        return self.path(prediction)
-
-    def outer(self, features: Tensor, target: Tensor) -> Tensor:
-        """Return the distance of each relaxed path to the target by the objective, [batch]."""
-        self._check_target(features, target)
-        return self._distance(features, target.to(features.dtype))
-
     def _loss(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
         return self._distance(self._path(costs), target)
 
@@ -119,7 +97,3 @@ class BellmanFord(PathLoss, id="shortest_paths/bellman_ford-v1", config=BellmanF
         rounds = self.iterations or graph.height + graph.width + 1
         how = Relaxation(graph, self.beta, rounds, conorm(self.t_conorm, self.p), self.loop)
         return fast_path(costs.reshape(-1, graph.height, graph.width), how).reshape(costs.shape)
-
-    def _distance(self, path: Tensor, target: Tensor) -> Tensor:
-        gap = path - target
-        return (gap.abs() if self.objective == "l1" else gap.square()).sum(dim=(1, 2))

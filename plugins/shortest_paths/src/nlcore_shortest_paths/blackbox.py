@@ -31,9 +31,9 @@ class BlackBox(BlackBoxEstimate, SolvedLoss, id="shortest_paths/blackbox-v1", co
 
     When it fails:
         λ has to fit the scale of the costs; with a small one the gradient is mostly 0, with a large one it is only the
-        difference to the target. Changed costs are clamped to `min_cost`. The gradient summed over all costs is the
-        difference of two path lengths, so the scale of the costs drifts: behind an activation that saturates, such as
-        softplus, they can sink to where its slope vanishes. Use |output| plus a floor, as the paper does.
+        difference to the target. Changed costs below `min_cost` are set to it. The gradient summed over all costs is
+        the difference of two path lengths, so the scale of the costs drifts: behind an activation that saturates, such
+        as softplus, they can sink to where its slope vanishes. Use |output| plus a floor, as the paper does.
 
     Reference:
         Vlastelica, Paulus, Musil, Martius, Rolínek, [Differentiation of Blackbox Combinatorial

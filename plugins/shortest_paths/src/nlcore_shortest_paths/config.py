@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, NonNegativeInt, model_validator
 
 from nlcore.config import AlgorithmConfig
+from nlcore_decisions.config import (
+    BlackBoxOptions,
+    CentralDifferenceOptions,
+    Control,
+    ControlOptions,
+    Edges,
+    IMLEOptions,
+    ImplicitNoise,
+)
 
 __all__ = [
     "EXAMPLE_EDGES",
@@ -25,31 +34,22 @@ __all__ = [
     "Objective",
     "PathConfig",
     "PerturbedFenchelYoungConfig",
+    "RelaxationOptions",
     "SPOPlusConfig",
     "SmoothedAlgorithmConfig",
     "SmoothedLossConfig",
     "TConorm",
+    "WalkOptions",
 ]
 
-Control: TypeAlias = Literal["none", "leave_one_out", "antithetic"]
 Loop: TypeAlias = Literal["for", "while"]
-Noise: TypeAlias = Literal["sum_of_gamma", "gumbel"]
+Noise: TypeAlias = ImplicitNoise
 Objective: TypeAlias = Literal["l1", "l2"]
 TConorm: TypeAlias = Literal["probabilistic", "hamacher", "yager"]
 
 
-class PathConfig(AlgorithmConfig):
-    """The graph that all algorithms share."""
-
-    source: tuple[int, int] = Field(
-        (0, 0), description="Row and column of the start; negative ones count from the end."
-    )
-    goal: tuple[int, int] = Field((-1, -1), description="Row and column of the end; negative ones count from the end.")
-    neighbours: Literal[4, 8] = Field(8, description="Neighbours of a cell: 4, or 8 with the diagonals.")
-
-
-class BellmanFordConfig(PathConfig):
-    """Options of `BellmanFord`."""
+class RelaxationOptions(AlgorithmConfig):
+    """Options of the relaxed Bellman–Ford algorithm, on maps and on graphs."""
 
     loop: Loop = Field(
         "for",
@@ -57,11 +57,13 @@ class BellmanFordConfig(PathConfig):
         "reaches the source, by a relaxed condition.",
     )
     objective: Objective = Field(
-        "l2", description="Loss between relaxed and true path: 'l1' is Σ|p − t|, 'l2' is Σ(p − t)², over all cells."
+        "l2",
+        description="Loss between relaxed and true path: 'l1' is Σ|p − t|, 'l2' is Σ(p − t)², over all cells of a map "
+        "or all edges of a graph.",
     )
     t_conorm: TConorm = Field(
         "hamacher",
-        description="How the trace adds up in a cell that it visits again: 'probabilistic' (x + q − xq), "
+        description="How the trace adds up in a cell or on an edge to which it returns: 'probabilistic' (x + q − xq), "
         "'hamacher', or 'yager' (min(1, x + q)).",
     )
     p: float = Field(
@@ -69,7 +71,7 @@ class BellmanFordConfig(PathConfig):
         ge=0,
         le=1e12,  # slopes divide by its square, second derivatives by its cube, which float32 must hold
         description="Parameter of the Hamacher t-conorm; read by 'hamacher' only. Its slopes are bounded for p > 0, "
-        "and near p = 0 steep where a cell is almost entirely on the path.",
+        "and near p = 0 steep where a cell or an edge is almost entirely on the path.",
     )
     beta: float = Field(
         10.0,
@@ -80,9 +82,32 @@ class BellmanFordConfig(PathConfig):
     iterations: int | None = Field(
         None,
         ge=1,
-        description="Sweeps of Bellman–Ford, and steps back of the loop 'for'. By default H + W + 1, which "
-        "is 25 on 12×12; paths with more steps need more.",
+        description="Sweeps of Bellman–Ford, and steps back of the loop 'for'; paths with more steps need more. By "
+        "default H + W + 1 on a map of H×W cells, on a graph without cycles enough for every path, and on one with "
+        "cycles 2k + 1 if every node can be reached from the source by k edges.",
     )
+
+
+class WalkOptions(AlgorithmConfig):
+    """Options of a distribution over all walks, on maps and on graphs."""
+
+    beta: float = Field(
+        5.0, gt=0, description="Inverse temperature β in 1/units of the costs; a walk has probability ∝ exp(−β · cost)."
+    )
+
+
+class PathConfig(AlgorithmConfig):
+    """The graph that all algorithms on maps share."""
+
+    source: tuple[int, int] = Field(
+        (0, 0), description="Row and column of the start; negative ones count from the end."
+    )
+    goal: tuple[int, int] = Field((-1, -1), description="Row and column of the end; negative ones count from the end.")
+    neighbours: Literal[4, 8] = Field(8, description="Neighbours of a cell: 4, or 8 with the diagonals.")
+
+
+class BellmanFordConfig(RelaxationOptions, PathConfig):
+    """Options of `BellmanFord`."""
 
 
 class _SolvedConfig(PathConfig):
@@ -95,53 +120,23 @@ class _SolvedConfig(PathConfig):
     )
 
 
-class _PerturbedConfig(_SolvedConfig):
-    """Options of methods that add Gaussian noise to the costs."""
-
-    num_samples: int = Field(3, ge=1, description="Draws of noise, each of which is one exact solution.")
-    sigma: float = Field(
-        0.5,
-        gt=0,
-        description="Standard deviation σ of the noise on the costs, in their units: about the difference of costs "
-        "that should not decide between paths.",
-    )
-
-
-class _ControlledConfig(_PerturbedConfig):
-    """Options of methods that estimate derivatives with a score function."""
-
-    control: Control = Field(
-        "leave_one_out",
-        description="Control variate of the derivatives estimated from samples: 'none', 'leave_one_out' (at least 2 "
-        "samples) or 'antithetic' (best an even number).",
-    )
-
-    @model_validator(mode="after")
-    def _enough_samples(self) -> Self:
-        if self.control == "leave_one_out" and self.num_samples < 2:
-            raise ValueError("control='leave_one_out' needs num_samples ≥ 2")
-        return self
-
-
-class PerturbedFenchelYoungConfig(_ControlledConfig):
+class PerturbedFenchelYoungConfig(ControlOptions, _SolvedConfig):
     """Options of `PerturbedFenchelYoung`; the control variate is for its Hessian."""
 
 
-class SmoothedLossConfig(_ControlledConfig):
+class SmoothedLossConfig(ControlOptions, _SolvedConfig):
     """Options of `SmoothedLoss`."""
 
 
-class SmoothedAlgorithmConfig(_ControlledConfig):
+class SmoothedAlgorithmConfig(ControlOptions, _SolvedConfig):
     """Options of `SmoothedAlgorithm`."""
 
 
-class CentralDifferenceConfig(_PerturbedConfig):
+class CentralDifferenceConfig(CentralDifferenceOptions, _SolvedConfig):
     """Options of `CentralDifference`."""
 
-    step: float = Field(1.0, gt=0, description="Largest shift of a cost by the difference, in units of σ.")
 
-
-class BlackBoxConfig(_SolvedConfig):
+class BlackBoxConfig(BlackBoxOptions, _SolvedConfig):
     """Options of `BlackBox`."""
 
     interpolation: float = Field(
@@ -149,18 +144,9 @@ class BlackBoxConfig(_SolvedConfig):
     )
 
 
-class IMLEConfig(_SolvedConfig):
+class IMLEConfig(IMLEOptions, _SolvedConfig):
     """Options of `IMLE`."""
 
-    num_samples: int = Field(1, ge=1, description="Draws of noise, each of which is two exact solutions.")
-    sigma: float = Field(0.5, gt=0, description="Scale of the noise on the costs, in their units.")
-    interpolation: float = Field(
-        10.0, gt=0, description="Length λ of the step on the costs that leads to the target distribution."
-    )
-    noise: Noise = Field(
-        "sum_of_gamma",
-        description="'sum_of_gamma', whose sum over a path of `length` cells is Gumbel, or 'gumbel' for each cell.",
-    )
     length: int = Field(12, ge=1, description="Usual number of cells of a path; read by 'sum_of_gamma' only.")
 
 
@@ -172,12 +158,8 @@ class NegativeIdentityConfig(PathConfig):
     """Options of `NegativeIdentity`."""
 
 
-class MaxEntropyConfig(PathConfig):
+class MaxEntropyConfig(WalkOptions, PathConfig):
     """Options of `MaxEntropy`."""
-
-    beta: float = Field(
-        5.0, gt=0, description="Inverse temperature β in 1/units of the costs; a walk has probability ∝ exp(−β · cost)."
-    )
 
 
 EXAMPLE_EDGES = ((0, 1), (0, 2), (1, 2), (1, 3), (2, 3))
@@ -186,7 +168,7 @@ EXAMPLE_EDGES = ((0, 1), (0, 2), (1, 2), (1, 3), (2, 3))
 class GraphConfig(AlgorithmConfig):
     """The graph of the algorithms with costs on edges."""
 
-    edges: Annotated[tuple[tuple[NonNegativeInt, NonNegativeInt], ...], Field(min_length=1)] = Field(
+    edges: Edges = Field(
         EXAMPLE_EDGES,
         description="Start and end of each directed edge, nodes counted from 0, in the order of the costs; as it "
         "stands an example of four nodes. An edge that leads both ways is given twice.",
@@ -203,45 +185,9 @@ class GraphConfig(AlgorithmConfig):
         return self
 
 
-class GraphBellmanFordConfig(GraphConfig):
+class GraphBellmanFordConfig(RelaxationOptions, GraphConfig):
     """Options of `GraphBellmanFord`."""
 
-    loop: Loop = Field(
-        "for",
-        description="Loop that traces the path back: 'for' takes `iterations` steps, 'while' continues until it "
-        "reaches the source, by a relaxed condition.",
-    )
-    objective: Objective = Field(
-        "l2", description="Loss between relaxed and true path: 'l1' is Σ|p − t|, 'l2' is Σ(p − t)², over all edges."
-    )
-    t_conorm: TConorm = Field(
-        "hamacher",
-        description="How the trace adds up on an edge that it uses again: 'probabilistic' (x + q − xq), "
-        "'hamacher', or 'yager' (min(1, x + q)).",
-    )
-    p: float = Field(
-        5.0,
-        ge=0,
-        le=1e12,
-        description="Parameter of the Hamacher t-conorm; read by 'hamacher' only; see `BellmanFord`.",
-    )
-    beta: float = Field(
-        10.0,
-        gt=0,
-        description="Inverse temperature β in 1/units of the costs; the path is exact as β → ∞.",
-        json_schema_extra={"softness": "decreasing"},
-    )
-    iterations: int | None = Field(
-        None,
-        ge=1,
-        description="Sweeps of Bellman–Ford, and steps back of the loop 'for'. By default enough for every path of a "
-        "graph without cycles; with cycles 2k + 1 if every node can be reached from the source by k edges.",
-    )
 
-
-class GraphMaxEntropyConfig(GraphConfig):
+class GraphMaxEntropyConfig(WalkOptions, GraphConfig):
     """Options of `GraphMaxEntropy`."""
-
-    beta: float = Field(
-        5.0, gt=0, description="Inverse temperature β in 1/units of the costs; a walk has probability ∝ exp(−β · cost)."
-    )

@@ -7,20 +7,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nlcore.protocol import Traits
 from nlcore_shortest_paths._bellman_ford_plain import EPSILON, MAX_ROUNDS
 from nlcore_shortest_paths._costs import check_positive
 from nlcore_shortest_paths._graph_layout import Layout
 from nlcore_shortest_paths._graph_loss import GraphLoss
+from nlcore_shortest_paths._relaxed_path import RelaxedPathLoss
 from nlcore_shortest_paths._t_conorms import conorm
-from nlcore_shortest_paths.config import GraphBellmanFordConfig, Loop, Objective, TConorm
+from nlcore_shortest_paths.config import GraphBellmanFordConfig
 
 __all__ = ["GraphBellmanFord"]
 
-_TRAITS = {
-    "l1": Traits(transforms="autograd", supplies=frozenset()),
-    "l2": Traits(transforms="autograd", supplies=frozenset({"split"})),
-}
 _NEVER = -1e30
 """Exponent of an edge that does not count; finite, so that derivatives are."""
 
@@ -28,7 +24,9 @@ _NO_SWEEP = 1 << 60
 """Sweep from which on a further or padded edge counts."""
 
 
-class GraphBellmanFord(GraphLoss, id="shortest_paths/graph_bellman_ford-v1", config=GraphBellmanFordConfig):
+class GraphBellmanFord(
+    RelaxedPathLoss, GraphLoss, id="shortest_paths/graph_bellman_ford-v1", config=GraphBellmanFordConfig
+):
     r"""The relaxed Bellman–Ford algorithm on a graph, with a relaxed trace back from the goal; costs on edges.
 
     In each of `iterations` sweeps, every node takes the softmin-weighted mean over the edges e = (u, v) into it that
@@ -87,18 +85,8 @@ class GraphBellmanFord(GraphLoss, id="shortest_paths/graph_bellman_ford-v1", con
                 [0.0100, 0.0100, 0.9900]])
     """
 
-    loop: Loop = "for"
-    objective: Objective = "l2"
-    t_conorm: TConorm = "hamacher"
-    p: float = 5.0
-    beta: float = 10.0
-    iterations: int | None = None
+    _event_ndim: ClassVar[int] = 1
     _ordered: ClassVar[bool] = False
-
-    @property
-    def traits(self) -> Traits:
-        """Deterministic, twice differentiable by autograd; with a split for "l2"."""
-        return _TRAITS[self.objective]
 
     def path(self, costs: Tensor) -> Tensor:
         """Return the relaxed paths: how much each edge belongs to the shortest path, from 0 to 1.
@@ -114,15 +102,6 @@ class GraphBellmanFord(GraphLoss, id="shortest_paths/graph_bellman_ford-v1", con
             NonFiniteError: A cost is NaN or infinite.
         """
         return self._path(self._checked_costs(costs)).to(costs.dtype)
-
-    def inner(self, prediction: Tensor) -> Tensor:
-        """Return the relaxed path of each sample, [batch, E]."""
-        return self.path(prediction)
-
-    def outer(self, features: Tensor, target: Tensor) -> Tensor:
-        """Return the distance of each relaxed path to the target by the objective, [batch]."""
-        self._check_target(features, target)
-        return self._distance(features, target.to(features.dtype))
 
     def _check_values(self, costs: Tensor) -> None:
         if self._layout.acyclic:
@@ -197,10 +176,6 @@ class GraphBellmanFord(GraphLoss, id="shortest_paths/graph_bellman_ford-v1", con
             if not bool((go_on > 0).any()):
                 break
         return total + go_on * x
-
-    def _distance(self, path: Tensor, target: Tensor) -> Tensor:
-        gap = path - target
-        return (gap.abs() if self.objective == "l1" else gap.square()).sum(1)
 
 
 def _softmin(values: Tensor, graph: Layout) -> Tensor:

@@ -32,8 +32,8 @@ class IMLE(IMLEEstimate, PerturbedLoss, id="shortest_paths/imle-v1", config=IMLE
         Two times `num_samples` exact solutions per map.
 
     When it fails:
-        As `BlackBox` for λ; the estimate is biased for every λ, towards the difference to the target. Changed costs are
-        clamped to `min_cost`.
+        As `BlackBox` for λ; the estimate is biased for every λ, towards the difference to the target. Changed costs
+        below `min_cost` are set to it.
 
     Reference:
         Niepert, Minervini, Franceschi, [Implicit MLE: Backpropagating Through Discrete Exponential Family

@@ -17,7 +17,7 @@ class PerturbedFenchelYoung(
     config=PerturbedFenchelYoungConfig,
     traits=Traits(event_ndim=2, order=1, stochastic=True, transforms="autograd"),
 ):
-    r"""Perturbed Fenchel–Young loss of shortest paths: the cost of the true path minus the least cost under noise.
+    r"""Perturbed Fenchel–Young loss of paths: the cost of the true path minus the mean least cost under noise.
 
     With Z standard normal and $y_\sigma$ the mean perturbed shortest path,
 
@@ -42,7 +42,7 @@ class PerturbedFenchelYoung(
 
     When it fails:
         The Hessian is symmetrised but, estimated from few samples, indefinite (smallest eigenvalue −.5 at 3 samples on
-        12×12): use it with `nlcore.Hessian(psd="abs")` or "clip". Perturbed costs are clamped to at least `min_cost`,
+        12×12): use it with `nlcore.Hessian(psd="abs")` or "clip". Perturbed costs below `min_cost` are set to it,
         which biases the gradients of cheap cells where σ is as large as the costs.
 
     Reference:

@@ -37,15 +37,15 @@ class SPOPlus(
     Shape:
         - prediction: `[batch, H, W]`, the predicted cost of every cell, positive.
         - target: `[batch, H, W]`, **the true costs**, not the path; positive, the dtype of the prediction.
-        - value: an upper bound of the regret, in units of the costs; 0 at the truth.
+        - value: an upper bound of the regret, in units of the costs; 0 where the prediction equals the true costs.
 
     Cost:
         Two exact solutions per map.
 
     When it fails:
-        The solver needs positive costs, and 2ĉ − c is negative where ĉ < c/2. There it is clamped to `min_cost`, and
-        the loss is neither convex nor an upper bound of the regret; training can become unstable. Start from costs
-        that are too large rather than too small.
+        The solver needs positive costs, but 2ĉ − c is negative in a cell whose predicted cost is less than half the
+        true one. Such an entry is set to `min_cost`. The loss is then neither convex nor an upper bound of the regret,
+        and training can become unstable: start from predictions that are too large rather than too small.
 
     Reference:
         Elmachtoub, Grigas, [Smart “Predict, then Optimize”](https://doi.org/10.1287/mnsc.2020.3922), Management
@@ -55,7 +55,7 @@ class SPOPlus(
         >>> import torch
         >>> true = torch.tensor([[[1.0, 5.0], [1.0, 1.0]]])
         >>> loss = SPOPlus(neighbours=4)
-        >>> loss(true, true)  # the truth costs nothing
+        >>> loss(true, true)  # the regret is 0
         tensor([0.])
     """
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlcore_decisions._compiled.heaps import pop, push
 from nlcore_decisions._compiled.jit import compiled
 
 __all__ = ["solve_dag", "solve_graph"]
@@ -132,12 +133,10 @@ def _dijkstra(own: _Array, distance: _Array, outward: _Arrays, goal: int, heap: 
     leaves, end, _ = outward
     distance[:] = np.inf
     distance[0] = 0.0
-    heap[0], keys[0], size = 0, 0.0, 1
+    size = push(heap, keys, 0, 0, 0.0)
     while size > 0:
         u, key = heap[0], keys[0]
-        size -= 1
-        if size > 0:
-            _sink(heap, keys, heap[size], keys[size], size)
+        size = pop(heap, keys, size)
         if key > distance[u]:
             continue
         if key > distance[goal]:
@@ -147,27 +146,7 @@ def _dijkstra(own: _Array, distance: _Array, outward: _Arrays, goal: int, heap: 
             reached = key + own[i]
             if reached < distance[v] and reached <= distance[goal]:
                 distance[v] = reached
-                hole = size
-                size += 1
-                while hole > 0 and keys[(hole - 1) // 2] > reached:
-                    heap[hole], keys[hole] = heap[(hole - 1) // 2], keys[(hole - 1) // 2]
-                    hole = (hole - 1) // 2
-                heap[hole], keys[hole] = v, reached
-
-
-@compiled
-def _sink(heap: _Array, keys: _Array, item: int, key: float, size: int) -> None:
-    """Sift an item down from the root of a heap of `size`."""
-    hole = 0
-    while 2 * hole + 1 < size:
-        child = 2 * hole + 1
-        if child + 1 < size and keys[child + 1] < keys[child]:
-            child += 1
-        if keys[child] >= key:
-            break
-        heap[hole], keys[hole] = heap[child], keys[child]
-        hole = child
-    heap[hole], keys[hole] = item, key
+                size = push(heap, keys, size, v, reached)
 
 
 @compiled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from nlcore.capabilities import read_capabilities
 from nlcore.config import Configured
 from nlcore.errors import UnsupportedCurvatureError
 from nlcore.protocol import Traits
+from nlcore_decisions._random import example_numbers
 from nlcore_decisions.config import Control, ImplicitNoise, Noise, Objective, Projection, Sense
 from nlcore_decisions.decision_loss import DecisionLoss
 from nlcore_decisions.problems.config import METHODS, POOLED, Method
@@ -80,7 +81,9 @@ class ProblemLoss(Configured, ABC):
         """The assumptions that the engine may make, with the capabilities of the method."""
         return replace(self._any.traits, supplies=read_capabilities(self._any).supplies)
 
-    def __call__(self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None, context: Any = None
+    ) -> Tensor:
         """Return the loss of each sample.
 
         Args:
@@ -88,6 +91,7 @@ class ProblemLoss(Configured, ABC):
             target: [batch, *event], the true solution or the true costs, whichever the method compares with; or a dict
                 with "costs", "solution" or both.
             generator: Source of random numbers of a stochastic method.
+            context: Refused: the problem is the same for all samples.
 
         Returns:
             [batch], the dtype and device of `prediction`.
@@ -96,16 +100,21 @@ class ProblemLoss(Configured, ABC):
             ContractError: Shapes, dtypes or devices do not fit, or the target is not a solution.
             NonFiniteError: A cost is NaN or infinite.
         """
-        found: Tensor = self._method_of(prediction)(prediction, target, generator=generator)  # type: ignore[operator]
+        method: Any = self._method_of(prediction)
+        found: Tensor = method(prediction, target, generator=generator, context=context)
         return found
 
-    def gradient(self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None) -> Tensor:
+    def gradient(
+        self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None, context: Any = None
+    ) -> Tensor:
         """Return the gradient of each sample's loss, [batch, *event], if the method supplies it."""
-        return self._supplied("gradient", prediction, target, generator)
+        return self._capability("gradient", prediction)(prediction, target, generator=generator, context=context)
 
-    def hessian(self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None) -> Tensor:
+    def hessian(
+        self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None, context: Any = None
+    ) -> Tensor:
         """Return the Hessian of each sample, [batch, m, m], if the method supplies it."""
-        return self._supplied("hessian", prediction, target, generator)
+        return self._capability("hessian", prediction)(prediction, target, generator=generator, context=context)
 
     def inner(self, prediction: Tensor) -> Tensor:
         """Return the predicted costs of the pool, [batch, P], if the method splits."""
@@ -113,12 +122,12 @@ class ProblemLoss(Configured, ABC):
 
     def outer(self, features: Tensor, target: Any) -> Tensor:
         """Return the loss from the predicted costs of the pool, [batch], if the method splits."""
-        known = target if isinstance(target, Tensor) else next(iter(target.values()))
+        known = next(iter(target.values()), None) if isinstance(target, Mapping) else target
         return self._capability("outer", known)(features, target)
 
-    def decide(self, prediction: Tensor) -> Tensor:
+    def decide(self, prediction: Tensor, *, context: Any = None) -> Tensor:
         """Return the best solutions for predicted costs or values, [batch, *event]; not differentiable."""
-        return self._method_of(prediction).decide(prediction)
+        return self._method_of(prediction).decide(prediction, context=context)
 
     def example(
         self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
@@ -131,11 +140,9 @@ class ProblemLoss(Configured, ABC):
             dtype: Of prediction and target.
             device: Of prediction and target.
         """
-        drawn_on = generator.device if generator is not None else device
-        draw = torch.float64 if dtype == torch.float64 else torch.float32
-        shape = (2, batch_size, *self._example_shape)
-        random = torch.randn(shape, generator=generator, dtype=draw, device=drawn_on).to(device)
-        prediction, truth = self._random_costs(random) * (-1 if self.sense == "maximise" else 1)
+        size, sign = (batch_size, *self._example_shape), -1 if self.sense == "maximise" else 1
+        normal = example_numbers(torch.randn, size, generator=generator, dtype=dtype, device=device)
+        prediction, truth = (self._random_costs(one) * sign for one in normal)
         return prediction.to(dtype), self._any._example_target(truth).to(dtype)
 
     @abstractmethod
@@ -176,10 +183,6 @@ class ProblemLoss(Configured, ABC):
         generator = torch.Generator().manual_seed(self.pool_seed or 0)
         normal = torch.randn((self.pool_size or _POOL_SIZE, *shape), generator=generator, dtype=torch.float64)
         return SolutionPool(self.solver, self.solver(self._pool_costs(normal)))
-
-    def _supplied(self, name: str, prediction: Tensor, target: Any, generator: torch.Generator | None) -> Tensor:
-        found: Tensor = self._capability(name, prediction)(prediction, target, generator=generator)
-        return found
 
     def _capability(self, name: str, prediction: object) -> Callable[..., Tensor]:
         method = self._method_of(prediction)

@@ -20,23 +20,24 @@ class AssignmentLoss(ProblemLoss, id="decisions/assignment-v1", config=Assignmen
 
     With n = k these are the permutation matrices.
 
-    By default, with the solution t that should be the best and Z standard normal,
+    By default, with the true solution t and Z standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
-    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
+    `method` selects another loss; the class of that name has its formula and options, and accepts any other solver.
+    With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, n, k]`, the costs, or values with `sense="maximise"`; any n and k.
         - target: `[batch, n, k]`, 1 where row and column belong together; **the true values or costs** for `spo_plus`,
           the ranking methods and `objective="regret"`.
-        - value: that of the method.
+        - value: as defined by the method.
 
     Cost:
-        An exact solution takes O(min(n, k)²·max(n, k)), one sample after the other; the method says how many it needs.
+        An exact solution takes O(min(n, k)²·max(n, k)), one sample after the other, and the method states how
+        many it needs.
 
     When it fails:
         An assignment has n² costs and one solution a sample: large matrices need more samples of noise. Ties are broken
@@ -44,8 +45,7 @@ class AssignmentLoss(ProblemLoss, id="decisions/assignment-v1", config=Assignmen
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
-        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
-        the solver are on their pages.
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method.
     """
 
     def _make_solver(self) -> Assignment:

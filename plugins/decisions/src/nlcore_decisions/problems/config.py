@@ -9,7 +9,7 @@ from pydantic import Field, FiniteFloat, model_validator
 from nlcore.config import AlgorithmConfig
 from nlcore.errors import ConfigError
 from nlcore_decisions import config
-from nlcore_decisions.config import Control, ImplicitNoise, MethodConfig, Noise, Objective, Projection, Sense
+from nlcore_decisions.config import Control, Edges, ImplicitNoise, MethodConfig, Noise, Objective, Projection, Sense
 
 __all__ = [
     "METHODS",
@@ -64,8 +64,6 @@ POOLED = frozenset(list(METHODS)[-5:])
 
 _POOL = ("pool_size", "pool_seed")
 
-Count: TypeAlias = Annotated[int, Field(ge=0)]
-Edges: TypeAlias = Annotated[tuple[tuple[Count, Count], ...], Field(min_length=1)]
 Row: TypeAlias = Annotated[tuple[FiniteFloat, ...], Field(min_length=1)]
 Bound: TypeAlias = tuple[FiniteFloat | None, FiniteFloat | None]
 
@@ -167,17 +165,22 @@ class ProblemConfig(AlgorithmConfig):
         return self
 
 
-class TopKConfig(ProblemConfig):
-    """Options of `TopKLoss`."""
+class _ValuesConfig(ProblemConfig):
+    """Options of problems whose predictions are values unless said otherwise."""
 
-    problem: ClassVar[tuple[str, ...]] = ("k",)
-    k: int = Field(1, ge=1, description="Number of elements of a subset.")
     sense: Sense = Field(
         "maximise", description="Whether the predicted numbers are values, 'maximise', or costs, 'minimise'."
     )
 
 
-class KnapsackConfig(ProblemConfig):
+class TopKConfig(_ValuesConfig):
+    """Options of `TopKLoss`."""
+
+    problem: ClassVar[tuple[str, ...]] = ("k",)
+    k: int = Field(1, ge=1, description="Number of elements of a subset.")
+
+
+class KnapsackConfig(_ValuesConfig):
     """Options of `KnapsackLoss`."""
 
     problem: ClassVar[tuple[str, ...]] = ("weights", "capacity")
@@ -186,9 +189,6 @@ class KnapsackConfig(ProblemConfig):
         description="Weight of each item; of several resources a row for each. As it stands an example.",
     )
     capacity: FiniteFloat | Row = Field(12.0, description="The capacity; of several resources one for each.")
-    sense: Sense = Field(
-        "maximise", description="Whether the predicted numbers are values, 'maximise', or costs, 'minimise'."
-    )
 
 
 class AssignmentConfig(ProblemConfig):

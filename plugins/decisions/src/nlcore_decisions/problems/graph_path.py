@@ -21,33 +21,32 @@ class GraphPathLoss(ProblemLoss, id="decisions/graph_path-v1", config=GraphPathC
     torch.nn.functional.softplus(output) + 1e-2. Costs that the method changes are kept above `min_cost`; multiplicative
     noise needs no such bound.
 
-    By default, with the solution t that should be the best and Z standard normal,
+    By default, with the true solution t and Z standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
-    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
+    `method` selects another loss; the class of that name has its formula and options, and accepts any other solver.
+    With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges in the order of `edges`.
         - target: `[batch, E]`, 1 on the edges of the true path; **the true values or costs** for `spo_plus`, the
           ranking methods and `objective="regret"`.
-        - value: that of the method.
+        - value: as defined by the method.
 
     Cost:
         An exact solution takes O(E log V) for costs ≥ 0, and up to O(V·E) for others, for V nodes and E edges; the
         method says how many it needs.
 
     When it fails:
-        Predicted costs with a cycle of negative sum are an error that names it. Costs that are changed and clamped to
-        `min_cost` bias the gradients of cheap edges.
+        Predicted costs with a cycle of negative sum are an error that names it. Changed costs below `min_cost` are set
+        to it, which biases the gradients of cheap edges.
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
-        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
-        the solver are on their pages.
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method.
     """
 
     edges: tuple[tuple[int, int], ...] = (

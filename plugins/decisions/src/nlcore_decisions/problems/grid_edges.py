@@ -19,31 +19,30 @@ class GridEdgesLoss(ProblemLoss, id="decisions/grid_edges-v1", config=GridEdgesC
 
     A path moves right and down; costs may be negative.
 
-    By default, with the solution t that should be the best and Z standard normal,
+    By default, with the true solution t and Z standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
-    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
+    `method` selects another loss; the class of that name has its formula and options, and accepts any other solver.
+    With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges, row by row: the horizontal ones, then those to the next row.
         - target: `[batch, E]`, 1 on the edges of the true path; **the true values or costs** for `spo_plus`, the
           ranking methods and `objective="regret"`.
-        - value: that of the method.
+        - value: as defined by the method.
 
     Cost:
-        An exact solution takes O(height · width); the method says how many it needs.
+        An exact solution takes O(height · width), and the method states how many it needs.
 
     When it fails:
         Best paths tie where costs do: judge a prediction by its regret, not by whether it is the same path.
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
-        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
-        the solver are on their pages.
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method.
     """
 
     height: int = 5

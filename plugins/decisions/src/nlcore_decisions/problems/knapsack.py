@@ -28,8 +28,8 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` selects another loss: its formula and its options are on the page of the class of that name, which also
-    accepts any other solver. With `sense="maximise"` the prediction is −c.
+    `method` selects another loss; the class of that name has its formula and options, and accepts any other solver.
+    With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`.
@@ -47,8 +47,7 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
-        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; the references of the other
-        methods and of the solver are on their pages.
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method.
 
     Example:
         >>> import torch

@@ -19,24 +19,24 @@ class LinearProgramLoss(ProblemLoss, id="decisions/linear_program-v1", config=Li
 
     With `integer`, variables are whole numbers.
 
-    By default, with the solution t that should be the best and Z standard normal,
+    By default, with the true solution t and Z standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
-    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
+    `method` selects another loss; the class of that name has its formula and options, and accepts any other solver.
+    With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, m]`, the costs of the variables, or values with `sense="maximise"`.
         - target: `[batch, m]`, the true solution; **the true values or costs** for `spo_plus`, the ranking methods and
           `objective="regret"`.
-        - value: that of the method.
+        - value: as defined by the method.
 
     Cost:
-        An exact solution is a call of HiGHS, one sample after the other with integers; the method says how many it
-        needs.
+        An exact solution is a call of HiGHS, one sample after the other with integers, and the method states how many
+        it needs.
 
     When it fails:
         A problem that is unbounded for some costs is an error that names the samples: give bounds. For solutions
@@ -44,8 +44,7 @@ class LinearProgramLoss(ProblemLoss, id="decisions/linear_program-v1", config=Li
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
-        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
-        the solver are on their pages.
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method.
     """
 
     A_ub: tuple[tuple[float, ...], ...] | None = None

@@ -17,23 +17,23 @@ class SpanningTreeLoss(ProblemLoss, id="decisions/spanning_tree-v1", config=Span
     Y = \{ y : y \in \{0, 1\}^E \text{ on the edges of a spanning tree} \}.
     $$
 
-    By default, with the solution t that should be the best and Z standard normal,
+    By default, with the true solution t and Z standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
-    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
+    `method` selects another loss; the class of that name has its formula and options, and accepts any other solver.
+    With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges in the order of `edges`, or values with `sense="maximise"`.
         - target: `[batch, E]`, 1 on the edges of the true tree; **the true values or costs** for `spo_plus`, the
           ranking methods and `objective="regret"`.
-        - value: that of the method.
+        - value: as defined by the method.
 
     Cost:
-        An exact solution takes O(E log V) for V nodes and E edges; the method says how many it needs.
+        An exact solution takes O(E log V) for V nodes and E edges, and the method states how many it needs.
 
     When it fails:
         Trees exchange one edge at a time, so few samples of noise leave most edges without a gradient where costs are
@@ -41,8 +41,7 @@ class SpanningTreeLoss(ProblemLoss, id="decisions/spanning_tree-v1", config=Span
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
-        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
-        the solver are on their pages.
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method.
     """
 
     edges: tuple[tuple[int, int], ...] = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))

@@ -18,23 +18,23 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
     Y = \{ y : y \in \{0, 1\}^n, \quad \sum_i y_i = k \}.
     $$
 
-    By default, with the solution t that should be the best and Z standard normal,
+    By default, with the true solution t and Z standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` replaces that by another loss: its formula and its options are those of the class of the method's name,
-    which also takes solvers of one's own. With `sense="maximise"` the prediction is −c.
+    `method` selects another loss; the class of that name has its formula and options, and accepts any other solver.
+    With `sense="maximise"` the prediction is −c.
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`; any n ≥ k.
         - target: `[batch, n]`, 1 on the elements that should be taken; **the true values or costs** for `spo_plus`, the
           ranking methods and `objective="regret"`.
-        - value: that of the method.
+        - value: as defined by the method.
 
     Cost:
-        An exact solution is a sort, O(n log n); the method says how many it needs.
+        An exact solution is a sort, O(n log n), and the method states how many it needs.
 
     When it fails:
         Where the scores of the elements around the k-th are far apart compared with `sigma`, no perturbation changes
@@ -42,8 +42,7 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
-        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method; those of the others and of
-        the solver are on their pages.
+        Optimizers](https://arxiv.org/abs/2002.08676), NeurIPS 2020, for the default method.
     """
 
     k: int = 1

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError, shorten
+from nlcore_decisions.config import refuse_rows
 from nlcore_decisions.errors import InfeasibleError
 
 __all__ = ["Block", "Edges", "Network", "check_ends", "levels", "network", "read_edges"]
@@ -148,6 +149,10 @@ def read_edges(name: str, edges: Any) -> Edges:
         raise ConfigError(
             f"{name}: edges were given {edges!r}; a list of pairs of nodes, [E, 2] with E ≥ 1, is needed."
         )
+    try:
+        refuse_rows(listed)
+    except ValueError as error:
+        raise ConfigError(f"{name}: edges were given as [2, {len(listed[0])}]: {error}.") from None
     for index, pair in enumerate(listed):
         if (
             not isinstance(pair, Sequence)

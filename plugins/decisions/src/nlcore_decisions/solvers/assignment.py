@@ -47,6 +47,7 @@ class Assignment(Solver):
     """
 
     _sizes: ClassVar[tuple[str, ...]] = ("n", "k")
+    binary: ClassVar[bool] = True
 
     def _solve(self, costs: Tensor) -> Tensor:
         needs_scipy("Assignment")

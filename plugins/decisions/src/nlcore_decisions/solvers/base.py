@@ -28,6 +28,9 @@ from nlcore_decisions.errors import InfeasibleError
 
 __all__ = ["Solution", "Solver", "infeasible", "needs_scipy", "nested", "per_sample", "precise"]
 
+_ROUNDING = 1e-4
+"""Distance from 0 or 1 up to which a mean of solutions of zeros and ones is within rounding."""
+
 
 @dataclass(frozen=True, slots=True)
 class Solution:
@@ -55,6 +58,9 @@ class Solver(ABC):
 
     _resolution: ClassVar[float] = 2.0**-40
     """How much dearer a solution becomes in the search for ties, for each element and relative to its costs."""
+
+    binary: ClassVar[bool] = False
+    """Whether all solutions consist of zeros and ones."""
 
     feasibility_known: ClassVar[bool] = True
     """Whether `is_feasible` can say no."""
@@ -140,7 +146,10 @@ class Solver(ABC):
         """
         feasible = self.is_feasible(solutions)
         flat = solutions.reshape(*feasible.shape, -1)
-        return ~feasible & (flat == flat.round()).all(-1)
+        excluded = (flat == flat.round()).all(-1)
+        if self.binary:
+            excluded |= ((flat < -_ROUNDING) | (flat > 1 + _ROUNDING)).any(-1)
+        return ~feasible & excluded
 
     @abstractmethod
     def _solve(self, costs: Tensor) -> Tensor:

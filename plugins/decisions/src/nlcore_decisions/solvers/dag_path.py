@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -53,6 +54,8 @@ class DagPath(Solver):
         tensor([[1., 1., 0.],
                 [0., 0., 1.]])
     """
+
+    binary: ClassVar[bool] = True
 
     edges: Edges
     source: int

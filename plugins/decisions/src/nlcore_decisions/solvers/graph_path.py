@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.util import find_spec
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -67,6 +68,8 @@ class GraphPath(Solver):
         tensor([[1., 0., 1., 0.],
                 [0., 0., 0., 1.]])
     """
+
+    binary: ClassVar[bool] = True
 
     edges: Edges
     source: int

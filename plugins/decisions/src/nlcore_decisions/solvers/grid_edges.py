@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import comb
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -49,6 +50,8 @@ class GridEdges(Solver):
         tensor([[1., 0., 1., 0.],
                 [0., 1., 0., 1.]])
     """
+
+    binary: ClassVar[bool] = True
 
     height: int
     width: int

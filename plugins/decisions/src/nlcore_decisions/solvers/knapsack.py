@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from importlib import import_module
 from itertools import chain
 from math import floor, gcd, isfinite
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -74,6 +74,8 @@ class Knapsack(Solver):
         >>> Knapsack([3, 2, 2], 4)(-values)
         tensor([[0., 1., 1.]])
     """
+
+    binary: ClassVar[bool] = True
 
     weights: Numbers | Sequence[Numbers]
     capacity: float | Numbers

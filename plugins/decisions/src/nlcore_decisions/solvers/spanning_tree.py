@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -56,6 +57,8 @@ class SpanningTree(Solver):
         tensor([[1., 1., 0.],
                 [1., 0., 1.]])
     """
+
+    binary: ClassVar[bool] = True
 
     edges: Edges
 

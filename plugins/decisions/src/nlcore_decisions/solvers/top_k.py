@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +41,8 @@ class TopK(Solver):
         >>> TopK(2)(torch.tensor([0.5, -1.0, 3.0, 0.1]))
         tensor([0., 1., 0., 1.])
     """
+
+    binary: ClassVar[bool] = True
 
     k: int
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from nlcore_decisions._compiled.heaps import pop, push
+from nlcore_decisions._compiled.jit import compiled
 from nlcore_shortest_paths._compiled.lanes import LANES, relax
 
 __all__ = ["solve_by_heap", "solve_by_sweeps"]
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _Array = NDArray[Any]
 
 
-# Not parallel: threads of its own would compete with those of torch and of data loaders.
-_compiled: Callable[[_F], _F] = numba.njit(cache=True, nogil=True)
-
-
-@_compiled
+@compiled
 def solve_by_sweeps(costs: _Array, masks: _Array, offsets: _Array, source: int, goal: int) -> int:
     """Solve `LANES` maps at a time; return the index of the first whose path does not reach the source, or −1."""
     count, height, width = costs.shape
@@ -40,7 +35,7 @@ def solve_by_sweeps(costs: _Array, masks: _Array, offsets: _Array, source: int, 
     return -1
 
 
-@_compiled
+@compiled
 def solve_by_heap(costs: _Array, masks: _Array, offsets: _Array, source: int, goal: int) -> int:
     """Solve one map after the other; return the index of the first whose path does not reach the source, or −1."""
     count, height, width = costs.shape
@@ -58,7 +53,7 @@ def solve_by_heap(costs: _Array, masks: _Array, offsets: _Array, source: int, go
     return -1
 
 
-@_compiled
+@compiled
 def _frame(costs: _Array, c: _Array, lanes: int, lane: int) -> None:
     """Write a map into its lane, in a frame of one cell."""
     height, width = costs.shape
@@ -68,7 +63,7 @@ def _frame(costs: _Array, c: _Array, lanes: int, lane: int) -> None:
             c[start + j * lanes] = costs[i, j]
 
 
-@_compiled
+@compiled
 def _sweeps(c: _Array, d: _Array, diagonal: bool, height: int, width: int) -> None:
     """Sweep the rows downwards and upwards, each in both directions, until nothing changes."""
     row = (width + 2) * LANES
@@ -91,7 +86,7 @@ def _sweeps(c: _Array, d: _Array, diagonal: bool, height: int, width: int) -> No
         rounds += 1
 
 
-@_compiled
+@compiled
 def _trace(d: _Array, mask: _Array, offsets: _Array, source: int, goal: int, lanes: int, lane: int) -> bool:
     """Trace the path back from the goal, always to the nearest neighbour; return whether it reaches the source."""
     height, width = mask.shape
@@ -111,15 +106,13 @@ def _trace(d: _Array, mask: _Array, offsets: _Array, source: int, goal: int, lan
     return False
 
 
-@_compiled
+@compiled
 def _dijkstra(c: _Array, d: _Array, offsets: _Array, source: int, goal: int, heap: _Array, keys: _Array) -> None:
     """Settle cells in the order of their distance, up to that of the goal; a cost of 0 marks the frame."""
-    heap[0], keys[0], size = source, d[source], 1
+    size = push(heap, keys, 0, source, d[source])
     while size > 0:
         v, key = heap[0], keys[0]
-        size -= 1
-        if size > 0:
-            _sink(heap, keys, heap[size], keys[size], size)
+        size = pop(heap, keys, size)
         if key > d[v]:
             continue
         if key > d[goal]:
@@ -129,24 +122,4 @@ def _dijkstra(c: _Array, d: _Array, offsets: _Array, source: int, goal: int, hea
             reached = key + c[u]
             if c[u] > 0 and reached < d[u]:
                 d[u] = reached
-                place = size
-                size += 1
-                while place > 0 and keys[(place - 1) // 2] > reached:
-                    heap[place], keys[place] = heap[(place - 1) // 2], keys[(place - 1) // 2]
-                    place = (place - 1) // 2
-                heap[place], keys[place] = u, reached
-
-
-@_compiled
-def _sink(heap: _Array, keys: _Array, item: int, key: float, size: int) -> None:
-    """Sift an item down from the root of a heap of `size`."""
-    place = 0
-    while 2 * place + 1 < size:
-        child = 2 * place + 1
-        if child + 1 < size and keys[child + 1] < keys[child]:
-            child += 1
-        if keys[child] >= key:
-            break
-        heap[place], keys[place] = heap[child], keys[child]
-        place = child
-    heap[place], keys[place] = item, key
+                size = push(heap, keys, size, u, reached)

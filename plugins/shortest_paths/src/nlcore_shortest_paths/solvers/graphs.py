@@ -47,7 +47,8 @@ def graph_shortest_path(costs: Tensor, edges: Tensor, *, source: int, goal: int)
                 [0., 0., 1.]])
     """
     check_inputs(_NAME, costs=(costs, "[..., E] floating"))
-    check_inputs(_NAME, edges=(edges, "[E, 2] int64"))  # apart: they may be on another device
+    advice = "A row is the start and the end of an edge; transpose [2, E] by edges.T."
+    check_inputs(_NAME, edges=(edges, "[E, 2] int64", advice))  # apart: they may be on another device
     if costs.shape[-1] != edges.shape[0]:
         raise ShapeError(
             f"{_NAME}: costs have shape {list(costs.shape)} and edges {list(edges.shape)}; [..., E] and [E, 2] are "
