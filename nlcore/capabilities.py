@@ -58,7 +58,7 @@ def read_capabilities(loss: object) -> Capabilities:
             f"A Newton loss needs an AlgorithmicLoss or a callable (prediction, target) -> [batch], "
             f"and was given {loss!r}. Make one with nlcore.make(id), or pass an instance, not a class."
         )
-    name = getattr(loss, "__qualname__", None) or type(loss).__name__
+    name = (getattr(loss, "__qualname__", None) or type(loss).__name__).rpartition("<locals>.")[2]
     if not isinstance(loss, AlgorithmicLoss):
         return Capabilities(loss, name, Traits(), False, _methods(loss), keywords(loss) & {"mask", "context"})
     traits = loss.traits

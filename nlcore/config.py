@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from nlcore.errors import ConfigError, nearest
+from nlcore.errors import ConfigError, ContractError, nearest
 
 if TYPE_CHECKING:
     from nlcore.protocol import Traits
@@ -153,6 +153,12 @@ class Configured:
 
     def __post_init__(self) -> None:
         """Validate the options, and store them as the configuration reads them."""
+        if not hasattr(self, "config"):
+            name = type(self).__name__
+            raise ContractError(
+                f"{name} is a Configured class without the class of its options. Write class {name}(Configured, id=…, "
+                f"config={name}Config), or config = {name}Config in its body."
+            )
         read = self.config(**self._options())
         for name in self.config.model_fields:
             object.__setattr__(self, name, getattr(read, name))

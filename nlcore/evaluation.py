@@ -91,10 +91,13 @@ class Evaluation:
         value = self._called(self.loss.function, flat, self.target)
         count = list(self.shape[:1])
         if not isinstance(value, Tensor) or value.shape != self.shape[:1]:
+            unreduced = isinstance(value, Tensor) and value.ndim > 1 and value.shape[:1] == self.shape[:1]
+            remedy = "Leave out the reduction over the batch (reduction='none') and sum over the other dimensions."
+            if unreduced:
+                remedy = "Sum over all dimensions but the first, as in loss(prediction, target).flatten(1).sum(1)."
             raise ShapeError(
                 f"{self.loss.name}: a loss must return one number per sample, shape {count}, but returned "
-                f"{_described(value)} for a prediction of shape {list(self.shape)}. Leave out the reduction over the "
-                f"batch (reduction='none') and sum over the other dimensions."
+                f"{_described(value)} for a prediction of shape {list(self.shape)}. {remedy}"
             )
         if not value.is_floating_point():
             raise DtypeError(

@@ -211,13 +211,16 @@ def _check_independent(evaluation: Evaluation, flat: Tensor, value: Tensor) -> b
         return True
     if _differs(value[~moved], beside[~moved]):
         target = evaluation.target
-        shapes = f"{list(evaluation.shape)} and {list(target.shape)}" if isinstance(target, Tensor) else "of both"
+        broadcast, same = "", ""
+        if isinstance(target, Tensor) and target.shape != evaluation.shape:
+            shapes = f"{list(evaluation.shape)} and {list(target.shape)}"
+            broadcast = f"when prediction and target are broadcast against each other (shapes {shapes}), "
+            same = "Give both the same shape, call"
         warnings.warn(
             f"{evaluation.loss.name}: the loss of a sample changes with the predictions or targets of others "
-            f"({_example(value[~moved], beside[~moved])}), as when prediction and target are broadcast against each "
-            f"other (shapes {shapes}), with batch normalisation in training mode, or with a mean over the batch. "
-            f"Samples have to be independent: the curvature is taken sample by sample. Give both the same shape, call "
-            f".eval() on the modules in the loss, or normalise over a sample.",
+            f"({_example(value[~moved], beside[~moved])}), as {broadcast}with batch normalisation in training mode, or "
+            f"with a mean over the batch. Samples have to be independent: the curvature is taken sample by sample. "
+            f"{same or 'Call'} .eval() on the modules in the loss, or normalise over a sample.",
             NumericalWarning,
             stacklevel=2,
         )

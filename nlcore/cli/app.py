@@ -24,14 +24,18 @@ from nlcore.errors import (
     printable,
 )
 from nlcore.registry import default
-from nlcore.registry.discovery import core_version
+from nlcore.registry.discovery import core_version, normalised
 from nlcore.registry.isolation import standard_output
+from nlcore.registry.messages import install_hint
 from nlcore.registry.plugins import Settings
 
 __all__ = ["main"]
 
 _OK, _FAILED, _WRONG_USE, _INTERRUPTED = 0, 1, 2, 130
 _LARGEST_CODE = 255
+_COMMANDS_OF = {"bench": "nlcore-bench"}
+"""Distributions of nlcore's own that add a command."""
+
 _USAGE = "usage: nlcore [--help] [--version] COMMAND …"
 
 
@@ -98,6 +102,12 @@ def _dispatch_to_core(name: str, words: Sequence[str], *, ends: bool) -> int:
             standard_output.release()
 
 
+def _not_installed(command: str) -> str:
+    """Return the distribution of nlcore's own that has a command, if it is missing."""
+    owner = _COMMANDS_OF.get(command, "")
+    return "" if any(normalised(record.distribution) == owner for record in default.registry.plugins()) else owner
+
+
 def _dispatch_to_plugin(name: str, words: Sequence[str]) -> int:
     commands, faults = ({}, []) if name.startswith("-") else plugin_commands()
     if name not in commands:
@@ -106,6 +116,12 @@ def _dispatch_to_plugin(name: str, words: Sequence[str]) -> int:
         what = "option" if name.startswith("-") else "command"
         near = nearest(name, [*COMMANDS, *commands, "--help", "--version"])
         hint = _hint_at_faults()
+        if owner := _not_installed(name):
+            complain(
+                f"nlcore: error: the command {name!r} belongs to {owner}, which is not installed. "
+                f"Run: {install_hint(owner)}. {hint}"
+            )
+            return _WRONG_USE
         complain(f"nlcore: error: there is no {what} {name!r}{near}; `nlcore --help` lists them. {hint}")
         return _WRONG_USE
     try:

@@ -61,7 +61,7 @@ def table(headers: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
     room = max(_NARROWEST_COLUMN, width() - indent)
     text: list[str] = []
     for front, row in zip(fronts, lines, strict=True):
-        back = textwrap.wrap(row[-1], room, break_on_hyphens=False) or [""]
+        back = textwrap.wrap(row[-1], room, break_on_hyphens=False, break_long_words=False) or [""]
         for cells in zip_longest(*front, back, fillvalue=""):
             padded = "".join(cell.ljust(size + _GAP) for cell, size in zip(cells[:-1], widths, strict=True))
             text.append((padded + cells[-1]).rstrip())

@@ -17,6 +17,7 @@ from nlcore.diagnosis.figures import RHOS
 from nlcore.diagnosis.rules import Verdict, judge_loss, judge_outputs
 from nlcore.errors import ContractError, NonFiniteError, ShapeError
 from nlcore.evaluation import check_inputs, cloned, in_inference, per_sample
+from nlcore.newton.loss import NewtonLoss
 from nlcore.newton.problem import Problem
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -234,6 +235,8 @@ def diagnose(
         >>> found.verdict, round(found.condition)
         ('gain', 438)
     """
+    if isinstance(loss, NewtonLoss):
+        raise ContractError("diagnose examines the loss itself, and was given a NewtonLoss. Pass criterion.loss.")
     if in_inference(prediction, target, weight, mask, context):
         with torch.inference_mode(False):
             prediction, target, given = cloned(

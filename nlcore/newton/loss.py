@@ -100,6 +100,8 @@ class NewtonLoss(nn.Module):
         check_choice("", "value", value, ("original", "newton"))
         check_choice("", "on_failure", on_failure, ("raise", "fallback"))
         check_choice("", "backend", backend, ("auto", "func", "autograd"))
+        if isinstance(loss, NewtonLoss):
+            raise ContractError("The loss is a NewtonLoss already. Pass the loss that it was made of: criterion.loss.")
         self._capabilities = read_capabilities(loss)
         self.loss = loss
         self.curvature = Auto() if curvature is None else curvature

@@ -243,8 +243,9 @@ def _chosen(
     if option is None:
         if len(declared) != 1:
             counted = "several options are" if declared else "no option is"
-            named = f" name one of {', '.join(known)} as option=…" if known else " name one as option=…"
-            raise ConfigError(f"{name}: {counted} declared as softness;{named}.")
+            named = f"name one of {', '.join(known)}" if known else "name one"
+            call = f"nlcore.tune(…, option={known[0] if known else 'temperature'!r})"
+            raise ConfigError(f"{name}: {counted} declared as softness; {named}, as in {call}.")
         option = next(iter(declared))
     elif config is not None and option not in known:
         raise ConfigError(f"{name}: unknown option {option!r}{nearest(option, known)}; options: {', '.join(known)}.")

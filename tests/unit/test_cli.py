@@ -331,6 +331,14 @@ class TestFirstWord:
         assert err.startswith(f"nlcore: error: {message}")
         assert err.count("\n") == 1
 
+    def test_a_command_of_a_package_of_ours_that_is_missing_names_the_package(self, run):
+        code, out, err = run("bench", "list")
+        assert (code, out) == (2, "")
+        assert err.startswith(
+            "nlcore: error: the command 'bench' belongs to nlcore-bench, which is not installed. "
+            "Run: pip install plugins/bench in a clone of nlcore"
+        )
+
     def test_an_unknown_word_hints_at_plugins_that_do_not_work(self, run, bad):
         assert "Not every plugin works (bad); `nlcore plugins --errors` says why." in run("train")[2]
 

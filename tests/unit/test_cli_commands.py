@@ -467,6 +467,7 @@ class TestDoctor:
         assert code == 1
         assert json.loads(out)["ok"] is False
         assert "RuntimeError: boom" in found["plugin bad", "wrong"]
+        assert re.search(r" At .*\.py, line \d+$", found["plugin bad", "wrong"])
         assert "it requires 'nlcore>=99,<100', but nlcore is" in found["plugin picky", "wrong"]
         assert "reads 'nlcore.plugins.v1'" in found["plugin future", "wrong"]
         assert "claimed by fine-losses 1.0, impostor 1.0" in found["plugin fine", "wrong"]
@@ -549,7 +550,7 @@ class TestDoctor:
         code, out, _ = run("doctor", "--json")
         found = self.findings(out)
         assert code == 1
-        assert found["typo", "wrong"].startswith("has the entry-point group 'nlcore.plugin.v1', which nobody reads")
+        assert found["typo", "wrong"].startswith("has the entry-point group 'nlcore.plugin.v1', which is not read")
         assert found["idle", "note"].startswith("needs nlcore and registers nothing")
 
     @pytest.mark.parametrize(

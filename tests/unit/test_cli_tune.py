@@ -53,7 +53,7 @@ def test_a_picture_is_written(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("lab/totals",), "no option is declared as softness"),
+        (("lab/totals",), "no option is declared as softness; name one, as in nlcore.tune("),
         (("lab/ranking", "-o", "regularization_strength=2"), "leave it out"),
         (("lab/rankin",), "lab/ranking"),
     ],

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, create_model, model_validator
 
 import nlcore.config
 from nlcore.config import AlgorithmConfig, Configured
-from nlcore.errors import ConfigError, NlcoreError
+from nlcore.errors import ConfigError, ContractError, NlcoreError
 
 
 class BlurConfig(AlgorithmConfig):
@@ -205,6 +205,14 @@ class TestConfigured:
         for other in (pickle.loads(pickle.dumps(blur)), copy.deepcopy(blur)):
             assert type(other) is type(blur)
             assert repr(other) == repr(blur)
+
+    def test_a_class_without_a_configuration_says_how_to_give_it_one(self):
+        @dataclass(frozen=True, kw_only=True, repr=False)
+        class Bare(Configured):
+            width: float = 1.0
+
+        with pytest.raises(ContractError, match=r"Bare is a Configured class without .*config=BareConfig"):
+            Bare()
 
     def test_a_variant_goes_by_the_public_name(self):
         assert type(Blur(mode="valid")) is _Valid

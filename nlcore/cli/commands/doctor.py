@@ -125,7 +125,7 @@ def _plugin(record: PluginRecord) -> Finding:
     needs = needed_core(record)
     subject = f"plugin {record.namespace}"
     if record.state.faulty:
-        return Finding("wrong", subject, str(withheld(record)))
+        return Finding("wrong", subject, f"{withheld(record)}{_at(record.cause)}")
     if record.state is PluginState.DISABLED:
         return Finding("note", subject, f"{record.origin} is {record.error}")
     number = len(record.specs)
@@ -161,7 +161,7 @@ def _strays(records: Sequence[PluginRecord]) -> Iterator[Finding]:
             continue
         near = sorted(one for one in groups if _NEAR.match(one) and not one.startswith(f"{GROUP_PREFIX}."))
         if near:
-            text = f"has the entry-point group {near[0]!r}, which nobody reads: write {GROUP!r} and install it anew"
+            text = f"has the entry-point group {near[0]!r}, which is not read: write {GROUP!r} and install it anew"
             yield Finding("wrong", name, text)
         elif not groups and any(_name_in(needed) == "nlcore" for needed in _unconditional(one)):
             text = f"needs nlcore and registers nothing; a plugin has an entry point in the group {GROUP!r}"
@@ -176,9 +176,13 @@ def _algorithms(registry: Registry, records: Sequence[PluginRecord]) -> Iterator
                 registry.config(spec.id)
                 resolve(spec.factory, f"{spec.id} of {record.origin}")
             except PluginError as error:
-                yield Finding(
-                    "wrong", spec.id, f"{error}{' At ' + place if (place := fault_place(error.__cause__)) else ''}"
-                )
+                yield Finding("wrong", spec.id, f"{error}{_at(error.__cause__)}")
+
+
+def _at(cause: BaseException | None) -> str:
+    """Return the file and line of a plugin at which its code failed, as the end of a finding."""
+    place = fault_place(cause)
+    return f" At {place}" if place else ""
 
 
 def unmet(records: Sequence[PluginRecord]) -> Iterator[Finding]:

@@ -71,6 +71,11 @@ def differences(subject: Subject) -> None:
             rows = rows.reshape(len(vectors), *prediction.shape)
         else:
             rows = subject.columns(prediction, target, vectors)
+            ensure(
+                rows.isfinite().all(),
+                "the second derivative by autograd is not finite at the example",
+                "Guard 0/0, sqrt and log: both branches of a torch.where are differentiated.",
+            )
         gap = mismatch(subject, partial(subject.gradient, target=target), prediction, rows, vectors)
         zero = "" if bool(rows.any()) else " It is 0 everywhere."
         ensure(not gap, f"the Hessian is not the derivative of the gradient ({gap} by differences).{zero}", remedy)

@@ -93,6 +93,17 @@ def test_what_is_no_argmin_is_told(make, argmin, error, message, generator) -> N
     assert str(caught.value).startswith(f"{make.__name__}: the ")
 
 
+def test_an_error_of_a_function_for_one_problem_names_the_wrapper(generator) -> None:
+    def first_is_cheap(costs: Any) -> Any:
+        return BEST(costs) if costs[0] < 0 else BEST(-costs)
+
+    costs, true = torch.randn(2, 40, 5, generator=generator)
+    with pytest.raises(RuntimeError, match="ambiguous") as caught:
+        PerturbedFenchelYoung(first_is_cheap)(costs, BEST(true))
+    assert "a batch of costs, [16, 5]" in caught.value.__notes__[0]
+    assert "Instances(function)" in caught.value.__notes__[0]
+
+
 def test_targets_that_are_no_solutions_are_told(generator) -> None:
     costs, true = torch.randn(2, 40, 5, generator=generator)
     everything = torch.ones_like(costs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import nlcore
 from nlcore import (
     Auto,
     Bounded,
@@ -64,6 +65,29 @@ def test_a_loss_must_return_one_number_a_sample(result, got):
 
     message = rf"my_loss: a loss must return one number per sample, shape \[5\], but returned {got} for .* \[5, 4\]"
     refused(ShapeError, message, my_loss, *data())
+
+
+def test_a_function_inside_a_function_goes_by_its_own_name():
+    def my_loss(prediction, target):
+        return prediction.sum()
+
+    refused(ShapeError, r"^my_loss: a loss must return", my_loss, *data())
+
+
+def test_the_remedy_for_a_wrong_shape_fits_what_the_loss_returned():
+    def unreduced(prediction, target):
+        return torch.nn.functional.mse_loss(prediction, target, reduction="none")
+
+    refused(ShapeError, r"Sum over all dimensions but the first", unreduced, torch.zeros(5, 4), torch.ones(5, 4))
+    refused(ShapeError, r"reduction='none'", torch.nn.functional.mse_loss, torch.zeros(5, 4), torch.ones(5, 4))
+
+
+def test_a_newton_loss_of_a_newton_loss_is_refused():
+    criterion = nlcore.NewtonLoss(nlcore.make("core/squared_error"))
+    with pytest.raises(ContractError, match=r"a NewtonLoss already.*criterion\.loss"):
+        nlcore.NewtonLoss(criterion)
+    with pytest.raises(ContractError, match=r"was given a NewtonLoss.*criterion\.loss"):
+        nlcore.diagnose(criterion, torch.zeros(5, 4), torch.ones(5, 4))
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])

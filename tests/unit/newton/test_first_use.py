@@ -326,6 +326,17 @@ def test_prediction_and_target_that_are_broadcast_against_each_other_are_noticed
         NewtonLoss(loss)(y, t)
 
 
+def test_a_mean_over_the_batch_of_equal_shapes_is_not_blamed_on_broadcasting():
+    def loss(y, t):
+        return (y - t).square().sum(1) + (y - t).square().mean()
+
+    given = torch.Generator().manual_seed(0)
+    y, t = torch.randn(2, 12, 3, generator=given, dtype=torch.float64)
+    with pytest.warns(NumericalWarning, match="targets of others") as caught:
+        NewtonLoss(loss)(y.requires_grad_(), t)
+    assert not any("broadcast" in str(one.message) for one in caught)
+
+
 def test_one_feature_for_each_sample_needs_no_further_dimension():
     loss = compose(lambda y: y.sum(1))
     y, t = torch.randn(4, 3, dtype=torch.float64, requires_grad=True), torch.randn(4, dtype=torch.float64)

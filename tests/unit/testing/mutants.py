@@ -95,6 +95,13 @@ class DetachedSecondDerivative(Sound):
         return (t * DetachedSine.apply(y)[0]).sum(1) + 0.5 * (y[:, :-1] * y[:, 1:]).sum(1)
 
 
+class UnguardedRoot(Sound):
+    """Its gradient is finite, and its second derivative is 0 · ∞ below 0.3."""
+
+    def formula(self, y, t):
+        return super().formula(y, t) + (y - 0.3).clamp(min=0).sqrt().sum(1).square()
+
+
 class WrongOrder(Sound):
     def formula(self, y, t):
         return (y - t).abs().sum(1)

@@ -140,6 +140,12 @@ def test_a_fault_fails_the_checks_that_name_it(algorithm, names):
     assert set(report.failed) == names, [one for one in report.outcomes if one.status is Status.FAILED]
 
 
+def test_a_second_derivative_that_is_not_finite_is_not_called_a_wrong_one():
+    report = failing(m.UnguardedRoot())
+    assert report.failed == ("hessian.differences",)
+    assert "by autograd is not finite" in str(report)
+
+
 @pytest.mark.parametrize(("algorithm", "config", "options", "names"), CONFIG_FAULTS)
 def test_a_fault_of_the_options_fails_the_checks_that_name_it(algorithm, config, options, names):
     report = failing(algorithm, config=config, options=options)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from nlcore.errors import ContractError, DeviceError, DtypeError, InPlaceError, NumericalWarning, shorten
+from nlcore.errors import ContractError, DeviceError, DtypeError, InPlaceError, NlcoreError, NumericalWarning, shorten
 from nlcore_decisions._base import Truth
 from nlcore_decisions._checks import TOLERANCE, check_finite, check_result, whole
 from nlcore_decisions.config import Sense
@@ -90,7 +90,21 @@ class CheckedArgmin:
     def _problems(self, costs: Tensor, context: Any, most: int) -> _FirstUse:
         samples = torch.linspace(0, len(costs) - 1, most).long().tolist() if len(costs) > most else [*range(len(costs))]
         costs, context = _taken((costs, context), samples)
-        return _FirstUse(self.name, self.function, costs, context, self.sense, samples)
+        return _FirstUse(self.name, self._called, costs, context, self.sense, samples)
+
+    def _called(self, costs: Tensor, context: Any) -> Any:
+        """Call the argmin; an error of a function of the user's own says what it was given."""
+        try:
+            return self.function(costs, context)
+        except NlcoreError:
+            raise
+        except Exception as error:
+            if self.solver is None:
+                error.add_note(
+                    f"{self.name}: the argmin was called with a batch of costs, {list(costs.shape)}. If the function "
+                    "solves one problem at a time, wrap it: Instances(function)."
+                )
+            raise
 
     def _check_membership(self, solver: Solver, truth: Truth, *, plain: bool) -> None:
         """Raise unless the true solutions may be solutions of the problem, and true costs are something else."""
