@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -123,17 +122,16 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     def make_loss(self, options: Mapping[str, Any]) -> Any:
         """Return the loss of the problem with some options; a pool is the best decisions of the training data."""
         from nlcore_decisions import SolutionPool
-        from nlcore_decisions.problems.config import METHODS, POOLED
+        from nlcore_decisions.problems.config import POOLED, method_class
 
         if self.algorithm:
             return nlcore.make(self.algorithm, **options)
         method = options.get("method")
         if method not in POOLED or "pool_size" in options:
             return nlcore.make(self.decided.algorithm, **self.decided.options, **options)
-        name = METHODS[method].__name__.removesuffix("Config")
         own = {key: value for key, value in options.items() if key != "method"}
         pool = SolutionPool(self.decided.solver, self.part("train")[1])
-        return getattr(import_module(f"nlcore_decisions.{method}"), name)(pool, sense=self.decided.sense, **own)
+        return method_class(method)(pool, sense=self.decided.sense, **own)
 
     def network(self, seed: int) -> nn.Module:
         """Return a new network, from features to costs."""
