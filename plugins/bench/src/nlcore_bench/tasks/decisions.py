@@ -1,4 +1,4 @@
-"""The task of decisions: a network predicts the costs of a problem, and is judged by the decision that they lead to."""
+"""The task of decisions: a network predicts the costs of a problem, and the resulting decision is evaluated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TIE = 1e-4  # relative difference up to which two decisions are equally good
 
 @dataclass(frozen=True)
 class Problem:
-    """The problem to decide.
+    """A problem with its data and its solver.
 
     Attributes:
         samples: Features and costs of all parts.
@@ -49,13 +49,13 @@ class Problem:
 class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     """Costs of a problem from features; the loss receives the best decision, full supervision the costs.
 
-    The data are those of `nlcore_bench.data.decisions`: shortest paths on a grid, or knapsacks, with features on which
-    the costs depend by a polynomial. A loss can ask for the costs (`target = "outputs"`), for the decision, or for a
-    dictionary with `costs` and `solution` (`target = "both"`), which saves SPO+ a solution.
+    The data are those of `nlcore_bench.data.decisions`: shortest paths on a grid, or knapsacks, with costs that are
+    polynomials of the features. A loss can ask for the costs (`target = "outputs"`), for the decision, or for a
+    dictionary with `costs` and `solution` (`target = "both"`), so that SPO+ need not solve for the best decision.
 
     Args:
         problem: `"grid"`, the shortest path on a grid with costs on edges, or `"knapsack"`.
-        degree: Degree of the polynomial; a linear network can be right for 1.
+        degree: Degree of the polynomial; a linear network can be exact for 1.
         noise: Half of the width of the multiplicative noise on costs.
         features: Numbers that the network sees.
         samples: Samples of the training data.
@@ -64,10 +64,10 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
         items: Items of the knapsack.
         dims: Dimensions of the knapsack.
         capacity: Capacity of the knapsack in every dimension; an item weighs between 3 and 8.
-        seed: Seed of the data; the seed of a run changes weights and order alone.
+        seed: Seed of the data; the seed of a run changes only weights and order.
         batch: Samples in a step.
         hidden: Widths of the hidden layers; none is a linear network.
-        algorithm: Id of the loss; empty for that of the problem, with the problem among its options.
+        algorithm: Id of the loss; empty for the registered loss of the problem.
         algorithm_options: Options of the loss.
         loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
@@ -88,7 +88,7 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     algorithm: str = ""
 
     outputs: ClassVar[tuple[Measure, ...]] = (
-        Measure("regret", "regret, %", "lower", unit=""),  # of which 5 % count, not 2 points
+        Measure("regret", "regret, %", "lower", unit=""),  # a difference of 5 % counts, not one of 2 points
         Measure("best", "best decisions"),
     )
 
