@@ -130,7 +130,7 @@ class Store:
 
     Raises:
         ResultsError: The folder holds the runs of other settings, two results of one run, or a line that is not a
-            record of a run. A last line that is cut off is no error: it is dropped, and its run is repeated.
+            record of a run. A last line that is cut off is not an error: it is dropped, and its run is repeated.
     """
 
     def __init__(

@@ -230,7 +230,7 @@ class Study(Part):
         if curvature is None or "task" not in curvature:
             return curvature
         if own is None:
-            raise ValueError(f"methods.{name} takes the curvature of tasks.{task}, which has none")
+            raise ValueError(f"methods.{name} takes the curvature of tasks.{task}, which has no curvature")
         return {kind: {**options, **curvature["task"]} for kind, options in own.items()}
 
     @staticmethod

@@ -91,7 +91,7 @@ def choices(name: str, folder: str | None = None) -> Choices:
         text = gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(
-            f"{path} cannot be read or is cut off ({error}); the SHA-256 of its text should be {_SHA256[name]}. {_GET}"
+            f"{path} cannot be read or is cut off ({error}). Its text should have the SHA-256 {_SHA256[name]}. {_GET}"
         ) from error
     digest = sha256(text).hexdigest()
     if digest != _SHA256[name]:
