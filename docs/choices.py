@@ -58,10 +58,10 @@ _NOTES = f"""\
 - Every step uses the whole sample, from coefficients of 0, in float64 on one thread. Steps and processor time until the
   log-likelihood is within {WITHIN:g} of its largest value, at most {MOST} steps; without steps, the time is that of the
   whole run. The best of seven constant learning rates; those of Newton's method, BHHH and L-BFGS-B are 1.
-- With four or six coefficients for all there is no network to train: Newton's method is what a statistician would use
-  anyway, and L-BFGS-B takes less time. The table shows that loss, curvature and step are right, not that networks train
-  better. The time of a Newton loss includes the checks on its first uses, most of it here. Muon, whose steps do not
-  shrink, needs a schedule to stop.
+- The model has four or six coefficients and no network. Newton's method is the usual choice for it, and L-BFGS-B takes
+  less time. The table shows that loss, curvature and step are correct; it does not show that networks train better.
+  Most of the time of a Newton loss here is spent on the checks of its first uses. Muon's steps do not shrink, so it
+  would need a schedule to converge.
 - BHHH: Berndt, Hall, Hall, Hausman, *Estimation and Inference in Nonlinear Structural Models*, 1974.
 """
 

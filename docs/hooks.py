@@ -15,6 +15,7 @@ _GENERATED = {"Algorithms": "algorithms", "Results": "results"}
 _FIRST = ("default", "default_outputs", "default_long")  # studies of what a user gets without choosing
 _TEXTS: list[tuple[str, str, str]] = []
 _FINDING = re.compile(r"^\*\*(.{40,}?)\*\*$", re.MULTILINE)
+_MARK = re.compile(r"<!-- (?:value: [\w.]+|end) -->")  # around a computed number, see docs/paper.py
 _PICTURE = re.compile(r"\]\(([\w-]+\.png)\)")
 _TABLE = re.compile(r"^\*\*([^*\n]+)\*\*\n\n((?:\|.*\n?){3,})", re.MULTILINE)
 _LONG, _MANY = 12, 4  # lines of a table that is folded; tables of a page on which all but the first are folded
@@ -55,7 +56,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         finding = Path(config["docs_dir"]) / "landing.md"
         markdown = markdown.replace("<!-- finding -->", finding.read_text("utf-8") if finding.exists() else "")
     elif page.file.src_uri.startswith("results/"):
-        markdown = _result(markdown, Path(config["docs_dir"]) / page.file.src_uri)
+        markdown = _result(_MARK.sub("", markdown), Path(config["docs_dir"]) / page.file.src_uri)
     markdown = _FENCE.sub(_titled, markdown)
     if page.canonical_url or page.url is not None:
         _TEXTS.append((page.title or page.file.src_uri, page.url, markdown))
@@ -111,7 +112,7 @@ def _entry(docs: Path, path: Path, stems: set[str]) -> Any:
 
 def _listed(path: Path, folder: Path) -> str:
     """Return title, finding and picture of a page of results, for the list."""
-    text, place = path.read_text(encoding="utf-8"), path.relative_to(folder)
+    text, place = _MARK.sub("", path.read_text(encoding="utf-8")), path.relative_to(folder)
     finding, picture = _FINDING.search(text), _PICTURE.search(text)
     parts = [f"## [{_title(path)}]({place})"]
     if finding:

@@ -9,28 +9,32 @@ from statistics import fmean, stdev
 from typing import Any
 
 from concept_pictures import save
+from records import LOOKS, NAMES, RESULTS, plan_of
 
-from nlcore.plotting.figure import BLUE, GREY, ORANGE, SKY, new_figure
-from nlcore_bench import find
+from nlcore.plotting.figure import GREY, legend_once, new_figure
 from nlcore_bench.plan import Plan
-from nlcore_bench.records import Run
 from nlcore_bench.rows import Row, best_of, rows_of
 
 DOCS = Path(__file__).parent
 TASKS = {"totals": "only running totals are known", "blur": "only a blurred row is known"}
 MEASURE = "accuracy"
 _METHODS = {
-    "plain": ("plain gradient", GREY),
-    "control": ("best of clipping and normalisation", SKY),
-    "default": ("NewtonLoss(loss)", BLUE),
-    "outputs": ('NewtonLoss(loss, Auto(aim="outputs"))', ORANGE),
+    "plain": "plain gradient",
+    "control": "best of clipping and normalisation",
+    "default": "NewtonLoss(loss)",
+    "outputs": 'NewtonLoss(loss, Auto(aim="outputs"))',
 }
 
 
-def main(folder: Path = DOCS / "results/default") -> None:
-    """Write landing-light.png, landing-dark.png and landing.md beside the landing page."""
-    runs = map(Run.parse, (folder / "runs.jsonl").read_text(encoding="utf-8").splitlines())
-    plan = Plan(find("default"), {run.cell: run for run in runs})
+def main(results: Path = RESULTS) -> None:
+    """Write landing-light.png, landing-dark.png and landing.md beside the landing page.
+
+    Args:
+        results: Folder of the studies on record.
+    """
+    plan = plan_of("default", results)
+    if plan is None:
+        raise SystemExit(f"{results} has no records of the study default.")
     found = {task: _table(plan, task) for task in TASKS}
     save(DOCS / "landing", _drawing(plan, found))
     (DOCS / "landing.md").write_text(_sentence(found["totals"]) + "\n", encoding="utf-8")
@@ -60,27 +64,22 @@ def _drawing(plan: Plan, found: dict[str, dict[str, dict[str, Row]]]) -> Callabl
         figure = new_figure(8.6, 3.6)
         for axes, (task, table) in zip(figure.subplots(1, 2, sharey=True), found.items(), strict=True):
             for place, methods in enumerate(table.values()):
-                for shift, (name, (label, colour)) in enumerate(_METHODS.items()):
+                for shift, (name, label) in enumerate(_METHODS.items()):
                     values, at = _right(methods[name]), place + 0.2 * (shift - 1.5)
-                    axes.bar(at, fmean(values), 0.18, yerr=stdev(values), color=colour, ecolor=GREY, label=label)
+                    style = {"color": LOOKS[name][0], "ecolor": GREY, "label": label}
+                    axes.bar(at, fmean(values), 0.18, yerr=stdev(values), **style)
                     axes.text(at, 3, f"{fmean(values):.0f}", ha="center", color="white", fontsize=8)
             supervised = plan.study.entries(tasks=[task], optimizers=["adam"], methods=["supervised"])
             level = fmean(_right(rows_of(plan, supervised)[0]))
             axes.axhline(level, color=GREY, linestyle=":", linewidth=1, label="every digit labelled, Adam")
             names = [plan.study.optimizers[one].kind for one in table]
-            axes.set(xticks=range(len(table)), xticklabels=[_name(one) for one in names], title=TASKS[task])
+            axes.set(xticks=range(len(table)), xticklabels=[NAMES[one] for one in names], title=TASKS[task])
             axes.set(ylim=(0, 100))
         figure.axes[0].set_ylabel("unseen digits read right, %")
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        first = dict(zip(labels, handles, strict=True))
-        figure.legend(first.values(), first.keys(), loc="outside lower center", ncols=3, frameon=False)
+        legend_once(figure, figure.axes[0], loc="outside lower center", ncols=3)
         return figure
 
     return draw
-
-
-def _name(kind: str) -> str:
-    return {"adam": "Adam", "muon": "Muon", "soap": "SOAP"}.get(kind, kind)
 
 
 def _sentence(table: dict[str, dict[str, Row]]) -> str:
@@ -93,9 +92,9 @@ def _sentence(table: dict[str, dict[str, Row]]) -> str:
         f"**Digits, though only their running totals are known:** with Adam {fmean(_right(adam['default'])):.0f} % of "
         f"unseen digits are right instead of {fmean(_right(adam['plain'])):.0f} %, and "
         f"{fmean(_right(adam['control'])):.0f} % with the best of clipping and normalisation. An optimiser that "
-        f"whitens the parameters gives much of this without curvature: {_name(control.entry.optimizer)} reaches "
-        f"{fmean(_right(control)):.0f} %. Most are right with {_name(mine.entry.optimizer)} and "
-        f"`{_METHODS[mine.entry.name][0]}`: {fmean(_right(mine)):.0f} %. Means of {seeds} seeds, all tuned alike; "
+        f"whitens the parameters gives much of this without curvature: {NAMES[control.entry.optimizer]} reaches "
+        f"{fmean(_right(control)):.0f} %. Most are right with {NAMES[mine.entry.optimizer]} and "
+        f"`{_METHODS[mine.entry.name]}`: {fmean(_right(mine)):.0f} %. Means of {seeds} seeds, all tuned alike; "
         "[the study](results/default/report.md)."
     )
 

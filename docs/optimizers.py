@@ -13,7 +13,7 @@ from statistics import fmean, geometric_mean, median
 from matplotlib.ticker import FixedLocator, NullLocator
 from records import NAMES, RESULTS, plan_of, rows
 
-from nlcore.plotting.figure import BLUE, GREY, ORANGE, new_figure, render
+from nlcore.plotting.figure import BLUE, GREY, ORANGE, legend_once, new_figure, render
 from nlcore_bench.rows import Row, best_of
 from nlcore_bench.statistics import CLAIM_SEEDS, Paired
 from nlcore_bench.tables import Table
@@ -277,9 +277,7 @@ def picture(found: list[Comparison]) -> bytes:
     axis.yaxis.set_minor_locator(NullLocator())
     axis.set_ylabel("held-out loss of the default\nover that of plain training")
     axis.grid(alpha=0.25)
-    handles, labels = axis.get_legend_handles_labels()
-    known = dict(zip(labels, handles, strict=True))
-    axis.legend(known.values(), known.keys(), loc="best", frameon=False)
+    legend_once(axis, axis, loc="best")
     axis.set_title("below 1 the default is better; small marks are tasks, large ones their geometric mean", fontsize=10)
     return render(figure)
 

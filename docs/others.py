@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import fmean
 
 from choices import FILE, SAMPLES
-from records import NAMES, RESULTS, row
+from records import LOOKS, NAMES, RESULTS, row
 
-from nlcore.plotting.figure import BLUE, GREEN, GREY, ORANGE, new_figure, render
+from nlcore.plotting.figure import GREY, legend_once, new_figure, render
 from nlcore_bench.data.choices import PUBLISHED
 from nlcore_bench.rows import Row
 from nlcore_bench.tables import Table
@@ -240,13 +240,12 @@ def picture() -> bytes:
     known = [problem for problem in PROBLEMS if ours(problem)]
     figure = new_figure(8.6, 1.4 + 0.7 * len(known), dpi=110)
     axis = figure.subplots()
-    styles = {"plain": (GREY, "o"), "half": (GREEN, "s"), "default": (BLUE, "D"), "half_inverse": (ORANGE, "^")}
     for place, problem in enumerate(known[::-1]):
         unit = fmean(_loss(problem, "plain"))
         for optimizer, name, measure, found in ours(problem):
-            if measure != "loss" or name not in styles:
+            if measure != "loss" or name == "supervised":
                 continue
-            colour, mark = styles[name]
+            colour, mark = LOOKS[name]
             ratio = fmean(run.final["loss"] for run in found.runs) / unit
             axis.plot(
                 [ratio], [place], mark, color=colour, alpha=0.85, label=METHODS.get(name, "half-inverse gradients")
@@ -256,9 +255,7 @@ def picture() -> bytes:
     axis.axvline(1.0, color=GREY, linewidth=1, linestyle="--")
     axis.set(xscale="log", yticks=range(len(known)), yticklabels=[one.title for one in known[::-1]])
     axis.set(ylim=(-0.6, len(known) - 0.3), xlabel="held-out loss over that of plain training with Adam")
-    handles, labels = axis.get_legend_handles_labels()
-    first = dict(zip(labels, handles, strict=True))
-    figure.legend(first.values(), first.keys(), loc="outside lower center", ncols=4, frameon=False)
+    legend_once(figure, axis, loc="outside lower center", ncols=4)
     return render(figure)
 
 

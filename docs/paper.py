@@ -1,47 +1,43 @@
-"""The tables of the page on the paper: written into docs/results/paper.md from the runs on record."""
+"""The tables and the numbers of the page on the paper, written from the records into docs/results/paper.md."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 
-from nlcore_bench import Plan, Sample, find
-from nlcore_bench.rows import Row, compared, rows_of
-from nlcore_bench.run import open_store, plan_of
+from paper_values import grouped, value
+from records import RESULTS, rows
+
+from nlcore_bench import Sample, find
+from nlcore_bench.rows import Row, compared
 from nlcore_bench.statistics import Paired
 from nlcore_bench.tables import Table
 from nlcore_bench.tails import tail
 
-RESULTS = Path(__file__).parent / "results"
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_VALUE = re.compile(r"(<!-- value: ([\w.]+) -->).*?(<!-- end -->)")
 _SIGNS = {"better": " ▲", "worse": " ▼", "level": ""}
 
 
 def main() -> None:
-    """Write all tables into the page."""
+    """Write all tables and values into the page."""
     page = RESULTS / "paper.md"
     page.write_text(filled(page.read_text("utf-8")), "utf-8")
 
 
 def filled(text: str, folder: Path = RESULTS) -> str:
-    """Return the text of the page with its tables.
+    """Return the text of the page with its tables and values.
 
     Args:
-        text: The page, with `<!-- table: NAME -->` and `<!-- end -->` around every table.
+        text: The page. Each table has `<!-- table: NAME -->` before it, each number of ours in a sentence
+            `<!-- value: NAME -->`, and both have `<!-- end -->` behind them.
         folder: Folder of the studies on record.
     """
+    text = _VALUE.sub(lambda found: f"{found[1]}{value(found[2], folder)}{found[3]}", text)
     return _MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found[2]](folder).strip()}\n\n{found[3]}", text)
-
-
-def recorded(study: str, folder: Path) -> list[Row]:
-    """Return the rows of a study whose runs are all on record; none without a record."""
-    if not (folder / study / "runs.jsonl").exists():
-        return []
-    plan: Plan = plan_of(found := find(study), open_store(found, folder / study, ()).runs, folder / study)
-    return rows_of(plan, plan.entries)
 
 
 def absent(study: str) -> str:
@@ -51,13 +47,13 @@ def absent(study: str) -> str:
 
 def pivot(study: str, folder: Path) -> str:
     """Return the means of a study as Markdown: a row for each task and loss, a column for each method."""
-    rows = recorded(study, folder)
-    if not rows:
+    known = rows(study, folder)
+    if not known:
         return absent(study)
     found = find(study)
     several = len(found.optimizers) > 1
     lines: dict[tuple[str, ...], dict[str, Row]] = {}
-    for row in rows:
+    for row in known:
         task = found.tasks[row.entry.task].label or row.entry.task
         words = [task] * (len(found.tasks) > 1) + [row.entry.optimizer] * several
         lines.setdefault((*words, *([row.entry.group] if found.losses else [])), {})[row.entry.label] = row
@@ -78,14 +74,14 @@ def _cell(row: Row) -> str:
 
 def transfer(folder: Path) -> str:
     """Return exact matches on lists of 10 of networks that were trained on lists of 5."""
-    rows = [row for row in recorded("paper_ranking", folder) if row.entry.task == "n5"]
-    if not rows:
+    known = [row for row in rows("paper_ranking", folder) if row.entry.task == "n5"]
+    if not known:
         return absent("paper_ranking")
-    measure = next(one for one in rows[0].measures if one.name == "exact_transfer")
-    methods = list(dict.fromkeys(row.entry.label for row in rows))
+    measure = next(one for one in known[0].measures if one.name == "exact_transfer")
+    methods = list(dict.fromkeys(row.entry.label for row in known))
     body = []
-    for group in dict.fromkeys(row.entry.group for row in rows):
-        members = {row.entry.label: row for row in rows if row.entry.group == group}
+    for group in dict.fromkeys(row.entry.group for row in known):
+        members = {row.entry.label: row for row in known if row.entry.group == group}
         cells = []
         for name in methods:
             if name not in members:
@@ -104,11 +100,11 @@ def _mean(text: Callable[[float], str], sample: Sample) -> str:
 
 def tails(folder: Path) -> str:
     """Return the tails of the gradients of plain training and of the Fisher, naive and exact."""
-    groups = _grouped(recorded("paper_explanation", folder))
+    groups = grouped("paper_explanation", folder)
     if not groups:
         return absent("paper_explanation")
     names = ("exact", "naive", "naive, Fisher", "naive, Hessian")
-    body = tuple((group, *(_tail(rows.get(name)) for name in names)) for group, rows in groups.items())
+    body = tuple((group, *(_tail(members.get(name)) for name in names)) for group, members in groups.items())
     return Table(("relaxation", *names), body).markdown()
 
 
@@ -121,7 +117,7 @@ def _tail(row: Row | None) -> str:
 
 def shares(folder: Path) -> str:
     """Return the gain of the Fisher with the naive loss, and the parts that simpler means reach, paired by seed."""
-    groups = _grouped(recorded("paper_explanation", folder))
+    groups = grouped("paper_explanation", folder)
     parts = {
         "naive loss: Fisher": ("naive, Fisher", "naive"),
         "naive loss: clipping": ("naive, clipping", "naive"),
@@ -132,9 +128,9 @@ def shares(folder: Path) -> str:
         "exact loss: Hessian": ("exact, Hessian", "exact"),
     }
     body = []
-    for group, rows in groups.items():
-        cells = [_paired(rows.get(mine), rows.get(base)) for mine, base in parts.values()]
-        body.append((group, _mean_of(rows.get("naive")), *cells))
+    for group, members in groups.items():
+        cells = [_paired(members.get(mine), members.get(base)) for mine, base in parts.values()]
+        body.append((group, _mean_of(members.get("naive")), *cells))
     return (
         Table(("relaxation", "naive, plain", *parts), tuple(body)).markdown() if body else absent("paper_explanation")
     )
@@ -153,27 +149,19 @@ def _difference(pair: Paired) -> str:
     return f"{pair.signed()}{_SIGNS[pair.word]}"
 
 
-def _grouped(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
-    """Return rows by relaxation and method."""
-    found: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        found.setdefault(row.entry.group, {})[row.entry.label] = row
-    return found
-
-
 def damping(folder: Path) -> str:
     """Return the difference to plain training along the damping, a row for each λ."""
-    rows = recorded("paper_damping", folder)
-    if not rows:
+    known = rows("paper_damping", folder)
+    if not known:
         return absent("paper_damping")
     columns: dict[str, dict[str, Row]] = {}
-    for row in rows:
+    for row in known:
         kind, _, value = row.entry.label.partition(", λ = ")
         if value:
             columns.setdefault(f"{row.entry.group}, {kind}", {})[value] = row
     values = sorted({value for members in columns.values() for value in members}, key=float)
     body = tuple((value, *(_against(members.get(value)) for members in columns.values())) for value in values)
-    plain = "; ".join(f"{row.entry.group} {_cell(row)}" for row in rows if row.entry.label == "plain")
+    plain = "; ".join(f"{row.entry.group} {_cell(row)}" for row in known if row.entry.label == "plain")
     return f"Plain training: {plain}. Differences to it:\n\n{Table(('λ', *columns), body).markdown()}"
 
 

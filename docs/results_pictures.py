@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from nlcore.plotting.figure import BLUE, GREEN, GREY, ORANGE, SKY, new_figure, render
+from nlcore.plotting.figure import BLUE, GREEN, GREY, ORANGE, SKY, legend_once, new_figure, render
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -47,9 +47,7 @@ def _diagnose(found: Any) -> Any:
     axis.set(yticks=range(len(cases)), xlim=(0, 100), xlabel="outputs right on held-out data, %")
     axis.set_yticklabels([f"{one['case']}: {one['verdict_outputs']}" for one in cases[::-1]], fontsize=8)
     axis.grid(alpha=0.25)
-    handles, labels = axis.get_legend_handles_labels()
-    first = dict(zip(labels, handles, strict=True))
-    figure.legend(first.values(), first.keys(), loc="outside lower center", ncols=4, frameon=False)
+    legend_once(figure, axis, loc="outside lower center", ncols=4)
     return figure
 
 

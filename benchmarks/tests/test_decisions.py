@@ -17,7 +17,8 @@ from benchmarks import __main__ as command
 from benchmarks import decision_problems, decisions
 from benchmarks.decision_methods import METHODS, Method
 from benchmarks.decision_problems import PROBLEMS, Problem
-from benchmarks.pyepo_losses import LOSSES, Answers
+from benchmarks.decision_tables import page
+from benchmarks.pyepo_losses import LOSSES, SOLVERS, Answers
 from nlcore_bench.data.decisions import grid_samples, knapsack_samples
 from nlcore_decisions import (
     BlackBox,
@@ -164,6 +165,32 @@ def test_the_quick_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(mine) == 2 + len(METHODS) + len(decision_problems._QUICKER)
     assert all(row["regret"] >= 0 and row["seconds"] > 0 for row in rows)
     assert "## Knapsack" in (tmp_path / "decisions.md").read_text()
+
+
+RECORD = Path(__file__).parents[2] / "docs/results/decisions_speed.json"
+
+
+def test_the_page_is_that_of_its_record() -> None:
+    assert RECORD.with_suffix(".md").read_text("utf-8") == page(json.loads(RECORD.read_text("utf-8")))
+
+
+def test_what_the_page_says_of_its_record() -> None:
+    document = json.loads(RECORD.read_text("utf-8"))
+    assert document["steps"] == PROBLEMS["grid"]().steps == PROBLEMS["knapsack"]().steps
+    assert document["titles"] == {name: make().title for name, make in PROBLEMS.items()}
+    for name, times in document["microseconds"].items():
+        own, trained, *others = times
+        assert own.startswith("nlcore")
+        assert trained == f"PyEPO, {SOLVERS[name][0]}"
+        assert times[trained] == min(times[one] for one in (trained, *others))
+    rows = {(row["problem"], row["method"], row["library"]): row for row in document["rows"]}
+    for (problem, method, library), row in rows.items():
+        assert (row["faster"] is not None) == (library == "nlcore" and (problem, method, "PyEPO") in rows)
+        if row["faster"] is not None:
+            peer = rows[problem, method, "PyEPO"]
+            assert row["faster"] == pytest.approx(peer["seconds"] / row["seconds"])
+    published = {(method.title, method.published) for method in METHODS if method.published}
+    assert {(row["method"], tuple(row["published"])) for row in rows.values() if row["published"]} == published
 
 
 def test_runs_that_are_in_the_file_are_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

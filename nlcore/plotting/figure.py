@@ -20,6 +20,7 @@ __all__ = [
     "check_drawing",
     "check_matplotlib",
     "figure_style",
+    "legend_once",
     "new_figure",
     "panels",
     "render",
@@ -128,6 +129,19 @@ def panels(figure: Any, count: int, columns: int, **options: Any) -> list[Any]:
     for axis in axes[count:]:
         axis.set_axis_off()
     return list(axes[:count])
+
+
+def legend_once(owner: Any, axes: Any, **options: Any) -> None:
+    """Draw a legend with every label of some axes once, where several of their artists share it.
+
+    Args:
+        owner: The figure, or the axes, that gets the legend.
+        axes: The axes with the labels.
+        options: Options of `owner.legend`.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    known = dict(zip(labels, handles, strict=True))
+    owner.legend(known.values(), known.keys(), **{"frameon": False, **options})
 
 
 def render(figure: Any, format: str = "png") -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
+import pkgutil
 import re
 from importlib import import_module
 
@@ -121,3 +123,65 @@ def test_the_landing_page_counts_the_algorithms() -> None:
     said = re.search(r"\*\*(\d+) algorithms", text("index.md"))
     assert said is not None
     assert int(said[1]) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [
+        ("Fields of the study", "study.Study"),
+        ("Fields of `[tasks.NAME]`", "parts.TaskPart"),
+        ("Fields of `[losses.NAME]`, and of the table `loss` of a method", "parts.LossPart"),
+        ("Fields of `[methods.NAME]`", "parts.MethodPart"),
+        ("Fields of `[optimizers.NAME]`", "parts.OptimizerPart"),
+    ],
+)
+def test_every_field_of_a_study_file_is_on_its_page(heading: str, name: str) -> None:
+    fields = pkgutil.resolve_name(f"nlcore_bench.{name}").model_fields
+    table = text("reference/bench.md").partition(f"**{heading}**\n\n")[2].partition("\n\n")[0]
+    rows = [line.split(" | ") for line in table.splitlines()[2:]]
+    explained = {field: cells[-1].strip(" |") for cells in rows for field in re.findall(r"`(\w+)`", cells[0])}
+    assert set(explained) == set(fields)
+    for field, default in explained.items():
+        assert (default == "required") == fields[field].is_required(), field
+        if isinstance(fields[field].default, int | float) or fields[field].default in (
+            "cpu",
+            "cosine",
+            "adam",
+            "target",
+        ):
+            assert default.strip("`") == json.dumps(fields[field].default).removesuffix(".0"), field
+
+
+def test_every_option_of_a_bench_command_is_on_its_page() -> None:
+    from nlcore_bench.cli.parser import add_bench
+
+    parser = argparse.ArgumentParser()
+    add_bench(parser.add_subparsers())
+    (bench,) = parser._subparsers._group_actions[0].choices.values()
+    commands = bench._subparsers._group_actions[0].choices
+    page = text("reference/bench.md")
+    for name in ("run", "resume", "status", "report", "engine"):
+        options = [one for action in commands[name]._actions for one in action.option_strings if one.startswith("--")]
+        assert [one for one in options if f"{one}" not in page and one != "--help"] == []
+
+
+def test_every_study_is_on_the_page_and_in_the_readme_of_the_bench() -> None:
+    from nlcore_bench import shipped
+
+    readme = (ROOT / "plugins/bench/README.md").read_text("utf-8")
+    for id in shipped():
+        assert f"| `{id}` | " in text("reference/bench.md"), id
+        assert f"`{id}`" in readme, id
+
+
+def test_every_task_is_on_the_page_of_the_bench_with_all_of_its_options() -> None:
+    import nlcore_bench
+    from nlcore.registry.default import registry
+
+    for id, spec in registry.tasks().items():
+        if id.startswith("bench/"):
+            assert f"| `{id.partition('-v')[0]}` | " in text("reference/bench.md"), id
+            assert spec.factory.partition(":")[2] in nlcore_bench.__all__, id
+            documented = inspect.getdoc(pkgutil.resolve_name(spec.factory)) or ""
+            options = pkgutil.resolve_name(spec.config).model_fields
+            assert [one for one in options if not re.search(rf"^ *{one}: ", documented, re.MULTILINE)] == [], id

@@ -13,6 +13,7 @@ import pytest
 from nlcore_bench.catalogue import shipped
 
 ROOT = Path(__file__).parents[2]
+OUTER = {"PYTHON", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}  # of a `make` that runs these tests
 
 
 def test_the_small_studies_are_all_that_there_are() -> None:
@@ -22,9 +23,20 @@ def test_the_small_studies_are_all_that_there_are() -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_the_results_are_those_of_every_study_on_record() -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in OUTER}
+    done = subprocess.run(
+        ["make", "-n", "-s", "results"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    lines = [line.split() for line in done.stdout.splitlines() if "bench run" in line]
+    alone = {word: "--workers" in line for line in lines for word in line if word in shipped()}
+    assert sorted(alone) == sorted(path.parent.name for path in (ROOT / "docs/results").glob("*/runs.jsonl"))
+    assert alone == {id: shipped()[id][1].equal_time for id in alone}
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_a_check_on_a_gpu_uses_the_python_that_is_given() -> None:
-    outer = {"PYTHON", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}  # of a `make` that runs this test
-    environment = {name: value for name, value in os.environ.items() if name not in outer}
+    environment = {name: value for name, value in os.environ.items() if name not in OUTER}
 
     def said(*words: str) -> str:
         command = ["make", "-n", "-s", "gpu", *words]

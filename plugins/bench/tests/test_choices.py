@@ -173,14 +173,16 @@ def test_a_wrong_file_is_named_with_the_expected_checksum(folder: Path) -> None:
     with pytest.raises(ConfigError, match=rf"swissmetro\.csv\.gz cannot be read .* SHA-256 {expected}"):
         data.choices("swissmetro", str(folder))
     path.write_bytes(gzip.compress(trips().encode()[:-9]))
-    with pytest.raises(ConfigError, match=rf"has the SHA-256 [0-9a-f]+, expected is {expected}: it is cut off"):
+    with pytest.raises(
+        ConfigError, match=rf"is cut off or another version: .* SHA-256 [0-9a-f]+ in place of {expected}"
+    ):
         data.choices("swissmetro", str(folder))
     path.unlink()
     with pytest.raises(ConfigError, match=r"holds neither swissmetro\.csv\.gz nor swissmetro\.csv\. It ships with"):
         data.choices("swissmetro", str(folder))
     (folder / "swissmetro.csv").write_text(trips())
     assert len(data.choices("swissmetro", str(folder))) > 200
-    with pytest.raises(ConfigError, match="there are no choices 'trips': swissmetro, electricity"):
+    with pytest.raises(ConfigError, match="sample was given 'trips'; it is one of swissmetro, electricity"):
         data.choices("trips")
 
 

@@ -89,7 +89,9 @@ def test_offline_openml_is_named_and_what_to_do(tmp_path, monkeypatch) -> None:
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody answers there
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ConfigError, match=r"MNIST cannot be had from OpenML: .* four IDX files .* --option folder=DIR"):
+    with pytest.raises(
+        ConfigError, match=r"MNIST cannot be downloaded from OpenML: .* four IDX files .* --option folder=DIR"
+    ):
         Totals(folder="openml").network(0)
 
 

@@ -197,10 +197,10 @@ class TestWarcraft:
             ("val_maps.npy", None, r"no such file.*10\.17617/3\.YJCQ5S.*--option folder=DIR"),
             ("val_maps.npy", b"broken", "not a NumPy file"),
             ("val_vertex_weights.npy", np.zeros((4, 12, 12), np.int16), "holds int16"),
-            ("val_shortest_paths.npy", np.zeros((4, 6, 6), np.uint8), "do not belong together"),
+            ("val_shortest_paths.npy", np.zeros((4, 6, 6), np.uint8), "whose shapes do not match"),
             ("val_shortest_paths.npy", np.ones((4, 12, 12), np.uint8), "val map 0 is not shortest"),
             ("val_shortest_paths.npy", np.zeros((4, 12, 12), np.uint8), "val map 0 is not shortest"),
-            ("val_maps.npy", np.zeros((4, 48, 48, 3), np.uint8), "do not belong together"),
+            ("val_maps.npy", np.zeros((4, 48, 48, 3), np.uint8), "whose shapes do not match"),
             ("val_maps.npy", np.zeros((4, 96, 96, 3), np.uint16), "holds uint16 .* expected uint8 in 4 dimensions"),
             (
                 "val_vertex_weights.npy",

@@ -339,7 +339,7 @@ def limit(seed):
         [sys.executable, "-c", limit + CHILD, str(tmp_path), "6"], capture_output=True, text=True, check=True
     )
     assert child.stdout.split() == ["0", "1", "3", "5"]
-    assert "runs.jsonl: File too large. The 2 runs before are kept; free some space" in child.stderr
+    assert "runs.jsonl: File too large. The 2 earlier runs are kept; free some space" in child.stderr
     assert sorted(cell.seed for cell in Store(tmp_path, {"a": 1}).runs) == [0, 1, 3, 5]
 
 

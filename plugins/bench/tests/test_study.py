@@ -182,7 +182,7 @@ def test_a_method_takes_the_curvature_of_the_task(content: dict[str, Any], tmp_p
     content["tasks"]["blur"] = {"id": "bench/totals", "options": {"algorithm": "bench/blur"}}
     content["tasks"]["totals"]["curvature"] = {"GaussNewton": {"max_ratio": 2.0}}
     content["methods"]["half"] = {"curvature": {"task": {"power": 0.5}}}
-    with pytest.raises(ConfigError, match=r"methods\.half takes the curvature of tasks\.blur, which does not name one"):
+    with pytest.raises(ConfigError, match=r"methods\.half takes the curvature of tasks\.blur, which has no curvature"):
         load(content)
     study = load(put(content, "tasks.blur.curvature", "Hessian"))
     half = [entry.curvature for entry in study.entries(methods=["half"])]

@@ -76,5 +76,5 @@ def test_an_update_whose_norms_are_unknown_is_refused(content: dict[str, Any], t
     update = "nlcore_bench.half_inverse:HalfInverse"
     content |= {"tails": True}
     content["methods"]["own"] = {"update": update}
-    with pytest.raises(ConfigError, match="own makes its gradient itself"):
+    with pytest.raises(ConfigError, match="norms of own, which has an update of its own"):
         run_study(load(content), tmp_path, quiet=True)

@@ -33,23 +33,13 @@ from nlcore_decisions import (
     Vertices,
     regularized_argmin,
 )
+from nlcore_decisions.problems.config import METHODS, POOLED, method_class
 
 PAIRS = torch.tensor([p for p in itertools.product([0.0, 1.0], repeat=5) if sum(p) == 2], dtype=torch.float64)
 ANY = Vertices(PAIRS.tolist())
 POOL = SolutionPool(ANY, PAIRS[::2])
 
-SOLVING = [
-    SPOPlus,
-    PerturbedFenchelYoung,
-    IMLE,
-    AdaptiveIMLE,
-    BlackBox,
-    NegativeIdentity,
-    CentralDifference,
-    RegularizedFenchelYoung,
-]
-POOLED = [NoiseContrastive, MaximumAPosteriori, PointwiseRanking, PairwiseRanking, ListwiseRanking]
-CASES = [(make, ANY, {}) for make in SOLVING] + [(make, POOL, {}) for make in POOLED]
+CASES = [(method_class(method), POOL if method in POOLED else ANY, {}) for method in METHODS]
 CASES += [(make, ANY, {"objective": "regret"}) for make in (BlackBox, IMLE, AdaptiveIMLE, CentralDifference)]
 CASES += [(BlackBox, ANY, {"objective": "squared_error"}), (MaximumAPosteriori, POOL, {"margin": 1.0})]
 CASES += [(PerturbedFenchelYoung, ANY, {"noise": "multiplicative"}), (PairwiseRanking, POOL, {"margin": 0.3})]

@@ -16,7 +16,7 @@ import nlcore_decisions
 from nlcore.errors import ConfigError, ContractError, DtypeError, NonFiniteError, ShapeError, UnsupportedCurvatureError
 from nlcore.protocol import AlgorithmicLoss
 from nlcore.testing import check_algorithm
-from nlcore_decisions.problems.config import METHODS, POOLED
+from nlcore_decisions.problems.config import METHODS, POOLED, method_class
 
 SPECS = {name.removeprefix("decisions/").removesuffix("-v1"): nlcore.spec(name) for name in nlcore.names("decisions")}
 NEEDS_SCIPY = ("assignment", "linear_program")
@@ -76,8 +76,7 @@ def test_they_are_the_classes_with_the_solver(problem, generator) -> None:
         if method in POOLED:
             continue
         loss = make(problem, method=method)
-        kind = getattr(nlcore_decisions, METHODS[method].__name__.removesuffix("Config"))
-        own = kind(loss.solver, sense=loss.sense)
+        own = method_class(method)(loss.solver, sense=loss.sense)
         prediction, target = loss.example(9, generator=generator, dtype=torch.float64, device="cpu")
         seeded = torch.Generator().manual_seed
         torch.testing.assert_close(

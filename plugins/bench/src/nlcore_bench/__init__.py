@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nlcore_bench.statistics import Paired, Sample, holm
     from nlcore_bench.study import Study
     from nlcore_bench.tasks import (
+        Align,
         Batch,
         Choices,
         Classification,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         LinearOscillators,
         Ltr,
         Measure,
+        Meters,
         Oscillators,
         Paths,
         Pendulum,
@@ -42,6 +44,7 @@ _HOMES = {
     "statistics": ["Paired", "Sample", "holm"],
     "study": ["Study"],
     "tasks": [
+        "Align",
         "Batch",
         "Choices",
         "Classification",
@@ -52,6 +55,7 @@ _HOMES = {
         "LinearOscillators",
         "Ltr",
         "Measure",
+        "Meters",
         "Oscillators",
         "Paths",
         "Pendulum",
@@ -61,6 +65,7 @@ _HOMES = {
     ],
 }
 __all__ = [
+    "Align",
     "Batch",
     "Cell",
     "Choices",
@@ -72,6 +77,7 @@ __all__ = [
     "LinearOscillators",
     "Ltr",
     "Measure",
+    "Meters",
     "Oscillators",
     "Paired",
     "Paths",

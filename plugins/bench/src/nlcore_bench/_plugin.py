@@ -1,4 +1,4 @@
-"""The hooks of this distribution: `nlcore bench`, its tasks and studies, and the simulators of the tasks."""
+"""The hooks of this distribution: `nlcore bench`, tasks, studies, and the simulators of the tasks."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _TASKS = {
     "heat": "find the temperature at an earlier time from that at a later one",
     "deblurring": "restore rows of a photograph from their blurred, noisy image",
     "pendulum": "find the parameters of a damped pendulum from its trajectory",
-    "meters": "find the hourly flow of water behind a meter that is read now and then",
+    "meters": "find the hourly flow of water through a meter from readings at some hours",
     "align": "continue utterances of different lengths under the soft-DTW divergence",
     "forecast": "continue a series under soft-DTW, an opaque loss",
-    "choices": "learn the utility of alternatives from what people chose, by the conditional logit",
+    "choices": "learn the utility of alternatives from people's choices, by the conditional logit",
 }
 
 

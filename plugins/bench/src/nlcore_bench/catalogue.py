@@ -1,4 +1,4 @@
-"""The studies that exist: files, and those that plugins bring; does not import torch."""
+"""The studies of plugins and of files; does not import torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["find", "load", "shipped"]
 
 
 def load(source: str | Path | Mapping[str, Any]) -> Study:
-    """Return the study in a TOML file, or of its content.
+    """Return the study of a TOML file or of its parsed content.
 
     Raises:
         ConfigError: The file cannot be read, is not TOML, or has a wrong field; the message names field and file.
@@ -51,7 +51,7 @@ def _fields(path: Sequence[str | int]) -> Iterable[str]:
 
 
 def shipped() -> dict[str, tuple[str, Study]]:
-    """Return the studies of all plugins by id, each with the distribution that brings it.
+    """Return the studies of all plugins by id, each with its distribution.
 
     Raises:
         ConfigError: A study has a wrong field, or two have one id.
@@ -61,7 +61,7 @@ def shipped() -> dict[str, tuple[str, Study]]:
         study = load(source)
         other, _ = found.setdefault(study.id, (record.origin, study))
         if other != record.origin:
-            raise ConfigError(f"{other} and {record.origin} both bring a study {study.id!r}: uninstall one of them.")
+            raise ConfigError(f"{other} and {record.origin} both have a study {study.id!r}: uninstall one of them.")
     return found
 
 
@@ -69,7 +69,7 @@ def find(word: str) -> Study:
     """Return the study of an id or of a path.
 
     Raises:
-        ConfigError: There is none, or it has a wrong field.
+        ConfigError: The study is unknown, or has a wrong field.
     """
     if word.endswith(".toml") or Path(word).is_file():
         return load(word)

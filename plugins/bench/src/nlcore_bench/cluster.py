@@ -20,14 +20,14 @@ Results = Callable[[Iterable[Callable[[], T]]], Iterator[T]]
 """Yields the results of calls as they finish, in any order."""
 
 _SECONDS = 10
-"""Time for the scheduler to answer, and for the first worker to come."""
+"""Time limit for the answer of the scheduler, and for the first worker."""
 
-_AHEAD = "10 * n_jobs"  # calls at the scheduler, for workers that come later
+_AHEAD = "10 * n_jobs"  # calls that wait at the scheduler for workers that join later
 
 
 @contextmanager
 def connected(address: str) -> Iterator[Results[Any]]:
-    """Connect to a cluster for a while.
+    """Connect to a cluster inside a `with` block.
 
     Args:
         address: Address of the scheduler, such as `tcp://10.0.0.1:8786`, or path of a scheduler file.
@@ -36,7 +36,7 @@ def connected(address: str) -> Iterator[Results[Any]]:
         A function that makes calls on the workers. The scheduler repeats the calls of a worker that is lost.
 
     Raises:
-        ConfigError: Dask is not installed, nobody answers at the address, or no worker comes.
+        ConfigError: Dask is not installed, no scheduler answers at the address, or there is no worker.
     """
     client = _client(address)
     try:
@@ -74,7 +74,7 @@ def _wait(client: Any, address: str) -> None:
 
 
 def _results(client: Any, calls: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """Yield results as calls finish; the calls have no arguments, which joblib would store on a single worker."""
+    """Yield results as calls finish. Calls take no arguments, since joblib would store these on a single worker."""
     from distributed import CancelledError, KilledWorker
 
     with parallel_config(_back_end()(client=client, wait_for_workers_timeout=_SECONDS)):
@@ -98,10 +98,10 @@ def _results(client: Any, calls: Iterable[Callable[[], T]]) -> Iterator[T]:
 
 
 def _back_end() -> Any:
-    """Return joblib's back end with two repairs.
+    """Return joblib's back end with two corrections.
 
-    joblib would make the calls in this process if there is one worker alone, and would wait without end for a call that
-    the cluster gives up.
+    joblib runs the calls in this process if there is a single worker, and waits forever for a call that the cluster has
+    given up.
     """
     from joblib._dask import DaskDistributedBackend
 

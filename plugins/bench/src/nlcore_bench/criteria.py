@@ -25,7 +25,7 @@ def make_curvature(given: Mapping[str, Mapping[str, Any]]) -> Any:
             `{relative = 0.1}` or `{bounded = {limit = 2.0}}`, is the rule of nlcore of that name.
 
     Raises:
-        ConfigError: There is no such class or option, or the value is wrong.
+        ConfigError: The class or an option is unknown, or a value is wrong.
     """
     ((name, options),) = given.items()
     return _made(name, {key: _value(value) for key, value in options.items()})
@@ -56,7 +56,7 @@ def make_loss(task: Task, part: LossPart | None) -> Any:
     """Return a loss of a study, or that of the task for `None`.
 
     Raises:
-        NlcoreError: There is no such algorithm, or an option is wrong.
+        NlcoreError: The algorithm is unknown, or an option is wrong.
     """
     if part is None:
         return task.loss
@@ -77,7 +77,7 @@ def make_criterion(loss: Any, method: MethodPart, *, flat: bool = False, damping
         damping: A relative damping instead of the curvature's own.
 
     Raises:
-        ConfigError: The curvature has no such option.
+        ConfigError: The curvature or one of its options is unknown.
     """
     if method.curvature is None:
         return Criterion(MeanLoss(loss), method.normalize, flat=flat)
@@ -108,8 +108,8 @@ class Criterion(nn.Module):
 
     Args:
         mean: `(prediction, target) -> scalar`.
-        normalize: Whether the gradient with respect to the prediction is divided by its norm for every sample, or by
-            its root mean square over the batch.
+        normalize: `"sample"` divides the gradient with respect to the prediction of every sample by its norm, `"batch"`
+            the whole gradient by its root mean square.
         flat: Whether prediction and target are flattened to [batch, m].
     """
 

@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 def _encodable(text: str) -> str:
-    r"""Refuse a lone surrogate such as \ud800, which JSON can escape but no file can hold."""
+    r"""Refuse a lone surrogate such as \ud800, which JSON can escape but UTF-8 cannot encode."""
     text.encode()
     return text
 
 
-# Scalars are strict: neither "1" nor true is a number. Containers are not, so that a list becomes a tuple.
+# Scalars are strict: neither "1" nor true is a number. Containers are not: a list may become a tuple.
 Text: TypeAlias = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
 Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Amount: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]

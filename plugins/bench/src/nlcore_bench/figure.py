@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nlcore.plotting.figure import BLACK, COLOURS, GREY, new_figure, panels, render
+from nlcore.plotting.figure import BLACK, COLOURS, GREY, legend_once, new_figure, panels, render
 from nlcore_bench.rows import Row
 from nlcore_bench.tails import LEVELS, tail
 
@@ -179,8 +179,6 @@ def draw_dots(
         axis.grid(alpha=0.25)
     axes[0].set_ylim(-0.7, len(lines) - 0.3)
     axes[0].set_yticks(range(len(lines)), list(lines)[::-1])
-    handles, labels = axes[0].get_legend_handles_labels()
-    known = dict(zip(labels, handles, strict=True))
-    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    legend_once(figure, axes[0], loc="outside lower center", ncols=4, fontsize=9)
     figure.suptitle(f"{fill(title, 60)}\nsmall marks are seeds, large ones their mean", fontsize=11)
     return render(figure)

@@ -1,4 +1,4 @@
-"""Result files that are written whole or not at all, and locks on them."""
+"""Atomic writes of result files, and locks on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WriteError(ResultsError, OSError):
 
 
 def make_folder(folder: Path) -> Path:
-    """Return a folder that results can be written to, created if absent, so that an error comes before hours of work.
+    """Return a folder that results can be written to, created if missing; an error thus comes before hours of work.
 
     Raises:
         WriteError: It cannot be made or written to.
@@ -38,10 +38,10 @@ def make_folder(folder: Path) -> Path:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `content` to `path` so that a reader sees the old file or the new one, never a part of either.
+    """Write `content` to `path` atomically: a reader sees the old file or the new one.
 
     Raises:
-        WriteError: The system refuses, as when the disk is full.
+        WriteError: The system refuses, for instance because the disk is full.
     """
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     temporary: Path | None = None
@@ -67,7 +67,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 class Appender:
-    """Appends to an open file: a piece is whole in the file and on the disk, or `append` raises and it is not there.
+    """Appends to an open file: `append` either writes all of its data to the disk, or raises and leaves none.
 
     Args:
         file: Opened unbuffered for appending; no other process appends to it.
@@ -113,7 +113,7 @@ def lock(file: IO[bytes]) -> bool:
     """
     try:
         import fcntl
-    except ImportError:  # a system without such locks, on which two runs must not share a folder
+    except ImportError:  # a system without such locks: two runs must not share a folder
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -50,7 +50,7 @@ class Summary:
 def summaries(plan: Plan, rows: Sequence[Row]) -> list[Summary]:
     """Return the subject of the study on every task, under every optimiser and with the best pairs of several.
 
-    A task of which a row under these optimisers is unfinished is left out, since the best of the others may be missing.
+    A task with an unfinished row under these optimisers is left out, since the best row of a group may be missing.
     """
     study, found = plan.study, []
     unfinished = {(one.task, one.optimizer) for one in plan.entries if not plan.complete(one)}
@@ -73,7 +73,7 @@ def summaries(plan: Plan, rows: Sequence[Row]) -> list[Summary]:
 
 
 def _names(study: Study) -> dict[str, str]:
-    """Return what the subject is compared with, in words."""
+    """Return the methods and groups that the subject is compared with, in words."""
     return {name: name if name in study.methods else f"best of {name}" for name in study.against}
 
 
@@ -140,7 +140,7 @@ def _mean(row: Row | None, measure: Measure, *, chosen: bool, optimizer: bool) -
 
 
 def finding(plan: Plan, rows: Sequence[Row]) -> list[str]:
-    """Return the finding in sentences: the subject's, or those of every method against its baseline."""
+    """Return the finding in sentences, of the subject or of every method against its baseline."""
     found, seeds = summaries(plan, rows), plan.study.seeds
     sentences = [*(_of_subject(plan.study, found) if found else _of_methods(plan, rows))]
     if sentences and seeds < CLAIM_SEEDS:
@@ -157,7 +157,7 @@ def in_short(plan: Plan) -> str:
 
 
 def _of_subject(study: Study, found: Sequence[Summary]) -> Iterator[str]:
-    """Yield what the subject is against each of the others, in the first measure of every task."""
+    """Yield a sentence for every method or group of `against`, in the first measure of each task."""
     first: dict[str, str] = {}
     for one in found:
         first.setdefault(one.task, one.slot)

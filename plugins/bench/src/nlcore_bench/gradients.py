@@ -14,20 +14,20 @@ __all__ = ["Backward", "Gradient"]
 
 
 class Gradient(Protocol):
-    """The gradient that a method's `update` makes: `update(loss, network, **options)` returns such a function."""
+    """The gradient of a method with `update`: a function that `update(loss, network, **options)` returns."""
 
     def __call__(self, batch: Batch, target: Any) -> Tensor:
         """Add to the gradient of every parameter, and return the mean loss, a scalar.
 
         Args:
             batch: The batch.
-            target: That of its targets which the loss receives.
+            target: The target that the loss receives, one of `batch.targets()`.
         """
         ...
 
 
 class Backward:
-    """The gradient by a criterion and a backward pass.
+    """The gradient of a criterion, by a backward pass.
 
     Args:
         network: The network.
@@ -45,10 +45,10 @@ class Backward:
 
     @property
     def received(self) -> Tensor:
-        """[batch], after a step, the norm that each sample's prediction has received times the batch size."""
+        """[batch], the norms of the gradients that the predictions received in the last step, times the batch size."""
         gradient = self._prediction.grad
         if gradient is None:
-            raise RuntimeError("there is no gradient before a watched step")
+            raise RuntimeError("set `watched` and take a step before reading `received`")
         norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
         return len(gradient) * norms
 

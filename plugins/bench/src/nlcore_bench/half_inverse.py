@@ -18,12 +18,13 @@ class HalfInverse:
 
     With J = UΛVᵀ the Jacobian of all features of a batch with respect to all parameters, and s the slope of the mean
     loss along the features, the gradient is replaced by VΛ^(−½)Uᵀs. Singular values below a share of the largest are
-    left out. A step takes the eigenvalues of a matrix with a row for every feature of every sample, and memory for J.
+    left out. A step costs the eigendecomposition of a matrix with a row for every feature of every sample, and the
+    memory of J.
 
     Args:
         loss: A loss with a Gauss–Newton split.
-        network: The network; each of its outputs hangs on one sample alone.
-        truncation: The share; the authors' programs take 1e-6 for their oscillators.
+        network: The network; each of its outputs depends on one sample alone.
+        truncation: The share; 1e-6 in the authors' programs for their oscillators.
     """
 
     def __init__(self, loss: Any, network: nn.Module, truncation: float = 1e-6) -> None:

@@ -1,4 +1,4 @@
-"""The ranking loss as the paper's code style has it: binary cross-entropy of a float32 permutation matrix."""
+"""The naive ranking loss: binary cross-entropy of a permutation matrix in float32."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class NaiveEntries:
     $$
 
     the same function as `objective="entries"` of the relaxation, computed from P in place of log P. Where P rounds to 0
-    or 1 on a wrong entry, torch replaces the logarithm by −100 and the denominator P(1 − P) of the derivative by 1e-12:
-    a gradient may be far too small, or larger by orders of magnitude. For measurements of that alone.
+    or 1 on a wrong entry, torch replaces the logarithm by −100 and the denominator P(1 − P) of the derivative by 1e-12.
+    The gradient is then far too small, or too large by orders of magnitude. This class is meant for measuring that
+    effect, not for training.
 
     Args:
         sorter: A loss with the method `permutation`, such as those of `nlcore-sorting`.
@@ -40,7 +41,7 @@ class NaiveEntries:
 
     def __init__(self, sorter: Any) -> None:
         if not hasattr(sorter, "permutation"):
-            raise ConfigError(f"{sorter!r} has no permutation matrix, whose entries could be compared.")
+            raise ConfigError(f"{sorter!r} has no permutation matrix with entries to compare.")
         self.sorter = sorter
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -52,7 +53,8 @@ class NaiveEntries:
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the second derivative by autograd, [batch, n, n], rounding included.
 
-        It is supplied, since nlcore refuses to derive a second derivative that misses differences of the gradient.
+        The loss supplies it, since nlcore refuses a second derivative of autograd that disagrees with differences of
+        the gradient.
         """
         with torch.enable_grad():
             scores = prediction.detach().requires_grad_()
@@ -63,13 +65,13 @@ class NaiveEntries:
     def example(
         self, batch_size: int, *, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | str
     ) -> tuple[Tensor, Tensor]:
-        """Return random scores and ranks, those of the relaxation."""
+        """Return the random scores and ranks of the relaxation's own example."""
         found: tuple[Tensor, Tensor] = self.sorter.example(batch_size, generator=generator, dtype=dtype, device=device)
         return found
 
 
 def naive_entries(loss: Any, network: nn.Module, *, curvature: Mapping[str, Any] | None = None) -> Gradient:
-    """Return the gradient of a method with the naive form of its loss: an `update` of studies.
+    """Return the gradient of a method that trains on the naive form of its loss; an `update` of a study.
 
     Args:
         loss: A loss with a permutation matrix.
@@ -77,7 +79,7 @@ def naive_entries(loss: Any, network: nn.Module, *, curvature: Mapping[str, Any]
         curvature: A class of nlcore with its options, as `curvature` of a method; `None` for the loss itself.
 
     Raises:
-        ConfigError: The loss has no permutation matrix, or there is no such curvature.
+        ConfigError: The loss has no permutation matrix, or the curvature is unknown.
     """
     naive = NaiveEntries(loss)
     mean = MeanLoss(naive) if curvature is None else nlcore.NewtonLoss(naive, make_curvature(curvature))

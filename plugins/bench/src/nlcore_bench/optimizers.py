@@ -16,9 +16,9 @@ __all__ = ["make_optimizers"]
 
 
 def make_optimizers(part: OptimizerPart, network: nn.Module, learning_rate: float) -> list[Optimizer]:
-    """Return the optimisers of a network, which take their steps together.
+    """Return the optimisers of a network, all of which take a step in turn.
 
-    Muon has the matrices, and Adam all other parameters, at the same learning rate.
+    With Muon, Adam takes the parameters that are not matrices, at the same learning rate.
 
     Args:
         part: Kind and options.
@@ -26,7 +26,7 @@ def make_optimizers(part: OptimizerPart, network: nn.Module, learning_rate: floa
         learning_rate: Learning rate at the start.
 
     Raises:
-        ConfigError: The optimiser is not installed, or has no such option.
+        ConfigError: The optimiser is not installed, or an option is unknown.
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     rest = [one for one in parameters if part.kind == "muon" and one.ndim != 2]

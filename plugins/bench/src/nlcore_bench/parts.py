@@ -12,7 +12,7 @@ from nlcore_bench.documents import Count, Number, Text
 __all__ = ["TASK", "LossPart", "MethodPart", "OptimizerPart", "Part", "Positive", "TaskPart", "Whole"]
 
 TASK = "task"
-"""Stands for what the task names."""
+"""Stands for the curvature, or the loss, of the task."""
 
 Positive: TypeAlias = Annotated[Number, Field(gt=0)]
 Whole: TypeAlias = Annotated[Count, Field(gt=0)]
@@ -20,7 +20,7 @@ Options: TypeAlias = dict[Text, Any]
 
 
 def _with_options(value: Any) -> Any:
-    """Return a curvature that is given by its name alone with its options, of which there are none."""
+    """Return a curvature that is given by its name alone with empty options."""
     return {value: {}} if isinstance(value, str) else value
 
 
@@ -33,7 +33,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def given(self, others: Set[str]) -> dict[str, Any]:
-        """Return the fields that differ from their defaults as JSON values, but for some.
+        """Return the fields that differ from their defaults as JSON values, without some.
 
         Args:
             others: Names of fields that are left out.
@@ -50,8 +50,8 @@ class TaskPart(Part):
         label: Name in tables; by default the name of the table in the file.
         learning_rates: Learning rates to choose from instead of the study's.
         steps: Steps of a run instead of the study's.
-        curvature: Class of nlcore with its options that stands for `task` in the curvature of a method, such as the one
-            with second derivatives that the loss can supply.
+        curvature: Class of nlcore with its options, for which `task` stands in the curvature of a method; for instance
+            a class whose derivatives the loss supplies.
     """
 
     id: Text
@@ -67,8 +67,8 @@ class LossPart(Part):
 
     Attributes:
         id: Id of a registered algorithm, or `task` for that of the task.
-        options: Its options; those that the problem of a task sets come with it.
-        target: The batch's target that it receives: `target`, `outputs` for full supervision, or a name of the task.
+        options: Its options; with `task`, beside those that the problem of the task sets.
+        target: The target of a batch that it receives: `target`, `outputs` for full supervision, or a name of the task.
         label: Name in tables.
         scale: Factor of all learning rates of this loss.
         flat: Whether prediction and target are flattened to [batch, m].
@@ -88,16 +88,16 @@ class MethodPart(Part):
     Attributes:
         label: Name in tables and pictures; by default the name of the table in the file.
         group: Group of the method; a picture has one panel per group.
-        curvature: Class of nlcore with its options, `"Auto"` or `{Hessian = {damping = {relative = 0.1}}}`; none trains
-            on the loss itself. `{task = {power = 0.5}}` is the class that the table of the task names, with these
-            options beside its own.
+        curvature: Class of nlcore with its options, such as `"Auto"` or `{Hessian = {damping = {relative = 0.1}}}`;
+            without it the method trains on the loss itself. `{task = {power = 0.5}}` is the curvature of the task with
+            these options added.
         clip: Largest norm of the network's gradient.
-        normalize: Whether the gradient with respect to the outputs is scaled to the norm 1 for every sample, or to a
-            root mean square of 1 for the batch.
-        update: `"module:function"` that makes the gradient itself, see `nlcore_bench.gradients.Gradient`.
+        normalize: `"sample"` scales the gradient with respect to the outputs of every sample to norm 1, `"batch"` that
+            of the batch to a root mean square of 1.
+        update: `"module:function"` of a method that computes its own gradient, see `nlcore_bench.gradients.Gradient`.
         options: Options of `update`.
         loss: A loss instead of the task's own.
-        reference: Whether it receives more supervision than the others, and is drawn as a reference.
+        reference: Whether it receives more supervision than the others; pictures draw it dashed.
         baseline: Method that differences refer to instead of the study's; empty for a baseline itself.
         learning_rates: Learning rates to choose from instead of those of the task and the study.
         dampings: Relative dampings to choose from, each at every learning rate.
@@ -127,9 +127,9 @@ class MethodPart(Part):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.dampings and (self.curvature is None or "Auto" in self.curvature):
-            raise ValueError("there are dampings to choose from but no curvature that takes one")
+            raise ValueError("dampings are given, but the method has no curvature that takes one")
         if self.update and (self.curvature or self.normalize):
-            raise ValueError("update makes the gradient itself: leave out curvature and normalize")
+            raise ValueError("update computes its own gradient: leave out curvature and normalize")
         return self
 
 

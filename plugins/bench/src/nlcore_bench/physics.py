@@ -84,7 +84,7 @@ def linear_oscillators(controls: Tensor, start: Tensor, step: float = 0.5) -> Te
 
 
 def diffused(temperature: Tensor, size: int, spread: float) -> Tensor:
-    """Return the temperature on a periodic square after a time, by the exact solution of u_t = κ·Δu in Fourier space.
+    """Return the later temperature on a periodic square, by the exact solution of u_t = κ·Δu in Fourier space.
 
     Args:
         temperature: [batch, size·size], row by row.
@@ -123,8 +123,9 @@ def pendulum(parameters: Tensor, steps: int, step: float = 0.1) -> Tensor:
 def soft_dtw(first: Tensor, second: Tensor, gamma: float) -> Tensor:
     """Return the soft dynamic time warping of pairs of series under the squared distance, [batch].
 
-    *Soft-DTW: a Differentiable Loss Function for Time-Series*, Cuturi and Blondel, ICML 2017. All alignments of two
-    series count, those of a low cost more; the recursion runs along the anti-diagonals. O(n) operations of torch.
+    *Soft-DTW: a Differentiable Loss Function for Time-Series*, Cuturi and Blondel, ICML 2017. It is the soft minimum of
+    the cost over all alignments of two series. The recursion runs along the anti-diagonals, in O(n) operations of
+    torch.
 
     Args:
         first: [batch, n].
@@ -155,8 +156,8 @@ def soft_dtw(first: Tensor, second: Tensor, gamma: float) -> Tensor:
 def soft_dtw_divergence(prediction: Tensor, target: Tensor, gamma: float = 0.1) -> Tensor:
     """Return soft-DTW less half of that of each series with itself, [batch]; it is 0 for equal series, never negative.
 
-    *Differentiable Divergences Between Time Series*, Blondel, Mensch and Vert, AISTATS 2021. A function without a
-    curvature, a split or a supplied gradient: an opaque loss.
+    *Differentiable Divergences Between Time Series*, Blondel, Mensch and Vert, AISTATS 2021. A plain function: it
+    supplies neither gradient, Hessian nor split.
 
     Args:
         prediction: [batch, n].

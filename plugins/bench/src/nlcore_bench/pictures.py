@@ -1,4 +1,4 @@
-"""The pictures of a report: which there are for a study, and what each of them shows."""
+"""The pictures of a report, chosen by the fields of the study."""
 
 from __future__ import annotations
 

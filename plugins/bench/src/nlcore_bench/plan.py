@@ -1,4 +1,4 @@
-"""The plan of a study: which runs there are, which candidate of a row is best, and what its task measures."""
+"""The plan of a study: its runs, the best candidate of each row, and the measures of its task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Plan:
 
     Args:
         study: The study.
-        runs: The runs that there are.
+        runs: The finished runs.
         elsewhere: Best candidates of the study that `learning_rates_from` names, with their validation, by task,
             optimiser and method.
     """
@@ -54,9 +54,9 @@ class Plan:
         return [self._cell("report", entry, best, 1000 + seed) for seed in range(self.study.seeds)]
 
     def timed(self, entry: Entry) -> list[Cell]:
-        """Return the runs of a row for equal time: as long as the baseline's, but never longer than the study's.
+        """Return the runs of a row for equal time: the steps that fit into the baseline's time, at most the study's.
 
-        The cost of a step is the median over a method's tuning runs, so that more reported seeds change no length.
+        The cost of a step is the median over a method's tuning runs. Lengths thus do not depend on the reported seeds.
         """
         base = self.baseline(entry)
         if not self.study.equal_time or base is None:
@@ -74,8 +74,8 @@ class Plan:
     def best(self, entry: Entry) -> Candidate:
         """Return the candidate with the best mean on validation data.
 
-        Of equal ones it is that with the smaller learning rate, then with the larger damping. A candidate at which a
-        run failed is chosen only if all others failed too.
+        Among equal ones, it is the one with the smaller learning rate, and then with the larger damping. A candidate
+        with a failed run is chosen only if all others have one too.
 
         Raises:
             ResultsError: The study takes its learning rates from another, which lacks this row.
@@ -98,8 +98,8 @@ class Plan:
         Args:
             entry: The row.
             candidate: One of its candidates; the best by default.
-            measure: The measure; by default the one that chooses the learning rate, and always that where the learning
-                rates come from another study.
+            measure: The measure; by default, and always if the learning rates come from another study, the one that
+                chooses the learning rate.
         """
         if self.elsewhere is not None:
             return self.elsewhere[entry.key][1]
@@ -127,12 +127,12 @@ class Plan:
         return measures[name]
 
     def compared(self, entry: Entry) -> tuple[Measure, ...]:
-        """Return the measures of a row that are compared: those that the study names, or the first."""
+        """Return the compared measures of a row: those in `measures` of the study, or by default the first."""
         measures = {one.name: one for one in self.task(entry).measures}
         return tuple(measures[name] for name in self.study.measures or [next(iter(measures))] if name in measures)
 
     def complete(self, entry: Entry) -> bool:
-        """Return whether all runs of a row and of its baseline are there."""
+        """Return whether all runs of a row and of its baseline are finished."""
         base = self.baseline(entry)
         needed = [entry, *([base] if base else [])]
         if not all(cell in self.runs for one in needed for cell in self.tuning(one)):
@@ -141,7 +141,7 @@ class Plan:
         return all(cell in self.runs for cell in cells)
 
     def _seconds(self, entry: Entry) -> float:
-        """Return the median processor time of a row's tuning runs, of those that went to the last step if any did."""
+        """Return the median processor time of a row's tuning runs, of the complete ones if there are any."""
         runs = [self.runs[cell] for cell in self.tuning(entry)]
         whole = [run for run in runs if run.failure is None]
         return max(median(run.cpu_seconds for run in whole or runs), 1e-9)

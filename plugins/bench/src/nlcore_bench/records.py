@@ -28,8 +28,8 @@ class Cell:
     """The settings of one run; the types are those of a stored cell.
 
     Attributes:
-        phase: `"tune"` runs are evaluated on validation data, `"report"` and `"timed"` runs on test data; the latter
-            last as long as the baseline in time instead of steps.
+        phase: `"tune"` runs are evaluated on validation data, `"report"` and `"timed"` runs on test data. A timed run
+            has as many steps as fit into the time of the baseline.
         method: Name of the method.
         learning_rate: Learning rate.
         seed: Seed of weights and data order.
@@ -124,14 +124,13 @@ class Store:
 
     Args:
         folder: Created if it does not exist.
-        settings: All that changes a number, as JSON values.
-        environment: Versions and machine of the runs; written beside the settings, never compared.
-        measures: Names of the measures that every run of a task has, by the task's name; any for other tasks.
+        settings: Everything that changes a number, as JSON values.
+        environment: Versions and machine of the runs; stored with the settings, but not compared.
+        measures: Names of the measures that every run of a task has, by task; the runs of other tasks may have any.
 
     Raises:
         ResultsError: The folder holds the runs of other settings, two results of one run, or a line that is not a
-            record of a run. A last line that was cut off by a kill is not an error: it is dropped
-            and its run is repeated.
+            record of a run. A last line that is cut off is not an error: it is dropped, and its run is repeated.
     """
 
     def __init__(
@@ -167,7 +166,7 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Allow `add` in this process and in no other; the lock ends with the process, however it ends.
+        """Lock the folder, so that this process alone can `add` runs; the lock ends with the process at the latest.
 
         Raises:
             ResultsError: Another run is writing to the folder, or the system refuses to write.
@@ -186,7 +185,7 @@ class Store:
                 self._appender = None
 
     def _locked(self, stack: ExitStack) -> FileIO:
-        """Lock the folder, read it again, and return its runs, opened for appending and without a torn tail."""
+        """Lock the folder, read it again, and return its file of runs for appending, cut at the last line end."""
         file = stack.enter_context(self._runs_path.open("ab", buffering=0))
         if not lock(file):
             raise ResultsError(
@@ -203,8 +202,8 @@ class Store:
         """Append a finished run, inside `writing()`; the line is on the disk when the call returns.
 
         Raises:
-            ResultsError: The run has a value that cannot be stored, or the system refuses to write, as when the disk
-                is full. The file then holds the runs before, and nothing of this one.
+            ResultsError: The run has a value that cannot be stored, or the system refuses to write, for instance
+                because the disk is full. The file then holds the earlier runs alone.
         """
         if self._appender is None:
             raise ResultsError(f"{self.folder} is open for reading. Add runs inside `with store.writing():`.")
@@ -221,7 +220,7 @@ class Store:
             self._appender.append(line.encode() + b"\n")
         except OSError as error:
             raise WriteError(
-                f"cannot write to {self._runs_path}: {error.strerror or error}. The {len(self._runs)} runs before are "
+                f"cannot write to {self._runs_path}: {error.strerror or error}. The {len(self._runs)} earlier runs are "
                 "kept; free some space and give the same command again."
             ) from error
         self._runs[run.cell] = run
@@ -256,7 +255,7 @@ class Store:
 
 
 def _whole_lines(path: Path) -> bytes:
-    """Return a file up to its last line end; the rest was cut off by a kill."""
+    """Return a file up to its last line end, without an incomplete line."""
     try:
         data = path.read_bytes() if path.exists() else b""
     except OSError as error:

@@ -26,7 +26,7 @@ class Row:
         chosen: The best candidate.
         edges: Whether learning rate and damping are the smallest or largest that were tried.
         runs: The reported runs, in the order of the seeds.
-        timed: The runs of equal time, if there are any.
+        timed: The runs of equal time; empty without any.
         base: The reported runs of the baseline; none for a baseline.
     """
 
@@ -63,7 +63,7 @@ class Row:
         return [run.failure for run in (*self.runs, *self.timed) if run.failure is not None]
 
     def reached(self, at: Callable[[Run], Sequence[float]]) -> list[float]:
-        """Return when the seeds reached the threshold of the first compared measure, of those that did.
+        """Return the steps or times at which seeds reached the threshold of the first compared measure.
 
         Args:
             at: Returns steps or times of a run's curve.
@@ -77,7 +77,7 @@ class Row:
         return found
 
     def reached_text(self, at: Callable[[Run], Sequence[float]], digits: int = 0) -> str:
-        """Return the median of `reached`, with the number of the seeds if not all did."""
+        """Return the median of `reached`, with the number of seeds if some did not reach the threshold."""
         found = self.reached(at)
         if not found:
             return "–"
@@ -91,7 +91,7 @@ def compared(measure: Measure, mine: Sequence[Run], base: Sequence[Run]) -> Pair
 
 
 def rows_of(plan: Plan, entries: Sequence[Entry]) -> list[Row]:
-    """Return the rows whose runs are all there.
+    """Return the rows whose runs are all finished.
 
     Args:
         plan: The plan with its runs.

@@ -1,4 +1,4 @@
-"""The runs of a study: which there are, which are missing, and their execution over the cores; runs resume."""
+"""The runs of a study: the missing ones are trained on all cores, and interrupted ones are resumed."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def _training(study: Study, entry: Entry, cell: Cell) -> Training:
 
 
 def train_cell(study: Study, entry: Entry, cell: Cell, checkpoint: Path | None = None) -> Run:
-    """Train one run, from its checkpoint if there is one; can be sent to another process.
+    """Train one run, from its checkpoint if there is one; the call can be pickled.
 
-    A run on another device than the CPU has no checkpoint, in which the state of its random numbers would be missing.
+    A run on another device than the CPU has no checkpoint, which would lack the random state of the device.
     """
     checkpoint = checkpoint if study.device == "cpu" else None
     part: PartName = "validation" if cell.phase == "tune" else "test"
@@ -67,7 +67,7 @@ def train_cell(study: Study, entry: Entry, cell: Cell, checkpoint: Path | None =
 
 
 def _checked(study: Study, entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
-    """Return the settings of all tasks; make everything that a run needs once, so that an error costs no time."""
+    """Return the settings of all tasks; build all parts of the runs once, so that errors precede the first run."""
     plan = Plan(study, {})
     settings = {name: task_settings(part.id, part.options) for name, part in study.tasks.items()}
     every = {one.name for name in study.tasks for one in plan.study_task(name).measures}
@@ -82,8 +82,8 @@ def _checked(study: Study, entries: Sequence[Entry]) -> dict[str, dict[str, Any]
             targets = next(iter(plan.task(entry).batches(0))).targets()
             if target not in targets:
                 raise ConfigError(
-                    f"{entry.task} has no target {target!r} ({entry.name}): {', '.join(targets)}. Name the tasks that "
-                    f"have it with `tasks` of the method."
+                    f"{entry.task} has no target {target!r} ({entry.name}): {', '.join(targets)}. List the tasks "
+                    "that have it in `tasks` of the method."
                 )
     return settings
 
@@ -101,15 +101,15 @@ def _check_device(name: str) -> None:
 
 
 def open_store(study: Study, folder: Path, entries: Sequence[Entry] | None = None) -> Store:
-    """Return the folder of a study, after a check of everything that its runs need.
+    """Return the store of a study, after checks of everything that its runs need.
 
     Args:
         study: The study.
         folder: Its folder.
-        entries: The rows that are checked; none for a report, which needs nothing but the records; `None` for all.
+        entries: The rows to check: `None` for all, and none for a report, which needs the records alone.
 
     Raises:
-        ConfigError: Something of the study is wrong or not installed.
+        ConfigError: A part of the study is wrong or not installed.
         ResultsError: The folder belongs to other settings, or a record in it is damaged.
     """
     tasks = _checked(study, study.entries() if entries is None else entries)
@@ -153,18 +153,18 @@ def run_study(
     cluster: str | None = None,
     quiet: bool = False,
 ) -> Plan:
-    """Run what `folder` lacks and return all of its runs.
+    """Train the runs that `folder` lacks, and return the plan with all runs.
 
     Args:
         study: The study.
         folder: Folder of the settings and the runs.
         entries: The rows to run; `None` for all.
-        workers: Processes of one thread each; the number changes the duration of a study but none of its results.
-        cluster: Address or scheduler file of a Dask cluster, whose workers train in place of these processes.
+        workers: Number of processes with one thread each; it changes the duration of a study but not its results.
+        cluster: Address or scheduler file of a Dask cluster, whose workers are used instead of processes.
         quiet: Whether the progress bar is hidden.
 
     Raises:
-        ConfigError: Something of the study is wrong or not installed; nobody answers at the address.
+        ConfigError: A part of the study is wrong or not installed, or no scheduler answers at the address.
         ResultsError: The folder belongs to other settings, or cannot be written; the cluster is lost.
     """
     with _training_on(workers, cluster) as trained:
@@ -213,13 +213,13 @@ def _training_on(workers: int, cluster: str | None) -> Iterator[_Trained]:
 
 @dataclass(frozen=True, eq=False)  # joblib hashes calls, and the tables of a study have no hash
 class _Remote:
-    """A run on a worker of a cluster. It writes no checkpoint, and begins anew if its worker is lost.
+    """A run on a worker of a cluster. It has no checkpoint, and starts again if its worker is lost.
 
     Attributes:
         study: The study.
         entry: The row.
         cell: The run.
-        environment: Versions in the process of the study; with others a worker would not give the same numbers.
+        environment: Versions in the process of the study, which those of the worker must equal.
     """
 
     study: Study
@@ -248,13 +248,13 @@ def _here(study: Study, jobs: _Jobs, folder: Path, workers: int) -> Iterator[Run
         yield from Parallel(n_jobs=min(workers, len(jobs)) or 1, return_as="generator_unordered")(calls)
     except BrokenProcessPool as error:
         raise ResultsError(
-            "a process of the study was killed, perhaps because memory ran out. Finished runs are kept; repeat the "
-            "command, with --workers 1 if memory is short."
+            "a process of the study was killed, perhaps because memory ran out. Finished runs are kept; give the same "
+            "command again, with --workers 1 if memory is short."
         ) from error
 
 
 def progress(study: Study, folder: Path) -> str:
-    """Return in words what of a study is finished, and how long the rest takes on one core."""
+    """Return the numbers of finished and of all runs in words, and the time that the rest takes on one core."""
     store = open_store(study, folder, ())
     plan = plan_of(study, store.runs, folder)
     count = study.count(plan.entries)

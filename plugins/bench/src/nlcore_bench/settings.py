@@ -46,15 +46,15 @@ def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_settings(path: Path, settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-    """Write settings and environment, whole or not at all."""
+    """Write settings and environment atomically."""
     document = {"settings": settings, "environment": dict(environment)}
     write_whole(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def check_settings(path: Path, settings: Mapping[str, Any]) -> _Document:
-    """Return the content of a file, unless its settings contradict these.
+    """Return the content of a file whose settings agree with these.
 
-    The environment may differ, and either may have tasks, optimisers and methods that the other one lacks.
+    Environments may differ, and each side may have tasks, optimisers and methods that the other lacks.
 
     Raises:
         ResultsError: The file cannot be read or is damaged, is of another format, or its settings differ; the message

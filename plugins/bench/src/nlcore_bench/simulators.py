@@ -34,8 +34,8 @@ def blurred(signal: Tensor, width: float) -> Tensor:
 def driven(controls: Tensor, drag: float, step: float) -> Tensor:
     """Return the path of a pushed body with quadratic drag.
 
-    x' = v, v' = u − c·v·|v|, integrated by the semi-implicit Euler rule from rest. The drag makes the Jacobian differ
-    from sample to sample.
+    x' = v, v' = u − c·v·|v|, integrated by the semi-implicit Euler rule from rest. With drag, the Jacobian
+    differs between samples.
 
     Args:
         controls: [batch, m], the push u at each time.
@@ -56,7 +56,7 @@ def driven(controls: Tensor, drag: float, step: float) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Simulator(ABC):
-    """½‖simulated(prediction) − target‖² of each sample, as `nlcore.compose` makes it; [batch, m] both."""
+    """½‖simulated(prediction) − target‖² of each sample, prediction and target [batch, m], by `nlcore.compose`."""
 
     traits: ClassVar[nlcore.Traits] = nlcore.Traits()
 
@@ -94,7 +94,7 @@ class Blur(Simulator):
     \ell(y, t) = \tfrac12 \lVert B y - t \rVert^2, \qquad B_{ij} \propto e^{-(i - j)^2 / (2 \cdot \text{width}^2)}.
     $$
 
-    Fixed and linear, with singular values that decay like a Gaussian.
+    B is constant, and its singular values decay like a Gaussian.
 
     Shape:
         - prediction: `[batch, m]`, the signal.
@@ -105,7 +105,7 @@ class Blur(Simulator):
         Time O(m²) per sample.
 
     When it fails:
-        Fine detail of the signal is almost lost, so a target determines it only up to noise.
+        Fine detail of the signal is almost lost: noise of the target is amplified in it.
 
     Args:
         width: Standard deviation of the blur, in steps of the signal.
@@ -142,8 +142,8 @@ class Drag(Simulator):
         Time O(m) per sample, in a loop over the times.
 
     When it fails:
-        The Jacobian differs from sample to sample as soon as bodies move, so one matrix for the batch fits none of
-        them.
+        The Jacobian depends on the speed and differs between samples, so that one matrix for the whole batch is a poor
+        approximation for each of them.
 
     Args:
         drag: c of v' = u − c·v·|v|, per unit of length.

@@ -18,8 +18,9 @@ _Part = TypeVar("_Part")
 def small(study: Study) -> Study:
     """Return the study with one seed, one value of everything that is tuned, Adam alone, and a quarter of the steps.
 
-    The value is the middle one of every list. Where the study has no Adam, its first optimiser stays; where it takes
-    its learning rates from another study, they are that study's. Runs of up to 60 steps keep their length.
+    Of every list the middle value is kept. A study without Adam keeps its first optimiser. If a study takes its
+    learning rates from another one, the middle learning rate of that study is used. Runs of up to 60 steps keep their
+    length.
     """
     other = find(study.learning_rates_from) if study.learning_rates_from else study
     adam = {name: part for name, part in study.optimizers.items() if part.kind == "adam"}
@@ -48,12 +49,12 @@ def small(study: Study) -> Study:
 
 
 def full(study: Study) -> Study:
-    """Return the study at the size of what it repeats: with the fields of its table `full`.
+    """Return the study at its full size, that of the work it repeats: with the fields of its table `full`.
 
-    Tables are merged, other values replaced. The estimated duration is that of `full`, if it has one.
+    Tables are merged, other values replaced. The estimated duration is the one in `full`, if there is one.
 
     Raises:
-        ConfigError: The study has no such table, or a field in it is wrong.
+        ConfigError: The study has no table `full`, or a field in it is wrong.
     """
     if not study.full:
         raise ConfigError(f"{study.id} has one size: its file has no table [full]. Leave out --full.")
@@ -61,7 +62,7 @@ def full(study: Study) -> Study:
 
 
 def _merged(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested tables with the values of others in their place."""
+    """Return nested tables, updated with the values of others."""
     both = {
         name: _merged(content[name], value)
         for name, value in changes.items()
@@ -79,7 +80,7 @@ def _one(rates: Sequence[float]) -> dict[str, tuple[float, ...]]:
 
 
 def _middle(values: Sequence[_Part]) -> tuple[_Part, ...]:
-    """Return the middle value of a list in its order, the lower one of two; nothing of an empty list."""
+    """Return the middle value of a list, the first of the two of an even length; empty for an empty list."""
     middle = (len(values) - 1) // 2
     return tuple(values[middle : middle + 1])
 

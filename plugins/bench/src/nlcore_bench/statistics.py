@@ -17,7 +17,7 @@ __all__ = ["CLAIM_SEEDS", "RULE", "Paired", "Sample", "Word", "holm"]
 Word = Literal["better", "worse", "level"]
 
 CLAIM_SEEDS = 8
-"""Seeds from which on a difference is a claim: with 5 pairs Wilcoxon's test cannot fall below 0.06."""
+"""Smallest number of seeds for a claim; with 5 pairs the p-value of Wilcoxon's test is at least 0.06."""
 
 _ERRORS, _POINTS, _SHARE = 2.0, 2.0, 0.05
 RULE = (
@@ -62,12 +62,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Paired:
-    """A measure of a method and of what it is compared with, seed by seed.
+    """A measure of two methods, paired by seed.
 
     Attributes:
         measure: The measure.
         mine: Values of the method.
-        base: Values of the other one at the same seeds.
+        base: Values of the method it is compared with, at the same seeds.
     """
 
     measure: Measure
@@ -90,7 +90,7 @@ class Paired:
 
     @property
     def claim(self) -> str:
-        """The word, with a question mark where there are too few seeds for a claim."""
+        """The word, with a question mark if there are too few seeds for a claim."""
         return self.word if len(self.mine) >= CLAIM_SEEDS else f"{self.word}?"
 
     @property

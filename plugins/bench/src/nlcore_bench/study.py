@@ -67,7 +67,7 @@ class Entry:
 
 
 class Study(Part):
-    """A study: every method is tuned with the same budget, then measured once on fresh seeds.
+    """A study: every method is tuned with the same budget, then measured once on other seeds.
 
     Attributes:
         id: Name on the command line and of the folder of results.
@@ -82,16 +82,16 @@ class Study(Part):
         seeds: Number of reported seeds, 1000, 1001, …; none is a tuning seed.
         tuning_seeds: Number of seeds on which every candidate is tried, 0, 1, …
         learning_rates: Learning rates that every method is tuned over.
-        learning_rates_from: Id of the study whose tuned learning rates are used; there is no tuning then.
+        learning_rates_from: Id of the study whose tuned learning rates are used, without tuning.
         equal_time: Whether every method with a baseline is also run for the baseline's processor time.
         baseline: Method that differences refer to; by default the first of the same group.
         subject: Method or group that the summary compares.
-        against: Methods and groups that it is compared with; of a group it is the best on validation data.
+        against: Methods and groups that it is compared with; a group is represented by its best on validation data.
         measures: Measures that are compared, in this order; by default the first of every task.
         minutes: Duration on one core, for `nlcore bench list`.
         notes: Notes for the reader of the numbers.
         limits: Conclusions that the study does not allow, one paragraph each.
-        full: Fields of this table, in the place of those above, are the study at the size of what it repeats.
+        full: Fields that replace those above at the full size of the study, that of the work it repeats.
         tasks: Tasks by name.
         losses: Losses by name; every method runs with each of them.
         optimizers: Optimisers by name.
@@ -156,7 +156,7 @@ class Study(Part):
         Args:
             tasks: Names of those that are kept; all if empty.
             optimizers: The same for optimisers.
-            methods: The same for methods; with losses, names of entries, methods or losses.
+            methods: The same for methods; in a study with losses, names of rows, methods or losses.
 
         Raises:
             ConfigError: A name is unknown.
@@ -166,7 +166,7 @@ class Study(Part):
             for task, optimizer, loss, name in product(self.tasks, self.optimizers, self.losses or ("",), self.methods)
             if self._runs(self.methods[name], task, optimizer, loss)
         ]
-        distinct = {entry.key: entry for entry in found}  # a method with its own loss runs once, not with every loss
+        distinct = {entry.key: entry for entry in found}  # a method with its own loss runs only once
         chosen = list(distinct.values())
         for option, words, names in (
             ("tasks", tasks, lambda one: {one.task}),
@@ -185,7 +185,7 @@ class Study(Part):
     def settings(self, tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Return everything that changes a number of a run, as JSON values.
 
-        Numbers of seeds and the learning rates are not among them: they are parts of the runs' names.
+        Seeds, learning rates and dampings are not included: every record of a run has its own.
 
         Args:
             tasks: The settings of every task, by name.
@@ -215,7 +215,7 @@ class Study(Part):
         return self.tasks[task].steps or self.steps
 
     def quick(self) -> Self:
-        """Return the study with 1 seed and few steps, which shows that everything works."""
+        """Return the study with 1 seed and few steps, for a check that everything works."""
         steps = min(self.steps, 60)
         tasks = {
             name: part.model_copy(update={"steps": part.steps and min(part.steps, steps)})
@@ -225,12 +225,12 @@ class Study(Part):
         return self.model_copy(update=few)
 
     def _curvature(self, name: str, task: str) -> Mapping[str, Mapping[str, Any]] | None:
-        """Return the curvature of a method on a task, with that of the task in the place of `task`."""
+        """Return the curvature of a method on a task, in which `task` is replaced by that of the task."""
         curvature, own = self.methods[name].curvature, self.tasks[task].curvature
         if curvature is None or "task" not in curvature:
             return curvature
         if own is None:
-            raise ValueError(f"methods.{name} takes the curvature of tasks.{task}, which does not name one")
+            raise ValueError(f"methods.{name} takes the curvature of tasks.{task}, which has no curvature")
         return {kind: {**options, **curvature["task"]} for kind, options in own.items()}
 
     @staticmethod

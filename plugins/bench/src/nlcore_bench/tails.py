@@ -13,12 +13,13 @@ from nlcore_bench.records import Run
 __all__ = ["LEVELS", "TAILS", "Tails", "tail", "tail_text"]
 
 LEVELS = (0.5, 0.9, 0.99, 0.999, 1.0)
-"""The quantiles of a record; the last one is the largest norm."""
+"""The quantiles of a record, of which the last is the largest norm."""
 
 TAILS = (
-    "Norms of gradients: what the prediction of each sample receives, ∇ℓ_i or the Newton direction, over all samples "
-    "of all steps; and the network's gradient before clipping, over all steps. In units of their median in the same "
-    "run; the median over the seeds, for the largest norms the largest seed's behind it."
+    "Norms of gradients are in units of their median in the same run. Samples' gradients: the gradient that the "
+    "prediction of a sample receives, ∇ℓ_i or the Newton direction, over all samples of all steps. Network's gradient: "
+    "before clipping, over all steps. A cell is the median over the seeds; behind a largest norm stands that of the "
+    "seed with the largest one."
 )
 """The columns of norms, for the reader of a table."""
 
@@ -30,10 +31,11 @@ _LOWEST, _HIGHEST, _PER_DECADE = (
 
 
 class Tails(nn.Module):
-    """Counts of norms on a logarithmic scale, a hundred bins in a factor of ten; a module, for its `state_dict`.
+    """Counts of norms on a logarithmic scale, with a hundred bins per factor of ten.
 
-    `sample` has the norm that each sample's prediction receives from the criterion, times the batch size: that of ∇ℓ_i,
-    or of the Newton direction. `step` has the norm of the network's gradient before clipping.
+    It is a module so that checkpoints hold its `state_dict`. `sample` counts the norm of the gradient that the
+    prediction of a sample receives from the criterion, times the batch size: the norm of ∇ℓ_i or of the Newton
+    direction. `step` counts the norm of the network's gradient before clipping.
     """
 
     counts: Tensor
@@ -59,7 +61,7 @@ class Tails(nn.Module):
             self.largest[row] = torch.maximum(self.largest[row], known.max())
 
     def quantiles(self) -> dict[str, list[float]]:
-        """Return the quantiles `LEVELS` of both, to 1 %; the largest exactly. Nothing before the first step."""
+        """Return the quantiles `LEVELS` of both, to 1 %, and the exact largest norm; empty before the first step."""
         if not int(self.counts.sum()):
             return {}
         shares = self.counts.cumsum(1).double() / self.counts.sum(1, keepdim=True) + 1e-12
@@ -72,7 +74,7 @@ class Tails(nn.Module):
 
 
 def tail(run: Run, kind: str, level: float) -> float:
-    """Return a quantile of the norms of a run over their median; NaN without norms, infinite for a median of 0.
+    """Return a quantile of the norms of a run divided by their median: NaN without norms, infinite for a median of 0.
 
     Args:
         run: The run.
@@ -86,7 +88,7 @@ def tail(run: Run, kind: str, level: float) -> float:
 
 
 def tail_text(runs: Sequence[Run], kind: str, level: float) -> str:
-    """Return the median over the runs; of the largest norms the largest run's behind it."""
+    """Return the median over the runs; for the largest norms, the largest value of any run stands behind it."""
     values = [tail(run, kind, level) for run in runs if run.norms]
     if not values:
         return "–"

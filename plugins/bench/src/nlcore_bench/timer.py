@@ -1,4 +1,4 @@
-"""Interleaved timing of several ways to do the same thing: a busy machine slows all of them alike."""
+"""Interleaved timing of several calls, so that a busy machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WARM = 4
 
 @dataclass(frozen=True)
 class Timing:
-    """Time of a call: on the CPU its processor time, which on one thread is that on a machine without other work.
+    """Time of a call; on the CPU its processor time.
 
     Attributes:
         milliseconds: Lower quartile, median and upper quartile over the rounds.
@@ -35,7 +35,7 @@ class Timing:
 
 
 def clock_of(device: torch.device) -> Clock:
-    """Return the clock for calls on a device: processor time, or the time at which a GPU has done all of its work."""
+    """Return the clock for calls on a device: processor time, or on a GPU the wall time after synchronisation."""
     if device.type != "cuda":
         return time.process_time
 
@@ -58,8 +58,8 @@ def interleaved(
 
     Args:
         calls: Contestants by name; ratios are relative to the first.
-        seconds: Wall time of the rounds; the round in which it ends is finished.
-        fewest: Smallest number of rounds, however long they take.
+        seconds: Wall time of the rounds; a round that has begun is finished.
+        fewest: Smallest number of rounds.
         warm: Whether every contestant is called before the first round: five times, or once if a call is slow.
         clock: The clock, see `clock_of`.
 

@@ -45,9 +45,9 @@ class Outcome:
         curves: Measure to its values after these steps.
         times: Processor time of the training up to these steps.
         seconds: Wall time of the training, without evaluations.
-        cpu_seconds: Processor time of the training, which other programs on the machine do not change.
+        cpu_seconds: Processor time of the training; other programs on the machine hardly change it.
         failure: Reason of an early stop; `None` for a complete run.
-        norms: Quantiles of the norms of gradients, see `nlcore_bench.tails`; none unless the study asks for them.
+        norms: Quantiles of the norms of gradients, see `nlcore_bench.tails`; empty if the study does not record them.
     """
 
     final: dict[str, float] = field(default_factory=dict)
@@ -67,15 +67,15 @@ def train(
     """Train on one thread to the last step, from a checkpoint if there is one.
 
     Args:
-        training: The run at its start; `one_thread` and the random state are the caller's.
+        training: The run at its start. The caller sets the number of threads and the random state.
         part: Part of the data on which the network is evaluated.
         every: Steps between two evaluations; `None` for one at the end.
-        checkpoint: File of the checkpoint, removed by nobody but the caller.
-        label: The run, as the checkpoint names it: a checkpoint of another one is not used.
+        checkpoint: File of the checkpoint. It is not removed here.
+        label: Name of the run, which its checkpoint holds; a checkpoint with another name is ignored.
 
     Returns:
-        The outcome. A run whose loss is no longer finite stops, with the reason in `failure`, and so does one whose
-        network predicts what the task cannot evaluate, such as infinities: its measures count as the worst.
+        The outcome. The run ends early, with the reason in `failure`, if the loss becomes infinite or NaN. If the
+        predictions cannot be evaluated, for instance because they are infinite, each measure has its worst value.
     """
     outcome, task = training.outcome, training.task
     if checkpoint is not None:
@@ -123,11 +123,11 @@ class Training:
         steps: Steps of the run.
         schedule: `"cosine"` or `"constant"`.
         damping: Relative damping instead of the curvature's own.
-        device: Where it trains; evaluations are made on the CPU, which has the data.
-        tails: Whether the norms of gradients are counted.
+        device: Device of the training; evaluations run on the CPU, where the data are.
+        tails: Whether the norms of gradients are recorded.
 
     Raises:
-        NlcoreError: Loss, curvature, update or optimiser cannot be made.
+        NlcoreError: The loss, the curvature, the update or the optimiser is wrong or not installed.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Training:
         if tails:
             if not isinstance(self.gradient, Backward):
                 raise ConfigError(
-                    f"{entry.name} makes its gradient itself, so that its norms are not known: leave out tails."
+                    f"the norms of {entry.name}, which has an update of its own, cannot be recorded: leave out tails."
                 )
             self.gradient.watched = True
         self.tails = Tails() if tails else None
@@ -171,14 +171,14 @@ class Training:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether it trains where the data are."""
+        """Whether the training runs on the CPU, where the data are."""
         return self.device == torch.device("cpu")
 
     def advance(self, batch: Batch) -> None:
-        """Take one step; its time and a failure go to the outcome."""
+        """Take one step; record its time and any failure in the outcome."""
         targets, outcome = batch.targets(), self.outcome
         if self.target not in targets:
-            raise ConfigError(f"the task has no target {self.target!r}: {', '.join(targets)}.")
+            raise ConfigError(f"the task has no target {self.target!r}; it has {', '.join(targets)}.")
         wall, cpu = time.perf_counter(), time.process_time()
         failure = self._advance(batch, targets[self.target])
         outcome.seconds += time.perf_counter() - wall
@@ -206,7 +206,7 @@ class Training:
         return None
 
     def save(self, path: Path, label: str) -> None:
-        """Write a checkpoint, whole or not at all."""
+        """Write a checkpoint atomically."""
         state = {"label": label, "step": self.step, "random": torch.get_rng_state(), "outcome": asdict(self.outcome)}
         parts = {name: [one.state_dict() for one in members] for name, members in self._parts().items()}
         buffer = io.BytesIO()
@@ -215,7 +215,7 @@ class Training:
         write_whole(path, buffer.getvalue())
 
     def load(self, path: Path, label: str) -> None:
-        """Go on from a checkpoint; one that is absent, of another run or damaged is not used."""
+        """Continue from a checkpoint, unless it is missing, damaged or of another run."""
         state: Mapping[str, Any] = {}
         with suppress(Exception):  # a damaged file can raise anything
             state = torch.load(path, weights_only=True)
@@ -234,7 +234,7 @@ class Training:
         torch.set_rng_state(state["random"])
 
     def _parts(self) -> dict[str, list[Any]]:
-        """Return everything that has a state."""
+        """Return all objects with a state, by the name in a checkpoint."""
         gradient = [self.gradient] if hasattr(self.gradient, "state_dict") else []
         return {
             "network": [self.network],
@@ -247,7 +247,7 @@ class Training:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch on one thread: sums are repeatable, and a step is too small to be shared."""
+    """Run torch on one thread: sums are then repeatable, and steps are too short to gain from several."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

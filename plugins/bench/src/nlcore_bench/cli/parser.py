@@ -11,7 +11,7 @@ from nlcore_bench.cli.run import check_archive, deprecated, list_studies, moved,
 __all__ = ["ENGINE_TABLES", "add_bench"]
 
 ENGINE_TABLES = ("loss", "step", "solver", "default")
-"""Those of `nlcore_bench.engine`, which takes long to import."""
+"""The tables of `nlcore_bench.engine`, repeated here since importing that takes long."""
 
 _EPILOG = """\
 examples:
@@ -19,13 +19,13 @@ examples:
   nlcore bench run totals                         five methods, 3 seeds, about half a minute on 2 cores
   nlcore bench run totals --methods plain fisher  two of the methods
   nlcore bench run totals --seeds 10              more seeds; finished runs are kept
-  nlcore bench run my_study.toml --quick          see that everything works
+  nlcore bench run my_study.toml --quick          check that everything works
   nlcore bench report totals                      the report again, from the runs on record
   nlcore bench engine                             the cost of a Newton step, about ten minutes
   nlcore bench engine --table default             the cost of the default alone, about five minutes
 
-A study that was stopped goes on when it is run again. Its folder holds settings.json, runs.jsonl (one line per finished
-run), report.txt, report.md, report.html and pictures.
+A study that was stopped continues when it is run again. Its folder holds settings.json, runs.jsonl (one line per
+finished run), report.txt, report.md, report.html and pictures.
 """
 _OLD = {"totals": ["totals"], "ranking": ["ranking"], "ltr": ["ltr"], "paths": ["paths"], "defaults": ["defaults"]}
 
@@ -39,10 +39,10 @@ def add_bench(subparsers: Any) -> None:
     bench = _new(subparsers, "bench", "train on real data and compare plain training, clipping and Newton losses", {})
     commands = bench.add_subparsers(title="commands", dest="bench_command", required=True, metavar="COMMAND")
     _new(commands, "list", "list the studies of all plugins, with their cost", {"run": list_studies})
-    _add_run(_new(commands, "run", "run a study, or go on with it", {"run": run}))
-    _add_run(_new(commands, "resume", "go on with a study that has begun", {"run": resume}))
+    _add_run(_new(commands, "run", "run a study, or continue it", {"run": run}))
+    _add_run(_new(commands, "resume", "continue a study", {"run": resume}))
     for name, function, summary in (
-        ("status", status, "show what of a study is finished, and the time that is left"),
+        ("status", status, "show the finished runs of a study and the remaining time"),
         ("report", report, "write the report of a study again, from the runs on record"),
     ):
         _add_studies(_new(commands, name, summary, {"run": function}))
@@ -57,7 +57,7 @@ def add_bench(subparsers: Any) -> None:
         metavar="NAME",
         help=f"some of the tables: {', '.join(ENGINE_TABLES)} (default: all)",
     )
-    engine.add_argument("--quick", action="store_true", help="few sizes and rounds, to see that everything works")
+    engine.add_argument("--quick", action="store_true", help="few sizes and rounds, to check that everything works")
     engine.add_argument("--device", default="cpu", metavar="NAME", help="device, such as cuda (default: cpu)")
     check = _new(commands, "check", "check whether a downloaded archive of the Warcraft maps is whole", {})
     check.add_argument("file", type=Path, metavar="FILE", help="the archive")
@@ -93,11 +93,11 @@ def _add_studies(parser: argparse.ArgumentParser, *, named: bool = True) -> None
     _add_folder(parser, "ID")
     parser.add_argument("--seeds", type=int, metavar="N", help="number of reported seeds (default: the study's)")
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="1 seed and few steps, to see that everything works")
+    size.add_argument("--quick", action="store_true", help="1 seed and few steps, to check that everything works")
     size.add_argument(
         "--small", action="store_true", help="1 seed, 1 learning rate, Adam alone, a quarter of the steps"
     )
-    size.add_argument("--full", action="store_true", help="the size of what the study repeats, by its table [full]")
+    size.add_argument("--full", action="store_true", help="the full size of the study, by the table [full] of its file")
     parser.add_argument("--device", metavar="NAME", help="device of the training, such as cuda (default: the study's)")
     parser.add_argument(
         "--option",
@@ -112,7 +112,7 @@ def _add_studies(parser: argparse.ArgumentParser, *, named: bool = True) -> None
 def _add_run(parser: argparse.ArgumentParser, *, named: bool = True) -> None:
     _add_studies(parser, named=named)
     for name in ("tasks", "optimizers", "methods"):
-        parser.add_argument(f"--{name}", nargs="+", metavar="NAME", default=[], help="some of them (default: all)")
+        parser.add_argument(f"--{name}", nargs="+", metavar="NAME", default=[], help="a part of them (default: all)")
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes with one thread each (default: one per core, at most 8)"
     )

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.cluster and arguments.workers:
         raise ConfigError("--workers is the number of processes on this machine; leave it out with --cluster.")
     words = {"tasks": arguments.tasks, "optimizers": arguments.optimizers, "methods": arguments.methods}
-    # A wrong one is named before the first is run.
+    # An error in any study comes before the first is run.
     chosen_of = [(study, folder, study.entries(**words)) for study, folder in _studies(arguments)]
     if not arguments.quiet:
         _say_cost(chosen_of, 1 if arguments.cluster else workers)
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _say_cost(studies: Sequence[tuple[Study, Path, Sequence[Entry]]], workers: int) -> None:
-    """Print the estimated duration of every study, and how many of its runs there are already."""
+    """Print the estimated duration of every study, and the number of its runs on record."""
     from nlcore_bench.sizes import cost
 
     for study, folder, chosen in studies:
@@ -79,14 +79,14 @@ def _say_cost(studies: Sequence[tuple[Study, Path, Sequence[Entry]]], workers: i
 
 
 def resume(arguments: argparse.Namespace) -> int:
-    """Run studies that have begun."""
+    """Continue studies."""
     for _, folder in _studies(arguments):
         _begun(folder)
     return run(arguments)
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Print what of a study is finished, and the time that is left."""
+    """Print the finished runs of studies and the remaining time."""
     from nlcore_bench.run import progress
 
     for study, folder in _studies(arguments):

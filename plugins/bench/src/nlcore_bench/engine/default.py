@@ -1,4 +1,4 @@
-"""The cost of the default beside plain training: time over whole runs, the least that a probe costs, and memory."""
+"""The cost of the default beside plain training: time over whole runs, lower bound of a probe, and memory."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from nlcore_bench.timer import clock_of, interleaved
 __all__ = ["DefaultCost", "measure_default", "peak_memory", "probe_floor", "steps_of"]
 
 _TURN = 10
-"""Steps that one of the two trainings takes in turn."""
+"""Steps of each of the two trainings in a turn."""
 
 _WARM = 4
 
 _WATCHED = 8
-"""Steps whose memory is watched: the checks of the first step, and two probes with what waits for the next batch."""
+"""Steps whose memory is measured: the checks of the first step and two probes, with the tensors that they keep."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class DefaultCost:
 
     Attributes:
         milliseconds: Processor time of a plain step.
-        floor: The time of the least that a probe must do.
+        floor: Lower bound of the time of a probe.
         short: The time of a short run, median over the rounds.
         long: The time of a long run; `None` without one.
         memory: The peak memory of the first steps.
@@ -62,7 +62,7 @@ def measure_default(
     advance: Callable[[int], object] = lambda steps: None,
     device: str = "cpu",
 ) -> DefaultCost:
-    """Train plainly and by the default, in turns on the same batches.
+    """Train plainly and with the default, in turns on the same batches.
 
     Args:
         label: Name of the workload.
@@ -150,7 +150,7 @@ class _Training:
 
 
 def _run(workload: Workload, marks: Sequence[int], advance: Callable[[int], object] = lambda steps: None) -> _Run:
-    """Train to the last of some steps, and note the time at each of them."""
+    """Train to the last of the marks, and return the times at each of them."""
     plain, default = _Training(workload, MeanLoss), _Training(workload, NewtonLoss)
     batches, taken = workload.batches(), 0
     times: list[tuple[float, float]] = []
@@ -167,11 +167,11 @@ def _run(workload: Workload, marks: Sequence[int], advance: Callable[[int], obje
 
 
 def probe_floor(workload: Workload, seconds: float) -> float:
-    """Return the time of the least that a probe must do, in units of a plain step.
+    """Return a lower bound of the time of a probe, in units of a plain step.
 
-    At the graph of a prediction, which the step has anyway: the backward pass of the network with a graph of its own;
-    for each of two directions a backward pass to the parameters (Jᵀd) and one through the first backward pass (JJᵀd);
-    and one evaluation of the loss, without gradient, where the outputs have gone.
+    The graph of the prediction is that of the step. A probe needs the backward pass of the network with a graph of its
+    own; for each of two directions a backward pass to the parameters (Jᵀd) and one through the first backward pass
+    (JJᵀd); and one evaluation of the loss at the moved outputs, without gradient.
 
     Args:
         workload: The training.
@@ -195,10 +195,10 @@ def probe_floor(workload: Workload, seconds: float) -> float:
 
 
 def peak_memory(workload: Workload, criterion: Callable[[Any], nn.Module]) -> int:
-    """Return the most bytes that tensors hold at a time during the first steps of a training.
+    """Return the peak number of bytes in tensors during the first steps of a training.
 
-    Parameters, their gradients, the moments of Adam and the batch count, and so does all that a step leaves for the
-    next one. The work space inside a single operation of torch is not seen.
+    It includes parameters, their gradients, the moments of Adam, the batch, and the tensors that a step keeps for the
+    next one, but not the work space inside an operation of torch.
 
     Args:
         workload: The training.
@@ -214,7 +214,7 @@ def peak_memory(workload: Workload, criterion: Callable[[Any], nn.Module]) -> in
 
 
 class _Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the storages that live, of all that an operation returns.
+    """Counts the bytes of the living storages among those that operations return.
 
     Attributes:
         held: Bytes now.

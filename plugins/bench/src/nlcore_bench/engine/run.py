@@ -29,7 +29,7 @@ TABLES = ("loss", "step", "solver", "default")
 
 @dataclass(frozen=True)
 class Bench:
-    """The choice of what is timed.
+    """The options of the engine bench.
 
     Attributes:
         sizes: n of the loss part.
@@ -38,11 +38,11 @@ class Bench:
         outputs: m of the solvers.
         counts: N of the solvers.
         workloads: Trainings in which the default is compared with a plain step.
-        short: Steps over which the cost of the default is counted.
-        long: The same of a long run.
+        short: Steps of a short run of the default.
+        long: Steps of a long run.
         seconds: Time for one line of a table; four times as much with the CNN, whose steps are long.
-        tables: Which tables are made.
-        device: Where it is timed.
+        tables: Names of the tables to make.
+        device: Device of the timings.
     """
 
     sizes: tuple[int, ...] = (5, 10, 32)
@@ -59,7 +59,7 @@ class Bench:
 
     @classmethod
     def quick(cls) -> Bench:
-        """Return a bench with few sizes and rounds, which shows that everything works."""
+        """Return a bench with few sizes and rounds, for a check that everything works."""
         return cls(
             sizes=(5,),
             networks=("MLP",),

@@ -140,8 +140,7 @@ def _loss_part(figures: Figures) -> Table:
             "of every sample's matrix repaired.",
             "n double backwards is the Hessian by hand, one backward pass through the gradient for each output, "
             "without its solve.",
-            "Bare is the fewest operations that make such a step, in float32, without any check and without repair: a "
-            "floor.",
+            "Bare is a lower bound: the fewest operations of such a step, in float32, without checks and repair.",
         ),
     )
 
@@ -208,18 +207,18 @@ def _defaults(figures: Figures) -> Table:
         rows=tuple(rows),
         notes=(
             "The default is `nlcore.NewtonLoss(loss)`. × is in units of plain training; the target stands in brackets.",
-            f"Whole trainings of {short} and of {long} steps, from the first step with its checks on, of two networks "
-            "on the same batches, in turns of ten steps. The processor time of all steps of one over that of the "
-            "other; over the short run the median of three runs, of one where steps are long.",
-            "The least of a probe is what any probe must do at the graph of a prediction, in units of a plain step: "
-            "one backward pass of the network with a graph of its own, for each of two directions a backward pass to "
-            "the parameters and one through the first backward pass, and one evaluation of the loss. A plain step is "
-            "forward, loss, backward and Adam.",
-            "Probes are those of the longest run. There are more than planned where the losses of three steps in a row "
-            "are far above their running mean, which asks for dense probes anew.",
-            "Memory is the most that tensors hold at a time during the first eight steps, which have two probes and "
-            "what waits between their two batches: with the parameters, their gradients, the moments of Adam and the "
-            "batch, without the work space inside an operation of torch.",
+            f"Two networks are trained for {short} and for {long} steps, in turns of ten steps on the same batches. A "
+            "cell is the processor time of all steps with the default, with the checks of the first step, over that "
+            "of plain training; for the short run the median of three runs, or of one where steps are long.",
+            "The least of a probe is a lower bound of its time, in units of a plain step: one backward pass of the "
+            "network with a graph of its own, for each of two directions a backward pass to the parameters and one "
+            "through the first backward pass, and one evaluation of the loss. A plain step is forward, loss, backward "
+            "and Adam.",
+            "Probes are counted in the longest run. If the losses of three consecutive steps are far above their "
+            "running mean, probes become as frequent as at the start, so that their number can exceed the plan.",
+            "Memory is the peak of the bytes in tensors during the first eight steps, which include two probes and the "
+            "tensors that these keep from one batch to the next. Parameters, gradients, the moments of Adam and the "
+            "batch are counted, the work space inside an operation of torch is not.",
             "The MLP reads 16 digits (64-128-64-1, batch 50, m = 16); the CNN (16 and 32 channels) scores 4 lists of "
             "5 pictures of 16×64 pixels. approx_ndcg, spearman and neural_ndcg see 16 lists of 100 items, scored by "
             "20-64-1. The sequences of 16 384 elements, 8 in a batch, are read by 8-32-1 from 8 features each. The "

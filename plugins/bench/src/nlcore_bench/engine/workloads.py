@@ -41,12 +41,12 @@ class Workload:
     """A training.
 
     Attributes:
-        kind: `"CNN"`, `"MLP"` or `"other"`: what its targets hold for.
+        kind: `"CNN"`, `"MLP"` or `"other"`: the group of its targets.
         loss: Makes the loss.
         network: Makes a network, the same for the same state of torch's global generator.
         batches: Yields batches without end, the same each time.
         limits: The targets.
-        rounds: How often the short run is measured.
+        rounds: Number of measurements of the short run.
     """
 
     kind: str
@@ -58,7 +58,7 @@ class Workload:
 
 
 def _of_task(kind: str, make: Callable[[], Task], **options: Any) -> Workload:
-    """Return the workload of a task, which is made when it is needed."""
+    """Return the workload of a task; the task is made on first use."""
     task = cache(make)
     return Workload(kind, lambda: task().loss, lambda: task().network(0), lambda: task().batches(0), **options)
 
@@ -74,7 +74,7 @@ def _pictures() -> Iterator[Batch]:
 
 
 def _lists(target: Callable[[Tensor], Tensor]) -> Callable[[], Iterator[Batch]]:
-    """Return what yields 16 lists of 100 items with 20 features, and a target made of noisy scores [16, 100]."""
+    """Return a function that yields 16 lists of 100 items with 20 features, and targets from noisy scores [16, 100]."""
 
     def batches() -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(0)
@@ -134,4 +134,4 @@ WORKLOADS: dict[str, Workload] = {
     "heat, declared constant": _HEAT,
     "heat, undeclared": Workload("other", _undeclared, _HEAT.network, _HEAT.batches),
 }
-"""The workloads by name. Where runs are long enough to be measured once only, a step takes tens of milliseconds."""
+"""The workloads by name. Those whose steps take tens of milliseconds are measured once."""

@@ -21,18 +21,18 @@ _LONGEST = 29  # frames
 
 
 class Align(SimulatedTask, id="bench/align-v1", config=AlignConfig):
-    """A network continues an utterance from its first frames, under a loss that forgives shifts in time.
+    """A network continues an utterance from its first frames, under a loss that tolerates shifts in time.
 
-    The utterances are those of `nlcore_bench.data.vowels.utterances`, of which the first coefficients are used. The
-    network sees the first frames and predicts the others, [batch, frames, channels]; the frames behind the end of an
-    utterance are padding. The loss is the soft-DTW divergence of prediction and utterance, each of its own length. The
-    frames themselves are the target for full supervision, which punishes shifts.
+    The utterances are those of `nlcore_bench.data.vowels.utterances`, with their first coefficients alone. The network
+    sees the first frames and predicts the later ones, [batch, frames, channels]; frames after the end of an utterance
+    are padding. The loss is the soft-DTW divergence of prediction and utterance, each of its own length. The
+    frames themselves are the target for full supervision, which does not tolerate shifts.
 
     Args:
         seen: Frames that the network sees, fewer than the shortest utterance has.
         channels: Coefficients of a frame.
         gamma: Temperature of the soft minimum, in the unit of a squared difference.
-        samples: Most utterances of the training data.
+        samples: Largest number of utterances in the training data.
         batch: Utterances in a step.
         hidden: Widths of the hidden layers.
     """
@@ -47,7 +47,7 @@ class Align(SimulatedTask, id="bench/align-v1", config=AlignConfig):
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Numbers that are seen, and predicted."""
+        """Inputs and outputs of the network."""
         return self.seen * self.channels, (_LONGEST - self.seen) * self.channels
 
     @cached_property
@@ -62,7 +62,7 @@ class Align(SimulatedTask, id="bench/align-v1", config=AlignConfig):
         return nn.Sequential(*layers, nn.Unflatten(1, (-1, self.channels)))
 
     def draw(self, part: PartName, count: int, generator: torch.Generator) -> Batch:
-        """Return first frames with the others as target and outputs, and the mask of the frames that are not there."""
+        """Return the first frames, the later ones as target and outputs, and the mask of the padding."""
         known = utterances(part)
         order = torch.randperm(len(known), generator=generator)[:count].tolist()
         chosen = [known[k][:, : self.channels] for k in order]

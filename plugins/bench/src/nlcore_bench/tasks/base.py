@@ -1,4 +1,4 @@
-"""The protocol of a task, with what it is made of: batches and measures."""
+"""The protocol of a task, its batches and its measures."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class Measure:
         name: Key of the evaluation.
         label: Name in tables and on axes.
         better: Which values are better.
-        unit: `"%"` for shares, for which 2 points count; of others 5 % of the baseline count.
-        threshold: Value for which the steps and the time to reach it are reported; `None` for neither.
+        unit: `"%"` for shares: a difference of 2 points counts. Otherwise 5 % of the baseline count.
+        threshold: Value whose steps and time are reported; `None` for neither.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Measure:
         return 1 if self.better == "higher" else -1
 
     def finite(self, value: float) -> float:
-        """Return a value that a record can hold: one that is not finite counts as the worst."""
+        """Return a value that a record can hold, in place of one that is not finite the worst."""
         worst = 0.0 if self.better == "higher" else _WORST
         return max(min(float(value), _WORST), -_WORST) if value == value else worst  # noqa: PLR0124 - NaN
 
@@ -92,7 +92,7 @@ class Measure:
 
 
 class Task(Protocol):
-    """A training task; frozen, and the same for the same options."""
+    """A training task, a frozen object that depends on its options alone."""
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -103,7 +103,7 @@ class Task(Protocol):
         """The loss `(prediction, target) -> [batch]`, an `AlgorithmicLoss`."""
 
     def network(self, seed: int) -> nn.Module:
-        """Return a new network; torch's global generator is seeded with `seed` too."""
+        """Return a new network; torch's global generator has been seeded with `seed`."""
 
     def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
         """Yield batches without end, the same for every method at the same seed."""
@@ -137,12 +137,12 @@ def _config(spec: TaskSpec, options: Mapping[str, Any]) -> AlgorithmConfig | Non
 
 
 def task_settings(id: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return everything that changes a number of a task: its id with the version, and the options beside the defaults.
+    """Return everything that changes a number of a task: its id with the version, and options that are not defaults.
 
-    A task may add to them, such as the digest of a file: the entries that its method `settings` returns.
+    A task with a method `settings` adds the entries that it returns, such as the digest of a file.
 
     Raises:
-        ConfigError: There is no such task, or an option is wrong.
+        ConfigError: The task is unknown, or an option is wrong.
         PluginError: The task cannot be loaded.
     """
     spec = _found(id)
@@ -156,9 +156,9 @@ def make_task(id: str, options: Mapping[str, Any]) -> Task:
     """Return a task of a plugin; the same object for the same options.
 
     Raises:
-        ConfigError: There is no such task, or an option is wrong.
+        ConfigError: The task is unknown, or an option is wrong.
         PluginError: The task cannot be loaded.
-        ContractError: The factory has returned something else.
+        ContractError: The factory has not returned a task.
     """
     return _made(_found(id).id, json.dumps(dict(options), sort_keys=True))
 
@@ -177,7 +177,7 @@ def _made(id: str, options: str) -> Task:
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class AlgorithmTask(Configured):
-    """Base of the tasks with a loss of the registry; on request its held-out mean is a last measure.
+    """Base of the tasks with a loss of the registry, whose held-out mean can be a last measure.
 
     Attributes:
         algorithm: Id of the loss.
@@ -226,7 +226,7 @@ class AlgorithmTask(Configured):
 
 
 def mean_loss(task: Task, network: nn.Module, part: PartName, count: int) -> float:
-    """Return the mean loss of a network over `count` batches of a part, which are always the same.
+    """Return the mean loss of a network over the same `count` batches of a part at every call.
 
     Args:
         task: The task, with its loss.

@@ -1,4 +1,4 @@
-"""The task of choices: a network learns the utility of alternatives from what people chose among them."""
+"""The task of choices: a network learns the utility of alternatives from the choices of people."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, mlp
 __all__ = ["Choices", "conditional_logit"]
 
 _CUTS: dict[PartName, tuple[float, float]] = {"train": (0.4, 1.0), "validation": (0.0, 0.2), "test": (0.2, 0.4)}
-_OUT_OF_REACH = -1e9  # utility of an alternative that is not available: its probability is 0 in float32 too
+_OUT_OF_REACH = -1e9  # utility of an unavailable alternative, whose probability is then 0 in float32 too
 
 
 def conditional_logit() -> Any:
-    """Return the loss of coefficients, the conditional logit, with a Gauss–Newton split that is its Hessian.
+    """Return the conditional logit as a loss of its coefficients; its Gauss–Newton matrix is its Hessian.
 
-    The prediction are coefficients [batch, k], those of every choice, the target is the chosen alternative [batch], and
-    the context holds `attributes` [batch, alternatives, k] and `available` [batch, alternatives], as a
-    `nlcore_bench.data.choices.Choices` has them. With one vector of coefficients expanded over the batch, a step of
+    The prediction is the coefficients of every choice, [batch, k], and the target is the chosen alternative, [batch].
+    The context holds `attributes` [batch, alternatives, k] and `available` [batch, alternatives], as in
+    `nlcore_bench.data.choices.Choices`. With one vector of coefficients expanded over the batch, a step of
     `NewtonLoss(conditional_logit(), GaussNewton(damping=0.0))` under gradient descent with learning rate 1 is a step of
     Newton's method for the likelihood, and of the empirical Fisher matrix one of Berndt, Hall, Hall and Hausman (1974).
     """
@@ -41,11 +41,11 @@ def conditional_logit() -> Any:
 
 
 class Choices(AlgorithmTask, id="bench/choices-v1", config=ChoicesConfig):
-    """A network gives every alternative a utility, and the loss receives the one that was chosen.
+    """A network gives every alternative a utility, and the loss receives the chosen alternative.
 
     The data are those of `nlcore_bench.data.choices`; all choices of a person are in one part, 60 / 20 / 20 % of the
-    people. With the cross-entropy, the first place of the Plackett–Luce model, and without hidden layers this is the
-    conditional logit; alternatives that were not available are padded.
+    people. With the cross-entropy and without hidden layers this is the conditional logit. Alternatives that were not
+    available are padding.
 
     Args:
         sample: `"swissmetro"` or `"electricity"`.
@@ -74,7 +74,7 @@ class Choices(AlgorithmTask, id="bench/choices-v1", config=ChoicesConfig):
         return data.choices(self.sample, self.folder)
 
     def settings(self) -> dict[str, Any]:
-        """Return the digest of a given file, whose folder changes no number."""
+        """Return the digest of a given file, in place of the name of its folder."""
         return {} if self.folder is None else {"folder": data.digest(self.sample)}
 
     def part(self, name: PartName) -> Tensor:

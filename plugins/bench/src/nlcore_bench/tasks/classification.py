@@ -51,7 +51,7 @@ class Classification(AlgorithmTask, id="bench/classification-v1", config=Classif
         return digits() if self.folder is None else mnist(self.folder, self.pool)
 
     def settings(self) -> dict[str, Any]:
-        """Return the digest of the pictures, whose folder changes no number."""
+        """Return the digest of the pictures, in place of the name of their folder."""
         return {} if self.folder is None else {"folder": digest(self.folder)}
 
     def network(self, seed: int) -> nn.Module:

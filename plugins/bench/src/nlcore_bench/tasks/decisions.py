@@ -1,11 +1,10 @@
-"""The task of decisions: a network predicts the costs of a problem, and is judged by the decision that they lead to."""
+"""The task of decisions: a network predicts the costs of a problem, and the resulting decision is evaluated."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -27,7 +26,7 @@ _TIE = 1e-4  # relative difference up to which two decisions are equally good
 
 @dataclass(frozen=True)
 class Problem:
-    """The problem to decide.
+    """A problem with its data and its solver.
 
     Attributes:
         samples: Features and costs of all parts.
@@ -52,15 +51,15 @@ class Problem:
 class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     """Costs of a problem from features; the loss receives the best decision, full supervision the costs.
 
-    The data are those of `nlcore_bench.data.decisions`: shortest paths on a grid, or knapsacks, with features on which
-    the costs depend by a polynomial; or real patients, of whom those are chosen whose disease will progress most. A
-    loss can ask for the costs (`target = "outputs"`), for the decision, or for a dictionary with `costs` and `solution`
-    (`target = "both"`), which saves SPO+ a solution.
+    The data are those of `nlcore_bench.data.decisions`: shortest paths on a grid, or knapsacks, with costs that are
+    polynomials of the features; or real patients, of whom those are chosen whose disease will progress most. A loss can
+    ask for the costs (`target = "outputs"`), for the decision, or for a dictionary with `costs` and `solution`
+    (`target = "both"`), so that SPO+ need not solve for the best decision.
 
     Args:
         problem: `"grid"`, the shortest path on a grid with costs on edges, `"knapsack"`, or `"patients"`, whose network
             sees the ten columns of one patient at a time.
-        degree: Degree of the polynomial; a linear network can be right for 1.
+        degree: Degree of the polynomial; a linear network can be exact for 1.
         noise: Half of the width of the multiplicative noise on costs.
         features: Numbers that the network sees.
         samples: Samples of the training data.
@@ -70,10 +69,10 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
         dims: Dimensions of the knapsack.
         capacity: Capacity of the knapsack in every dimension; an item weighs between 3 and 8.
         chosen: Patients who are chosen from a group.
-        seed: Seed of the data; the seed of a run changes weights and order alone.
+        seed: Seed of the data; the seed of a run changes only weights and order.
         batch: Samples in a step.
         hidden: Widths of the hidden layers; none is a linear network.
-        algorithm: Id of the loss; empty for that of the problem, with the problem among its options.
+        algorithm: Id of the loss; empty for the registered loss of the problem.
         algorithm_options: Options of the loss.
         loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
@@ -95,7 +94,7 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     algorithm: str = ""
 
     outputs: ClassVar[tuple[Measure, ...]] = (
-        Measure("regret", "regret, %", "lower", unit=""),  # of which 5 % count, not 2 points
+        Measure("regret", "regret, %", "lower", unit=""),  # a difference of 5 % counts, not one of 2 points
         Measure("best", "best decisions"),
     )
 
@@ -138,17 +137,16 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
     def make_loss(self, options: Mapping[str, Any]) -> Any:
         """Return the loss of the problem with some options; a pool is the best decisions of the training data."""
         from nlcore_decisions import SolutionPool
-        from nlcore_decisions.problems.config import METHODS, POOLED
+        from nlcore_decisions.problems.config import POOLED, method_class
 
         if self.algorithm:
             return nlcore.make(self.algorithm, **options)
         method = options.get("method")
         if method not in POOLED or "pool_size" in options:
             return nlcore.make(self.decided.algorithm, **self.decided.options, **options)
-        name = METHODS[method].__name__.removesuffix("Config")
         own = {key: value for key, value in options.items() if key != "method"}
         pool = SolutionPool(self.decided.solver, self.part("train")[1])
-        return getattr(import_module(f"nlcore_decisions.{method}"), name)(pool, sense=self.decided.sense, **own)
+        return method_class(method)(pool, sense=self.decided.sense, **own)
 
     def network(self, seed: int) -> nn.Module:
         """Return a new network, from features to costs."""

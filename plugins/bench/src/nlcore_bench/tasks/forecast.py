@@ -40,12 +40,12 @@ def series(count: int, length: int, generator: torch.Generator) -> Tensor:
 
 
 class Forecast(SimulatedTask, id="bench/forecast-v1", config=ForecastConfig):
-    """A network continues a series from its first half, under a loss that forgives shifts in time.
+    """A network continues a series from its first half, under a loss that tolerates shifts in time.
 
     The series are those of `series`. The network sees the first half and predicts the second, [batch, length/2] both;
-    the loss is the soft-DTW divergence of prediction and second half, as a plain function: it has no curvature, no
-    split and no supplied gradient. After *Soft-DTW: a Differentiable Loss Function for Time-Series*, Cuturi and
-    Blondel, ICML 2017. The second half itself is the target for full supervision, which punishes shifts.
+    the loss is the soft-DTW divergence of prediction and second half, as a plain function that supplies neither
+    gradient, Hessian nor split. After *Soft-DTW: a Differentiable Loss Function for Time-Series*, Cuturi and Blondel,
+    ICML 2017. The second half itself is the target for full supervision, which does not tolerate shifts.
 
     Args:
         length: Points of a series, an even number.

@@ -1,4 +1,4 @@
-"""The tasks of inverse problems: heat at an earlier time, a blurred signal, the parameters of a pendulum."""
+"""The inverse problems: temperature at an earlier time, a blurred signal, the parameters of a pendulum."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def rectangles(count: int, size: int, generator: torch.Generator) -> Tensor:
 class Heat(SimulatedTask, id="bench/heat-v1", config=HeatConfig):
     """A network finds the temperature at an earlier time from that at a later one.
 
-    The temperature on a periodic square of 12×12 cells has four random rectangles at first (`rectangles`, without
-    units) and spreads by u_t = κ·Δu. The network sees the later temperature and predicts the first one, [batch, 144]
-    both; the loss is half the squared distance of its later temperature to the given one. After the heat equation in
-    *Scale-invariant Learning by Physics Inversion*, Holl, Koltun and Thuerey, NeurIPS 2022, on a smaller square. The
+    The first temperature on a periodic square of 12×12 cells is the sum of four random rectangles (`rectangles`,
+    without units). It spreads by u_t = κ·Δu. The network sees the later temperature and predicts the first one, [batch,
+    144] both; the loss is half the squared distance of its later temperature to the given one. After the heat equation
+    in *Scale-invariant Learning by Physics Inversion*, Holl, Koltun and Thuerey, NeurIPS 2022, on a smaller square. The
     loss declares its constant curvature. The error is that of the first temperature, relative to its norm.
 
     Args:
@@ -63,7 +63,7 @@ class Heat(SimulatedTask, id="bench/heat-v1", config=HeatConfig):
 
     @property
     def widths(self) -> tuple[int, int]:
-        """All cells, both times."""
+        """Inputs and outputs of the network."""
         return self.size**2, self.size**2
 
     @cached_property
@@ -91,7 +91,7 @@ class Deblurring(SimulatedTask, id="bench/deblurring-v1", config=DeblurringConfi
         length: Pixels of a signal.
         width: Standard deviation of the Gaussian blur in pixels.
         noise: Standard deviation of the noise, in the unit of the signals.
-        samples: Samples of the training data, at most those of the photograph.
+        samples: Samples of the training data, at most as many as the photograph has.
         batch: Samples in a step.
         hidden: Widths of the hidden layers.
     """
@@ -102,7 +102,7 @@ class Deblurring(SimulatedTask, id="bench/deblurring-v1", config=DeblurringConfi
 
     @property
     def widths(self) -> tuple[int, int]:
-        """The pixels, blurred and sharp."""
+        """Inputs and outputs of the network."""
         return self.length, self.length
 
     @cached_property
@@ -141,7 +141,7 @@ class Pendulum(SimulatedTask, id="bench/pendulum-v1", config=PendulumConfig):
 
     @property
     def widths(self) -> tuple[int, int]:
-        """The angles, and the parameters."""
+        """Inputs and outputs of the network."""
         return self.steps, 4
 
     @cached_property

@@ -31,7 +31,7 @@ class Ltr(AlgorithmTask, id="bench/ltr-v1", config=LtrConfig):
         test: A file of test queries; without one, 20 % of the training queries.
         items: Rows in a group of a table.
         groups: Groups in each part of a table.
-        longest: Largest number of items of a list in a training step; longer lists are sampled anew in every step.
+        longest: Largest number of items of a list in a step; of a longer list, each step takes a new random sample.
         batch: Lists in a step.
         hidden: Widths of the hidden layers of the network that scores one row.
         algorithm: Id of the loss, whose target is graded relevance.
@@ -57,11 +57,11 @@ class Ltr(AlgorithmTask, id="bench/ltr-v1", config=LtrConfig):
     )
 
     def settings(self) -> dict[str, Any]:
-        """Return the digests of the files, whose names change no number."""
+        """Return the digests of the files, in place of their names."""
         if self.data is None and (self.validation or self.test):
             raise ConfigError("validation and test go with data, the training queries.")
         if self.data is not None:
-            self._part("train")  # a wrong file is named before a folder is made
+            self._part("train")  # raises for a wrong file before a folder is made
         paths = {name: getattr(self, name) for name in ("data", "validation", "test")}
         return {name: digest(path) for name, path in paths.items() if path is not None}
 
@@ -84,7 +84,7 @@ class Ltr(AlgorithmTask, id="bench/ltr-v1", config=LtrConfig):
             yield Batch(inputs, relevance, options={"mask": mask} if bool(mask.any()) else {})
 
     def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
-        """Return NDCG@10, NDCG@5 and the share of pairs in order, each as the mean over lists that define it, in %."""
+        """Return NDCG@10, NDCG@5 and the share of pairs in order, means over the lists that define them, in %."""
         from nlcore_ranking import ndcg, pair_accuracy
 
         queries = self._part(part)
@@ -106,7 +106,7 @@ class Ltr(AlgorithmTask, id="bench/ltr-v1", config=LtrConfig):
 
 
 def _by_length(queries: Queries) -> Iterator[Tensor]:
-    """Yield all lists in groups of similar length, small enough that their pairs fit into memory."""
+    """Yield all lists in groups of similar length, so small that their pairs fit into memory."""
     order = queries.lengths.argsort(descending=True, stable=True)
     while len(order):
         count = max(1, _PAIRS // int(queries.lengths[order[0]]) ** 2)

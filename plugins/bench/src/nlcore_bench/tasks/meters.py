@@ -1,4 +1,4 @@
-"""The task of meters: a network finds the hours behind a meter that is read now and then."""
+"""The task of meters: a network finds the hourly flow through a meter from readings at some hours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Meters"]
 
 
 def _known(features: Tensor, target: Tensor) -> Tensor:
-    """Return half the squared distance to those readings that are there; NaN marks the others."""
+    """Return half the squared distance to the readings; NaN marks hours without one."""
     return torch.where(target.isnan(), 0.0, features - target.nan_to_num()).square().sum(1) / 2
 
 
@@ -28,18 +28,18 @@ class Meters(SimulatedTask, id="bench/meters-v1", config=MetersConfig):
     """A network finds the hourly flow of water behind a meter from its totals of a few hours each.
 
     The flow is that of `nlcore_bench.data.water.flows`. The network sees the totals of the blocks of a window and
-    predicts its hours. It is supervised by the meter alone: the flow since the beginning of the window, at some hours
-    of every window, read with an error. The loss is half the squared distance of the running totals at these hours.
+    predicts its hours. Its only supervision is the meter: the total flow since the beginning of the window, read with
+    an error at some hours. The loss is half the squared distance of the running totals at these hours.
 
     The error is that of the hours, relative to their norm about the mean; `over_chow_lin` is the same in units of the
-    error of Chow and Lin's disaggregation, the statistician's answer from the same totals.
+    error of Chow and Lin's disaggregation of the same totals.
 
     Args:
         hours: Hours of a window, a multiple of `blocks`.
         blocks: Totals that the network sees.
-        readings: Readings of the meter in every window, the last hour always among them.
-        noise: Standard deviation of the error of a reading, in that of the flow of an hour.
-        samples: Most windows of the training data.
+        readings: Readings of the meter in every window, one of them at the last hour.
+        noise: Standard deviation of the error of a reading, in units of that of an hourly flow.
+        samples: Largest number of windows in the training data.
         batch: Windows in a step.
         hidden: Widths of the hidden layers.
     """
@@ -61,7 +61,7 @@ class Meters(SimulatedTask, id="bench/meters-v1", config=MetersConfig):
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Totals and hours."""
+        """Inputs and outputs of the network."""
         return self.blocks, self.hours
 
     @property
@@ -72,7 +72,7 @@ class Meters(SimulatedTask, id="bench/meters-v1", config=MetersConfig):
 
     @cached_property
     def loss(self) -> Any:
-        """½‖running totals − readings‖² over the readings that are there."""
+        """½‖running totals − readings‖² over the hours with a reading."""
         return nlcore.compose(lambda hours: hours.cumsum(1), _known)
 
     def draw(self, part: PartName, count: int, generator: torch.Generator) -> Batch:

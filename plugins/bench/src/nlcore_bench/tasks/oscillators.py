@@ -24,7 +24,8 @@ class Oscillators(SimulatedTask, id="bench/oscillators-v1", config=OscillatorsCo
     Input, context and target are the first state, U[0, 1]⁴ (two positions, two velocities, without units). The network
     predicts the pushes, [batch, 96], and the loss is half the squared distance of the last state to the first. From
     *Half-Inverse Gradients for Physical Deep Learning*, Schnell, Holl and Thuerey, ICLR 2022: 4096 samples, batches of
-    128, ReLU layers of 20, 20 and 20, Runge–Kutta steps of 0.125. The true pushes are not unique: they have no measure.
+    128, ReLU layers of 20, 20 and 20, Runge–Kutta steps of 0.125. The right pushes are not unique, so there is no
+    measure of them.
 
     Args:
         steps: Pushes, each for one step of time.
@@ -44,7 +45,7 @@ class Oscillators(SimulatedTask, id="bench/oscillators-v1", config=OscillatorsCo
 
     @property
     def widths(self) -> tuple[int, int]:
-        """The four numbers of a state, and the pushes."""
+        """Inputs and outputs of the network."""
         return 4, self.steps
 
     @cached_property

@@ -76,7 +76,7 @@ class Paths(AlgorithmTask, id="bench/paths-v1", config=PathsConfig):
 
     def settings(self) -> dict[str, Any]:
         """Return the folder, which may come from the environment."""
-        self.maps("train")  # a wrong file is named before a folder is made
+        self.maps("train")  # raises for a wrong file before a folder is made
         return {"folder": self.folder}
 
     def maps(self, part: PartName) -> Maps:

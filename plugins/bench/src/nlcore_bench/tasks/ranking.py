@@ -22,10 +22,10 @@ _AT_ONCE = 100  # lists that a convolution reads together, to need less memory
 
 
 def positions_right(scores: Tensor, values: Tensor) -> Tensor:
-    """Return which items of a list are in the right position when the list is sorted by its scores.
+    """Return which items are in the right position when the list is sorted by its scores.
 
-    An item is right if the sorted list has its value at the position that its score gives it, so that equal values may
-    be in either order.
+    An item is right if the list sorted by true values has the item's value at that position; equal values may be in any
+    order.
 
     Args:
         scores: [batch, n], what the network predicts; equal scores keep the order of the list.
@@ -39,7 +39,7 @@ def positions_right(scores: Tensor, values: Tensor) -> Tensor:
 
 
 def exchanged(ranks: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Return ranks with an error in some lists: two items, drawn at random, have exchanged their ranks.
+    """Return ranks with an error in some lists: two random items have exchanged their ranks.
 
     Args:
         ranks: int64 [batch, n], n ≥ 2.
@@ -101,7 +101,7 @@ class Ranking(AlgorithmTask, id="bench/ranking-v1", config=RankingConfig):
         return _scans(self.folder, self.pool)
 
     def settings(self) -> dict[str, Any]:
-        """Return the digest of the pictures, whose folder changes no number."""
+        """Return the digest of the pictures, in place of the name of their folder."""
         return {} if self.folder is None else {"folder": digest(self.folder)}
 
     def network(self, seed: int) -> nn.Module:
@@ -112,7 +112,7 @@ class Ranking(AlgorithmTask, id="bench/ranking-v1", config=RankingConfig):
         return DigitReader((pixels * self.digits, *self.hidden, 1))
 
     def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
-        """Yield lists of numbers with their ranks; those of training may be wrong, see `exchanged`."""
+        """Yield lists of numbers with their ranks, which in the training data may be wrong, see `exchanged`."""
         import nlcore_sorting
 
         scans = self.scans.part(part)
@@ -125,7 +125,7 @@ class Ranking(AlgorithmTask, id="bench/ranking-v1", config=RankingConfig):
             yield Batch(pictures, ranks)
 
     def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
-        """Return the share of lists that are right as a whole, and of items in the right position, in %."""
+        """Return the shares of entirely right lists and of items in the right position, in %."""
         found = self._read(network, part, self.items)
         others = self._read(network, part, self.transfer) if self.transfer else {}
         return {**found, **{f"{name}_transfer": value for name, value in others.items()}}

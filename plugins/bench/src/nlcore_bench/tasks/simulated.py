@@ -1,4 +1,4 @@
-"""Base of the tasks in which a network steers or inverts a differentiable program, on samples drawn once."""
+"""Base of the tasks in which a network controls or inverts a differentiable program, on samples drawn once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SEEDS: dict[PartName, int] = {"train": 101, "validation": 102, "test": 103}
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class SimulatedTask(Configured):
-    """Base of a task whose samples do not depend on the seed of a run, only their order does.
+    """Base of a task whose samples are the same for every run; only their order depends on the seed.
 
     A subclass has the loss and the samples. Its measures are the error of the outputs, where these are in the data, and
     the held-out loss.
@@ -99,7 +99,7 @@ class SimulatedTask(Configured):
             yield _chosen(whole, index)
 
     def evaluate(self, network: nn.Module, part: PartName) -> dict[str, float]:
-        """Return the held-out loss, and where the outputs are in the data ‖outputs − true ones‖/‖true ones‖."""
+        """Return the held-out loss and, if the true outputs are known, ‖outputs − true outputs‖/‖true outputs‖."""
         batch = _chosen(self.part(part), torch.arange(min(_HELD_OUT, len(self.part(part).inputs))))
         with torch.no_grad():
             outputs: Tensor = network(batch.inputs)

@@ -1,4 +1,4 @@
-"""The task of totals: a network reads digits in a row from supervision of their running totals alone."""
+"""The task of totals: a network reads digits in a row, and only their running totals are supervised."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(outputs: Tensor) -> Tensor:
 
 
 class Totals(AlgorithmTask, id="bench/totals-v1", config=TotalsConfig):
-    """m digits in a row are read by one shared network; the loss receives a function of them, as their running totals.
+    """m digits in a row are read by one shared network; the loss receives a function of them, such as running totals.
 
     The network predicts (digit − 4.5)/3, and the target is the function `inner` of the loss at these values. The loss
     is that of the registry, without a division by m: Adam is invariant to the scale of the gradient.
@@ -55,7 +55,7 @@ class Totals(AlgorithmTask, id="bench/totals-v1", config=TotalsConfig):
         return digits() if self.folder is None else mnist(self.folder)
 
     def settings(self) -> dict[str, Any]:
-        """Return the digest of the pictures, whose folder changes no number."""
+        """Return the digest of the pictures, in place of the name of their folder."""
         return {} if self.folder is None else {"folder": digest(self.folder)}
 
     def network(self, seed: int) -> nn.Module:
@@ -63,7 +63,7 @@ class Totals(AlgorithmTask, id="bench/totals-v1", config=TotalsConfig):
         return DigitReader((self.scans.train.images.shape[1], *self.hidden, 1))
 
     def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
-        """Yield rows of digits with the features of the true values, and these for full supervision."""
+        """Yield rows of digits with `inner` of the true values as target, and these values for full supervision."""
         scans = self.scans.part(part)
         values = (scans.labels.float() - _CENTRE) / _SCALE
         generator = torch.Generator().manual_seed(seed)
@@ -73,7 +73,7 @@ class Totals(AlgorithmTask, id="bench/totals-v1", config=TotalsConfig):
             yield Batch(scans.images[index], self.loss.inner(single), single)
 
     def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
-        """Return the share of single digits that are read right, in %."""
+        """Return the share of digits that are read right, in %."""
         scans = self.scans.part(part)
         with torch.no_grad():
             right = read(network(scans.images)) == scans.labels

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +17,7 @@ from nlcore.protocol import Traits
 from nlcore_decisions._random import example_numbers
 from nlcore_decisions.config import Control, ImplicitNoise, Noise, Objective, Projection, Sense
 from nlcore_decisions.decision_loss import DecisionLoss
-from nlcore_decisions.problems.config import METHODS, POOLED, Method
+from nlcore_decisions.problems.config import POOLED, Method, method_class
 from nlcore_decisions.solution_pool import SolutionPool
 from nlcore_decisions.solvers.base import Solver
 
@@ -173,8 +172,7 @@ class ProblemLoss(Configured, ABC):
         if shape not in self._methods:
             options = self.config(**self._options()).given()  # type: ignore[attr-defined]
             argmin = self._pool(shape) if self.method in POOLED else self.solver
-            name = METHODS[self.method].__name__.removesuffix("Config")
-            loss = getattr(import_module(f"nlcore_decisions.{self.method}"), name)(argmin, **options)
+            loss = method_class(self.method)(argmin, **options)
             object.__setattr__(loss, "_label", self.id)
             self._methods[shape] = loss
         return self._methods[shape]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, FiniteFloat, model_validator
@@ -24,6 +25,7 @@ __all__ = [
     "ProblemConfig",
     "SpanningTreeConfig",
     "TopKConfig",
+    "method_class",
 ]
 
 Method: TypeAlias = Literal[
@@ -57,10 +59,18 @@ METHODS: dict[str, type[MethodConfig]] = {
     "pairwise_ranking": config.PairwiseRankingConfig,
     "listwise_ranking": config.ListwiseRankingConfig,
 }
-"""The options of each method, which is the class of the same name without Config in the module of the method's name."""
+"""The options of each method; its class has the same name without Config, see `method_class`."""
 
 POOLED = frozenset(list(METHODS)[-5:])
 """The methods over a pool of solutions."""
+
+
+def method_class(method: str) -> type[Any]:
+    """Return the class of a method from the module of the method's name, which imports torch."""
+    module, name = import_module(f"nlcore_decisions.{method}"), METHODS[method].__name__.removesuffix("Config")
+    kind: type[Any] = getattr(module, name)
+    return kind
+
 
 _POOL = ("pool_size", "pool_seed")
 
