@@ -131,7 +131,7 @@ def panels(figure: Any, count: int, columns: int, **options: Any) -> list[Any]:
     return list(axes[:count])
 
 
-def legend_once(owner: Any, axes: Any, **options: Any) -> None:
+def legend_once(owner: Any, *axes: Any, **options: Any) -> None:
     """Draw a legend with every label of some axes once, where several of their artists share it.
 
     Args:
@@ -139,8 +139,9 @@ def legend_once(owner: Any, axes: Any, **options: Any) -> None:
         axes: The axes with the labels.
         options: Options of `owner.legend`.
     """
-    handles, labels = axes.get_legend_handles_labels()
-    known = dict(zip(labels, handles, strict=True))
+    known: dict[str, Any] = {}
+    for handles, labels in (one.get_legend_handles_labels() for one in axes):
+        known |= dict(zip(labels, handles, strict=True))
     owner.legend(known.values(), known.keys(), **{"frameon": False, **options})
 
 

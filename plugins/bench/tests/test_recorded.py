@@ -13,7 +13,6 @@ from nlcore_bench.run import open_store, plan_of
 RESULTS = Path(__file__).parents[3] / "docs/results"
 OLD = Path(__file__).parent / "on_record"
 STILL_TO_RUN = {
-    "decisions",
     "default",
     "default_long",
     "default_outputs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from textwrap import fill
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,9 @@ __all__ = ["draw_along", "draw_curves", "draw_dots", "draw_tails"]
 
 _COLOURS = (BLACK, *COLOURS)
 _MARKS = "osD^vP"
+Lines: TypeAlias = Mapping[str, Mapping[str, Row]]
+"""Name of a line to its rows, by the name in the legend."""
+
 _WIDE = 3  # panels in a single row; more of them are drawn in rows of four
 
 
@@ -139,11 +142,7 @@ def _draw_curve(axis: Any, row: Row, colour: str, against: str) -> None:
 
 
 def draw_dots(
-    title: str,
-    lines: Mapping[str, Mapping[str, Row]],
-    panes: Mapping[str, Callable[[Row], Sequence[Any]]],
-    *,
-    unit: str | None = None,
+    title: str, panes: Mapping[str, tuple[Lines, Callable[[Row], Sequence[Any]]]], *, unit: str | None = None
 ) -> bytes:
     """Return a PNG with one line for every task or loss: the seeds of its methods as small dots, their means as large.
 
@@ -151,15 +150,17 @@ def draw_dots(
 
     Args:
         title: Title of the picture.
-        lines: Name of a line to its rows, by the name in the legend.
-        panes: Title of a pane to the runs of a row that it shows.
+        panes: Title of a pane to its lines, and to the runs of a row that it shows. The panes share their lines.
         unit: The method whose mean is 1; `None` for the values themselves, and not for measures in %.
     """
-    legend = list(dict.fromkeys(name for rows in lines.values() for name in rows))
-    figure = new_figure(2.0 + 5.0 * len(panes), 1.8 + 0.42 * len(lines), dpi=110)
+    names = list(dict.fromkeys(line for lines, _ in panes.values() for line in lines))
+    legend = list(dict.fromkeys(name for lines, _ in panes.values() for rows in lines.values() for name in rows))
+    wide = 5.0 if len(panes) < _WIDE else 3.0
+    figure = new_figure(2.0 + wide * len(panes), 1.8 + 0.42 * len(names), dpi=110)
     axes = figure.subplots(1, len(panes), sharey=True, squeeze=False)[0]
-    for axis, (words, runs_of) in zip(axes, panes.items(), strict=True):
-        for height, rows in zip(range(len(lines) - 1, -1, -1), lines.values(), strict=True):
+    for axis, (words, (lines, runs_of)) in zip(axes, panes.items(), strict=True):
+        for line, rows in lines.items():
+            height = len(names) - 1 - names.index(line)
             for name, row in rows.items():
                 index, measure = legend.index(name), row.first.name
                 one = (
@@ -177,8 +178,8 @@ def draw_dots(
         if unit:
             axis.set_xscale("log")
         axis.grid(alpha=0.25)
-    axes[0].set_ylim(-0.7, len(lines) - 0.3)
-    axes[0].set_yticks(range(len(lines)), list(lines)[::-1])
-    legend_once(figure, axes[0], loc="outside lower center", ncols=4, fontsize=9)
+    axes[0].set_ylim(-0.7, len(names) - 0.3)
+    axes[0].set_yticks(range(len(names)), names[::-1])
+    legend_once(figure, *axes, loc="outside lower center", ncols=4 if len(panes) > 1 else 2, fontsize=9)
     figure.suptitle(f"{fill(title, 60)}\nsmall marks are seeds, large ones their mean", fontsize=11)
     return render(figure)

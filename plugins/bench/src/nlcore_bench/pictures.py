@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nlcore_bench.figure import draw_along, draw_curves, draw_dots, draw_tails
@@ -34,7 +34,7 @@ def pictures_of(plan: Plan, tables: Mapping[str, list[Row]]) -> dict[str, bytes]
             )
         scaled = len(study.tasks) > 1 and any(row.first.unit != "%" for rows in lines.values() for row in rows.values())
         unit = study.baseline if scaled else None
-        return {"summary.png": draw_dots(study.title, lines, {"held-out data": lambda row: row.runs}, unit=unit)}
+        return {"summary.png": draw_dots(study.title, {"held-out data": (lines, _runs)}, unit=unit)}
     groups: dict[str, list[Row]] = {}
     for name, rows in tables.items():
         members = [row for row in rows if row.entry.group or len(tables) > 1] or rows
@@ -43,11 +43,12 @@ def pictures_of(plan: Plan, tables: Mapping[str, list[Row]]) -> dict[str, bytes]
             title = ", ".join(filter(None, [name if len(tables) > 1 else "", group]))
             groups[title] = [*(row for row in members if row.entry.group == group), *shared]
     if study.losses and not study.along_damping:
-        lines = {name: {row.entry.label: row for row in rows} for name, rows in groups.items()}
-        panes: dict[str, Any] = {"equal steps": lambda row: row.runs}
+        panes: dict[str, Any] = {"equal steps": (_by_loss(groups), _runs)}
         if study.equal_time:
-            panes["equal time"] = lambda row: row.timed or row.runs
-        pictures["overview.png"] = draw_dots(study.title, lines, panes)
+            panes["equal time"] = _by_loss(groups), lambda row: row.timed or row.runs
+        elif len(tables) > 1:
+            panes = {name: (_by_loss(_losses_of(rows)), _runs) for name, rows in tables.items()}
+        pictures["overview.png"] = draw_dots(study.title, panes)
     if study.tails:
         pictures["tails.png"] = draw_tails(study.title, groups)
     if study.along_damping:
@@ -57,3 +58,18 @@ def pictures_of(plan: Plan, tables: Mapping[str, list[Row]]) -> dict[str, bytes]
         if study.equal_time:
             pictures["curves_time.png"] = draw_curves(study.title, groups, against="seconds")
     return pictures
+
+
+def _runs(row: Row) -> Sequence[Any]:
+    return row.runs
+
+
+def _by_loss(groups: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Row]]:
+    """Return the rows of every loss by their methods."""
+    return {name: {row.entry.label: row for row in rows} for name, rows in groups.items()}
+
+
+def _losses_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return the rows of a table by their losses; those of none, last."""
+    losses = sorted(dict.fromkeys(row.entry.group for row in rows), key=lambda loss: loss == "")
+    return {loss or "others": [row for row in rows if row.entry.group == loss] for loss in losses}
