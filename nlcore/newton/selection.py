@@ -51,6 +51,12 @@ _LONGEST = 200
 _MEMORY = 1000
 """Steps over which the length of a direction follows the length of the gradient, as Adam's second moment does."""
 
+_STALLED, _FAR, _SOON = 0.25, 10.0, 20
+"""The loss has stalled once the share of recent steps with a loss below its running mean exceeds the share above by no
+more than the first number. From then on, and wherever the length is more than so many times that of the gradient, the
+length follows the gradient over 20 steps: steps that do not shrink with the gradient keep a fixed distance from the
+minimum, which plain training reaches."""
+
 _RISE, _IN_A_ROW = 2.0, 3
 """The choice goes back to the gradient, and to dense probes, when the loss of so many steps in a row is above this many
 times its running mean, or above a negative mean by its size. A single high loss may be a batch of hard samples."""
@@ -127,6 +133,7 @@ class Selection:
         self.probes = self.age = self.next_probe = self.current = self.dense_until = self.risen = 0
         self.length: Tensor | None = None
         self.level = math.nan
+        self.falling = 1.0
         self.history: list[Probe] = []
         self.reason: str | None = None
         self._pending: _Pending | None = None
@@ -181,8 +188,9 @@ class Selection:
         """Return a step of the length of the gradients so far.
 
         The length is their root mean square, in the geometric mean with a memory of 1 000 steps: constant while a
-        training begins, which keeps the pace of an optimiser that divides by earlier gradients, and in the long run the
-        gradient's own, so that steps shrink where gradients do. A loss multiplied by a constant multiplies it.
+        training begins, which keeps the pace of an optimiser that divides by earlier gradients. Once the loss has
+        stalled, and while the gradients are shorter by a factor of ten, the memory is 20 steps, so that steps shrink
+        where gradients do. A loss multiplied by a constant multiplies it.
 
         Args:
             step: The step of the curvature in use.
@@ -192,7 +200,8 @@ class Selection:
         samples = problem.samples
         own = length = samples.root_mean_square(per_sample(step.gradient))
         if self.length is not None:
-            followed = self.length * (own / self.length) ** (1 / _MEMORY)
+            soon = (self.length > _FAR * own) | (self.falling <= 0)
+            followed = self.length * (own / self.length) ** torch.where(soon, 1 / _SOON, 1 / _MEMORY)
             length = torch.where((own > 0) & (self.length > 0), followed, torch.maximum(self.length, own))
         if training:
             self.value, self.length = step.value, length
@@ -236,7 +245,7 @@ class Selection:
         return {"probes": self.probes, "progress": math.exp(float(self.scores[self.current])), "length": length}
 
     def _guard(self, problem: Problem) -> None:
-        """Go back to the gradient, and to dense probes, where the loss of the last step has risen."""
+        """Go back to the gradient, and to dense probes, where the loss of the last step has risen; note a stall."""
         value, self.value = self.value, None
         if value is None:
             return
@@ -252,6 +261,9 @@ class Selection:
             self.dense_until = self.age + _DENSE // 2
             self.next_probe = self.age
             self._pending = None
+        if self.falling > 0:  # zero for good after a stall
+            self.falling += ((last < self.level) - (last > self.level) - self.falling) / _SOON
+            self.falling = self.falling if self.falling > _STALLED else 0.0
         self.level += 0.05 * (last - self.level)
 
     def _reusing(self, member: int, trial: Trial) -> Curvature:

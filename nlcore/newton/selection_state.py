@@ -13,7 +13,7 @@ from nlcore.newton.selection import Probe, Selection, mean_of
 
 __all__ = ["load_selection", "recognises", "save_selection"]
 
-_COUNTS, _HEADER = 13, 16
+_COUNTS, _HEADER = 13, 17
 """Numbers at the start of a saved state: whole ones, and all."""
 
 _UNKNOWN = -1e300
@@ -26,7 +26,7 @@ def save_selection(of: Selection) -> Tensor:
     value = math.nan if of.value is None or not of.value.numel() else mean_of(of.value)
     counts = [len(of.scores), of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen]
     counts += [of.reason is not None, len(of.history) > 0, of.alike, of.same, of.round, len(of.kept)]
-    levels = [length, *(_UNKNOWN if math.isnan(one) else one for one in (of.level, value))]
+    levels = [length, of.falling, *(_UNKNOWN if math.isnan(one) else one for one in (of.level, value))]
     pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), of.scores, of.agreement, of.barred]
     for member, (age, kept) in of.kept.items():
         pieces.append(torch.tensor([member, age, len(kept.inverse), kept.damping], dtype=torch.float64))
@@ -63,7 +63,7 @@ def load_selection(of: Selection, state: Tensor) -> None:
     of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen, blind, begun, alike, same, round, kept = (
         counts
     )
-    length, level, value = (math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist())
+    length, of.falling, level, value = (math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist())
     of.alike, of.same, of.round = bool(alike), bool(same), bool(round)
     of.length = torch.tensor(length, dtype=torch.float64) if length > 0 else None
     of.level, of.value = level, None if math.isnan(value) else torch.tensor([value], dtype=torch.float64)

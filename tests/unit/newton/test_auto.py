@@ -314,6 +314,22 @@ def test_a_loss_that_scales_scales_the_directions_and_nothing_else():
     assert b.stats["length"] == pytest.approx(1e4 * a.stats["length"], rel=1e-2)
 
 
+@pytest.mark.parametrize(("kind", "rate"), [(torch.optim.SGD, 0.5), (torch.optim.Adam, 0.1)])
+def test_steps_shrink_with_the_gradients_of_a_fit_without_noise(kind, rate):
+    scales, last = torch.logspace(0, -1, M), {}
+    for name, criterion in (("plain", lambda y, t: half_square(y, t).mean()), ("default", NewtonLoss(half_square))):
+        torch.manual_seed(0)
+        net, true = nn.Linear(M, M), torch.randn(M, M)
+        optimizer = kind(net.parameters(), rate)
+        for seed in range(300):
+            x = torch.randn(N, M, generator=torch.Generator().manual_seed(seed)) * scales
+            optimizer.zero_grad()
+            last[name] = criterion(net(x), x @ true)
+            last[name].backward()
+            optimizer.step()
+    assert last["default"] <= 2 * last["plain"] + 1e-6
+
+
 def test_the_length_does_not_jump_when_the_choice_changes():
     lengths, chosen = [], []
     net = network()
