@@ -203,7 +203,7 @@ class NewtonLoss(nn.Module):
 
         See `NewtonStep.stats`. With `Auto(aim="loss")` also `probes` (their number so far), `progress` (how far the
         loss falls along the chosen direction, in units of the gradient's own fall; geometric mean over the probes) and
-        `length` (root mean square of the direction).
+        `length` (the typical root mean square of a direction).
         """
         if self.last_step is None:
             return {}

@@ -53,9 +53,14 @@ _MEMORY = 1000
 
 _STALLED, _FAR, _SOON = 0.25, 10.0, 20
 """The loss has stalled once the share of recent steps with a loss below its running mean exceeds the share above by no
-more than the first number. From then on, and wherever the length is more than so many times that of the gradient, the
-length follows the gradient over 20 steps: steps that do not shrink with the gradient keep a fixed distance from the
+more than the first number. From then on, and wherever the length is more than so many times that of recent gradients,
+the length follows the gradient over 20 steps: steps that do not shrink with the gradient keep a fixed distance from the
 minimum, which plain training reaches."""
+
+_OUTLIER = 10.0
+"""Largest size of a direction, in units of its mean over 20 steps; between, a batch with long gradients counts for more
+than one with short ones, as in plain training. Directions of equal size would train a robust loss instead: with a batch
+of a single sample, the error at which the sum of the unit vectors is zero."""
 
 _RISE, _IN_A_ROW = 2.0, 3
 """The choice goes back to the gradient, and to dense probes, when the loss of so many steps in a row is above this many
@@ -132,6 +137,9 @@ class Selection:
         self.own = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures])
         self.probes = self.age = self.next_probe = self.current = self.dense_until = self.risen = 0
         self.length: Tensor | None = None
+        self.recent: Tensor | None = None
+        self.size: Tensor | None = None
+        self.sized = -1
         self.level = math.nan
         self.falling = 1.0
         self.history: list[Probe] = []
@@ -174,23 +182,25 @@ class Selection:
                 if prediction.retains_grad:
                     prediction.grad = kept
         self.age += 1
-        serving = self.serving(problem)
-        return self._reusing(self.current, trial) if serving is self.curvature else serving
+        return self._reusing(self.current, trial) if _formed(self.curvature, problem) else _WITHOUT_MATRIX
 
     def serving(self, problem: Problem) -> Curvature:
-        """Return the curvature in use, or one without a matrix of the outputs where that would be too large.
+        """Return the curvature of the next step, for an evaluation, or one without a matrix that would be too large.
 
         A mask, or longer samples than those of the first batch, can leave many outputs without a structure.
         """
-        return self.curvature if _formed(self.curvature, problem) else _WITHOUT_MATRIX
+        if not _formed(self.curvature, problem):
+            return _WITHOUT_MATRIX
+        return self._kept(self.current, problem, self.age + 1) or self.curvature
 
     def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool = True) -> NewtonStep:
-        """Return a step of the length of the gradients so far.
+        """Return a step whose length is typically that of the gradients so far.
 
         The length is their root mean square, in the geometric mean with a memory of 1 000 steps: constant while a
         training begins, which keeps the pace of an optimiser that divides by earlier gradients. Once the loss has
         stalled, and while the gradients are shorter by a factor of ten, the memory is 20 steps, so that steps shrink
-        where gradients do. A loss multiplied by a constant multiplies it.
+        where gradients do. A loss multiplied by a constant multiplies it. Directions are scaled by their own mean over
+        20 steps, so that a batch whose direction is longer than usual makes a longer step.
 
         Args:
             step: The step of the curvature in use.
@@ -198,16 +208,19 @@ class Selection:
             training: Whether the state changes; not in an evaluation.
         """
         samples = problem.samples
-        own = length = samples.root_mean_square(per_sample(step.gradient))
-        if self.length is not None:
-            soon = (self.length > _FAR * own) | (self.falling <= 0)
-            followed = self.length * (own / self.length) ** torch.where(soon, 1 / _SOON, 1 / _MEMORY)
-            length = torch.where((own > 0) & (self.length > 0), followed, torch.maximum(self.length, own))
+        own = samples.root_mean_square(per_sample(step.gradient))
+        now = samples.root_mean_square(per_sample(step.direction)) if step.curvature.power else own
+        recent = _followed(self.recent, own, 1 / _SOON)
+        soon = self.falling <= 0 or (self.length is not None and self.length > _FAR * recent)
+        length = _followed(self.length, own, torch.where(torch.as_tensor(soon), 1 / _SOON, 1 / _MEMORY).to(own))
+        size = _followed(self.size if self.sized == self.current else None, now, 1 / _SOON)
+        size = torch.maximum(size, now / _OUTLIER)
         if training:
-            self.value, self.length = step.value, length
-        size = samples.root_mean_square(per_sample(step.direction)) if step.curvature.power else own
+            self.value, self.length, self.recent = step.value, length, recent
+            self.size, self.sized = size, self.current
+        reached = torch.where(size > 0, length * now / size, length)
         direction = step.direction * torch.where(size > 0, length / size, 1.0)
-        curvature = replace(step.curvature, normalize=length)  # type: ignore[type-var]
+        curvature = replace(step.curvature, normalize=reached)  # type: ignore[type-var]
         target = problem.prediction.view(direction.shape) - direction
         return replace(step, direction=direction, target=target, curvature=curvature)
 
@@ -271,11 +284,8 @@ class Selection:
         curvature, problem = self.candidates.curvatures[member], trial.problem
         if curvature.aggregate == "sample" or not curvature.power or curvature.kind == "gradient":
             return curvature
-        constant = (self.candidates.constant or self.same) and problem.samples.keep is None
-        age, kept = self.kept.get(member, (0, None))
-        fits = kept is not None and len(kept.inverse) == problem.prediction.shape[1]
-        if kept is not None and fits and (constant or self.age - age < self.candidates.refresh):
-            return replace(kept, inverse=kept.inverse.to(problem.prediction.device))
+        if (kept := self._kept(member, problem, self.age)) is not None:
+            return kept
         matrix = trial.mean_matrix(curvature)
         if not isinstance(matrix, DenseMatrix):
             return curvature
@@ -287,6 +297,16 @@ class Selection:
         reused = Reused(curvature, inverse, float(damped.strength * unit))
         self.kept[member] = self.age, reused
         return reused
+
+    def _kept(self, member: int, problem: Problem, step: int) -> Reused | None:
+        """Return a candidate by the matrix of an earlier batch, where that serves at a step."""
+        age, kept = self.kept.get(member, (0, None))
+        constant = (self.candidates.constant or self.same) and problem.samples.keep is None
+        if kept is None or len(kept.inverse) != problem.prediction.shape[1]:
+            return None
+        if not constant and step - age >= self.candidates.refresh:
+            return None
+        return replace(kept, inverse=kept.inverse.to(problem.prediction.device))
 
     def _probe(self, trial: Trial, prediction: Tensor, *, due: bool) -> None:
         ranks = trial.problem.samples.ranks
@@ -433,6 +453,14 @@ def probes_within(steps: int, interval: int) -> int:
     while age < steps:
         age, count = age + max(_gap(age), interval), count + 1
     return count
+
+
+def _followed(mean: Tensor | None, now: Tensor, rate: float | Tensor) -> Tensor:
+    """Return a geometric running mean after one more number; zeros do not count."""
+    if mean is None:
+        return now
+    mean = mean.to(now.device)
+    return torch.where((now > 0) & (mean > 0), mean * (now / mean) ** rate, torch.maximum(mean, now))
 
 
 def _gap(age: int, dense_until: int = 0) -> int:

@@ -13,7 +13,7 @@ from nlcore.newton.selection import Probe, Selection, mean_of
 
 __all__ = ["load_selection", "recognises", "save_selection"]
 
-_COUNTS, _HEADER = 13, 17
+_COUNTS, _HEADER = 14, 20
 """Numbers at the start of a saved state: whole ones, and all."""
 
 _UNKNOWN = -1e300
@@ -22,11 +22,11 @@ _UNKNOWN = -1e300
 
 def save_selection(of: Selection) -> Tensor:
     """Return the state as a tensor [n] float64, for a checkpoint; a pending probe is not part of it."""
-    length = 0.0 if of.length is None else float(of.length)
+    lengths = [0.0 if one is None else float(one) for one in (of.length, of.recent, of.size)]
     value = math.nan if of.value is None or not of.value.numel() else mean_of(of.value)
     counts = [len(of.scores), of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen]
-    counts += [of.reason is not None, len(of.history) > 0, of.alike, of.same, of.round, len(of.kept)]
-    levels = [length, of.falling, *(_UNKNOWN if math.isnan(one) else one for one in (of.level, value))]
+    counts += [of.reason is not None, len(of.history) > 0, of.alike, of.same, of.round, len(of.kept), of.sized]
+    levels = [*lengths, of.falling, *(_UNKNOWN if math.isnan(one) else one for one in (of.level, value))]
     pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), of.scores, of.agreement, of.barred]
     for member, (age, kept) in of.kept.items():
         pieces.append(torch.tensor([member, age, len(kept.inverse), kept.damping], dtype=torch.float64))
@@ -60,12 +60,12 @@ def load_selection(of: Selection, state: Tensor) -> None:
             f"Leave the entry out of the checkpoint to begin anew."
         )
     counts = [int(one) for one in state[1:_COUNTS].tolist()]
-    of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen, blind, begun, alike, same, round, kept = (
-        counts
+    of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen, *flags, kept, of.sized = counts
+    blind, begun, of.alike, of.same, of.round = map(bool, flags)
+    *lengths, of.falling, level, value = (
+        math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist()
     )
-    length, of.falling, level, value = (math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist())
-    of.alike, of.same, of.round = bool(alike), bool(same), bool(round)
-    of.length = torch.tensor(length, dtype=torch.float64) if length > 0 else None
+    of.length, of.recent, of.size = (torch.tensor(one, dtype=torch.float64) if one > 0 else None for one in lengths)
     of.level, of.value = level, None if math.isnan(value) else torch.tensor([value], dtype=torch.float64)
     place = _HEADER + 3 * count
     of.scores, of.agreement, of.barred = state[_HEADER:place].view(3, count).clone()

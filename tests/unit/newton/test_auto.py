@@ -331,18 +331,45 @@ def test_steps_shrink_with_the_gradients_of_a_fit_without_noise(kind, rate):
 
 
 def test_the_length_does_not_jump_when_the_choice_changes():
-    lengths, chosen = [], []
+    lengths, taken, chosen = [], [], []
     net = network()
     criterion = NewtonLoss(nlcore.compose(bent))
 
     def after(_):
-        lengths.append(criterion.last_step.direction.square().mean().sqrt().item())
+        lengths.append(criterion.stats["length"])
+        taken.append(criterion.last_step.direction.square().mean().sqrt().item())
         chosen.append(criterion._selection.current)
 
     train(criterion, net, torch.optim.Adam(net.parameters(), 1e-2), 60, after=after)
     assert len(set(chosen)) > 1
     ratios = torch.tensor(lengths[1:]) / torch.tensor(lengths[:-1])
     assert ratios.log().abs().max() < 0.01
+    switches = [k for k in range(1, 60) if chosen[k] != chosen[k - 1]]
+    assert [taken[k] for k in switches] == pytest.approx([lengths[k] for k in switches], rel=1e-5)
+    typical = (torch.tensor(taken) / torch.tensor(lengths)).log()
+    assert abs(typical.mean()) < 0.2
+    assert typical.std() > 0.1  # batches differ, as their gradients do
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_small_batches_with_skewed_noise_are_fitted_in_the_mean(kind):
+    """Steps of equal length would fit a quantile: with one sample, that of as many signs up as down."""
+    missed, steps = {}, 1000
+    for name, criterion in (("plain", lambda y, t: half_square(y, t).mean()), ("default", NewtonLoss(half_square))):
+        torch.manual_seed(0)
+        net, true = nn.Linear(4, 1), torch.randn(4, 1)
+        optimizer = kind(net.parameters(), 0.02)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(steps):
+            x = torch.randn(1, 4, generator=generator)
+            noise = torch.empty(1, 1).exponential_(generator=generator) - 1
+            optimizer.zero_grad()
+            criterion(net(x), x @ true + noise).backward()
+            optimizer.step()
+            schedule.step()
+        missed[name] = float((net.weight.detach().T - true).square().sum() + net.bias.detach().square())
+    assert missed["default"] <= 2 * missed["plain"]
 
 
 @pytest.mark.parametrize("offset", [0.0, -100.0])
