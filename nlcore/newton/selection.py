@@ -51,16 +51,18 @@ _LONGEST = 200
 _MEMORY = 1000
 """Steps over which the length of a direction follows the length of the gradient, as Adam's second moment does."""
 
-_STALLED, _FAR, _SOON = 0.25, 10.0, 20
+_STALLED, _SLOW, _FAR, _SOON = 0.25, 200, 10.0, 20
 """The loss has stalled once the share of recent steps with a loss below its running mean exceeds the share above by no
-more than the first number. From then on, and wherever the length is more than so many times that of recent gradients,
-the length follows the gradient over 20 steps: steps that do not shrink with the gradient keep a fixed distance from the
-minimum, which plain training reaches."""
+more than the first number, or once that mean, of 20 steps, is not below the mean of 200: a few high losses in a noisy
+training leave most of the others below the mean. From then on, and wherever the length is more than ten times that of
+recent gradients, the length follows the gradient over 20 steps: steps that do not shrink with the gradient keep a fixed
+distance from the minimum, which plain training reaches."""
 
-_OUTLIER = 10.0
-"""Largest size of a direction, in units of its mean over 20 steps; between, a batch with long gradients counts for more
-than one with short ones, as in plain training. Directions of equal size would train a robust loss instead: with a batch
-of a single sample, the error at which the sum of the unit vectors is zero."""
+_NEAR, _OUTLIER = 1.5, 10.0
+"""Largest length, in units of recent gradients, at which directions may differ in length after a stall; and the longest
+direction, in units of the mean over 20 steps. Up to this, a batch with long gradients makes a
+longer step than one with short ones, as in plain training. Steps of equal length would end at the minimum of another
+loss: with a batch of a single sample, where the unit vectors of the gradients sum to zero."""
 
 _RISE, _IN_A_ROW = 2.0, 3
 """The choice goes back to the gradient, and to dense probes, when the loss of so many steps in a row is above this many
@@ -141,6 +143,7 @@ class Selection:
         self.size: Tensor | None = None
         self.sized = -1
         self.level = math.nan
+        self.earlier = math.nan
         self.falling = 1.0
         self.history: list[Probe] = []
         self.reason: str | None = None
@@ -199,8 +202,9 @@ class Selection:
         The length is their root mean square, in the geometric mean with a memory of 1 000 steps: constant while a
         training begins, which keeps the pace of an optimiser that divides by earlier gradients. Once the loss has
         stalled, and while the gradients are shorter by a factor of ten, the memory is 20 steps, so that steps shrink
-        where gradients do. A loss multiplied by a constant multiplies it. Directions are scaled by their own mean over
-        20 steps, so that a batch whose direction is longer than usual makes a longer step.
+        where gradients do. A loss multiplied by a constant multiplies it. All directions have this length before a
+        stall. After it, the length is their mean over 20 steps, and a direction that is longer than usual makes a
+        longer step.
 
         Args:
             step: The step of the curvature in use.
@@ -211,15 +215,17 @@ class Selection:
         own = samples.root_mean_square(per_sample(step.gradient))
         now = samples.root_mean_square(per_sample(step.direction)) if step.curvature.power else own
         recent = _followed(self.recent, own, 1 / _SOON)
-        soon = self.falling <= 0 or (self.length is not None and self.length > _FAR * recent)
+        stalled = self.falling <= 0
+        soon = stalled or (self.length is not None and self.length > _FAR * recent)
         length = _followed(self.length, own, torch.where(torch.as_tensor(soon), 1 / _SOON, 1 / _MEMORY).to(own))
         size = _followed(self.size if self.sized == self.current else None, now, 1 / _SOON)
         size = torch.maximum(size, now / _OUTLIER)
+        usual = torch.where(length <= _NEAR * recent, size, now) if stalled and not self.risen else now
         if training:
             self.value, self.length, self.recent = step.value, length, recent
             self.size, self.sized = size, self.current
-        reached = torch.where(size > 0, length * now / size, length)
-        direction = step.direction * torch.where(size > 0, length / size, 1.0)
+        reached = torch.where(usual > 0, length * now / usual, length)
+        direction = step.direction * torch.where(usual > 0, length / usual, 1.0)
         curvature = replace(step.curvature, normalize=reached)  # type: ignore[type-var]
         target = problem.prediction.view(direction.shape) - direction
         return replace(step, direction=direction, target=target, curvature=curvature)
@@ -267,7 +273,7 @@ class Selection:
         if ranks is not None:
             last = float(ranks.total(torch.tensor(last, dtype=torch.float64, device=ranks.device))) / ranks.count
         if math.isnan(self.level):
-            self.level = last
+            self.level = self.earlier = last
         self.risen = self.risen + 1 if last - self.level > (_RISE - 1) * abs(self.level) > 0 else 0
         if self.current != 0 and self.reason is None and self.risen >= _IN_A_ROW:
             self.current = self.risen = 0
@@ -276,8 +282,10 @@ class Selection:
             self._pending = None
         if self.falling > 0:  # zero for good after a stall
             self.falling += ((last < self.level) - (last > self.level) - self.falling) / _SOON
-            self.falling = self.falling if self.falling > _STALLED else 0.0
+            if self.falling <= _STALLED or (self.age >= _SLOW and self.level >= self.earlier):
+                self.falling = 0.0
         self.level += 0.05 * (last - self.level)
+        self.earlier += (last - self.earlier) / _SLOW
 
     def _reusing(self, member: int, trial: Trial) -> Curvature:
         """Return a candidate, by the matrix of an earlier batch where it serves still."""

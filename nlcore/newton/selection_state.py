@@ -13,7 +13,7 @@ from nlcore.newton.selection import Probe, Selection, mean_of
 
 __all__ = ["load_selection", "recognises", "save_selection"]
 
-_COUNTS, _HEADER = 14, 20
+_COUNTS, _HEADER = 14, 21
 """Numbers at the start of a saved state: whole ones, and all."""
 
 _UNKNOWN = -1e300
@@ -26,7 +26,7 @@ def save_selection(of: Selection) -> Tensor:
     value = math.nan if of.value is None or not of.value.numel() else mean_of(of.value)
     counts = [len(of.scores), of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen]
     counts += [of.reason is not None, len(of.history) > 0, of.alike, of.same, of.round, len(of.kept), of.sized]
-    levels = [*lengths, of.falling, *(_UNKNOWN if math.isnan(one) else one for one in (of.level, value))]
+    levels = [*lengths, of.falling, *(_UNKNOWN if math.isnan(one) else one for one in (of.level, of.earlier, value))]
     pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), of.scores, of.agreement, of.barred]
     for member, (age, kept) in of.kept.items():
         pieces.append(torch.tensor([member, age, len(kept.inverse), kept.damping], dtype=torch.float64))
@@ -62,11 +62,11 @@ def load_selection(of: Selection, state: Tensor) -> None:
     counts = [int(one) for one in state[1:_COUNTS].tolist()]
     of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen, *flags, kept, of.sized = counts
     blind, begun, of.alike, of.same, of.round = map(bool, flags)
-    *lengths, of.falling, level, value = (
+    *lengths, of.falling, of.level, of.earlier, value = (
         math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist()
     )
     of.length, of.recent, of.size = (torch.tensor(one, dtype=torch.float64) if one > 0 else None for one in lengths)
-    of.level, of.value = level, None if math.isnan(value) else torch.tensor([value], dtype=torch.float64)
+    of.value = None if math.isnan(value) else torch.tensor([value], dtype=torch.float64)
     place = _HEADER + 3 * count
     of.scores, of.agreement, of.barred = state[_HEADER:place].view(3, count).clone()
     of.reason = "as before the checkpoint" if blind else None

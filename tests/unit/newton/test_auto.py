@@ -327,7 +327,7 @@ def test_steps_shrink_with_the_gradients_of_a_fit_without_noise(kind, rate):
             last[name] = criterion(net(x), x @ true)
             last[name].backward()
             optimizer.step()
-    assert last["default"] <= 2 * last["plain"] + 1e-6
+    assert last["default"] <= 2 * last["plain"] + 1e-4
 
 
 def test_the_length_does_not_jump_when_the_choice_changes():
@@ -344,11 +344,22 @@ def test_the_length_does_not_jump_when_the_choice_changes():
     assert len(set(chosen)) > 1
     ratios = torch.tensor(lengths[1:]) / torch.tensor(lengths[:-1])
     assert ratios.log().abs().max() < 0.01
-    switches = [k for k in range(1, 60) if chosen[k] != chosen[k - 1]]
-    assert [taken[k] for k in switches] == pytest.approx([lengths[k] for k in switches], rel=1e-5)
-    typical = (torch.tensor(taken) / torch.tensor(lengths)).log()
-    assert abs(typical.mean()) < 0.2
-    assert typical.std() > 0.1  # batches differ, as their gradients do
+    assert taken == pytest.approx(lengths, rel=1e-5)
+
+
+def test_after_a_stall_steps_differ_as_gradients_do():
+    criterion, net, optimizer = started(nlcore.compose(bent), steps=12)
+    criterion._selection.falling = 0.0
+    ratios = []
+
+    def after(_):
+        taken = criterion.last_step.direction.square().mean().sqrt().item()
+        ratios.append(taken / criterion.stats["length"])
+
+    train(criterion, net, optimizer, 30, after=after)
+    logarithms = torch.tensor(ratios).log()
+    assert abs(logarithms.mean()) < 0.2
+    assert logarithms.std() > 0.1
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
