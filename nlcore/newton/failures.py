@@ -47,7 +47,12 @@ def raise_nonfinite(problem: Problem, usable: Tensor) -> NoReturn:
         what, remedy, wrong = "the prediction is NaN or infinite", "Look at the network.", ~finite
     else:
         what = "the loss or its gradient is NaN or infinite, at predictions that are finite,"
-        remedy, wrong = "The loss is at fault there.", ~usable
+        wrong = ~usable
+        largest = float(problem.samples.kept(problem.prediction)[wrong].nan_to_num().abs().max())
+        remedy = (
+            f"The loss fails there. The largest of these predictions is {largest:.3g}: if predictions have grown, the "
+            f"training has diverged, and a lower learning rate helps."
+        )
     samples = _places(wrong)
     raise NonFiniteError(
         f"{name}: {what} in {len(samples)} of {finite.shape[0]} samples: {shorten(samples)}. {remedy} With "
