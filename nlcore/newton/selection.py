@@ -54,9 +54,9 @@ _MEMORY = 1000
 _STALLED, _SLOW, _FAR, _SOON = 0.25, 200, 10.0, 20
 """The loss has stalled once the share of recent steps with a loss below its running mean exceeds the share above by no
 more than the first number, or once that mean, of 20 steps, is not below the mean of 200: a few high losses in a noisy
-training leave most of the others below the mean. A length above ten times that of recent gradients, after a stall above
-that itself, shrinks to it over 20 steps: steps that do not shrink with the gradient keep a fixed distance from the
-minimum, which plain training reaches."""
+training leave most of the others below the mean. From then on, and wherever the length is more than ten times that of
+recent gradients, the length follows the gradient over 20 steps: steps that do not shrink with the gradient keep a fixed
+distance from the minimum, which plain training reaches."""
 
 _NEAR, _OUTLIER = 1.5, 10.0
 """Largest length, in units of recent gradients, at which directions may differ in length after a stall; and the longest
@@ -200,10 +200,11 @@ class Selection:
         """Return a step whose length is typically that of the gradients so far.
 
         The length is their root mean square, in the geometric mean with a memory of 1 000 steps: constant while a
-        training begins, which keeps the pace of an optimiser that divides by earlier gradients. It is at most ten times
-        that of recent gradients, and once the loss has stalled at most that itself, so that steps shrink where
-        gradients do. A loss multiplied by a constant multiplies it. All directions have this length before a stall.
-        After it, the length is their mean over 20 steps, and a direction that is longer than usual makes a longer step.
+        training begins, which keeps the pace of an optimiser that divides by earlier gradients. Once the loss has
+        stalled, and while the gradients are shorter by a factor of ten, the memory is 20 steps, so that steps shrink
+        where gradients do. A loss multiplied by a constant multiplies it. All directions have this length before a
+        stall. After it, the length is their mean over 20 steps, and a direction that is longer than usual makes a
+        longer step.
 
         Args:
             step: The step of the curvature in use.
@@ -215,10 +216,8 @@ class Selection:
         now = samples.root_mean_square(per_sample(step.direction)) if step.curvature.power else own
         recent = _followed(self.recent, own, 1 / _SOON)
         stalled = self.falling <= 0
-        length, most = _followed(self.length, own, 1 / _MEMORY), recent if stalled else _FAR * recent
-        if self.length is not None:
-            shrunk = torch.minimum(length, _followed(self.length, most, 1 / _SOON))
-            length = torch.where(self.length.to(own.device) > most, shrunk, length)
+        soon = stalled or (self.length is not None and self.length > _FAR * recent)
+        length = _followed(self.length, own, torch.where(torch.as_tensor(soon), 1 / _SOON, 1 / _MEMORY).to(own))
         size = _followed(self.size if self.sized == self.current else None, now, 1 / _SOON)
         size = torch.maximum(size, now / _OUTLIER)
         usual = torch.where(length <= _NEAR * recent, size, now) if stalled and not self.risen else now
