@@ -73,7 +73,7 @@ def differences(subject: Subject) -> None:
             rows = subject.columns(prediction, target, vectors)
             ensure(
                 rows.isfinite().all(),
-                "the second derivative by autograd is not finite at the example",
+                "at the example, autograd gives a second derivative that is not finite",
                 "Guard 0/0, sqrt and log: both branches of a torch.where are differentiated.",
             )
         gap = mismatch(subject, partial(subject.gradient, target=target), prediction, rows, vectors)

@@ -316,7 +316,7 @@ def test_a_loss_that_scales_scales_the_directions_and_nothing_else():
 
 @pytest.mark.parametrize(("kind", "rate"), [(torch.optim.SGD, 0.5), (torch.optim.Adam, 0.1)])
 def test_steps_shrink_with_the_gradients_of_a_fit_without_noise(kind, rate):
-    scales, last = torch.logspace(0, -1, M), {}
+    scales, first, last = torch.logspace(0, -1, M), {}, {}
     for name, criterion in (("plain", lambda y, t: half_square(y, t).mean()), ("default", NewtonLoss(half_square))):
         torch.manual_seed(0)
         net, true = nn.Linear(M, M), torch.randn(M, M)
@@ -325,9 +325,11 @@ def test_steps_shrink_with_the_gradients_of_a_fit_without_noise(kind, rate):
             x = torch.randn(N, M, generator=torch.Generator().manual_seed(seed)) * scales
             optimizer.zero_grad()
             last[name] = criterion(net(x), x @ true)
+            first.setdefault(name, last[name])
             last[name].backward()
             optimizer.step()
-    assert last["default"] <= 2 * last["plain"] + 1e-4
+    # Steps of a steady length leave 3e-2 and 1.5e-4 of the first loss. Plain training under Adam reaches 2e-11.
+    assert last["default"] <= 2 * last["plain"] + 1e-5 * first["default"]
 
 
 def test_the_length_does_not_jump_when_the_choice_changes():

@@ -36,7 +36,7 @@ def connected(address: str) -> Iterator[Results[Any]]:
         A function that makes calls on the workers. The scheduler repeats the calls of a worker that is lost.
 
     Raises:
-        ConfigError: Dask is not installed, no scheduler answers at the address, or there is no worker.
+        ConfigError: Dask is not installed, no scheduler answers at the address, or the cluster has no workers.
     """
     client = _client(address)
     try:

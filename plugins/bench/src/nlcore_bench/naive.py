@@ -25,10 +25,10 @@ class NaiveEntries:
     \qquad Q_{r_j j} = 1,
     $$
 
-    the same function as `objective="entries"` of the relaxation, computed from P in place of log P. Where P rounds to 0
-    or 1 on a wrong entry, torch replaces the logarithm by −100 and the denominator P(1 − P) of the derivative by 1e-12.
-    The gradient is then far too small, or too large by orders of magnitude. This class is meant for measuring that
-    effect, not for training.
+    the same function as `objective="entries"` of the relaxation, computed from P in place of log P. An entry of P that
+    should be 1 can round to 0, or the reverse. Torch then uses −100 for its logarithm, and 1e-12 for the denominator
+    P(1 − P) of the derivative, and the gradient is far too small, or too large by orders of magnitude. This class is
+    for measuring that effect, not for training.
 
     Args:
         sorter: A loss with the method `permutation`, such as those of `nlcore-sorting`.
