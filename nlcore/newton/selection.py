@@ -60,9 +60,9 @@ distance from the minimum, which plain training reaches."""
 
 _NEAR, _OUTLIER = 1.5, 10.0
 """Largest length, in units of recent gradients, at which directions may differ in length after a stall; and the longest
-direction, in units of the mean over 20 steps. Up to this, a batch with long gradients makes a
-longer step than one with short ones, as in plain training. Steps of equal length would end at the minimum of another
-loss: with a batch of a single sample, where the unit vectors of the gradients sum to zero."""
+direction, in units of the mean over 20 steps. Up to this, a batch with long gradients makes a longer step than one with
+short ones, as in plain training. Steps of equal length would end at the minimum of another loss: with a batch of a
+single sample, where the unit vectors of the gradients sum to zero."""
 
 _RISE, _IN_A_ROW = 2.0, 3
 """The choice goes back to the gradient, and to dense probes, when the loss of so many steps in a row is above this many
@@ -215,18 +215,22 @@ class Selection:
         own = samples.root_mean_square(per_sample(step.gradient))
         now = samples.root_mean_square(per_sample(step.direction)) if step.curvature.power else own
         recent = _followed(self.recent, own, 1 / _SOON)
-        stalled = self.falling <= 0
-        soon = stalled or (self.length is not None and self.length > _FAR * recent)
-        length = _followed(self.length, own, torch.where(torch.as_tensor(soon), 1 / _SOON, 1 / _MEMORY).to(own))
-        size = _followed(self.size if self.sized == self.current else None, now, 1 / _SOON)
-        size = torch.maximum(size, now / _OUTLIER)
-        usual = torch.where(length <= _NEAR * recent, size, now) if stalled and not self.risen else now
+        stalled, rate = self.falling <= 0, torch.tensor(1 / _SOON)
+        if not stalled and self.length is not None:
+            rate = torch.where(self.length > _FAR * recent, 1 / _SOON, 1 / _MEMORY)
+        length = reached = _followed(self.length, own, rate)
+        scale, size = length / now, self.size
+        if stalled:
+            size = _followed(self.size if self.sized == self.current else None, now, 1 / _SOON)
+            size = torch.maximum(size, now / _OUTLIER)
+            if not self.risen:
+                scale = torch.where(length <= _NEAR * recent, length / size, scale)
+                reached = scale * now
         if training:
             self.value, self.length, self.recent = step.value, length, recent
             self.size, self.sized = size, self.current
-        reached = torch.where(usual > 0, length * now / usual, length)
-        direction = step.direction * torch.where(usual > 0, length / usual, 1.0)
-        curvature = replace(step.curvature, normalize=reached)  # type: ignore[type-var]
+        direction = step.direction * torch.where(now > 0, scale, 1.0)
+        curvature = replace(step.curvature, normalize=torch.where(now > 0, reached, length))  # type: ignore[type-var]
         target = problem.prediction.view(direction.shape) - direction
         return replace(step, direction=direction, target=target, curvature=curvature)
 
