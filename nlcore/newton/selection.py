@@ -1,4 +1,4 @@
-"""The choice of `Auto`: candidates are probed on the network, the mean of the probes decides, the length follows.
+"""The choice of `Auto`: candidates are probed on the network, and the mean of the probes decides.
 
 A probe finds for each candidate d how far the original loss falls at best along Δ = JJᵀd, the change of the outputs
 that the network makes of d, relative to the same for the gradient; on the batch that gave d, and on the next one. A
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
-from nlcore.evaluation import per_sample
 from nlcore.newton.damping import Relative, choose_damping
 from nlcore.newton.derivatives import FORMED, Derivatives, intermediates, operator_of
 from nlcore.newton.fisher import EmpiricalFisher
@@ -27,6 +26,7 @@ from nlcore.newton.probe import Network, UnprobeableError, greatest_fall
 from nlcore.newton.problem import Problem
 from nlcore.newton.reused import Reused
 from nlcore.newton.solve import inverse_power
+from nlcore.newton.step_length import StepLength
 from nlcore.newton.trial import Candidates, Trial
 
 __all__ = ["Probe", "Selection", "cosines", "log_ratios", "mean_of", "probes_within"]
@@ -47,22 +47,6 @@ _DENSE, _EVERY, _GROWTH = 50, 5, 1.5
 """Steps with a probe every 5; later probes lie a factor apart, up to the longest gap."""
 
 _LONGEST = 200
-
-_MEMORY = 1000
-"""Steps over which the length of a direction follows the length of the gradient, as Adam's second moment does."""
-
-_STALLED, _SLOW, _FAR, _SOON = 0.25, 200, 10.0, 20
-"""The loss has stalled once the share of recent steps with a loss below its running mean exceeds the share above by no
-more than the first number, or once that mean, of 20 steps, is not below the mean of 200: a few high losses in a noisy
-training leave most of the others below the mean. From then on, and wherever the length is more than ten times that of
-recent gradients, the length follows the gradient over 20 steps: steps that do not shrink with the gradient keep a fixed
-distance from the minimum, which plain training reaches."""
-
-_NEAR, _OUTLIER = 1.5, 10.0
-"""Largest length, in units of recent gradients, at which directions may differ in length after a stall; and the longest
-direction, in units of the mean over 20 steps. Up to this, a batch with long gradients makes a longer step than one with
-short ones, as in plain training. Steps of equal length would end at the minimum of another loss: with a batch of a
-single sample, where the unit vectors of the gradients sum to zero."""
 
 _RISE, _IN_A_ROW = 2.0, 3
 """The choice goes back to the gradient, and to dense probes, when the loss of so many steps in a row is above this many
@@ -138,13 +122,8 @@ class Selection:
         self.alike = candidates.alike
         self.own = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures])
         self.probes = self.age = self.next_probe = self.current = self.dense_until = self.risen = 0
-        self.length: Tensor | None = None
-        self.recent: Tensor | None = None
-        self.size: Tensor | None = None
-        self.sized = -1
+        self.length = StepLength()
         self.level = math.nan
-        self.earlier = math.nan
-        self.falling = 1.0
         self.history: list[Probe] = []
         self.reason: str | None = None
         self._pending: _Pending | None = None
@@ -197,42 +176,16 @@ class Selection:
         return self._kept(self.current, problem, self.age + 1) or self.curvature
 
     def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool = True) -> NewtonStep:
-        """Return a step whose length is typically that of the gradients so far.
-
-        The length is their root mean square, in the geometric mean with a memory of 1 000 steps: constant while a
-        training begins, which keeps the pace of an optimiser that divides by earlier gradients. Once the loss has
-        stalled, and while the gradients are shorter by a factor of ten, the memory is 20 steps, so that steps shrink
-        where gradients do. A loss multiplied by a constant multiplies it. All directions have this length before a
-        stall. After it, the length is their mean over 20 steps, and a direction that is longer than usual makes a
-        longer step.
+        """Return a step whose length is typically that of the gradients so far; see `StepLength.fit`.
 
         Args:
             step: The step of the curvature in use.
             problem: Which samples and outputs count.
             training: Whether the state changes; not in an evaluation.
         """
-        samples = problem.samples
-        own = samples.root_mean_square(per_sample(step.gradient))
-        now = samples.root_mean_square(per_sample(step.direction)) if step.curvature.power else own
-        recent = _followed(self.recent, own, 1 / _SOON)
-        stalled, rate = self.falling <= 0, torch.tensor(1 / _SOON)
-        if not stalled and self.length is not None:
-            rate = torch.where(self.length > _FAR * recent, 1 / _SOON, 1 / _MEMORY)
-        length = reached = _followed(self.length, own, rate)
-        scale, size = length / now, self.size
-        if stalled:
-            size = _followed(self.size if self.sized == self.current else None, now, 1 / _SOON)
-            size = torch.maximum(size, now / _OUTLIER)
-            if not self.risen:
-                scale = torch.where(length <= _NEAR * recent, length / size, scale)
-                reached = scale * now
         if training:
-            self.value, self.length, self.recent = step.value, length, recent
-            self.size, self.sized = size, self.current
-        direction = step.direction * torch.where(now > 0, scale, 1.0)
-        curvature = replace(step.curvature, normalize=torch.where(now > 0, reached, length))  # type: ignore[type-var]
-        target = problem.prediction.view(direction.shape) - direction
-        return replace(step, direction=direction, target=target, curvature=curvature)
+            self.value = step.value
+        return self.length.fit(step, problem, self.current, steady=self.risen > 0, training=training)
 
     @property
     def pending(self) -> bool:
@@ -264,7 +217,7 @@ class Selection:
 
     def stats(self) -> dict[str, float]:
         """Return the numbers of the choice: probes, progress, length."""
-        length = math.nan if self.length is None else float(self.length)
+        length = math.nan if self.length.typical is None else float(self.length.typical)
         return {"probes": self.probes, "progress": math.exp(float(self.scores[self.current])), "length": length}
 
     def _guard(self, problem: Problem) -> None:
@@ -277,19 +230,15 @@ class Selection:
         if ranks is not None:
             last = float(ranks.total(torch.tensor(last, dtype=torch.float64, device=ranks.device))) / ranks.count
         if math.isnan(self.level):
-            self.level = self.earlier = last
+            self.level = last
         self.risen = self.risen + 1 if last - self.level > (_RISE - 1) * abs(self.level) > 0 else 0
         if self.current != 0 and self.reason is None and self.risen >= _IN_A_ROW:
             self.current = self.risen = 0
             self.dense_until = self.age + _DENSE // 2
             self.next_probe = self.age
             self._pending = None
-        if self.falling > 0:  # zero for good after a stall
-            self.falling += ((last < self.level) - (last > self.level) - self.falling) / _SOON
-            if self.falling <= _STALLED or (self.age >= _SLOW and self.level >= self.earlier):
-                self.falling = 0.0
+        self.length.observe(last, self.level, self.age)
         self.level += 0.05 * (last - self.level)
-        self.earlier += (last - self.earlier) / _SLOW
 
     def _reusing(self, member: int, trial: Trial) -> Curvature:
         """Return a candidate, by the matrix of an earlier batch where it serves still."""
@@ -465,14 +414,6 @@ def probes_within(steps: int, interval: int) -> int:
     while age < steps:
         age, count = age + max(_gap(age), interval), count + 1
     return count
-
-
-def _followed(mean: Tensor | None, now: Tensor, rate: float | Tensor) -> Tensor:
-    """Return a geometric running mean after one more number; zeros do not count."""
-    if mean is None:
-        return now
-    mean = mean.to(now.device)
-    return torch.where((now > 0) & (mean > 0), mean * (now / mean) ** rate, torch.maximum(mean, now))
 
 
 def _gap(age: int, dense_until: int = 0) -> int:

@@ -22,11 +22,12 @@ _UNKNOWN = -1e300
 
 def save_selection(of: Selection) -> Tensor:
     """Return the state as a tensor [n] float64, for a checkpoint; a pending probe is not part of it."""
-    lengths = [0.0 if one is None else float(one) for one in (of.length, of.recent, of.size)]
+    lengths = [0.0 if one is None else float(one) for one in (of.length.typical, of.length.recent, of.length.size)]
     value = math.nan if of.value is None or not of.value.numel() else mean_of(of.value)
     counts = [len(of.scores), of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen]
-    counts += [of.reason is not None, len(of.history) > 0, of.alike, of.same, of.round, len(of.kept), of.sized]
-    levels = [*lengths, of.falling, *(_UNKNOWN if math.isnan(one) else one for one in (of.level, of.earlier, value))]
+    counts += [of.reason is not None, len(of.history) > 0, of.alike, of.same, of.round, len(of.kept), of.length.member]
+    means = [_UNKNOWN if math.isnan(one) else one for one in (of.level, of.length.earlier, value)]
+    levels = [*lengths, of.length.falling, *means]
     pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), of.scores, of.agreement, of.barred]
     for member, (age, kept) in of.kept.items():
         pieces.append(torch.tensor([member, age, len(kept.inverse), kept.damping], dtype=torch.float64))
@@ -60,12 +61,13 @@ def load_selection(of: Selection, state: Tensor) -> None:
             f"Leave the entry out of the checkpoint to begin anew."
         )
     counts = [int(one) for one in state[1:_COUNTS].tolist()]
-    of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen, *flags, kept, of.sized = counts
+    of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen, *flags, kept, of.length.member = counts
     blind, begun, of.alike, of.same, of.round = map(bool, flags)
-    *lengths, of.falling, of.level, of.earlier, value = (
+    *lengths, of.length.falling, of.level, of.length.earlier, value = (
         math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist()
     )
-    of.length, of.recent, of.size = (torch.tensor(one, dtype=torch.float64) if one > 0 else None for one in lengths)
+    known = (torch.tensor(one, dtype=torch.float64) if one > 0 else None for one in lengths)
+    of.length.typical, of.length.recent, of.length.size = known
     of.value = None if math.isnan(value) else torch.tensor([value], dtype=torch.float64)
     place = _HEADER + 3 * count
     of.scores, of.agreement, of.barred = state[_HEADER:place].view(3, count).clone()

@@ -351,7 +351,7 @@ def test_the_length_does_not_jump_when_the_choice_changes():
 
 def test_after_a_stall_steps_differ_as_gradients_do():
     criterion, net, optimizer = started(nlcore.compose(bent), steps=12)
-    criterion._selection.falling = 0.0
+    criterion._selection.length.falling = 0.0
     ratios = []
 
     def after(_):
