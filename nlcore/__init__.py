@@ -125,11 +125,13 @@ def __getattr__(name: str) -> Any:
 
 
 def _near(name: str) -> str:
-    """Return a question after the public names that hold this one, or that it may be a slip of."""
-    from nlcore.errors import nearest
+    """Return where an error class is, or a question after the public names that hold this one, or resemble it."""
+    from nlcore import errors
 
+    if name in errors.__all__:
+        return f": it is nlcore.errors.{name}"
     holding = [repr(one) for one in __all__ if name.lower() in one.lower()]
-    return f" (did you mean {' or '.join(holding)}?)" if holding else nearest(name, __all__)
+    return f" (did you mean {' or '.join(holding)}?)" if holding else errors.nearest(name, __all__)
 
 
 def __dir__() -> list[str]:

@@ -6,17 +6,19 @@ import importlib
 import inspect
 import math
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import fields, replace
+from typing import Any, Literal, Never
 
 import torch
 from torch import Tensor, nn
 
 from nlcore.capabilities import read_capabilities
-from nlcore.errors import ConfigError, ContractError, UnsupportedCurvatureError
+from nlcore.errors import ConfigError, ContractError, UnsupportedCurvatureError, nearest
 from nlcore.evaluation import cloned, full_precision, in_inference, per_sample
 from nlcore.newton.auto import Auto
 from nlcore.newton.damping import DampingState
+from nlcore.newton.fisher import EmpiricalFisher
+from nlcore.newton.hessian import Hessian
 from nlcore.newton.matrix import Curvature
 from nlcore.newton.options import check_choice
 from nlcore.newton.outcome import Memory, NewtonStep
@@ -94,8 +96,11 @@ class NewtonLoss(nn.Module):
         generator: torch.Generator | None = None,
         backend: Backend = "auto",
         process_group: Any = None,
+        **misplaced: Never,
     ) -> None:
         super().__init__()
+        if misplaced:
+            raise _misplaced(*next(iter(misplaced.items())))
         check_choice("", "reduction", reduction, ("mean", "sum", "none"))
         check_choice("", "value", value, ("original", "newton"))
         check_choice("", "on_failure", on_failure, ("raise", "fallback"))
@@ -340,6 +345,17 @@ class NewtonLoss(nn.Module):
         shares = samples.weight / torch.where(count == 0, 1.0, count)
         total = (shares.to(value.dtype) * value).sum()
         return total if samples.ranks is None else total * samples.ranks.count
+
+
+def _misplaced(name: str, value: object) -> ConfigError:
+    """Return the error of an option that `NewtonLoss` does not have: a curvature's, or of another spelling."""
+    given = f"NewtonLoss({name}={value!r})"
+    for owner in (Auto, Hessian, EmpiricalFisher):
+        if name in {option.name for option in fields(owner)}:
+            call = f"nlcore.NewtonLoss(loss, nlcore.{owner.__name__}({name}={value!r}))"
+            return ConfigError(f"{given}: this is an option of a curvature. Use {call}.")
+    options = list(inspect.signature(NewtonLoss).parameters)[1:-1]
+    return ConfigError(f"{given}: there is no such option{nearest(name, options)}. Options: {', '.join(options)}.")
 
 
 def _require_order(problem: Problem) -> None:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import nlcore
 from nlcore.plugin import lazy_exports
 
 
@@ -51,3 +52,12 @@ def test_it_is_what_the_packages_here_use():
         module = pytest.importorskip(f"nlcore_{name}")
         assert dir(module) == sorted(module.__all__)
     assert callable(lazy_exports)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("ConfigError", r"it is nlcore\.errors\.ConfigError; see"), ("NewtonLos", r"did you mean 'NewtonLoss'\?")],
+)
+def test_a_name_that_nlcore_lacks_is_shown_where_it_is(name, message):
+    with pytest.raises(AttributeError, match=message):
+        getattr(nlcore, name)

@@ -378,6 +378,22 @@ def test_a_split_that_returns_no_tensor_is_named(member):
         newton_step(bad_split(**pair), *data(), GaussNewton())
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"damping": 0.1}, r"Use nlcore\.NewtonLoss\(loss, nlcore\.Hessian\(damping=0\.1\)\)"),
+        ({"aim": "outputs"}, r"Use nlcore\.NewtonLoss\(loss, nlcore\.Auto\(aim='outputs'\)\)"),
+        ({"weighting": "normalized"}, r"nlcore\.EmpiricalFisher\(weighting='normalized'\)"),
+        ({"redution": "sum"}, r"NewtonLoss\(redution='sum'\): .* \(did you mean 'reduction'\?\)"),
+        ({"lr": 0.1}, r"there is no such option\. Options: curvature, reduction, .*, process_group\."),
+    ],
+    ids=str,
+)
+def test_an_option_in_the_wrong_place_is_shown_the_right_one(option, message):
+    with pytest.raises(ConfigError, match=message):
+        NewtonLoss(SPLIT, **option)
+
+
 @pytest.mark.parametrize("curvature", [Hessian, EmpiricalFisher, GaussNewton, Auto, 0.1, "hessian", []], ids=repr)
 def test_a_curvature_is_an_instance(curvature):
     for call in (lambda: NewtonLoss(SPLIT, curvature), lambda: newton_step(SPLIT, *data(), curvature)):
