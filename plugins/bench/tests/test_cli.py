@@ -48,7 +48,7 @@ def test_the_list_has_every_study_with_its_cost(capsys: pytest.CaptureFixture[st
     lines = capsys.readouterr().out.splitlines()
     assert re.search(r"minutes on one core$", lines[0])
     totals = next(line for line in lines if line.startswith("totals "))
-    assert re.search(r"running totals +nlcore-bench \S+ +65 +1$", totals)
+    assert re.search(r"running totals +nlcore-bench \S+ +196 +4$", totals)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_study_from_run_to_report(capsys: pytest.CaptureFixture[str], tmp_path
     assert "In short - Reading 16 digits from their running totals. Compared: digits right on held-out data." in last
     assert re.search(r"Empirical Fisher is (better|level|worse) (than|with) plain \(.*\)\. With 1 seed .*\.$", last)
     assert main(["bench", "status", *words]) == 0
-    assert "totals: 12 of 30 runs are finished" in capsys.readouterr().out
+    assert "totals: 12 of 42 runs are finished" in capsys.readouterr().out
     assert main(["bench", "resume", *words, "--methods", "clipping", "--workers", "1", "--quiet"]) == 0
     assert "gradient clipping" in capsys.readouterr().out
     assert main(["bench", "report", *words]) == 0
