@@ -23,7 +23,15 @@ from nlcore.differences import gradient_of, missing_share, outer_gradient_of, se
 from nlcore.errors import InPlaceError, NumericalWarning, UnsupportedCurvatureError
 from nlcore.evaluation import Evaluation, per_sample, signs, transformed
 
-__all__ = ["ENOUGH", "check_first_use", "check_mask", "check_soundness", "modules_in", "undisturbed"]
+__all__ = [
+    "ENOUGH",
+    "check_first_use",
+    "check_mask",
+    "check_second",
+    "check_soundness",
+    "modules_in",
+    "undisturbed",
+]
 
 ENOUGH = 3
 """Batches that are checked unless an earlier one is conclusive; one at its optimum, or of one sample, is not."""
@@ -111,7 +119,7 @@ def check_soundness(
         if "gradient" not in evaluation.loss.supplies and not moves:
             _check_moved(evaluation, flat, counts)
         if second and moves:
-            _check_second(evaluation, flat, counts, second)
+            check_second(evaluation, flat, counts, second)
     return moves and apart
 
 
@@ -254,10 +262,22 @@ def _check_moved(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> None:
     )
 
 
-def _check_second(evaluation: Evaluation, flat: Tensor, counts: Tensor, second: str) -> None:
+def check_second(evaluation: Evaluation, flat: Tensor, counts: Tensor, second: str) -> None:
     """Compare a second derivative with differences of the gradient, at the prediction and at a point near it.
 
     Only hand-written backward passes lose a part of it silently; a stop-gradient is the user's choice.
+
+    Args:
+        evaluation: The loss at its target.
+        flat: [N, m], the prediction.
+        counts: [N] bool, which samples count.
+        second: `"hessian"` for the second derivative of the loss, `"outer"` for that of its outer loss.
+
+    Raises:
+        UnsupportedCurvatureError: A part of it is missing.
+
+    Warns:
+        NumericalWarning: It is zero, or the outer loss is not convex.
     """
     name, (evaluation, flat) = evaluation.loss.name, _widest(evaluation, flat)
     if evaluation.mask is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -88,12 +89,13 @@ class Auto:
         """
         loss, size = problem.loss, problem.prediction.shape[1]
         gradient = EmpiricalFisher(power=0.0)
-        fishers = EmpiricalFisher(damping=Relative(0.1)), EmpiricalFisher(damping=Relative(1.0))
+        # Without a limit, which would depend on the scale of the loss: the length is decided apart from the direction.
+        fishers = tuple(EmpiricalFisher(damping=Relative(rho), max_step=None) for rho in (0.1, 1.0))
         kind, _ = second_order(loss)
         pulls = 0 if kind is None else _pulls(problem, kind)
         operator = operator_of(problem)
         if operator is not None and kind is not None:
-            return _with_operator(operator, kind, gradient, fishers)
+            return _with_operator(operator, kind, gradient, fishers[0])
         if kind is None or size > FORMED or (pulls > _MOST_PULLS and kind is Hessian):
             half = EmpiricalFisher(damping=Relative(0.1), power=0.5)
             return Candidates((gradient, *fishers, half), fallback=3, interval=10)
@@ -103,7 +105,7 @@ class Auto:
             kind(damping=Relative(0.1)),
         )
         if loss.traits.constant_curvature:
-            return Candidates((gradient, fishers[0], *batch), newton=3, fallback=2, constant=True, alike=True)
+            return Candidates((gradient, fishers[0], *batch), newton=3, fallback=2, constant=True)
         bounded = kind(damping=Bounded())
         if pulls > _MOST_PULLS:
             return Candidates(
@@ -125,13 +127,13 @@ def _with_operator(
     operator: CurvatureOperator,
     kind: type[Hessian] | type[GaussNewton],
     gradient: EmpiricalFisher,
-    fishers: tuple[EmpiricalFisher, EmpiricalFisher],
+    fisher: EmpiricalFisher,
 ) -> Candidates:
     """Return the directions for one structured matrix of many outputs."""
     steps = kind(damping=Relative(1e-3)), kind(damping=Relative(0.1))
     halves = (kind(damping=Relative(0.1), power=0.5),) if operator.supports(0.5) else ()
     half = halves or (EmpiricalFisher(damping=Relative(0.1), power=0.5),)
-    return Candidates((gradient, fishers[0], *half, *steps), newton=3, fallback=2, constant=True, alike=True)
+    return Candidates((gradient, fisher, *half, *steps), newton=3, fallback=2, constant=True)
 
 
 def second_order(loss: Capabilities) -> tuple[type[Hessian] | type[GaussNewton] | None, str]:
@@ -160,5 +162,5 @@ def _pulls(problem: Problem, kind: type[Hessian] | type[GaussNewton]) -> int:
         return 0 if "hessian" in problem.loss.supplies else size
     with torch.no_grad():
         features = problem.evaluation.inner(problem.prediction)
-    count = features[0].numel() * (2 if features.is_complex() else 1) if len(features) else size
+    count = math.prod(features.shape[1:]) * (2 if features.is_complex() else 1)
     return min(size, count)

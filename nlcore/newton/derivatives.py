@@ -23,11 +23,24 @@ from nlcore.evaluation import finite_rows, signs, transformed
 from nlcore.newton.problem import Problem
 from nlcore.protocol import CurvatureOperator
 
-__all__ = ["BUDGET", "FORMED", "Derivatives", "Kind", "Linear", "differentiate", "intermediates", "operator_of"]
+__all__ = [
+    "BUDGET",
+    "FORMED",
+    "SECOND",
+    "Derivatives",
+    "Kind",
+    "Linear",
+    "differentiate",
+    "intermediates",
+    "operator_of",
+]
 
 Kind: TypeAlias = Literal["gradient", "hessian", "gauss_newton"]
 Linear: TypeAlias = Callable[[Tensor], Tensor]
 """Maps directions [r, N, ·] to the product of a matrix of each sample with them, [r, N, ·]."""
+
+SECOND = {"hessian": "hessian", "gauss_newton": "outer"}
+"""The second derivative behind a kind of curvature: that of the loss, or that of its outer loss."""
 
 BUDGET = 2**24
 """Elements of all samples' matrices together, and of one chunk of pull-backs: 128 MiB in float64."""
@@ -61,7 +74,7 @@ class Derivatives:
         jacobian: [N, F, m], the rows of J, where there are few features: then the curvature is Jᵀ·bend(J).
         bend: The Hessian of the outer loss times directions in the space of features.
         supplied: [N, m, m], the Hessians the loss supplies itself.
-        features: F, for the Gauss–Newton matrix.
+        features: F, for the Gauss–Newton matrix, or where the supplied Hessian is one.
         chunk: How many directions are pulled back at a time.
         pushes: Whether J times a direction was found to agree with the rows of J; `None` where it is not needed.
         operator: The one curvature of all samples by its structure, where the loss supplies it and has many outputs.
@@ -151,7 +164,8 @@ def differentiate(
     if kind == "hessian" and "hessian" in problem.loss.supplies:
         plain = differentiate(problem, "gradient")
         with torch.no_grad():
-            return replace(plain, supplied=problem.evaluation.supplied("hessian", flat, (*flat.shape, flat.shape[1])))
+            supplied = problem.evaluation.supplied("hessian", flat, (*flat.shape, flat.shape[1]))
+            return replace(plain, supplied=supplied, features=_residuals(problem))
     if kind == "gradient" and "gradient" in problem.loss.supplies:
         with torch.no_grad():
             value = problem.evaluation.value(flat).to(flat.dtype)
@@ -164,6 +178,13 @@ def differentiate(
         return _gauss_newton(problem, split, chunk_size or _fitting(problem, split.features), pushes)
     engine = _with_func if backend == "func" else _with_autograd
     return engine(problem, kind, chunk_size or (1 if kind == "gradient" else _fitting(problem, flat.shape[1])))
+
+
+def _residuals(problem: Problem) -> int | None:
+    """Return of how many residuals a loss is known to be half the sum of squares; `None` if it is not, or masked."""
+    if not problem.loss.traits.constant_curvature or "split" not in problem.loss.supplies:
+        return None
+    return None if problem.samples.keep is not None else problem.evaluation.inner(problem.prediction)[0].numel()
 
 
 def operator_of(problem: Problem) -> CurvatureOperator | None:

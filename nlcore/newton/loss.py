@@ -264,7 +264,8 @@ class NewtonLoss(nn.Module):
         readable = isinstance(state, Tensor) and not state.is_meta and state.layout == torch.strided
         sound = readable and state.ndim == 1 and bool(torch.isfinite(state).all())
         if sound and recognises(state):
-            self._selection, self._saved = None, state.detach().double().cpu().clone()
+            probes = isinstance(self.curvature, Auto) and self.curvature.aim == "loss"
+            self._selection, self._saved = None, state.detach().double().cpu().clone() if probes else None
             return
         rho, own, age = state.double().tolist() if sound and state.shape == (3,) else (-1.0, 0.0, 0.0)
         if rho < 0 or own not in (0.0, 1.0) or age < 0 or age != int(age):
@@ -318,6 +319,8 @@ class NewtonLoss(nn.Module):
         if not probing and self._selection is not None:
             return self._selection.serving(problem)
         if self._selection is None:
+            if not len(prediction) and problem.samples.ranks is None:
+                return resolve_curvature(auto, self._capabilities, problem)
             self._selection = Selection(auto.candidates(problem), self._capabilities.name)
             if self._saved is not None:
                 load_selection(self._selection, self._saved)

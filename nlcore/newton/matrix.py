@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nlcore.capabilities import Capabilities
-from nlcore.evaluation import finite_rows, transformed
+from nlcore.evaluation import finite_rows, signs, transformed
 from nlcore.newton.derivatives import BUDGET, Derivatives, Kind, Linear
 from nlcore.newton.options import concise, is_number
 from nlcore.newton.problem import Problem, Samples
@@ -475,6 +475,5 @@ def _trace(product: Linear, size: int, like: Tensor) -> Tensor:
     """Return the trace of a matrix known by its products: exact for small ones, else by random signs."""
     if size <= _EXACT_TRACE:
         return product(torch.eye(size, dtype=like.dtype, device=like.device)).diagonal().sum()
-    generator = torch.Generator(like.device).manual_seed(0)
-    signs = torch.randint(2, (_PROBES, size), generator=generator, device=like.device).to(like.dtype) * 2 - 1
-    return (signs * product(signs)).sum() / _PROBES
+    probes = signs(like, (_PROBES, size))
+    return (probes * product(probes)).sum() / _PROBES

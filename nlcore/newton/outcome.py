@@ -11,6 +11,7 @@ from nlcore.evaluation import per_sample
 from nlcore.newton.damping import DampingState
 from nlcore.newton.failures import Result
 from nlcore.newton.matrix import Curvature
+from nlcore.newton.reused import Reused
 
 __all__ = ["Memory", "NewtonStep", "StepDetail"]
 
@@ -96,7 +97,7 @@ class NewtonStep:
         between direction and gradient), `step` (root mean square of the direction), and the number of samples
         `indefinite`, `singular`, `nonfinite`.
         """
-        of = getattr(self.curvature, "of", self.curvature)
+        of = self.curvature.of if isinstance(self.curvature, Reused) else self.curvature
         stats: dict[str, float | str] = {"curvature": type(of).__name__ if of.power else "gradient"}
         if self.detail is not None:
             stats["damping"] = float(self.detail.strength.max())

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlcore.evaluation import transformed
+from nlcore.evaluation import signs, transformed
 from nlcore.newton.problem import Problem
 
 __all__ = ["Network", "UnprobeableError", "greatest_fall"]
@@ -81,7 +81,8 @@ class Network:
             if any(one._backward_hooks for one in tensors):
                 raise UnprobeableError(f"{what} has a hook, which a probe would call")
         with torch.enable_grad():
-            dual = torch.ones_like(prediction, requires_grad=True)
+            # random signs: what a network makes of equal numbers may be zero, as behind a softmax
+            dual = signs(prediction, tuple(prediction.shape)).requires_grad_()
             try:
                 pulled = torch.autograd.grad(prediction, leaves, dual, create_graph=True, allow_unused=True)
             except RuntimeError as error:
@@ -95,11 +96,9 @@ class Network:
             change = [
                 torch.zeros_like(leaf) if q is None else q.detach() for q, leaf in zip(pulled, leaves, strict=True)
             ]
-            moved, size = (
-                float(network.push(change).double().sum()),
-                sum(float(q.double().square().sum()) for q in change),
-            )
-            if not abs(moved - size) <= _TOLERANCE * size:
+            moved, size = network.push(change), sum(float(q.double().square().sum()) for q in change)
+            along = float((moved * dual.detach().reshape(moved.shape)).double().sum())
+            if not abs(along - size) <= _TOLERANCE * size:
                 raise UnprobeableError("the derivative of its backward pass is wrong")
         return network
 
@@ -143,7 +142,8 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Iterabl
     Returns:
         [K] float64, at least 0.
     """
-    waiting, at_a_time, falls = iter(moves), max(1, _AT_A_TIME // max(1, kept)), []
+    at_a_time = 1 if problem.loss.traits.stochastic else max(1, _AT_A_TIME // max(1, kept))  # all see the same draw
+    waiting, falls = iter(moves), []
     while some := list(islice(waiting, at_a_time)):
         falls.append(_falls(problem, value, slope, torch.stack(some), at_a_time))
     return torch.cat(falls)

@@ -100,7 +100,7 @@ class Samples:
         held = weight[order].cumsum(0)
         enough = held >= share * held[-1] * (1 - 1e-12)
         value = torch.where(enough, ordered, torch.inf).amin(0)
-        return torch.where(torch.isinf(value), 0.0, value)
+        return torch.where(held[-1] > 0, value, 0.0)
 
     def root_mean_square(self, directions: Tensor) -> Tensor:
         """Return the weighted root mean square of [N, m] over all outputs that count, []."""

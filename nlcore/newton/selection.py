@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
 from nlcore.newton.damping import Relative, choose_damping
-from nlcore.newton.derivatives import FORMED, Derivatives, intermediates, operator_of
+from nlcore.newton.derivatives import FORMED, SECOND, Derivatives, differentiate, intermediates, operator_of
 from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.matrix import Curvature, DenseMatrix
 from nlcore.newton.outcome import NewtonStep
@@ -28,6 +28,7 @@ from nlcore.newton.reused import Reused
 from nlcore.newton.solve import inverse_power
 from nlcore.newton.step_length import StepLength
 from nlcore.newton.trial import Candidates, Trial
+from nlcore.soundness import check_second, undisturbed
 
 __all__ = ["Probe", "Selection", "cosines", "log_ratios", "mean_of", "probes_within"]
 
@@ -51,6 +52,9 @@ _LONGEST = 200
 _RISE, _IN_A_ROW = 2.0, 3
 """The choice goes back to the gradient, and to dense probes, when the loss of so many steps in a row is above this many
 times its running mean, or above a negative mean by its size. A single high loss may be a batch of hard samples."""
+
+_SPIKE = 4.0
+"""A loss counts in the running mean up to this many times its size above it, so that a single one does not move it."""
 
 _TRUST = 6
 """Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
@@ -112,6 +116,7 @@ class Selection:
     Attributes:
         history: The probes so far.
         reason: Why the network cannot be probed; `None` while it can.
+        total: [2], Σ wᵢℓᵢ and Σ wᵢ of the last step, over the samples of this process whose loss is finite.
     """
 
     def __init__(self, candidates: Candidates, name: str) -> None:
@@ -119,7 +124,7 @@ class Selection:
         count = len(candidates.curvatures)
         self.scores = torch.zeros(count, dtype=torch.float64)
         self.agreement, self.barred = torch.zeros(2, count, dtype=torch.float64)
-        self.alike = candidates.alike
+        self.alike = candidates.constant
         self.own = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures])
         self.probes = self.age = self.next_probe = self.current = self.dense_until = self.risen = 0
         self.length = StepLength()
@@ -127,10 +132,10 @@ class Selection:
         self.history: list[Probe] = []
         self.reason: str | None = None
         self._pending: _Pending | None = None
-        self.value: Tensor | None = None
+        self.total: Tensor | None = None
         self.kept: dict[int, tuple[int, Reused]] = {}
         self._intermediates = 0
-        self.same = self.round = False
+        self.same = self.round = self.checked = False
 
     @property
     def curvature(self) -> Curvature:
@@ -164,7 +169,10 @@ class Selection:
                 if prediction.retains_grad:
                     prediction.grad = kept
         self.age += 1
-        return self._reusing(self.current, trial) if _formed(self.curvature, problem) else _WITHOUT_MATRIX
+        chosen = self._reusing(self.current, trial) if _formed(self.curvature, problem) else _WITHOUT_MATRIX
+        if not self.checked:
+            self._check_second(problem, chosen)
+        return chosen
 
     def serving(self, problem: Problem) -> Curvature:
         """Return the curvature of the next step, for an evaluation, or one without a matrix that would be too large.
@@ -184,7 +192,9 @@ class Selection:
             training: Whether the state changes; not in an evaluation.
         """
         if training:
-            self.value = step.value
+            weight, value = problem.samples.weight, step.value.double()
+            weight = torch.where(torch.isfinite(value), weight, 0.0)
+            self.total = torch.stack([(weight * torch.where(weight > 0, value, 0.0)).sum(), weight.sum()])
         return self.length.fit(step, problem, self.current, steady=self.risen > 0, training=training)
 
     @property
@@ -195,12 +205,12 @@ class Selection:
     @property
     def names(self) -> tuple[str, ...]:
         """The candidates, as constructor calls; the first is "the gradient"."""
-        return ("the gradient", *(repr(one) for one in self.candidates.curvatures[1:]))
+        return ("the gradient", *(_shown(one) for one in self.candidates.curvatures[1:]))
 
     def explain(self) -> str:
         """Return the choice and its reason, in a sentence."""
         if self.reason is not None:
-            return f"{self.curvature!r}, because the network cannot be probed: {self.reason}."
+            return f"{_shown(self.curvature)}, because the network cannot be probed: {self.reason}."
         count = len(self.candidates.curvatures)
         probes = f"the mean of {self.probes} probes of {count} directions on the network"
         probes = probes if self.probes else f"the first probe of {count} directions on the network"
@@ -213,7 +223,7 @@ class Selection:
             why = f"because directions of small curvature are trained as well, although {fall}"
         else:
             why = f"because {fall}{', and directions of small curvature are trained as well' if further < 1.1 else ''}"
-        return f"{self.curvature!r}, {why}; {probes}."
+        return f"{_shown(self.curvature)}, {why}; {probes}."
 
     def stats(self) -> dict[str, float]:
         """Return the numbers of the choice: probes, progress, length."""
@@ -222,13 +232,12 @@ class Selection:
 
     def _guard(self, problem: Problem) -> None:
         """Go back to the gradient, and to dense probes, where the loss of the last step has risen; note a stall."""
-        value, self.value = self.value, None
-        if value is None:
+        total, self.total = self.total, None
+        if total is None:
             return
-        ranks = problem.samples.ranks
-        last = mean_of(value)
-        if ranks is not None:
-            last = float(ranks.total(torch.tensor(last, dtype=torch.float64, device=ranks.device))) / ranks.count
+        last = mean_of(problem.samples.total(total.to(problem.prediction.device)))
+        if math.isnan(last):
+            return
         if math.isnan(self.level):
             self.level = last
         self.risen = self.risen + 1 if last - self.level > (_RISE - 1) * abs(self.level) > 0 else 0
@@ -237,8 +246,20 @@ class Selection:
             self.dense_until = self.age + _DENSE // 2
             self.next_probe = self.age
             self._pending = None
+        if self.level:
+            last = min(last, self.level + _SPIKE * abs(self.level))
         self.length.observe(last, self.level, self.age)
         self.level += 0.05 * (last - self.level)
+
+    def _check_second(self, problem: Problem, chosen: Curvature) -> None:
+        """Check the second derivative that later choices may use, where this one does not: then the step checks it."""
+        counts, gradient = problem.samples.weight > 0, differentiate(problem, "gradient").gradient
+        self.checked = bool(gradient[counts].any())
+        kinds = {one.kind for one in self.candidates.curvatures if one.power and one.kind not in problem.loss.supplies}
+        if self.checked and chosen.kind == "gradient" and self.reason is None:
+            for kind in sorted(kinds & SECOND.keys()):
+                with undisturbed(problem.evaluation, counts.device):
+                    check_second(problem.evaluation, problem.prediction, counts, SECOND[kind])
 
     def _reusing(self, member: int, trial: Trial) -> Curvature:
         """Return a candidate, by the matrix of an earlier batch where it serves still."""
@@ -247,7 +268,7 @@ class Selection:
             return curvature
         if (kept := self._kept(member, problem, self.age)) is not None:
             return kept
-        matrix = trial.mean_matrix(curvature)
+        matrix = trial.mean_matrix(curvature, same=self.same)
         if not isinstance(matrix, DenseMatrix):
             return curvature
         damped = choose_damping(curvature.damping, matrix)
@@ -262,7 +283,7 @@ class Selection:
     def _kept(self, member: int, problem: Problem, step: int) -> Reused | None:
         """Return a candidate by the matrix of an earlier batch, where that serves at a step."""
         age, kept = self.kept.get(member, (0, None))
-        constant = (self.candidates.constant or self.same) and problem.samples.keep is None
+        constant = self.candidates.constant and problem.samples.keep is None
         if kept is None or len(kept.inverse) != problem.prediction.shape[1]:
             return None
         if not constant and step - age >= self.candidates.refresh:
@@ -277,7 +298,8 @@ class Selection:
         except UnprobeableError as error:
             reason = str(error)
         blind = torch.tensor(int(network is None), device=prediction.device)
-        if network is None or (ranks is not None and bool(ranks.largest(blind))):
+        blind = blind if ranks is None else ranks.largest(blind)
+        if network is None or bool(blind):
             self._give_up(reason)
             return
         plain = trial.settle()
@@ -395,6 +417,11 @@ class Selection:
             self.barred[found.judged] = found.barred.double()
 
 
+def _shown(curvature: Curvature) -> str:
+    """Return the constructor call; without the limit of a Fisher step, which a length of its own replaces."""
+    return repr(replace(curvature, max_step=100.0) if isinstance(curvature, EmpiricalFisher) else curvature)
+
+
 def _formed(curvature: Curvature, problem: Problem) -> bool:
     """Return whether the matrix of a curvature is small enough to form, or has a structure that solves its power."""
     if curvature.kind == "gradient" or not curvature.power or problem.prediction.shape[1] <= FORMED:
@@ -421,10 +448,10 @@ def _gap(age: int, dense_until: int = 0) -> int:
     return _EVERY if age < max(_DENSE, dense_until) else min(_LONGEST, int(age * (_GROWTH - 1)))
 
 
-def mean_of(value: Tensor) -> float:
-    """Return the mean of [N] numbers, 0 without any; NaN counts as 0, infinity as the largest number."""
-    mean = float(value.mean(dtype=torch.float64)) if value.numel() else 0.0
-    return mean if math.isfinite(mean) else float(torch.nan_to_num(value.double()).mean())
+def mean_of(total: Tensor) -> float:
+    """Return the mean loss of Σ wᵢℓᵢ and Σ wᵢ, [2], NaN without a sample."""
+    loss, weight = total.tolist()
+    return loss / weight if weight > 0 else math.nan
 
 
 def log_ratios(falls: Tensor) -> Tensor:

@@ -346,7 +346,8 @@ def _solve_low_rank(
     like = gradient if own is not None else gradient.new_zeros(1, matrix.size)
     values, vectors = leading_eigenvectors(product, like, matrix.tolerance * strength)
     rhs = gradient.unsqueeze(-1) if own is not None else rows.mT
-    least = _least(matrix.size, matrix.rounding)
+    uncertain = strength < matrix.rounding * values.abs().amax(-1)  # else λ is above what rounding adds
+    least = torch.where(uncertain, _least(matrix.size, matrix.rounding), _least(matrix.size, _EPSILON))
     direction, codes, condition = _eigen((values + strength, vectors), rhs, allow_indefinite, least, power)
     if vectors.shape[-1] < matrix.size:
         direction = direction + (rhs - vectors @ (vectors.mT @ rhs)) * strength**-power

@@ -15,7 +15,7 @@ from nlcore.errors import ConfigError, NumericalWarning
 from nlcore.evaluation import cloned, finite_rows, full_precision, in_inference
 from nlcore.newton.auto import Auto
 from nlcore.newton.damping import choose_damping
-from nlcore.newton.derivatives import Derivatives, differentiate, operator_of
+from nlcore.newton.derivatives import SECOND, Derivatives, differentiate, operator_of
 from nlcore.newton.failures import Result, raise_nonfinite, raise_unsolved
 from nlcore.newton.matrix import Curvature, IdentityMatrix
 from nlcore.newton.options import check_choice
@@ -31,9 +31,6 @@ OnFailure: TypeAlias = Literal["raise", "fallback"]
 
 Chooser: TypeAlias = Callable[[Problem], Curvature]
 """Chooses the curvature of a step."""
-
-_SECOND = {"hessian": "hessian", "gauss_newton": "outer"}
-"""The second derivative that a curvature uses."""
 
 
 def newton_step(
@@ -191,7 +188,7 @@ def _step(
         gradient, usable = derivatives.gradient, derivatives.usable
         checks = memory.checks
         if checks < ENOUGH or not memory.masked:
-            second = _SECOND.get(kind, "") if derivatives.supplied is None else ""
+            second = SECOND.get(kind, "") if derivatives.supplied is None else ""
             known = derivatives.value, derivatives.gradient, problem.samples.weight
             checks = check_first_use(problem.evaluation, problem.prediction, *known, second=second, memory=memory)
         matrix = curvature.matrix(derivatives, problem) if curvature.power else IdentityMatrix.of(problem)

@@ -42,7 +42,6 @@ class Candidates:
         bounded: A curvature with `Bounded` damping, whose matrices show how alike the samples are; `None` without one.
         fallback: Index of the one that is taken where the network cannot be probed.
         constant: Whether the matrix is the same for all samples and steps.
-        alike: Whether it is known to be the same for all samples.
         refresh: Steps for which the matrix of a batch serves otherwise.
         interval: Fewest steps between two probes.
     """
@@ -52,7 +51,6 @@ class Candidates:
     bounded: Curvature | None = None
     fallback: int = 0
     constant: bool = False
-    alike: bool = False
     refresh: int = 10
     interval: int = 1
 
@@ -152,12 +150,17 @@ class Trial:
             self.formed = formed
         return self.formed
 
-    def mean_matrix(self, curvature: Curvature) -> CurvatureMatrix:
-        """Return the matrix of the batch, for its inverse to be kept; from one sample, where that has the same."""
-        samples = self.problem.samples
+    def mean_matrix(self, curvature: Curvature, *, same: bool) -> CurvatureMatrix:
+        """Return the matrix of the batch, for its inverse to be kept.
+
+        Args:
+            curvature: The curvature.
+            same: Whether the last batch had one matrix for all samples; then one sample is enough.
+        """
+        samples, same = self.problem.samples, same or self.candidates.constant
         if self.formed is not None:
             return self.formed
-        if not self.candidates.constant or samples.keep is not None or samples.ranks is not None:
+        if not same or samples.keep is not None or samples.ranks is not None:
             return curvature.matrix(self.derivatives(curvature), self.problem)
         one = self.problem.take(samples.weight.argmax().unsqueeze(0))
         return curvature.matrix(differentiate(one, curvature.kind, chunk_size=curvature.chunk_size), one)
@@ -216,11 +219,12 @@ class Trial:
         image = own[some].mT @ image if roots else image
         counted = (samples.weight[some] > 0)[:, None, None]
         gap = samples.largest(torch.where(counted, image - mean, 0.0).abs())
+        several = float(samples.total((samples.weight > 0).sum())) > 1
         values = torch.linalg.eigvalsh(matrix.mean)
         least = torch.where(values > _FLAT * values[-1], values, torch.inf).amin()
         return Dispersion(
-            alike=float(found[0]) <= _ALIKE,
-            same=bool(gap <= _SAME * mean.abs().amax()),
+            alike=several and float(found[0]) <= _ALIKE,
+            same=several and bool(gap <= _SAME * mean.abs().amax()),
             round=bool(values[-1] < _ROUND * least),
             barred=barred,
             judged=newton,

@@ -1,10 +1,14 @@
-"""The default under DistributedDataParallel: the choices and weights of one process, on both ranks or one alone."""
+"""The default under DistributedDataParallel: the choices and weights of one process, on both ranks or one alone.
+
+A rank that cannot probe its network takes the others along to the curvature without probes.
+"""
 
 from __future__ import annotations
 
 import datetime
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -45,6 +49,23 @@ def train(rank: int, world: int, folder: Path) -> None:
         dist.destroy_process_group()
 
 
+def train_blind(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2, timeout=TIMEOUT)
+    torch.manual_seed(0)
+    net = nn.Linear(4, 6)
+    if rank == 0:
+        net.weight.register_hook(lambda gradient: gradient)
+    criterion, told = nlcore.NewtonLoss(nlcore.compose(bent)), []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            criterion(net(torch.randn(8, 4)), torch.randn(8, 6)).backward()
+        told = [str(one.message) for one in caught]
+    torch.save((told, criterion.explain()), folder / f"blind-{rank}.pt")
+    dist.destroy_process_group()
+
+
 @pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch is built without gloo")
 def test_two_ranks_choose_and_train_as_one_process(tmp_path: Path):
     for world in (1, 2):
@@ -60,5 +81,19 @@ def test_two_ranks_choose_and_train_as_one_process(tmp_path: Path):
         assert torch.allclose(found[2], weights, atol=1e-9)
 
 
+@pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch is built without gloo")
+def test_a_rank_that_cannot_be_probed_takes_the_others_along(tmp_path: Path):
+    processes = [subprocess.Popen([sys.executable, __file__, str(rank), "blind", str(tmp_path)]) for rank in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    for rank, reason in enumerate(("a parameter has a hook", "another rank cannot probe its network")):
+        told, explained = torch.load(tmp_path / f"blind-{rank}.pt")
+        assert len(told) == 1
+        assert reason in told[0]
+        assert "power=0.5" in explained
+
+
 if __name__ == "__main__":
-    train(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    if sys.argv[2] == "blind":
+        train_blind(int(sys.argv[1]), Path(sys.argv[3]))
+    else:
+        train(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
