@@ -84,6 +84,7 @@ def _explanation(folder: Path) -> dict[str, str]:
     below = gains("exact, clipping", "exact, Fisher", groups)
     above = [_paired(one, "exact, Fisher", "exact, clipping") for one in groups.values()]
     first = groups["NeuralSort, τ = 0.1"]
+    better = {name: one for name, one in groups.items() if _paired(one, "exact, Fisher", "exact").word == "better"}
     return {
         "relaxations": _WORDS[len(groups)],
         "hard": _WORDS[len(gaining)],
@@ -100,6 +101,9 @@ def _explanation(folder: Path) -> dict[str, str]:
         "largest": f"{first['exact'].chosen.learning_rate:g}",
         "smaller": f"{first['exact, clipping'].chosen.learning_rate:g}",
         "clipping_gain": _span(pair.difference.mean for pair in clipping if pair.word == "better"),
+        "fisher_gain": _span(gains("exact, Fisher", "exact", better)),
+        "fisher_rows": " and ".join(better),
+        "fisher_rows_clipping": _span(gains("exact, clipping", "exact", better)),
         "below": _span(one for one in below if one > 0),
         "below_count": _WORDS[sum(one > 0 for one in below)],
         "above": "; ".join(pair.signed() for pair in above if pair.difference.mean > 0),
@@ -110,6 +114,7 @@ def _explanation(folder: Path) -> dict[str, str]:
         **counts("rest_exact", [("exact", "naive")], rest),
         **counts("clipping", [("exact, clipping", "exact")]),
         **counts("fisher", [("exact, Fisher", "exact")]),
+        **counts("fisher_clipping", [("exact, Fisher", "exact, clipping")]),
         **counts("hessian", [("exact, Hessian", "exact")]),
         **counts("beyond", [(one, f"{one.partition(',')[0]}, clipping") for one in curvatures]),
     }

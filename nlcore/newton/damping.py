@@ -61,7 +61,7 @@ class Relative:
     algorithm, size and scale of the loss. Where the trace is zero the direction is the gradient.
 
     Args:
-        rho: ρ > 0; 0.1 to 1 is safe for a Fisher matrix and for a mean of |H_i|.
+        rho: ρ > 0; 0.1 to 1 is a good starting range for a Fisher matrix and for a mean of |H_i|.
 
     Raises:
         ConfigError: ρ is not a positive finite number.

@@ -38,6 +38,14 @@ def test_the_page_of_choices_is_that_of_its_figures():
         assert all(row["steps"] is None or row["gaps"][-1] < choices.WITHIN for row in sample["rows"].values())
 
 
+def test_the_list_of_results_has_the_counts_of_the_page_of_optimisers():
+    counts = r"\| (\d+ / \d+ / \d+) \| (\d+ / \d+ / \d+) \|"
+    listed = re.findall(rf"^\| (\w+) {counts}$", (RESULTS / "index.md").read_text("utf-8"), re.MULTILINE)
+    found = re.findall(rf"^\| (\w+) \| \d+ {counts}", (RESULTS / "optimizers.md").read_text("utf-8"), re.MULTILINE)
+    assert {name for name, *_ in listed} == {"Adam", "Muon", "SOAP"}
+    assert set(listed) <= set(found)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(RESULTS)))
 def test_every_page_has_its_finding_its_picture_its_table_and_its_command(page):
     text = page.read_text("utf-8")
