@@ -197,7 +197,7 @@ class TestEveryPage:
 
     def test_states_the_cost_of_the_study(self, texts, id):
         cost = section(texts[id], "Cost")
-        assert re.search(r"O\(|exact solution|Cholesky", cost)
+        assert re.search(r"O\(|exact solve|Cholesky", cost)
         entry = json.loads((DOCS / "results/algorithms_cost.json").read_text())["algorithms"][id]
         assert "| plain loss |" in cost
         for name, ratio in entry["ratios"].items():
