@@ -166,7 +166,7 @@ class TestEveryPage:
         for name in ("prediction", "target"):
             assert re.search(rf"^\| \*\*{name}\*\* \| `\[batch[^`]*\]`[^|]*\w", inputs, re.MULTILINE), name
         assert "`[batch]`, one loss for each sample: " in inputs
-        assert re.search(r"A sample of `example\(\)` has a prediction `\[\d+.*\]` and the target `\[.*\] \w+`", inputs)
+        assert re.search(r"`example\(\)`, a sample has a prediction `\[\d+.*\]` and the target `\[.*\] \w+`", inputs)
         assert ("| **mask** |" in inputs) is nlcore.make(id).traits.takes_mask
         assert ("It takes no mask" in inputs) is not nlcore.make(id).traits.takes_mask
 
@@ -204,7 +204,7 @@ class TestEveryPage:
             assert re.search(rf"\| with `{name}` \| [\d.e+]+ \| {ratio:.1f} \|", cost)
 
     def test_says_where_it_fails(self, texts, id):
-        said, _, measured = section(texts[id], "When it fails").partition("Measured on its own example:")
+        said, _, measured = section(texts[id], "When it fails").partition("Measured on its built-in example:")
         assert len(said) > 60
         assert "\n- " in measured
 
