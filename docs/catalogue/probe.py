@@ -137,7 +137,7 @@ def _negative(loss: Any, prediction: Tensor, target: Any) -> str:
     if share == 0:
         return ""
     return (
-        f"Its Hessian is indefinite for {100 * share:.0f} % of the samples of the built-in example. Keep "
+        f"Its Hessian is indefinite for {100 * share:.0f} % of its samples. Keep "
         '`Hessian(psd="abs")`, the default: with `psd="none"`, a Newton step goes uphill along directions of negative '
         "curvature."
     )
@@ -154,7 +154,7 @@ def _precision(loss: Any, prediction: Tensor, target: Any) -> str:
         wrong = float((error > 0.01).double().mean())
         if wrong > 0.01:
             return (
-                f"With the predictions of the built-in example multiplied by {scale:g}, the float32 gradient of "
+                f"With its predictions multiplied by {scale:g}, the float32 gradient of "
                 f"{100 * wrong:.0f} % of the samples is off by more than 1 %."
             )
     return ""

@@ -32,7 +32,8 @@ class BellmanFord(RelaxedPathLoss, PathLoss, id="shortest_paths/bellman_ford-v1"
     with the inverse temperature $\beta$. The weights of the last sweep are the relaxed predecessors. A mass q of 1
     starts at the goal and moves back along them, and a trace x marks the cells that it visits: in each step, x ← x ⊥ q.
     The t-conorm ⊥ is a smooth "or", so that the trace stays between 0 and 1. The final trace is the relaxed path. The
-    loss is its distance to the true path $t$, with `objective="l2"` (the default) and `objective="l1"`
+    loss is its distance to the true path $t$, with `objective="l2"` (the default) and with `objective="l1"`
+    respectively,
 
     $$
     \ell(c, t) = \sum_v (\operatorname{path}_v(c) - t_v)^2 \qquad \text{and} \qquad

@@ -41,7 +41,7 @@ class GraphBellmanFord(
     starts at the goal and moves back along them, in each step $w_e\, q(v)$ along the edge e. A trace x marks the edges
     along which it moves: $x_e \leftarrow x_e \perp w_e\, q(v)$. The t-conorm ⊥ is a smooth "or", so that the trace
     stays between 0 and 1. The final trace is the relaxed path. The loss is its distance to the true path t, with
-    `objective="l2"` (the default) and `objective="l1"`
+    `objective="l2"` (the default) and with `objective="l1"` respectively,
 
     $$
     \ell(c, t) = \sum_e (\operatorname{path}_e(c) - t_e)^2 \qquad \text{and} \qquad
