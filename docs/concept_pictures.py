@@ -58,7 +58,7 @@ def _two_outputs() -> Callable[[], Any]:
                 "", y + arrow, y, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2, "shrinkA": 0, "shrinkB": 0}
             )
             axes.plot([], [], color=colour, label=text, lw=2)
-        axes.plot(0, 0, "*", color=BLUE, ms=11, label="outputs that solve it")
+        axes.plot(0, 0, "*", color=BLUE, ms=11, label="outputs with the lowest loss")
         axes.plot(*y, "o", color=GREY, label="prediction y")
         axes.set(xlabel="output 1", ylabel="output 2", aspect="equal", title="The loss of two running totals")
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(1.0, 0.0))

@@ -37,7 +37,8 @@ def main(results: Path = RESULTS) -> None:
         raise SystemExit(f"{results} has no records of the study default.")
     found = {task: _table(plan, task) for task in TASKS}
     save(DOCS / "landing", _drawing(plan, found))
-    (DOCS / "landing.md").write_text(_sentence(found["totals"]) + "\n", encoding="utf-8")
+    text = _sentence(found["totals"], plan.study.steps_of("totals"))
+    (DOCS / "landing.md").write_text(text + "\n", encoding="utf-8")
 
 
 def _table(plan: Plan, task: str) -> dict[str, dict[str, Row]]:
@@ -82,20 +83,21 @@ def _drawing(plan: Plan, found: dict[str, dict[str, dict[str, Row]]]) -> Callabl
     return draw
 
 
-def _sentence(table: dict[str, dict[str, Row]]) -> str:
-    """Return the number of the landing page, with the controls it is over."""
+def _sentence(table: dict[str, dict[str, Row]], steps: int) -> str:
+    """Return the sentences of the landing page: the finding, its controls and its setting."""
     adam, seeds = table["adam"], len(_right(table["adam"]["plain"]))
     best = {name: max((rows[name] for rows in table.values()), key=lambda row: fmean(_right(row))) for name in _METHODS}
     control = max((best["plain"], best["control"]), key=lambda row: fmean(_right(row)))
     mine = max((best["default"], best["outputs"]), key=lambda row: fmean(_right(row)))
     return (
-        f"**Digits, though only their running totals are known:** with Adam {fmean(_right(adam['default'])):.0f} % of "
-        f"unseen digits are right instead of {fmean(_right(adam['plain'])):.0f} %, and "
-        f"{fmean(_right(adam['control'])):.0f} % with the best of clipping and normalisation. An optimiser that "
-        f"whitens the parameters gives much of this without curvature: {NAMES[control.entry.optimizer]} reaches "
-        f"{fmean(_right(control)):.0f} %. Most are right with {NAMES[mine.entry.optimizer]} and "
-        f"`{_METHODS[mine.entry.name]}`: {fmean(_right(mine)):.0f} %. Means of {seeds} seeds, all tuned alike; "
-        "[the study](results/default/report.md)."
+        f"**Digits, learned from their running totals alone:** trained with Adam and the default, the network reads "
+        f"{fmean(_right(adam['default'])):.0f} % of unseen digits right. It reads {fmean(_right(adam['plain'])):.0f} % "
+        f"with plain gradients and {fmean(_right(adam['control'])):.0f} % with the best of clipping and normalisation. "
+        f"Optimisers that whiten the updates of weight matrices reach much of this gain without curvature: "
+        f"{fmean(_right(control)):.0f} % with {NAMES[control.entry.optimizer]}. The largest share is "
+        f"{fmean(_right(mine)):.0f} %, with {NAMES[mine.entry.optimizer]} and `{_METHODS[mine.entry.name]}`. Means of "
+        f"{seeds} seeds after {steps} steps; each method was given the same number of learning rates, chosen with "
+        "other seeds on validation data. [The study](results/default/report.md)."
     )
 
 

@@ -11,12 +11,12 @@ __all__ = ["USES", "grouped", "index_of"]
 
 USES = {
     "sorting": ("Sort and rank", "The order of items is known, not their values."),
-    "ranking": ("Learn to rank", "Grades of relevance are known, and a ranking metric counts."),
-    "shortest_paths": ("Find paths", "The shortest path through predicted costs is known, or the true costs."),
-    "decisions": ("Decide", "The best decision under predicted costs is known."),
+    "ranking": ("Learn to rank", "Grades of relevance are known; the ranking is judged by a metric such as NDCG."),
+    "shortest_paths": ("Find paths", "The network predicts costs; the shortest path or the true costs are known."),
+    "decisions": ("Decide", "The network predicts costs; the best decision or the true costs are known."),
     "sequences": ("Sequences", "The output of a computation along a sequence is known, not its inputs."),
-    "core": ("Elementary", "Values or classes are known. To test with and to compare with."),
-    "bench": ("Simulators", "Differentiable programs of the studies, which come with the bench."),
+    "core": ("Elementary", "Values or classes are known. For tests and comparisons."),
+    "bench": ("Simulators", "Differentiable programs from the studies of the benchmark."),
 }
 """Title and sentence of the use of a namespace; any other namespace is a group with the name of its plugin."""
 
@@ -43,10 +43,11 @@ def index_of(entries: Iterable[Entry]) -> str:
     entries = list(entries)
     parts = [
         "# Algorithms",
-        "Every algorithm of the plugins that were installed when this site was built, by use. `nlcore list` shows "
-        "yours, and `nlcore show ID` one of them. Not sure which? [Choose an algorithm](../guides/algorithm.md).",
-        "A card says what goes in → what the loss compares it with; the operators that work without a target; how many "
-        "derivatives there are; and whether samples of different size fit into one batch.",
+        "The algorithms of all plugins that were installed when this site was built, grouped by use. `nlcore list` "
+        "prints those of your installation, and `nlcore show ID` describes one of them. Not sure which one you need? "
+        "[Choose an algorithm](../guides/algorithm.md).",
+        "Each card gives the input → the target; the operators that work without a target; the number of derivatives; "
+        "and whether there is a mask, which allows samples of different sizes in one batch.",
     ]
     for (anchor, title, text), members in grouped(entries).items():
         parts.append(f"## {title} {{ #{anchor} }}\n\n{text}")
@@ -91,8 +92,9 @@ def _table(entries: list[Entry]) -> str:
         rows.append(f"    | {' | '.join(map(cell, cells))} |")
     head = "| id | summary | derivatives | semi-definite | mask | curvatures |"
     text = (
-        "*Derivatives*: how many exist and are not zero almost everywhere; *sampled* where they are estimated from "
-        "random samples, *own gradient* where the method defines it. *Semi-definite*: whether the Hessian is "
-        "positive semi-definite wherever it exists. *Curvatures*: what `NewtonLoss` accepts."
+        "*Derivatives*: the number of derivatives that exist and do not vanish almost everywhere; *sampled* if they "
+        "are estimated from random samples, *own gradient* if the method defines its gradient itself. "
+        "*Semi-definite*: whether the Hessian is positive semi-definite wherever it exists. *Curvatures*: those that "
+        "`NewtonLoss` accepts."
     )
     return "\n".join(['??? note "All in one table"', "", f"    {text}", "", f"    {head}", f"    |{'---|' * 6}", *rows])

@@ -30,7 +30,7 @@ def cost_text(id: str, up: str) -> str:
     """
     found = cost_of(id)
     if found is None:
-        return f"Its cost was not measured. `{COMMAND} {id}` measures it and adds it to the study."
+        return f"The cost has not been measured. `{COMMAND} {id}` measures it and adds it to the study."
     setting = _file()["setting"]
     rows = [f"| plain loss | {found['plain_ms']:.3g} | 1 |"]
     rows += [
@@ -38,9 +38,10 @@ def cost_text(id: str, up: str) -> str:
     ]
     return "\n".join(
         [
-            f"CPU time of value and backward pass of the loss alone, {found['samples']} samples of {found['event']} "
-            f"outputs, {setting['dtype']}, {setting['threads']} thread. Read the ratios: they shrink as the network "
-            f"around the loss grows. [All algorithms and the setting]({up}results/algorithms_cost.md).",
+            f"CPU time of the loss and its backward pass, without a network: {found['samples']} samples of "
+            f"{found['event']} outputs, {setting['dtype']}, {setting['threads']} thread. *Ratio* is relative to the "
+            "plain loss; the larger the network around the loss, the closer the ratio of a whole step is to 1. "
+            f"[All algorithms and the setting]({up}results/algorithms_cost.md).",
             "",
             "| step | milliseconds | ratio |",
             "|---|---|---|",

@@ -15,8 +15,8 @@ __all__ = ["cell", "page_of", "sentence", "usage_of"]
 DOCS = Path(__file__).parents[1]
 _UP = "../../"
 _PLAIN = {
-    "prediction": "The output of the network, batch first.",
-    "target": "The supervision, batch first.",
+    "prediction": "The output of the network, with the batch dimension first.",
+    "target": "The supervision, with the batch dimension first.",
     "value": "One loss for each sample, unreduced.",
 }
 
@@ -33,7 +33,7 @@ def page_of(entry: Entry, neighbours: Iterable[Entry]) -> str:
         f"# {spec.namespace}/{spec.name}",
         sentence(spec.summary) + (f" Comes with `{record.origin}`." if record.distribution else ""),
         f'!!! warning "Deprecated"\n    {spec.deprecated}' if spec.deprecated else "",
-        f"It cannot be made with its defaults: {entry.fault}" if entry.fault else "",
+        f"It cannot be constructed with its default options: {entry.fault}" if entry.fault else "",
         f"```python\n{usage_of(entry)}\n```" if found is not None else "",
         f"## Input and target\n\n{_inputs(entry)}",
         f"## Definition\n\n{definition}" if definition else "",
@@ -58,11 +58,11 @@ def usage_of(entry: Entry) -> str:
             "import nlcore",
             "",
             f"loss = {python_call(entry.spec.id, entry.options)}",
-            "criterion = nlcore.NewtonLoss(loss)  # picks the curvature itself",
+            "criterion = nlcore.NewtonLoss(loss)  # chooses the direction while training",
             "",
             "generator = torch.Generator().manual_seed(0)",
             'form = {"generator": generator, "dtype": torch.float32, "device": "cpu"}',
-            "prediction, target = loss.example(32, **form)  # yours: outputs and data",
+            "prediction, target = loss.example(32, **form)  # in training: outputs of the network, and data",
             "criterion(prediction.requires_grad_(), target).backward()",
         ]
     )
@@ -78,9 +78,10 @@ def _inputs(entry: Entry) -> str:
     lines = ["| tensor | shape and meaning |", "|---|---|", *rows]
     if entry.probe is not None:
         shape, target = entry.probe.shape, entry.probe.target
-        lines += ["", f"A sample of `example()` has a prediction `{shape}` and the target `{target}`."]
+        about = f"In the built-in example, `example()`, a sample has a prediction `{shape}` and the target `{target}`."
+        lines += ["", about]
     if not entry.takes_mask:
-        lines += ["", "It takes no mask: all samples of a batch have the same size."]
+        lines += ["", "It takes no mask: all samples of a batch must have the same size."]
     return "\n".join(lines)
 
 
@@ -109,14 +110,15 @@ def _derivatives(entry: Entry) -> str:
         return ""
     words = [f"**Order {entry.order}.** {_order_words(entry)}"]
     if traits.psd_hessian:
-        words.append("Wherever the Hessian exists it is positive semi-definite: no sample has negative curvature.")
+        words.append("Wherever the Hessian exists, it is positive semi-definite: no sample has negative curvature.")
     elif "its Hessian" in found.supplies or traits.order >= 2:
-        words.append("The Hessian is not promised to be positive semi-definite.")
+        words.append("The Hessian is not guaranteed to be positive semi-definite.")
     supplied = " and ".join(found.supplies)
-    words.append(f"The loss supplies {supplied}." if supplied else "All derivatives are taken by autodiff.")
+    automatic = "All derivatives are computed by automatic differentiation."
+    words.append(f"The loss supplies {supplied}." if supplied else automatic)
     rows = [f"| `{name}` | {cell(re.split(r'[.] ', text)[0])} |" for name, text in found.curvatures.items()]
-    rows.append(f'| `Auto(aim="outputs")` | takes `{cell(found.auto)}`, because {cell(found.reason)} |')
-    return "\n".join([" ".join(words), "", "| curvature | accepted |", "|---|---|", *rows])
+    rows.append(f'| `Auto(aim="outputs")` | uses `{cell(found.auto)}`, because {cell(found.reason)} |')
+    return "\n".join([" ".join(words), "", "| curvature | available? |", "|---|---|", *rows])
 
 
 def _order_words(entry: Entry) -> str:
@@ -126,16 +128,16 @@ def _order_words(entry: Entry) -> str:
         more = " and a Hessian" if "its Hessian" in supplies else ""
         return f"The value is random, and its gradient{more} are estimated from the same samples."
     if traits.order >= 2:
-        return "Twice differentiable, with a second derivative that is not zero almost everywhere."
+        return "Twice differentiable, with a second derivative that does not vanish almost everywhere."
     if traits.order == 1:
-        return "Once differentiable: the second derivative is zero almost everywhere, or does not exist."
+        return "Once differentiable: the second derivative vanishes almost everywhere, or does not exist."
     if own:
         return "The value is piecewise constant; the method defines the gradient that the network receives."
     return "The value is piecewise constant and has no useful gradient."
 
 
 def _operators(entry: Entry) -> str:
-    head = "The operators are methods of the loss, and work without a target."
+    head = "The operators are methods of the loss that work without a target."
     return "\n".join([head, "", *(f"- `{call}`: {text}" for call, text in entry.operators.items())])
 
 
@@ -147,8 +149,8 @@ def _cost(entry: Entry) -> str:
 def _limits(entry: Entry) -> str:
     parts = [entry.sections.get("When it fails", "")]
     if entry.probe is not None:
-        parts.append("Measured on its own example:\n\n" + "\n".join(f"- {line}" for line in entry.probe.limits))
-    return "\n\n".join(part for part in parts if part) or "It could not be tried."
+        parts.append("Measured on its built-in example:\n\n" + "\n".join(f"- {line}" for line in entry.probe.limits))
+    return "\n\n".join(part for part in parts if part) or "Its built-in example could not be evaluated."
 
 
 def _example(entry: Entry) -> str:
@@ -168,13 +170,13 @@ def _neighbours(entry: Entry, others: Iterable[Entry]) -> str:
         more = f" ({', '.join(differs)})" if differs else ""
         link = f"../{other.file}" if other.spec.namespace != entry.spec.namespace else f"{other.name}.md"
         lines.append(f"- [{other.spec.name}]({link}): {summary}{more}.")
-    return "\n".join(lines) or "No other algorithm has this use. [All algorithms](../index.md)."
+    return "\n".join(lines) or "No other algorithm is listed for this purpose. [All algorithms](../index.md)."
 
 
 def _references(entry: Entry) -> str:
     spec = entry.spec
     said = entry.sections.get("Reference") or spec.reference
-    lines = [sentence(said) if said else "No paper: the definition above is the algorithm."]
+    lines = [sentence(said) if said else "No paper: the algorithm is defined above."]
     package = spec.factory.partition(":")[0].partition(".")[0]
     path, address = entry.source
     if path:
@@ -182,7 +184,7 @@ def _references(entry: Entry) -> str:
     if package != "nlcore" and (page := reference_page(package)):
         lines.append(f"Classes and functions: [{package}]({_UP}{page.relative_to(DOCS).as_posix()}).")
     since = f" since {spec.since}" if spec.since else ""
-    lines.append(f"Registered as `{spec.id}`{since}, made by `{spec.factory}`.")
+    lines.append(f"Registered as `{spec.id}`{since}; constructed by `{spec.factory}`.")
     return "\n\n".join(lines)
 
 

@@ -11,9 +11,9 @@ from nlcore.plotting.figure import BLUE, ORANGE, SKY, figure_style, new_figure, 
 __all__ = ["draw_pictures"]
 
 _CAPTION = (
-    "One sample of `example()`; one output moves, everything else stays. The dotted line marks where the example has "
-    "it. Below: the gradient that reaches the network, with the plain loss and with curvature over the batch. "
-    "[How to read it](../../reference/pictures.md#how-to-read-one)."
+    "One sample of the built-in example. One output varies, and all others stay fixed; the dotted line marks the value "
+    "of this output in the example. Below: the gradient that the network receives, with the plain loss and with the "
+    "curvature matrix of a batch. [How to read it](../../reference/pictures.md#how-to-read-one)."
 )
 
 
@@ -40,7 +40,7 @@ def draw_pictures(loss: Any, name: str, stem: Path, points: int) -> tuple[str, s
         stem.with_name(f"{stem.name}-thumb-{scheme}.png").write_bytes(_thumbnail(found, dark))
         lines.append(f"[![{_seen(found, name)}]({file.name}#only-{scheme}){{ loading=lazy }}]({file.name})")
     left = f"{found.matrix_title[0]} and " if found.matrix is not None else ""
-    return "\n".join(lines) + f"\n\n{_CAPTION}", f"{name}: {left}loss while one output moves".replace("]", "")
+    return "\n".join(lines) + f"\n\n{_CAPTION}", f"{name}: {left}loss while one output varies".replace("]", "")
 
 
 def _seen(found: Sweep, name: str) -> str:
@@ -53,7 +53,7 @@ def _seen(found: Sweep, name: str) -> str:
     turned = ", ".join(field.title for field in found.fields[1:])
     fields = f"the gradient and the directions with {turned}" if turned else "the gradient"
     way = f"from {found.places[0]:.2g} to {found.places[-1]:.2g}"
-    return f"{name} while one output moves {way}: {', '.join(above)}; below {fields}, one line for each output"
+    return f"{name} while one output varies {way}: {', '.join(above)}; below {fields}, one line for each output"
 
 
 def _thumbnail(found: Sweep, dark: bool) -> bytes:

@@ -84,13 +84,13 @@ def _limits(loss: Any, able: dict[str, str]) -> list[str]:
     prediction, target = _example(loss, torch.float64)
     found = []
     if loss.traits.order < 2 and able["Hessian"] != "yes":
-        found.append("Its second derivative is zero or missing, so `Hessian` is refused.")
+        found.append("Its second derivative vanishes or does not exist, so `Hessian` raises an error.")
     found += [
         text for look in (_shift, _ties, _negative, _precision) if (text := _tried(look, loss, prediction, target))
     ]
     if loss.traits.stochastic:
-        found.append("It is random: with few samples the gradient is noisy, and the curvature more so.")
-    return found or ["No shift invariance, no negative curvature and no lost digits were seen."]
+        found.append("It is random: estimated from few samples, the gradient is noisy, and the curvature even more so.")
+    return found or ["Neither shift invariance nor negative curvature nor a loss of precision in float32 was found."]
 
 
 def _tried(look: Callable[[Any, Tensor, Any], str], loss: Any, prediction: Tensor, target: Any) -> str:
@@ -113,8 +113,8 @@ def _shift(loss: Any, prediction: Tensor, target: Any) -> str:
     if gradient.shape[1] < 2 or float(gradient.sum(1).abs().max()) > 1e-9 * float(gradient.abs().sum(1).max()):
         return ""
     return (
-        "Adding one number to all outputs changes nothing, so the curvature is singular along the vector of ones: "
-        "without damping there is no Newton step."
+        "Adding the same number to all outputs does not change the loss, so the curvature is singular along the vector "
+        "of ones: without damping, the Newton step does not exist."
     )
 
 
@@ -122,7 +122,9 @@ def _ties(loss: Any, prediction: Tensor, target: Any) -> str:
     mean = prediction.flatten(1).mean(1).view(-1, *[1] * (prediction.ndim - 1))
     if prediction[0].numel() < 2 or float(_gradient(loss, mean.expand_as(prediction).contiguous(), target).norm()) > 0:
         return ""
-    return "Where all outputs of a sample are equal its gradient is exactly 0: a last layer must not start at zero."
+    return (
+        "If all outputs of a sample are equal, its gradient is exactly 0: do not initialise the last layer with zeros."
+    )
 
 
 def _negative(loss: Any, prediction: Tensor, target: Any) -> str:
@@ -135,8 +137,9 @@ def _negative(loss: Any, prediction: Tensor, target: Any) -> str:
     if share == 0:
         return ""
     return (
-        f"Its Hessian is indefinite for {100 * share:.0f} % of the samples of the example. Keep "
-        '`Hessian(psd="abs")`, the default: with `psd="none"` a Newton step climbs along negative curvature.'
+        f"Its Hessian is indefinite for {100 * share:.0f} % of its samples. Keep "
+        '`Hessian(psd="abs")`, the default: with `psd="none"`, a Newton step goes uphill along directions of negative '
+        "curvature."
     )
 
 
@@ -151,8 +154,8 @@ def _precision(loss: Any, prediction: Tensor, target: Any) -> str:
         wrong = float((error > 0.01).double().mean())
         if wrong > 0.01:
             return (
-                f"With the predictions of the example times {scale:g}, the float32 gradient of {100 * wrong:.0f} % of "
-                "the samples is off by more than 1 %."
+                f"With its predictions multiplied by {scale:g}, the float32 gradient of "
+                f"{100 * wrong:.0f} % of the samples is off by more than 1 %."
             )
     return ""
 

@@ -166,7 +166,7 @@ class TestEveryPage:
         for name in ("prediction", "target"):
             assert re.search(rf"^\| \*\*{name}\*\* \| `\[batch[^`]*\]`[^|]*\w", inputs, re.MULTILINE), name
         assert "`[batch]`, one loss for each sample: " in inputs
-        assert re.search(r"A sample of `example\(\)` has a prediction `\[\d+.*\]` and the target `\[.*\] \w+`", inputs)
+        assert re.search(r"`example\(\)`, a sample has a prediction `\[\d+.*\]` and the target `\[.*\] \w+`", inputs)
         assert ("| **mask** |" in inputs) is nlcore.make(id).traits.takes_mask
         assert ("It takes no mask" in inputs) is not nlcore.make(id).traits.takes_mask
 
@@ -197,14 +197,14 @@ class TestEveryPage:
 
     def test_states_the_cost_of_the_study(self, texts, id):
         cost = section(texts[id], "Cost")
-        assert re.search(r"O\(|exact solution|Cholesky", cost)
+        assert re.search(r"O\(|exact solve|Cholesky", cost)
         entry = json.loads((DOCS / "results/algorithms_cost.json").read_text())["algorithms"][id]
         assert "| plain loss |" in cost
         for name, ratio in entry["ratios"].items():
             assert re.search(rf"\| with `{name}` \| [\d.e+]+ \| {ratio:.1f} \|", cost)
 
     def test_says_where_it_fails(self, texts, id):
-        said, _, measured = section(texts[id], "When it fails").partition("Measured on its own example:")
+        said, _, measured = section(texts[id], "When it fails").partition("Measured on its built-in example:")
         assert len(said) > 60
         assert "\n- " in measured
 

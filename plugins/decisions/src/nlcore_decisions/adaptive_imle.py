@@ -43,7 +43,7 @@ class AdaptiveIMLE(
         - value: the mean loss of a perturbed solution: number of differing elements, squared distance, or regret.
 
     Cost:
-        2 + log₂(`halvings` + 1) times `num_samples` exact solutions for each sample of the batch, at most.
+        2 + log₂(`halvings` + 1) times `num_samples` exact solves per sample, at most.
 
     When it fails:
         The smallest step is not that of least error: near a tie it is `halvings` halvings below the largest one, and

@@ -54,7 +54,7 @@ class BlackBox(BlackBoxEstimate, ObjectiveLoss, config=BlackBoxConfig, traits=Tr
         - value: the loss of the solution: number of differing elements, squared distance, or regret.
 
     Cost:
-        Two exact solutions for each sample.
+        Two exact solves per sample.
 
     When it fails:
         λ has to fit the scale of the costs; with a small one the gradient is mostly 0, with a large one it is only the

@@ -80,7 +80,7 @@ class CentralDifference(
         - value: the loss of the mean solution; 0 where no perturbation leaves the true one.
 
     Cost:
-        Three times `num_samples` exact solutions for each sample of the batch.
+        Three times `num_samples` exact solves per sample.
 
     When it fails:
         Where no perturbation reaches another solution, the gradient is 0 (raise σ).

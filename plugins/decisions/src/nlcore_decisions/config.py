@@ -82,7 +82,7 @@ _OBJECTIVE = (
 class NoiseOptions(AlgorithmConfig):
     """Options of Gaussian noise on the costs."""
 
-    num_samples: int = Field(3, ge=1, description="Draws of noise, each of which is one exact solution.")
+    num_samples: int = Field(3, ge=1, description="Draws of noise, each of which is one exact solve.")
     sigma: float = Field(
         0.5,
         gt=0,
@@ -116,9 +116,7 @@ class CentralDifferenceOptions(NoiseOptions):
 class ImplicitNoiseOptions(AlgorithmConfig):
     """Options of the noise of implicit maximum likelihood estimation."""
 
-    num_samples: int = Field(
-        1, ge=1, description="Draws of noise; the number of exact solutions is proportional to it."
-    )
+    num_samples: int = Field(1, ge=1, description="Draws of noise; the number of exact solves is proportional to it.")
     sigma: float = Field(0.5, gt=0, description="Scale of the noise on the costs, in their units.")
     noise: ImplicitNoise = Field(
         "sum_of_gamma",
@@ -228,7 +226,7 @@ class RegularizedFenchelYoungConfig(MethodConfig):
         1.0, gt=0, description="The factor σ of ½‖y‖², in units of the costs; with a small one y is a vertex."
     )
     max_steps: int = Field(
-        100, ge=1, description="Most steps of the Frank–Wolfe algorithm, each of which is one exact solution."
+        100, ge=1, description="Most steps of the Frank–Wolfe algorithm, each of which is one exact solve."
     )
 
 

@@ -79,7 +79,7 @@ class IMLE(
         - value: the mean loss of a perturbed solution: number of differing elements, squared distance, or regret.
 
     Cost:
-        Two times `num_samples` exact solutions for each sample of the batch.
+        Two times `num_samples` exact solves per sample.
 
     When it fails:
         As `BlackBox` for λ; the estimate is biased for every λ, towards the difference to the target.

@@ -50,7 +50,7 @@ class NegativeIdentity(
         - value: the squared distance of the solutions, the number of differing elements for zeros and ones.
 
     Cost:
-        One exact solution for each sample.
+        One exact solve per sample.
 
     When it fails:
         The gradient ignores by how much a solution is the best, so the margin is never widened: learning stops as soon

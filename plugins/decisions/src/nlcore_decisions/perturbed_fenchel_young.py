@@ -97,8 +97,7 @@ class PerturbedFenchelYoung(
           noise; the value is not the regret.
 
     Cost:
-        `num_samples` exact solutions for each sample of the batch; the Hessian has m² entries, m being the number of
-        costs.
+        `num_samples` exact solves per sample; the Hessian has m² entries, m being the number of costs.
 
     When it fails:
         The estimate of the Hessian is symmetrised, but from few samples it is indefinite: use it with

@@ -44,7 +44,7 @@ class RegularizedFenchelYoung(
         - value: at least 0, in units of the costs; 0 where the regularised solution is the true one.
 
     Cost:
-        One exact solution for each step, for all samples of the batch: some more than the vertices of which
+        One exact solve for each step, for all samples of the batch: some more than the vertices of which
         $y_\sigma$ is made, which become more as σ grows. A small linear system for each.
 
     When it fails:

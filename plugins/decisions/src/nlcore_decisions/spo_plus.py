@@ -31,9 +31,12 @@ class SPOPlusEstimate(EstimatedLoss):
 class SPOPlus(
     SPOPlusEstimate, EstimatedDecisionLoss, config=SPOPlusConfig, traits=Traits(order=1, transforms="autograd")
 ):
-    r"""SPO+, a convex surrogate of the regret: the true cost of the predicted solution minus that of the best one.
+    r"""SPO+, a convex upper bound on the regret of the predicted solution.
 
-    With true costs $c$ and predicted costs $\hat c$,
+    Let $c$ be the true costs, $\hat c$ the predicted costs, and $y^*(c)$ a solution of least cost under $c$. The
+    *regret* is the true cost of the solution that the prediction selects minus that of the best one:
+    $\langle c, y^*(\hat c) \rangle - \langle c, y^*(c) \rangle$. With the maximum over all feasible $y$, loss and
+    subgradient are
 
     $$
     \ell(\hat c, c) = \max_y \langle c - 2 \hat c, y \rangle + 2 \langle \hat c, y^*(c) \rangle
@@ -44,14 +47,15 @@ class SPOPlus(
     Shape:
         - prediction: `[batch, *event]`, the predicted costs.
         - target: `[batch, *event]`, **the true costs**, not the solution; or a dict with "costs" and "solution".
-        - value: an upper bound of the regret, in units of the costs; 0 where the prediction equals the true costs.
+        - value: an upper bound on the regret, in units of the costs; 0 where the prediction equals the true costs.
 
     Cost:
-        Two exact solutions for each sample, or one exact solution if the target contains the true solution.
+        Two exact solves per sample, or one if the target contains the true solution.
 
     When it fails:
-        The solver is called with the costs 2ĉ − c, which are negative where ĉ < c/2. It must accept negative costs, or
-        the network has to start from predictions that are too large rather than too small.
+        The solver is called with the costs 2ĉ − c, which are negative where ĉ < c/2. If it does not accept negative
+        costs, set `min_cost`, to which lower entries are raised; the loss is then neither convex nor an upper bound on
+        the regret. Start from predictions that are too large rather than too small.
 
     Reference:
         Elmachtoub, Grigas, [Smart “Predict, then Optimize”](https://doi.org/10.1287/mnsc.2020.3922), Management

@@ -42,7 +42,7 @@ class ApproxNDCG(ListLoss, id="ranking/approx_ndcg-v1", config=ApproxNDCGConfig,
         indefinite.
 
     Args:
-        alpha: Steepness α > 0, in 1/units of the scores.
+        alpha: Steepness α > 0, in inverse units of the scores.
         gain: `"exponential"` or `"linear"`.
 
     Raises:

@@ -34,7 +34,7 @@ Ties: TypeAlias = Literal["shared", "index"]
 Top1: TypeAlias = Literal["softmax", "sort"]
 Weighting: TypeAlias = Literal["lambdarank", "ndcg2", "ndcg2++"]
 
-_SIGMA = "Steepness σ of the logistic function, in 1/units of the scores."
+_SIGMA = "Steepness σ of the logistic function, in inverse units of the scores."
 _GAIN = "Gain of an item of relevance r: 'exponential' is 2^r − 1, 'linear' is r."
 _K = "Positions that count, from the first; null for all."
 _TEMPERATURE = "Softness τ in units of the scores; the sort is exact as τ → 0."
@@ -90,7 +90,7 @@ class ApproxNDCGConfig(AlgorithmConfig):
     alpha: float = Field(
         10.0,
         gt=0,
-        description="Steepness α of the sigmoids that count the items ahead, in 1/units of the scores.",
+        description="Steepness α of the sigmoids that count the items ahead, in inverse units of the scores.",
         json_schema_extra={"softness": "decreasing"},
     )
     gain: Gain = Field("exponential", description=_GAIN)

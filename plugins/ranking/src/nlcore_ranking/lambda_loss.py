@@ -20,21 +20,25 @@ __all__ = ["LambdaLoss"]
 class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig):
     r"""Pairwise logistic losses weighted by NDCG.
 
+    Let $s_i$ be the score and $r_i$ the relevance of item $i$, and $\sigma$ a steepness:
+
     $$
     \ell(s, r) = \sum_{r_i > r_j} w_{ij} \log_2 \left( 1 + e^{-\sigma (s_i - s_j)} \right).
     $$
 
     The items are numbered from 1 in descending order of their scores, so that $i$ and $j$ are also their positions.
-    With gains $G$ divided by the ideal DCG and $D(i) = \log_2 (1 + i)$, the weight $w_{ij}$ is $|G_i - G_j|$ times
+    Let $G_i$ be the gain of item $i$, divided by the DCG of the best order, and $D(i) = \log_2 (1 + i)$ the discount of
+    position $i$. The weight $w_{ij}$ is $|G_i - G_j|$ times
 
     - `"lambdarank"`: $|1/D(i) - 1/D(j)|$, so that the weight is the change of NDCG when the two items are swapped;
-    - `"ndcg2"`: $1/D(|i - j|) - 1/D(|i - j| + 1)$, from the bound NDCG-Loss2;
+    - `"ndcg2"`: $1/D(|i - j|) - 1/D(|i - j| + 1)$, from the bound NDCG-Loss2 of the LambdaLoss paper;
     - `"ndcg2++"`: the first plus μ times the second.
 
-    With k, the weights of `"lambdarank"` are those of NDCG@k, and `"ndcg2"` keeps the pairs with an item among the
-    first k. Items of equal score are ordered by index. The weights are constant as long as the order of the scores does
-    not change, so the derivative of the value is the paper's λ. The Hessian is supplied, and positive semi-definite
-    wherever it exists.
+    With the option `k`, `"lambdarank"` uses the weights of NDCG@k, and `"ndcg2"` only the pairs with an item among the
+    first k. Items of equal score are ordered by index. The weights are constant as long as the order of the scores
+    does not change. The derivative of the loss with respect to the scores is therefore that of logistic losses with
+    constant weights: with `"lambdarank"`, the λ of LambdaRank (Burges, 2010) divided by log 2. The Hessian is supplied,
+    and is positive semi-definite wherever it exists.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
@@ -52,7 +56,7 @@ class LambdaLoss(PairLoss, id="ranking/lambda_loss-v1", config=LambdaLossConfig)
     Args:
         weighting: `"lambdarank"`, `"ndcg2"` or `"ndcg2++"`.
         k: Number of positions that count; `None` for all.
-        sigma: σ > 0, in 1/units of the scores.
+        sigma: σ > 0, in inverse units of the scores.
         mu: μ of `"ndcg2++"`.
         gain: `"exponential"` or `"linear"`.
 

@@ -83,7 +83,7 @@ class RankNet(PairLoss, id="ranking/ranknet-v1", config=RankNetConfig):
         them). The loss does not change when all scores shift, so its Hessian is singular along 1.
 
     Args:
-        sigma: σ > 0, in 1/units of the scores.
+        sigma: σ > 0, in inverse units of the scores.
         normalize: Divide by the number of pairs; the paper's cost is the sum.
 
     Raises:

@@ -24,32 +24,33 @@ class SoftDTW(AlignmentLoss):
     r"""Soft minimum of the costs of all alignments of two series.
 
     An alignment A is a path of cells (i, j) from the first time steps of both series to the last, by steps (1, 0),
-    (0, 1) and (1, 1). With the local costs $c_{ij}$ of time step i of the prediction and j of the target,
+    (0, 1) and (1, 1). Its cost c(A) is the sum of the local costs $c_{ij}$ of time step i of the prediction x and time
+    step j of the target y. The loss is the soft minimum of c(A) over all alignments,
 
     $$
     \ell(x, y) = s_\gamma(x, y) = -\gamma \log \sum_A \exp\left(-\frac1\gamma \sum_{(i, j) \in A} c_{ij}\right),
     \qquad c_{ij} = \lVert x_i - y_j \rVert^2 .
     $$
 
-    As γ tends to 0, the loss tends to the cost of the best alignment, which is dynamic time warping. Soft-DTW is not a
-    distance: it can be negative, for example for equal series, and equal series do not minimise it. `SoftDTWDivergence`
-    corrects this.
+    As γ tends to 0, the loss tends to the cost of the best alignment, which is the cost of dynamic time warping (DTW).
+    Soft-DTW is not a distance: it can be negative, for example for equal series, and equal series do not minimise it.
+    `SoftDTWDivergence` corrects this.
 
-    The derivative of the loss with respect to the local costs is the expected alignment E. Its entries are the
-    probabilities that an alignment visits each cell, if alignments are drawn with $\Pr(A) \propto \exp(-c(A)/\gamma)$,
-    where $c(A)$ is the cost of A. The second derivative is $-\mathrm{Cov}/\gamma$, with Cov the covariance of these
-    visits. Both are computed by sweeps over the cells, so that a Hessian-vector product takes about the time of three
-    gradients. With J the Jacobian of the costs, the Hessian of the loss is
+    The derivative of the loss with respect to the local costs is the expected alignment E. $E_{ij}$ is the probability
+    that an alignment visits the cell (i, j), if alignments are drawn with $\Pr(A) \propto \exp(-c(A)/\gamma)$. The
+    second derivative is $-\mathrm{Cov}/\gamma$, with Cov the covariance of the visits to two cells. Both are computed
+    by sweeps over the cells, so that a Hessian–vector product takes about the time of three gradients. With J the
+    Jacobian of the local costs with respect to x, the Hessian of the loss is
 
     $$
     \nabla^2 \ell = \sum_{ij} E_{ij} \nabla^2 c_{ij} - \tfrac1\gamma J^\top \mathrm{Cov}\, J .
     $$
 
-    With `curvature="fixed_alignment"` the loss supplies the first term alone. For squared distances it is the diagonal
-    matrix with $2 \sum_j E_{ij}$ at time step i. As $s_\gamma$ is concave in the costs, this is the Hessian of a
-    quadratic upper bound that touches the loss at the prediction. A Newton step with each sample's own matrix and
-    without damping therefore never raises the loss: it moves every time step to the mean of the target's time steps,
-    weighted by E. Value and gradient of the loss do not depend on `curvature`.
+    With `curvature="fixed_alignment"` the loss supplies the first of the two terms alone as its Hessian. For squared
+    distances this is a diagonal matrix, with $2 \sum_j E_{ij}$ at time step i. As $s_\gamma$ is concave in the local
+    costs, it is the Hessian of a quadratic upper bound on the loss that touches the loss at the prediction. A Newton
+    step with each sample's own matrix and without damping therefore never raises the loss: it moves every time step to
+    the mean of the target's time steps, weighted by E. Value and gradient of the loss do not depend on `curvature`.
 
     A mask removes padded time steps from the prediction, at any position; single channels of a time step can be padded
     too. Targets of different lengths come with their lengths or a mask. Half precision is computed in float32. With
@@ -70,17 +71,17 @@ class SoftDTW(AlignmentLoss):
     When it fails:
         For large γ all alignments have nearly equal weight, and the best prediction is a blurred target. For small γ a
         single alignment dominates, and the loss is nearly piecewise quadratic: its exact Hessian is large and negative
-        where two alignments are equally good. A prediction that is constant stays constant. Series that differ in level
-        or scale are aligned by their levels: normalise them first.
+        where two alignments are equally good. Series that differ in level or scale are aligned by their levels:
+        normalise them first.
 
     Args:
         gamma: γ > 0, in units of the local cost.
         cost: Name of the local cost, or a function of series `[batch, n, channels]` and `[batch, m, channels]` with the
             costs `[batch, n, m]`, as `cosine_cost`; infinite costs forbid a cell. A loss with a function cannot be
             written by `nlcore.dump`.
-        band: `None`; `"sakoe_chiba"`, shifts j − i at most `radius` outside the interval from 0 to m − n; `"itakura"`,
-            the parallelogram of paths between the corners that are at most `slope` times as fast or slow as the
-            straight line.
+        band: The cells that alignments may visit. `None`: all. `"sakoe_chiba"`: those whose shift j − i lies between 0
+            and m − n, or at most `radius` outside. `"itakura"`: the parallelogram of the paths between the two corners
+            that are everywhere at most `slope` times as steep or as flat as the straight line.
         radius: Of the Sakoe–Chiba band, in time steps.
         slope: Of the Itakura parallelogram, above 1.
         multivariate: Whether series have channels.

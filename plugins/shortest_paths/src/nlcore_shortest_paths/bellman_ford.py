@@ -20,27 +20,30 @@ __all__ = ["BellmanFord"]
 class BellmanFord(RelaxedPathLoss, PathLoss, id="shortest_paths/bellman_ford-v1", config=BellmanFordConfig):
     r"""The relaxed Bellman–Ford algorithm, with a relaxed trace back from the goal.
 
-    In each of `iterations` sweeps, every cell takes the softmin-weighted mean of its neighbours' distances and adds its
-    own cost,
+    Let $c(v)$ be the cost of cell $v$, $d(v)$ its distance from the source, and $v + k$ its neighbour in direction $k$.
+    In each of `iterations` sweeps, every cell averages the distances of its neighbours with softmin weights and adds
+    its own cost,
 
     $$
     d(v) \leftarrow \sum_k w_k\, d(v + k) + c(v), \qquad w = \operatorname{softmin}_k \beta d(v + k), \qquad
-    d(\text{source}) = 0.
+    d(\text{source}) = 0,
     $$
 
-    The weights of the last sweep are the relaxed predecessors. A mass q starts at the goal and moves back along them,
-    and a trace x collects it by a t-conorm ⊥: x ← x ⊥ q. The trace is the relaxed path, and the loss is its distance to
-    the true path $t$,
+    with the inverse temperature $\beta$. The weights of the last sweep are the relaxed predecessors. A mass q of 1
+    starts at the goal and moves back along them, and a trace x marks the cells that it visits: in each step, x ← x ⊥ q.
+    The t-conorm ⊥ is a smooth "or", so that the trace stays between 0 and 1. The final trace is the relaxed path. The
+    loss is its distance to the true path $t$, with `objective="l2"` (the default) and with `objective="l1"`
+    respectively,
 
     $$
-    \ell(c, t) = \sum_v |\operatorname{path}_v(c) - t_v| \quad \text{or} \quad
-    \sum_v (\operatorname{path}_v(c) - t_v)^2.
+    \ell(c, t) = \sum_v (\operatorname{path}_v(c) - t_v)^2 \qquad \text{and} \qquad
+    \ell(c, t) = \sum_v |\operatorname{path}_v(c) - t_v| .
     $$
 
-    With `loop="for"` the mass takes `iterations` steps. With `loop="while"` it takes a further step with probability
-    σ(β(1 − x[source])), and the result is the expected trace at the end of the loop. A sample that continues with a
-    probability of at most 1e-5 has ended; the derivative treats the step at which it ends as fixed. With
-    `objective="l2"` the loss has a Gauss–Newton split: the features are the relaxed path.
+    With `loop="for"` the mass moves `iterations` steps. With `loop="while"` it moves a further step with the
+    probability sigmoid(β(1 − x(source))), and the relaxed path is the expected trace at the end of the loop. A sample
+    is stopped once the probability that it continues has fallen to 1e-5; the derivative treats the step at which it is
+    stopped as fixed. With `objective="l2"` the loss has a Gauss–Newton split: the features are the relaxed path.
 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.
@@ -49,15 +52,15 @@ class BellmanFord(RelaxedPathLoss, PathLoss, id="shortest_paths/bellman_ford-v1"
 
     Cost:
         Time O(iterations · neighbours · H·W) per map, and as much again for the gradient, which is exact and written by
-        hand. It keeps O((iterations + neighbours) · H·W) numbers, 7 MiB for a hundred 12×12 maps. Derivatives of the
-        gradient are taken by automatic differentiation: the Hessian of a map has (H·W)² numbers and takes one backward
-        pass for each of its rows.
+        hand. It keeps O((iterations + neighbours) · H·W) numbers: 5 MiB for a hundred 12×12 maps, in float32 with the
+        default options. Derivatives of the gradient are taken by automatic differentiation: the Hessian of a map has
+        (H·W)² numbers and takes one backward pass for each of its rows.
 
     When it fails:
         β times a difference of costs should be of the order of 1 to 100. With a smaller β the path spreads over the
         map; with a larger one the gradient vanishes except near ties. Mass that reaches the source moves on from it, so
-        that the cells beside the source are over-counted, more with `loop="for"` than with "while". A map whose paths
-        have more than `iterations` steps is not solved.
+        that the trace at the cells beside the source is too large, more so with `loop="for"` than with `loop="while"`.
+        If the shortest path has more than `iterations` steps, it is not found.
 
     Reference:
         Petersen, Borgelt, Kuehne, Deussen, [Learning with Algorithmic Supervision via Continuous

@@ -27,7 +27,7 @@ class BlackBox(BlackBoxEstimate, SolvedLoss, id="shortest_paths/blackbox-v1", co
         - value: the number of cells in which path and true path differ.
 
     Cost:
-        Two exact solutions per map.
+        Two exact solves per map.
 
     When it fails:
         λ has to fit the scale of the costs; with a small one the gradient is mostly 0, with a large one it is only the

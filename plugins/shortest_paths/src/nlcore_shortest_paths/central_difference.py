@@ -45,7 +45,7 @@ class CentralDifference(
         - value: the squared distance of the mean path to the true one; 0 where no perturbation leaves it.
 
     Cost:
-        Three times `num_samples` exact solutions per map.
+        Three times `num_samples` exact solves per map.
 
     When it fails:
         Where no perturbation reaches another path, the gradient is 0 (raise σ). Costs that are moved below `min_cost`

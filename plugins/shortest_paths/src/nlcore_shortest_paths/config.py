@@ -76,7 +76,7 @@ class RelaxationOptions(AlgorithmConfig):
     beta: float = Field(
         10.0,
         gt=0,
-        description="Inverse temperature β in 1/units of the costs; the path is exact as β → ∞.",
+        description="Inverse temperature β in inverse units of the costs; the path is exact as β → ∞.",
         json_schema_extra={"softness": "decreasing"},
     )
     iterations: int | None = Field(
@@ -92,7 +92,9 @@ class WalkOptions(AlgorithmConfig):
     """Options of a distribution over all walks, on maps and on graphs."""
 
     beta: float = Field(
-        5.0, gt=0, description="Inverse temperature β in 1/units of the costs; a walk has probability ∝ exp(−β · cost)."
+        5.0,
+        gt=0,
+        description="Inverse temperature β in inverse units of the costs; a walk has probability ∝ exp(−β · cost).",
     )
 
 

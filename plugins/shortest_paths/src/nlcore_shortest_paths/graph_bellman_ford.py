@@ -29,28 +29,30 @@ class GraphBellmanFord(
 ):
     r"""The relaxed Bellman–Ford algorithm on a graph, with a relaxed trace back from the goal; costs on edges.
 
-    In each of `iterations` sweeps, every node takes the softmin-weighted mean over the edges e = (u, v) into it that
-    the source has reached,
+    Let $c_e$ be the cost of edge e = (u, v), and $d(v)$ the distance of node v from the source. In each of `iterations`
+    sweeps, every node averages over the edges into it that the source has reached, with softmin weights,
 
     $$
     d(v) \leftarrow \sum_e w_e\, (d(u) + c_e), \qquad w = \operatorname{softmin}_e \beta (d(u) + c_e), \qquad
-    d(\text{source}) = 0.
+    d(\text{source}) = 0,
     $$
 
-    The weights of the last sweep are the relaxed predecessors. A mass q starts at the goal and moves back along them,
-    in each step $w_e\, q(v)$ along the edge e, and a trace x of every edge collects what passes by a t-conorm ⊥:
-    $x_e \leftarrow x_e \perp w_e\, q(v)$. The trace is the relaxed path, and the loss is its distance to the true
-    path t,
+    with the inverse temperature $\beta$. The weights of the last sweep are the relaxed predecessors. A mass q of 1
+    starts at the goal and moves back along them, in each step $w_e\, q(v)$ along the edge e. A trace x marks the edges
+    along which it moves: $x_e \leftarrow x_e \perp w_e\, q(v)$. The t-conorm ⊥ is a smooth "or", so that the trace
+    stays between 0 and 1. The final trace is the relaxed path. The loss is its distance to the true path t, with
+    `objective="l2"` (the default) and with `objective="l1"` respectively,
 
     $$
-    \ell(c, t) = \sum_e |\operatorname{path}_e(c) - t_e| \quad \text{or} \quad
-    \sum_e (\operatorname{path}_e(c) - t_e)^2.
+    \ell(c, t) = \sum_e (\operatorname{path}_e(c) - t_e)^2 \qquad \text{and} \qquad
+    \ell(c, t) = \sum_e |\operatorname{path}_e(c) - t_e| .
     $$
 
-    With `loop="for"` the mass takes `iterations` steps. With `loop="while"` it takes a further step with probability
-    σ(β(1 − a)), a what has arrived at the source, added up by ⊥; the result is the expected trace at the end of the
-    loop. A sample that continues with a probability of at most 1e-5 has ended; the derivative treats the step at which
-    it ends as fixed. With `objective="l2"` the loss has a Gauss–Newton split: the features are the relaxed path.
+    With `loop="for"` the mass moves `iterations` steps. With `loop="while"` it moves a further step with the
+    probability sigmoid(β(1 − a)), where a is the mass that has arrived at the source, added up by ⊥. The relaxed path
+    is the expected trace at the end of the loop. A sample is stopped once the probability that it continues has fallen
+    to 1e-5; the derivative treats the step at which it is stopped as fixed. With `objective="l2"` the loss has a
+    Gauss–Newton split: the features are the relaxed path.
 
     This is `BellmanFord` where cells with costs are written as edges. With the cost of the cell entered on each edge
     between cells, distances, weights and masses are the same in every sweep and step; traces are of edges here, and sum
@@ -70,8 +72,8 @@ class GraphBellmanFord(
     When it fails:
         β times a difference of costs should be of the order of 1 to 100. With a smaller β the path spreads over the
         graph; with a larger one the gradient vanishes except near ties. Mass that reaches the source moves on along the
-        edges into it, if there are any: without those, which no path needs, it stops. A sample whose paths have more
-        than `iterations` edges is not solved.
+        edges into it, if there are any: without those, which no path needs, it stops. If the shortest
+        path has more than `iterations` edges, it is not found.
 
     Reference:
         Petersen, Borgelt, Kuehne, Deussen, [Learning with Algorithmic Supervision via Continuous

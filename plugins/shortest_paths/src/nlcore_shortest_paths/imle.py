@@ -29,7 +29,7 @@ class IMLE(IMLEEstimate, PerturbedLoss, id="shortest_paths/imle-v1", config=IMLE
         - value: the mean number of cells in which a perturbed path and the true path differ.
 
     Cost:
-        Two times `num_samples` exact solutions per map.
+        Two times `num_samples` exact solves per map.
 
     When it fails:
         As `BlackBox` for λ; the estimate is biased for every λ, towards the difference to the target. Changed costs

@@ -27,7 +27,7 @@ class NegativeIdentity(
         - value: the number of cells in which path and true path differ.
 
     Cost:
-        One exact solution per map.
+        One exact solve per map.
 
     When it fails:
         The gradient ignores by how much a path is the shortest, so the margin is never widened: learning stops as soon

@@ -38,7 +38,7 @@ class PerturbedFenchelYoung(
           value does not measure how far the predicted path is from the best.
 
     Cost:
-        `num_samples` exact solutions per map; the Hessian has (H·W)² numbers and needs no further solution.
+        `num_samples` exact solves per map; the Hessian has (H·W)² numbers and needs no further solution.
 
     When it fails:
         The Hessian is symmetrised but, estimated from few samples, indefinite (smallest eigenvalue −.5 at 3 samples on

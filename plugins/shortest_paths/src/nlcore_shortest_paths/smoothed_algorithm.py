@@ -37,7 +37,7 @@ class SmoothedAlgorithm(SampledLoss, id="shortest_paths/smoothed_algorithm-v1", 
         - value: the squared distance of the mean path to the true one; 0 where no perturbation leaves it.
 
     Cost:
-        `num_samples` exact solutions per map; the Hessian has (H·W)² numbers and needs no further solution.
+        `num_samples` exact solves per map; the Hessian has (H·W)² numbers and needs no further solution.
 
     When it fails:
         As `SmoothedLoss` with few samples. `CentralDifference` estimates the same gradient with three times the

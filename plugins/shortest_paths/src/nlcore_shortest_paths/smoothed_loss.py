@@ -31,7 +31,7 @@ class SmoothedLoss(SampledLoss, id="shortest_paths/smoothed_loss-v1", config=Smo
         - value: the mean number of cells in which the path of noisy costs and the true path differ.
 
     Cost:
-        `num_samples` exact solutions per map; the Hessian has (H·W)² numbers and needs no further solution.
+        `num_samples` exact solves per map; the Hessian has (H·W)² numbers and needs no further solution.
 
     When it fails:
         With few samples: the whole loss is a black box of which only values are used. On 12×12 the cosine to the true

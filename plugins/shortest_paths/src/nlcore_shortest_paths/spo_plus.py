@@ -24,9 +24,12 @@ class SPOPlus(
     config=SPOPlusConfig,
     traits=Traits(event_ndim=2, order=1, transforms="autograd"),
 ):
-    r"""SPO+, a convex surrogate of the regret: the true cost of the predicted path minus that of the best path.
+    r"""SPO+, a convex upper bound on the regret of the predicted path.
 
-    With true costs $c$ and predicted $\hat c$,
+    Let $c$ be the true costs, $\hat c$ the predicted costs, and $y^*(c)$ a path of least cost under $c$. The *regret*
+    is the true cost of the path that the prediction selects minus that of the best path:
+    $\langle c, y^*(\hat c) \rangle - \langle c, y^*(c) \rangle$. With the maximum over all paths $y$, loss and
+    subgradient are
 
     $$
     \ell(\hat c, c) = \max_y \langle c - 2 \hat c, y \rangle + 2 \langle \hat c, y^*(c) \rangle
@@ -37,15 +40,15 @@ class SPOPlus(
     Shape:
         - prediction: `[batch, H, W]`, the predicted cost of every cell, positive.
         - target: `[batch, H, W]`, **the true costs**, not the path; positive, the dtype of the prediction.
-        - value: an upper bound of the regret, in units of the costs; 0 where the prediction equals the true costs.
+        - value: an upper bound on the regret, in units of the costs; 0 where the prediction equals the true costs.
 
     Cost:
-        Two exact solutions per map.
+        Two exact solves per map.
 
     When it fails:
-        The solver needs positive costs, but 2ĉ − c is negative in a cell whose predicted cost is less than half the
-        true one. Such an entry is set to `min_cost`. The loss is then neither convex nor an upper bound of the regret,
-        and training can become unstable: start from predictions that are too large rather than too small.
+        The solver requires positive costs, but 2ĉ − c is negative in a cell whose predicted cost is less than half the
+        true one. Entries below `min_cost` are set to `min_cost`. The loss is then neither convex nor an upper bound on
+        the regret, and training can become unstable: start from predictions that are too large rather than too small.
 
     Reference:
         Elmachtoub, Grigas, [Smart “Predict, then Optimize”](https://doi.org/10.1287/mnsc.2020.3922), Management

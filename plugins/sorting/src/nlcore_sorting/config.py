@@ -70,7 +70,7 @@ class SortingNetworkConfig(AlgorithmConfig):
     steepness: float = Field(
         10.0,
         gt=0,
-        description="Inverse softness β in 1/units of the scores; towards infinity the sort is exact.",
+        description="Inverse softness β in inverse units of the scores; towards infinity the sort is exact.",
         json_schema_extra={"softness": "decreasing"},
     )
     art_lambda: float = Field(

@@ -135,7 +135,7 @@ class LapSum(PermutationLoss):
     \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"` it is the binary cross-entropy of all entries of P, averaged over the $n^2$ entries.
 
     - `rank`: $F(s_j) - \tfrac12$, the soft number of other scores below $s_j$.
     - `sort`: the value at rank $i$ is the $b$ with $F(b) = i + \tfrac12$.
@@ -150,7 +150,7 @@ class LapSum(PermutationLoss):
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: 0 for the right order with gaps far above α, and log n for equal scores.
+        - value: near 0 for the right order with gaps far above α; log n for equal scores and `objective="rows"`.
 
     Cost:
         Time O(n log n) and memory O(n) per list for sort and rank, forward and backward; O(kn) for top-k, O(n²) for P

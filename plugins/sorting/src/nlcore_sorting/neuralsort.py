@@ -72,38 +72,38 @@ def _pulls(scores: Tensor, length: Tensor | None) -> Tensor:
 class NeuralSort(SoftmaxSort):
     r"""Ranking loss through NeuralSort, a softmax over pairwise distances for every rank.
 
-    The relaxed permutation matrix, with ranks $i$ from 0, ascending, is
+    Let $s_j$ be the scores of $n$ items and $\tau$ the temperature. In the relaxed permutation matrix, row $i$ stands
+    for rank $i$ and column $j$ for item $j$. Ranks count from 0, the smallest score first:
 
     $$
     P_{ij} = \operatorname{softmax}_j\, \frac{(2i + 1 - n)\, s_j - \sum_k |s_j - s_k|}{\tau}.
     $$
 
-    This is the paper's matrix with its rows reversed. The loss of a list with true ranks $r$ is the cross-entropy of
-    the rows,
+    This is the matrix of the paper with its rows in reverse order. The loss of a list with true ranks $r$ is the
+    cross-entropy of the rows,
 
     $$
     \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"` it is the binary cross-entropy of all entries of P, averaged over the $n^2$ entries.
 
-    For every $\tau$, the largest entry of row $i$ is at the item of rank $i$. `P @ scores` is close to the sorted list
-    only if $\tau$ is small compared with the gaps between neighbouring scores. The rows of P add up to 1, its columns
-    do not.
+    Rows sum to 1, columns in general do not. For every $\tau$, the largest entry of row $i$ is at the item of rank $i$.
+    `P @ scores` is close to the sorted list only if $\tau$ is small compared with the gaps between neighbouring scores.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: 0 for the right order with gaps far above τ, and log n for equal scores.
+        - value: near 0 for the right order with gaps far above τ; log n for equal scores and `objective="rows"`.
 
     Cost:
         Time and memory O(n²) per list. The closed-form Hessian (`objective="rows"`) costs O(n³).
 
     When it fails:
         If τ is far below the gaps between wrongly ordered scores, the loss is nearly piecewise linear and its curvature
-        vanishes. Where scores are equal, the derivative of |·| is taken as 0; the gradient still separates equal
-        scores.
+        vanishes. At equal scores, the derivative of |·| is taken as 0; the gradients of these scores still differ, so
+        that a step separates them.
 
     Args:
         temperature: τ > 0, in units of the scores.

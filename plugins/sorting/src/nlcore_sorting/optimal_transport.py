@@ -51,7 +51,7 @@ class OptimalTransportSort(PermutationLoss):
     \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"` it is the binary cross-entropy of all entries of P, averaged over the $n^2$ entries.
 
     Of the cost, only the products i·s_j affect P: adding a constant to all scores or to all ranks changes nothing.
     Sinkhorn's iterations scale columns and rows in turn, `iterations` times, the rows last: *rows add up to 1 up to
@@ -63,7 +63,7 @@ class OptimalTransportSort(PermutationLoss):
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: 0 for the right order with gaps far above ε, and log n for equal scores.
+        - value: near 0 for the right order with gaps far above ε; log n for equal scores and `objective="rows"`.
 
     Cost:
         Time and memory O(iterations·n²) per list.

@@ -20,7 +20,8 @@ __all__ = ["SoftSort"]
 class SoftSort(SoftmaxSort):
     r"""Ranking loss through SoftSort, a softmax over distances to the sorted scores for every rank.
 
-    The relaxed permutation matrix, with $s_{(i)}$ the $i$-th smallest score, is
+    Let $s_j$ be the scores of $n$ items, $s_{(i)}$ the $i$-th smallest of them, counted from 0, and $\tau$ the
+    temperature. In the relaxed permutation matrix, row $i$ stands for rank $i$ and column $j$ for item $j$:
 
     $$
     P_{ij} = \operatorname{softmax}_j \left( -\frac{|s_{(i)} - s_j|}{\tau} \right).
@@ -32,16 +33,16 @@ class SoftSort(SoftmaxSort):
     \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"` it is the binary cross-entropy of all entries of P, averaged over the $n^2$ entries.
 
-    The rows add up to 1, the columns do not. For every $\tau$, the largest entry of row $i$ is at the item of rank $i$.
+    Rows sum to 1, columns in general do not. For every $\tau$, the largest entry of row $i$ is at the item of rank $i$.
     `P @ scores` is close to the sorted list only if $\tau$ is small compared with the gaps between neighbouring scores.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: 0 for the right order with gaps far above τ, and log n for equal scores.
+        - value: near 0 for the right order with gaps far above τ; log n for equal scores and `objective="rows"`.
 
     Cost:
         Time and memory O(n²) per list. The closed-form Hessian (`objective="rows"`) costs O(n³).

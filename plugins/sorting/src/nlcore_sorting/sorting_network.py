@@ -170,7 +170,7 @@ class SortingNetwork(PermutationLoss):
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: 0 for the right order with gaps far above 1/β.
+        - value: near 0 for the right order with gaps far above 1/β.
 
     Cost:
         Time O(layers·n²) per list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic); O(layers·n·k) for
@@ -186,7 +186,7 @@ class SortingNetwork(PermutationLoss):
     Args:
         network: `"odd_even"` or `"bitonic"`, for any n.
         distribution: F, see above.
-        steepness: β > 0, in 1/units of the scores.
+        steepness: β > 0, in inverse units of the scores.
         art_lambda: λ in [0, 1], for `logistic_phi`.
         objective: `"rows"` or `"entries"`, see `PermutationLoss`.
 

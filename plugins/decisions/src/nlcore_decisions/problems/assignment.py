@@ -36,7 +36,7 @@ class AssignmentLoss(ProblemLoss, id="decisions/assignment-v1", config=Assignmen
         - value: as defined by the method.
 
     Cost:
-        An exact solution takes O(min(n, k)²·max(n, k)), one sample after the other, and the method states how
+        An exact solve takes O(min(n, k)²·max(n, k)), one sample after the other, and the method states how
         many it needs.
 
     When it fails:

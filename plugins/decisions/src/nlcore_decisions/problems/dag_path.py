@@ -33,7 +33,7 @@ class DagPathLoss(ProblemLoss, id="decisions/dag_path-v1", config=DagPathConfig)
         - value: as defined by the method.
 
     Cost:
-        An exact solution takes O(E) for E edges, and the method states how many it needs.
+        An exact solve takes O(E) for E edges, and the method states how many it needs.
 
     When it fails:
         Best paths tie where costs do: judge a prediction by its regret, not by whether it is the same path.

@@ -37,7 +37,7 @@ class GraphPathLoss(ProblemLoss, id="decisions/graph_path-v1", config=GraphPathC
         - value: as defined by the method.
 
     Cost:
-        An exact solution takes O(E log V) for costs ≥ 0, and up to O(V·E) for others, for V nodes and E edges; the
+        An exact solve takes O(E log V) for costs ≥ 0, and up to O(V·E) for others, for V nodes and E edges; the
         method says how many it needs.
 
     When it fails:

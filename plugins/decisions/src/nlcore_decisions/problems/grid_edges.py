@@ -35,7 +35,7 @@ class GridEdgesLoss(ProblemLoss, id="decisions/grid_edges-v1", config=GridEdgesC
         - value: as defined by the method.
 
     Cost:
-        An exact solution takes O(height · width), and the method states how many it needs.
+        An exact solve takes O(height · width), and the method states how many it needs.
 
     When it fails:
         Best paths tie where costs do: judge a prediction by its regret, not by whether it is the same path.

@@ -38,8 +38,8 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
         - value: as defined by the method.
 
     Cost:
-        An exact solution takes O(n·capacity) or less for one resource of whole numbers, and exponential time in the
-        worst case for several resources; the number of exact solutions depends on the method.
+        An exact solve takes O(n·capacity) or less for one resource of whole numbers, and exponential time in the
+        worst case for several resources; the number of exact solves depends on the method.
 
     When it fails:
         With `sense="minimise"` the empty knapsack is the best for any positive costs. The solver is exact, and slow for

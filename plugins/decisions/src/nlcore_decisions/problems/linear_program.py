@@ -35,7 +35,7 @@ class LinearProgramLoss(ProblemLoss, id="decisions/linear_program-v1", config=Li
         - value: as defined by the method.
 
     Cost:
-        An exact solution is a call of HiGHS, one sample after the other with integers, and the method states how many
+        An exact solve is a call of HiGHS, one sample after the other with integers, and the method states how many
         it needs.
 
     When it fails:

@@ -33,7 +33,7 @@ class SpanningTreeLoss(ProblemLoss, id="decisions/spanning_tree-v1", config=Span
         - value: as defined by the method.
 
     Cost:
-        An exact solution takes O(E log V) for V nodes and E edges, and the method states how many it needs.
+        An exact solve takes O(E log V) for V nodes and E edges, and the method states how many it needs.
 
     When it fails:
         Trees exchange one edge at a time, so few samples of noise leave most edges without a gradient where costs are

@@ -34,7 +34,7 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
         - value: as defined by the method.
 
     Cost:
-        An exact solution is a sort, O(n log n), and the method states how many it needs.
+        An exact solve is a sort, O(n log n), and the method states how many it needs.
 
     When it fails:
         Where the scores of the elements around the k-th are far apart compared with `sigma`, no perturbation changes
