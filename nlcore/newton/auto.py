@@ -48,8 +48,9 @@ class Auto:
     | is an `AlgorithmicLoss`, twice differentiable, m ≤ 32 | `Hessian(Bounded(validated=True), normalize=True)`     |
     | is anything else, such as a plain callable            | `EmpiricalFisher(Relative(1.0))`                       |
 
-    Without a network, as in `newton_step`, and where it cannot be probed, `aim="loss"` takes the half power with
-    `Relative(0.1)` of the same matrices, such as `GaussNewton(Relative(0.1), power=0.5)`.
+    Where the network cannot be probed, `aim="loss"` takes the plain gradient: no fixed curvature is safe for every
+    network and optimiser. Without a network, in `newton_step`, it takes the half power with `Relative(0.1)` of the same
+    matrices, such as `GaussNewton(Relative(0.1), power=0.5)`.
 
     Args:
         aim: `"loss"`, or `"outputs"`.
@@ -98,21 +99,21 @@ class Auto:
             return _with_operator(operator, kind, gradient, fishers[0])
         if kind is None or size > FORMED or (pulls > _MOST_PULLS and kind is Hessian):
             half = EmpiricalFisher(damping=Relative(0.1), power=0.5)
-            return Candidates((gradient, *fishers, half), fallback=3, interval=10)
+            return Candidates((gradient, *fishers, half), cautious=3, interval=10)
         batch = (
             kind(damping=Relative(0.1), power=0.5),
             kind(damping=Relative(1e-3)),
             kind(damping=Relative(0.1)),
         )
         if loss.traits.constant_curvature:
-            return Candidates((gradient, fishers[0], *batch), newton=3, fallback=2, constant=True)
+            return Candidates((gradient, fishers[0], *batch), newton=3, cautious=2, constant=True)
         bounded = kind(damping=Bounded())
         if pulls > _MOST_PULLS:
             return Candidates(
                 (gradient, fishers[0], *batch),
                 newton=3,
                 bounded=bounded,
-                fallback=2,
+                cautious=2,
                 refresh=pulls // 3,
                 interval=pulls // 3,
             )
@@ -120,7 +121,7 @@ class Auto:
             kind(damping=Relative(1e-2), aggregate="sample"),
             kind(damping=Relative(0.1), aggregate="sample", power=0.5),
         )
-        return Candidates((gradient, fishers[0], *batch, *own), newton=5, bounded=bounded, fallback=2)
+        return Candidates((gradient, fishers[0], *batch, *own), newton=5, bounded=bounded, cautious=2)
 
 
 def _with_operator(
@@ -133,7 +134,7 @@ def _with_operator(
     steps = kind(damping=Relative(1e-3)), kind(damping=Relative(0.1))
     halves = (kind(damping=Relative(0.1), power=0.5),) if operator.supports(0.5) else ()
     half = halves or (EmpiricalFisher(damping=Relative(0.1), power=0.5),)
-    return Candidates((gradient, fisher, *half, *steps), newton=3, fallback=2, constant=True)
+    return Candidates((gradient, fisher, *half, *steps), newton=3, cautious=2, constant=True)
 
 
 def second_order(loss: Capabilities) -> tuple[type[Hessian] | type[GaussNewton] | None, str]:

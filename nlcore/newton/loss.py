@@ -195,13 +195,13 @@ class NewtonLoss(nn.Module):
             return f"{name}: {self.curvature!r}, as given, with damping={self.curvature.damping!r}."
         if self._selection is not None:
             return f"{name}: {self._selection.explain()}"
+        if self.curvature.aim == "loss":
+            return f"{name}: chosen by probes of the network once it trains; until then the gradient."
         last = self.last_step
         size = None if last is None else math.prod(last.direction.shape[1:])
         formed = last is not None and last.curvature.kind != "gradient"
         chosen, reason = self.curvature.choose(self._capabilities, size, operator=formed)
-        if self.curvature.aim == "outputs":
-            return f"{name}: {chosen!r}, because {reason}."
-        return f"{name}: chosen by probes of the network once it trains; until then {chosen!r}, because {reason}."
+        return f"{name}: {chosen!r}, because {reason}."
 
     @property
     def stats(self) -> dict[str, float | str]:
@@ -315,13 +315,13 @@ class NewtonLoss(nn.Module):
     def _choose(self, problem: Problem, prediction: Tensor, *, probing: bool) -> Curvature:
         """Return the curvature of `Auto`: by a probe of the network, or without one."""
         auto = self.curvature
-        if not isinstance(auto, Auto) or auto.aim == "outputs" or not (probing or self._selection):
+        if not isinstance(auto, Auto) or auto.aim == "outputs":
             return resolve_curvature(auto, self._capabilities, problem)
         if not probing and self._selection is not None:
             return self._selection.serving(problem)
         if self._selection is None:
-            if not len(prediction) and problem.samples.ranks is None:
-                return resolve_curvature(auto, self._capabilities, problem)
+            if not probing or (not len(prediction) and problem.samples.ranks is None):
+                return EmpiricalFisher(power=0.0)
             self._selection = Selection(auto.candidates(problem), self._capabilities.name)
             if self._saved is not None:
                 load_selection(self._selection, self._saved)

@@ -186,6 +186,8 @@ class Selection:
     def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool = True) -> NewtonStep:
         """Return a step whose length is typically that of the gradients so far; see `StepLength.fit`.
 
+        Without probes it is the gradient, and its length is left as it is.
+
         Args:
             step: The step of the curvature in use.
             problem: Which samples and outputs count.
@@ -195,6 +197,8 @@ class Selection:
             weight, value = problem.samples.weight, step.value.double()
             weight = torch.where(torch.isfinite(value), weight, 0.0)
             self.total = torch.stack([(weight * torch.where(weight > 0, value, 0.0)).sum(), weight.sum()])
+        if self.reason is not None:
+            return step
         return self.length.fit(step, problem, self.current, steady=self.risen > 0, training=training)
 
     @property
@@ -210,7 +214,7 @@ class Selection:
     def explain(self) -> str:
         """Return the choice and its reason, in a sentence."""
         if self.reason is not None:
-            return f"{_shown(self.curvature)}, because the network cannot be probed: {self.reason}."
+            return f"the plain gradient, because the network cannot be probed: {self.reason}."
         count = len(self.candidates.curvatures)
         probes = f"the mean of {self.probes} probes of {count} directions on the network"
         probes = probes if self.probes else f"the first probe of {count} directions on the network"
@@ -309,10 +313,14 @@ class Selection:
             self.next_probe = self.age + max(_gap(self.age, self.dense_until), self.candidates.interval)
 
     def _give_up(self, reason: str) -> None:
-        self.reason, self._pending = reason, None
-        self.current = self.candidates.fallback
+        self.reason, self._pending, self.current = reason, None, 0
+        remedy = "Choose a curvature to have one without probes"
+        if "scaled_dot_product" in reason:
+            remedy += ", or let torch compute attention by its differentiable kernel, with "
+            remedy += "torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)"
         warnings.warn(
-            f"{self.name}: the default cannot probe this network ({reason}); it takes {self.curvature!r} from here on.",
+            f"{self.name}: the default cannot probe this network ({reason}); it takes the plain gradient from here on. "
+            f"{remedy}.",
             PerformanceWarning,
             stacklevel=2,
         )
@@ -402,7 +410,7 @@ class Selection:
             scores[0] -= 0.0 if self.round else _PATIENCE
             scores[self.own] -= _PRICE
         if self.probes < _TRUST and not self.alike:
-            known = torch.tensor([0, self.candidates.fallback])
+            known = torch.tensor([0, self.candidates.cautious])
             scores = torch.full_like(scores, -torch.inf).index_copy(0, known, scores[known])
         best = int(scores.argmax())
         first = self.probes == 0 and self.alike

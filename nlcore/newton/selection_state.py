@@ -72,6 +72,7 @@ def load_selection(of: Selection, state: Tensor) -> None:
     place = _HEADER + 3 * count
     of.scores, of.agreement, of.barred = state[_HEADER:place].view(3, count).clone()
     of.reason, of.checked = "as before the checkpoint" if blind else None, begun
+    of.current = 0 if blind else of.current
     if begun:
         of.history.append(Probe(of.age, tuple(of.scores.tolist()), of.current))
     for _ in range(kept):

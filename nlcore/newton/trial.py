@@ -40,7 +40,7 @@ class Candidates:
         curvatures: The candidates; the first is the gradient.
         newton: Index of the samples' own Newton steps; `None` if they are not probed.
         bounded: A curvature with `Bounded` damping, whose matrices show how alike the samples are; `None` without one.
-        fallback: Index of the one that is taken where the network cannot be probed.
+        cautious: Index of the half power, the only one beside the gradient that may be chosen early.
         constant: Whether the matrix is the same for all samples and steps.
         refresh: Steps for which the matrix of a batch serves otherwise.
         interval: Fewest steps between two probes.
@@ -49,7 +49,7 @@ class Candidates:
     curvatures: tuple[Curvature, ...]
     newton: int | None = None
     bounded: Curvature | None = None
-    fallback: int = 0
+    cautious: int = 0
     constant: bool = False
     refresh: int = 10
     interval: int = 1

@@ -11,7 +11,7 @@ from torch import nn
 import nlcore
 from nlcore import Auto, Bounded, GaussNewton, NewtonLoss, Relative, newton_step
 from nlcore.capabilities import read_capabilities
-from nlcore.errors import NumericalWarning
+from nlcore.errors import NumericalWarning, PerformanceWarning
 from nlcore.evaluation import per_sample
 from nlcore.newton.probe import greatest_fall
 from nlcore.newton.problem import Problem, Samples
@@ -31,6 +31,21 @@ def test_a_network_whose_outputs_have_a_constant_sum_is_probed(last):
     for _ in range(3):
         criterion(net(torch.randn(50, 8)), torch.rand(50, 16)).backward()
     assert criterion.stats["probes"] > 0
+
+
+def test_attention_that_can_be_differentiated_once_gets_the_remedy():
+    torch.manual_seed(0)
+    net = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    x, target = torch.randn(2, 4, 3, 8)
+    criterion = NewtonLoss(lambda y, t: (y - t).square().sum((1, 2)))
+    prediction = net(x)
+    with pytest.warns(PerformanceWarning, match=r"plain gradient.*sdpa_kernel\(.*MATH\)"):
+        criterion(prediction, target).backward()
+    assert torch.equal(criterion.last_step.direction, criterion.last_step.gradient)
+    other = NewtonLoss(criterion.loss)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        other(net(x), target).backward()
+    assert other._selection.reason is None
 
 
 def test_a_matrix_that_the_samples_share_is_formed_anew_as_it_changes():

@@ -486,7 +486,7 @@ def test_the_choice_for_outputs_is_explained_before_and_after_data(loss, kind):
 
 def test_the_choice_by_probes_is_explained_before_and_after_data():
     criterion = NewtonLoss(Wavy())
-    assert "chosen by probes of the network once it trains; until then Hessian(power=0.5)" in criterion.explain()
+    assert "chosen by probes of the network once it trains; until then the gradient." in criterion.explain()
     prediction, target = data()
     for _ in range(3):
         gradient(criterion, prediction, target)
@@ -501,7 +501,7 @@ def test_the_choice_for_many_outputs_is_a_fisher():
     gradient(criterion, prediction, target)
     assert criterion.stats["curvature"] == "EmpiricalFisher"
     assert "EmpiricalFisher(" in criterion.explain()
-    assert "Hessian(" in NewtonLoss(SquaredError()).explain()
+    assert "Hessian(" in NewtonLoss(SquaredError(), Auto(aim="outputs")).explain()
 
 
 def test_the_reason_for_many_outputs_names_their_number():
