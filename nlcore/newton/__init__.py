@@ -6,7 +6,7 @@ from typing import Any
 
 from nlcore.newton.auto import Auto
 from nlcore.newton.compose import Composed, compose
-from nlcore.newton.damping import Bounded, Relative
+from nlcore.newton.damping import Bounded, Damped, DampingRule, Relative
 from nlcore.newton.failures import Result
 from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.gauss_newton import GaussNewton
@@ -23,6 +23,8 @@ __all__ = [
     "Composed",
     "Curvature",
     "CurvatureMatrix",
+    "Damped",
+    "DampingRule",
     "DenseMatrix",
     "EmpiricalFisher",
     "GaussNewton",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeAlias, get_args
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,22 +13,20 @@ from torch import Tensor
 from nlcore.errors import ConfigError, UnsupportedCurvatureError
 from nlcore.evaluation import signs
 from nlcore.newton.derivatives import Derivatives
-from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, OperatorMatrix, Scope
-from nlcore.newton.options import check_choice, check_flag, check_positive, concise, is_number
+from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, OperatorMatrix
+from nlcore.newton.options import check_flag, concise, is_number
 from nlcore.newton.problem import Samples
 
 __all__ = [
     "Bounded",
     "Damped",
     "Damping",
+    "DampingRule",
     "DampingState",
     "Relative",
     "amplification",
     "bounded_rho",
     "check_damping",
-    "check_length",
-    "check_options",
-    "check_power",
     "choose_damping",
     "damping_strength",
     "examined",
@@ -53,8 +52,30 @@ _SAMPLES = 16
 """Most samples of a rank that the quantile of the amplification is taken over."""
 
 
+class DampingRule(ABC):
+    """How λ follows from a curvature matrix; a subclass is a frozen dataclass with a method `choose`.
+
+    Attributes:
+        needs_own: Whether it needs the samples' own matrices.
+    """
+
+    __slots__ = ()
+
+    needs_own: ClassVar[bool] = False
+
+    @abstractmethod
+    def choose(self, matrix: CurvatureMatrix, state: DampingState | None, derivatives: Derivatives | None) -> Damped:
+        """Return λ in units of the matrix.
+
+        Args:
+            matrix: C; see `CurvatureMatrix.mean_curvature` and `CurvatureMatrix.largest`.
+            state: The state that this rule returned at an earlier step of the same training; `None` at the first.
+            derivatives: Value and gradient of the batch; `None` in a probe.
+        """
+
+
 @dataclass(frozen=True, slots=True)
-class Relative:
+class Relative(DampingRule):
     """Damping in units of the curvature itself: λ = ρ·|tr C|/m.
 
     The trace over the number of outputs is the mean curvature along an output, so ρ means the same for every
@@ -73,9 +94,13 @@ class Relative:
         if not is_number(self.rho) or not 0 < self.rho < math.inf:
             raise ConfigError(f"Relative(rho={self.rho!r}): ρ must be a positive finite number, for example 0.1.")
 
+    def choose(self, matrix: CurvatureMatrix, state: DampingState | None, derivatives: Derivatives | None) -> Damped:
+        """Return ρ·|tr C|/m, at least what float64 needs to invert C + λI."""
+        return Damped(damping_strength(self.rho, matrix.mean_curvature, matrix.largest))
+
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Bounded:
+class Bounded(DampingRule):
     """The smallest relative damping for which the steps of most samples are not too long for their own curvature.
 
     C is the matrix of the batch, and H_i that of sample i. A step with (C + λI)⁻¹ instead of H_i⁻¹ is longer than the
@@ -128,8 +153,28 @@ class Bounded:
         if not isinstance(self.refresh, int):
             raise ConfigError(f"Bounded(refresh={self.refresh!r}): give a whole number of steps.")
 
+    def choose(self, matrix: CurvatureMatrix, state: DampingState | None, derivatives: Derivatives | None) -> Damped:
+        """Return the λ of the chosen ρ, which is chosen anew every `refresh` steps."""
+        if isinstance(matrix, OperatorMatrix):
+            return _operator_damping(self, matrix, state, derivatives)
+        if not isinstance(matrix, DenseMatrix) or matrix.own is None:
+            raise UnsupportedCurvatureError(
+                "Bounded damping needs the samples' own matrices, which this curvature does not form. Use "
+                "nlcore.Relative(0.1)."
+            )
+        if state is None or state.age == 0:
+            rho = bounded_rho(self, matrix.mean, matrix.own, matrix.mean_curvature, matrix.samples)
+            own = torch.isinf(rho)
+            rho = torch.where(own, self.per_sample_rho, rho)
+            if self.validated and derivatives is not None and derivatives.features is not None:
+                used = torch.where(own, matrix.own, matrix.mean)
+                rho = torch.maximum(rho, validated_rho(used, matrix.mean_curvature, matrix.samples, derivatives))
+            state = DampingState(rho, own, 0)
+        strength = damping_strength(state.rho, matrix.mean_curvature, matrix.largest)
+        return Damped(strength, state.own, replace(state, age=(state.age + 1) % self.refresh))
 
-Damping: TypeAlias = float | Relative | Bounded
+
+Damping: TypeAlias = float | DampingRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,28 +221,10 @@ def choose_damping(
         state: The state after an earlier step of the same training.
         derivatives: Value and gradient, by which `Bounded(validated=True)` sees noise.
     """
-    if isinstance(damping, Relative):
-        return Damped(damping_strength(damping.rho, matrix.mean_curvature, matrix.largest))
-    if not isinstance(damping, Bounded):
-        strength = torch.full_like(matrix.mean_curvature, damping)
-        return Damped(strength if matrix.unit is None else strength / matrix.unit)
-    if isinstance(matrix, OperatorMatrix):
-        return _operator_damping(damping, matrix, state, derivatives)
-    if not isinstance(matrix, DenseMatrix) or matrix.own is None:
-        raise UnsupportedCurvatureError(
-            "Bounded damping needs the samples' own matrices, which this curvature does not form. Use "
-            "nlcore.Relative(0.1)."
-        )
-    if state is None or state.age == 0:
-        rho = bounded_rho(damping, matrix.mean, matrix.own, matrix.mean_curvature, matrix.samples)
-        own = torch.isinf(rho)
-        rho = torch.where(own, damping.per_sample_rho, rho)
-        if damping.validated and derivatives is not None and derivatives.features is not None:
-            used = torch.where(own, matrix.own, matrix.mean)
-            rho = torch.maximum(rho, validated_rho(used, matrix.mean_curvature, matrix.samples, derivatives))
-        state = DampingState(rho, own, 0)
-    strength = damping_strength(state.rho, matrix.mean_curvature, matrix.largest)
-    return Damped(strength, state.own, replace(state, age=(state.age + 1) % damping.refresh))
+    if isinstance(damping, DampingRule):
+        return damping.choose(matrix, state, derivatives)
+    strength = torch.full_like(matrix.mean_curvature, damping)
+    return Damped(strength if matrix.unit is None else strength / matrix.unit)
 
 
 def _operator_damping(
@@ -219,10 +246,10 @@ def check_damping(damping: object, owner: str, *, bounded: bool = True) -> None:
     Raises:
         ConfigError: `damping` is neither a finite number ≥ 0 nor one of the rules.
     """
-    if isinstance(damping, Relative) or (is_number(damping) and 0 <= damping < math.inf):  # type: ignore[operator]
+    if is_number(damping) and 0 <= damping < math.inf:  # type: ignore[operator]
         return
-    if isinstance(damping, Bounded):
-        if bounded:
+    if isinstance(damping, DampingRule):
+        if bounded or not damping.needs_own:
             return
         raise ConfigError(
             f"{owner}(damping={damping!r}): the amplification has the units of one over the loss for a Fisher "
@@ -351,56 +378,3 @@ def amplification(
         norm = pushed.norm(dim=-1)
         vector = along(pushed * inverse.unsqueeze(1))
     return samples.quantile((norm[:-1] / norm[-1].clamp(min=1)).mT, quantile)
-
-
-def check_power(curvature: Curvature) -> None:
-    """Refuse a power outside 0 … 1, and a solver or a sign of eigenvalues for which a fraction of it has no meaning.
-
-    Raises:
-        ConfigError: The power, or what does not go with it.
-    """
-    owner, power, solver = type(curvature).__name__, curvature.power, curvature.solver
-    if not is_number(power) or not 0 <= power <= 1:
-        raise ConfigError(f"{owner}(power={power!r}): give a number from 0, the gradient, to 1, the Newton step.")
-    if power in (0, 1):
-        return
-    if solver not in ("auto", "eigen", "low_rank", "kernel"):
-        raise ConfigError(
-            f"{owner}(power={power!r}, solver={solver!r}): a fractional power is taken of eigenvalues. Use "
-            f"solver='auto', 'eigen' or 'low_rank'."
-        )
-    if getattr(curvature, "psd", "abs") == "none":
-        raise ConfigError(
-            f"{owner}(power={power!r}, psd='none'): a negative eigenvalue has no fractional power. Use psd='abs'."
-        )
-
-
-def check_length(owner: str, length: object) -> None:
-    """Refuse what is neither True, False nor a positive length of a direction.
-
-    Raises:
-        ConfigError: It is something else.
-    """
-    if not isinstance(length, (bool, Tensor)) and not (isinstance(length, float) and 0 < length < math.inf):
-        raise ConfigError(f"{owner}(normalize={length!r}): give True, False, or a root mean square such as 0.5.")
-
-
-def check_options(curvature: Curvature) -> None:
-    """Refuse options that a curvature cannot take; for `Hessian` and `GaussNewton`.
-
-    Raises:
-        ConfigError: An option has a value it cannot take; the message names the allowed values.
-    """
-    owner, chunk = type(curvature).__name__, curvature.chunk_size
-    check_choice(owner, "aggregate", curvature.aggregate, get_args(Scope))
-    check_choice(owner, "solver", curvature.solver, ("auto", "cholesky", "eigen", "low_rank", "cg"))
-    check_power(curvature)
-    check_positive(owner, "max_ratio", curvature.max_ratio)
-    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
-        raise ConfigError(f"{owner}(chunk_size={chunk!r}): give a whole number ≥ 1, or None.")
-    check_length(owner, curvature.normalize)
-    if curvature.solver in ("cg", "low_rank") and isinstance(curvature.damping, Bounded):
-        raise ConfigError(
-            f"{owner}(damping={curvature.damping!r}, solver={curvature.solver!r}): the bound needs every sample's "
-            f"formed matrix. Use damping=nlcore.Relative(0.1) with this solver."
-        )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 
 from nlcore.capabilities import Capabilities
 from nlcore.errors import UnsupportedCurvatureError
-from nlcore.newton.damping import Damping, Relative, check_damping, check_length, check_power
+from nlcore.newton.damping import Damping, Relative, check_damping
 from nlcore.newton.derivatives import Derivatives, Kind
 from nlcore.newton.matrix import (
     Curvature,
@@ -19,7 +19,7 @@ from nlcore.newton.matrix import (
     GramMatrix,
     Solver,
 )
-from nlcore.newton.options import check_choice, check_positive
+from nlcore.newton.options import check_choice, check_length, check_positive, check_power, is_number
 from nlcore.newton.problem import Problem
 
 __all__ = ["EmpiricalFisher"]
@@ -50,7 +50,7 @@ class EmpiricalFisher(Curvature):
 
     kind: ClassVar[Kind] = "gradient"
 
-    damping: Damping = field(default_factory=lambda: Relative(1.0))
+    damping: Damping = Relative(1.0)  # noqa: RUF009 - frozen
     max_step: float | None = 100.0
     weighting: Literal["raw", "normalized"] = "raw"
     power: float = 1.0
@@ -94,11 +94,11 @@ class EmpiricalFisher(Curvature):
             weight = torch.where(norm > 0, weight / norm, 0.0)
         root = gradient * weight
         unit = None
-        if not (samples.equal and derivatives.gradient.dtype == torch.float32 and isinstance(self.damping, Relative)):
+        if is_number(self.damping) or not (samples.equal and derivatives.gradient.dtype == torch.float32):
             unit = samples.largest(root.abs())
             unit = unit.clamp(min=1e-150) if samples.equal else torch.where(unit > 0, unit.clamp(min=1e-150), 1.0)
-            if not isinstance(self.damping, Relative):
-                unit = unit.clamp(min=math.sqrt(float(self.damping)))  # type: ignore[arg-type]
+            if is_number(self.damping):
+                unit = unit.clamp(min=math.sqrt(self.damping))  # type: ignore[arg-type]
             root = root / unit
         fewer = self.solver == "auto" and samples.keep is None and samples.count() < size
         kernel = self.solver == "kernel" or fewer

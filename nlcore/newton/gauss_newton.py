@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from nlcore.capabilities import Capabilities
 from nlcore.errors import UnsupportedCurvatureError
-from nlcore.newton.damping import Bounded, Damping, Relative, check_damping, check_options
+from nlcore.newton.damping import Damping, Relative, check_damping
 from nlcore.newton.derivatives import Derivatives, Kind
 from nlcore.newton.matrix import CurvatureMatrix, Scope, SecondOrder, Solver, form_features
+from nlcore.newton.options import check_options
 from nlcore.newton.problem import Problem
 
 __all__ = ["GaussNewton"]
@@ -41,7 +42,7 @@ class GaussNewton(SecondOrder):
 
     kind: ClassVar[Kind] = "gauss_newton"
 
-    damping: Damping = field(default_factory=lambda: Relative(0.1))
+    damping: Damping = Relative(0.1)  # noqa: RUF009 - frozen
     aggregate: Scope = "batch"
     max_ratio: float | None = 1.0
     normalize: bool | float = False
@@ -55,7 +56,7 @@ class GaussNewton(SecondOrder):
 
     def matrix(self, derivatives: Derivatives, problem: Problem) -> CurvatureMatrix:
         """Return the matrix: for samples' own with few features in the space of these, else as for a Hessian."""
-        if self.aggregate == "sample" and self.solver == "auto" and not isinstance(self.damping, Bounded):
+        if self.aggregate == "sample" and self.solver == "auto" and not getattr(self.damping, "needs_own", False):
             found = form_features(derivatives, problem)
             if found is not None:
                 return found

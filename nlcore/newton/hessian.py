@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, get_args
 
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from nlcore.capabilities import Capabilities
 from nlcore.errors import ConfigError, UnsupportedCurvatureError
-from nlcore.newton.damping import Bounded, Damping, Relative, check_damping, check_options
+from nlcore.newton.damping import Damping, Relative, check_damping
 from nlcore.newton.derivatives import Kind
 from nlcore.newton.matrix import Psd, Scope, SecondOrder, Solver
-from nlcore.newton.options import check_choice
+from nlcore.newton.options import check_choice, check_options
 from nlcore.newton.problem import Problem
 
 __all__ = ["Hessian", "repaired"]
@@ -47,7 +47,7 @@ class Hessian(SecondOrder):
 
     kind: ClassVar[Kind] = "hessian"
 
-    damping: Damping = field(default_factory=lambda: Relative(0.1))
+    damping: Damping = Relative(0.1)  # noqa: RUF009 - frozen
     psd: Psd = "abs"
     psd_scope: Scope = "sample"
     aggregate: Scope = "batch"
@@ -62,10 +62,10 @@ class Hessian(SecondOrder):
         check_choice("Hessian", "psd", self.psd, get_args(Psd))
         check_choice("Hessian", "psd_scope", self.psd_scope, get_args(Scope))
         check_options(self)
-        if isinstance(self.damping, Bounded) and self.psd == "none":
+        if getattr(self.damping, "needs_own", False) and self.psd == "none":
             raise ConfigError(
-                "Hessian(damping=Bounded(), psd='none'): a bound on the amplification means something for a positive "
-                "semi-definite matrix only. Use psd='abs'."
+                f"Hessian(damping={self.damping!r}, psd='none'): a bound on the amplification means something for a "
+                f"positive semi-definite matrix only. Use psd='abs'."
             )
 
     def check(self, loss: Capabilities) -> None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import MISSING, fields
 from typing import Any
 
+from torch import Tensor
+
 from nlcore.errors import ConfigError, nearest
 
-__all__ = ["check_choice", "check_flag", "check_positive", "concise", "is_number"]
+__all__ = [
+    "check_choice",
+    "check_flag",
+    "check_length",
+    "check_options",
+    "check_positive",
+    "check_power",
+    "concise",
+    "is_number",
+]
 
 
 def check_choice(owner: str, name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -45,6 +57,59 @@ def check_positive(owner: str, name: str, value: object) -> None:
     """
     if value is not None and not (is_number(value) and value > 0):  # type: ignore[operator]
         raise ConfigError(f"{owner}({name}={value!r}): give a positive number, or None for no limit.")
+
+
+def check_power(curvature: Any) -> None:
+    """Refuse a power outside 0 … 1, and a solver or a sign of eigenvalues for which a fraction of it has no meaning.
+
+    Raises:
+        ConfigError: The power, or what does not go with it.
+    """
+    owner, power, solver = type(curvature).__name__, curvature.power, curvature.solver
+    if not is_number(power) or not 0 <= power <= 1:
+        raise ConfigError(f"{owner}(power={power!r}): give a number from 0, the gradient, to 1, the Newton step.")
+    if power in (0, 1):
+        return
+    if solver not in ("auto", "eigen", "low_rank", "kernel"):
+        raise ConfigError(
+            f"{owner}(power={power!r}, solver={solver!r}): a fractional power is taken of eigenvalues. Use "
+            f"solver='auto', 'eigen' or 'low_rank'."
+        )
+    if getattr(curvature, "psd", "abs") == "none":
+        raise ConfigError(
+            f"{owner}(power={power!r}, psd='none'): a negative eigenvalue has no fractional power. Use psd='abs'."
+        )
+
+
+def check_length(owner: str, length: object) -> None:
+    """Refuse what is neither True, False nor a positive length of a direction.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not isinstance(length, (bool, Tensor)) and not (isinstance(length, float) and 0 < length < math.inf):
+        raise ConfigError(f"{owner}(normalize={length!r}): give True, False, or a root mean square such as 0.5.")
+
+
+def check_options(curvature: Any) -> None:
+    """Refuse options that a curvature cannot take; for `Hessian` and `GaussNewton`.
+
+    Raises:
+        ConfigError: An option has a value it cannot take; the message names the allowed values.
+    """
+    owner, chunk = type(curvature).__name__, curvature.chunk_size
+    check_choice(owner, "aggregate", curvature.aggregate, ("sample", "batch"))
+    check_choice(owner, "solver", curvature.solver, ("auto", "cholesky", "eigen", "low_rank", "cg"))
+    check_power(curvature)
+    check_positive(owner, "max_ratio", curvature.max_ratio)
+    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
+        raise ConfigError(f"{owner}(chunk_size={chunk!r}): give a whole number ≥ 1, or None.")
+    check_length(owner, curvature.normalize)
+    if curvature.solver in ("cg", "low_rank") and getattr(curvature.damping, "needs_own", False):
+        raise ConfigError(
+            f"{owner}(damping={curvature.damping!r}, solver={curvature.solver!r}): the bound needs every sample's "
+            f"formed matrix. Use damping=nlcore.Relative(0.1) with this solver."
+        )
 
 
 def is_number(value: object) -> bool:
