@@ -151,6 +151,9 @@ class SecondOrder(Curvature):
 class CurvatureMatrix(ABC):
     """A symmetric matrix C over the outputs, formed as C/unit.
 
+    A new structure needs `matvec` alone, and is solved in its dense form; a faster solve has its place in
+    `nlcore.newton.solve.solve`.
+
     Attributes:
         samples: Those it was formed from; the weight is zero where a sample's curvature is not finite.
         finite: [N] bool, which samples have a finite curvature; `None` if all have.

@@ -113,10 +113,11 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
             if by_rank
             else _solve_products(matrix, damped.strength, gradient, wait=wait)
         )
-    elif isinstance(matrix, DenseMatrix):
-        chosen = _chosen(matrix, damped, curvature, wait=wait)
+    elif isinstance(matrix, OperatorMatrix):
+        solution = _solve_operator(matrix, damped.strength, gradient, curvature)
+    else:  # any other structure is solved in its dense form
         solution = solve_dense(
-            chosen,
+            _chosen(matrix, damped, curvature, wait=wait) if isinstance(matrix, DenseMatrix) else matrix.dense(),
             damped.strength,
             gradient if matrix.unit is None else gradient / matrix.unit**curvature.power,
             power=curvature.power,
@@ -124,10 +125,6 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
             allow_indefinite=not matrix.definite,
             precision=matrix.rounding,
         )
-    elif isinstance(matrix, OperatorMatrix):
-        solution = _solve_operator(matrix, damped.strength, gradient, curvature)
-    else:
-        raise TypeError(f"{type(matrix).__name__} has no solver.")
     if matrix.finite is not None:
         solution = replace(solution, codes=torch.where(matrix.finite, solution.codes, Result.nonfinite.value))
     if matrix.samples.keep is not None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nlcore import Bounded, NewtonLoss, Relative, newton_step
-from nlcore.newton import Curvature, DenseMatrix
+from nlcore.newton import Curvature, CurvatureMatrix, DenseMatrix
 
 from .losses import data, half_square
 
@@ -29,6 +29,26 @@ class DiagonalFisher(Curvature):
         mean = torch.diag((samples.weight @ squares) * samples.scale.square())
         size, kept = len(mean), len(mean) if samples.outputs is None else samples.outputs
         return DenseMatrix(samples, None, size, mean.diagonal().sum() / kept, mean.amax(), mean=mean)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagonal(CurvatureMatrix):
+    """A structure that no solver knows."""
+
+    entries: torch.Tensor
+
+    def matvec(self, rows):
+        return rows * self.entries
+
+
+@dataclass(frozen=True, repr=False)
+class StructuredFisher(DiagonalFisher):
+    """The same matrix by its structure."""
+
+    def matrix(self, derivatives, problem):
+        dense = DiagonalFisher.matrix(self, derivatives, problem)
+        known = dense.samples, None, dense.size, dense.mean_curvature, dense.largest
+        return Diagonal(*known, entries=dense.mean.diagonal())
 
 
 def expected(prediction, target, weight, damping):
@@ -71,6 +91,12 @@ def test_its_padding_its_lengths_and_its_failures_are_those_of_any_other():
     alone = newton_step(half_square, prediction[rest], target[rest], DiagonalFisher())
     torch.testing.assert_close(fallen.direction[rest], alone.direction)
     assert fallen.codes.tolist() == [0, 0, 3, 0, 0]
+
+
+@pytest.mark.parametrize("damping", [0.5, Relative(0.1)])
+def test_a_structure_without_a_solver_is_solved_in_its_dense_form(damping):
+    one, other = (newton_step(half_square, *data(), kind(damping)) for kind in (DiagonalFisher, StructuredFisher))
+    assert torch.equal(one.direction, other.direction)
 
 
 def test_a_damping_that_needs_more_than_it_forms_is_refused():
