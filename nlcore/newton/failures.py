@@ -22,7 +22,7 @@ class Result(IntEnum):
     """Outcome of the step of one sample, ordered by severity."""
 
     ok = 0
-    """The damped curvature is positive definite and the direction is a descent direction."""
+    """The damped curvature is positive definite, so the solution of the system is a descent direction."""
     indefinite = 1
     """The damped curvature has negative eigenvalues: it was solved as it is, the direction may point uphill."""
     singular = 2

@@ -42,7 +42,7 @@ class EmpiricalFisher(Curvature):
         power: κ of the direction (C + λI)^(−κ)∇ℓ: 1 is the Newton step, ½ a whitening, 0 the gradient.
         normalize: The root mean square that the directions of a batch are scaled to; True is 1. See `Hessian`.
         solver: `"cholesky"` or `"eigen"` on the m×m matrix, `"kernel"` on the N×N matrix of inner products, which is
-            never larger than the batch; `"auto"` takes the smaller of the two.
+            never larger than the batch; `"auto"` takes the smaller of the two, and with a mask the m×m matrix.
 
     Raises:
         ConfigError: An option has a value it cannot take.

@@ -30,7 +30,8 @@ class Hessian(SecondOrder):
         damping: λ as a number, `Relative(ρ)`, or `Bounded()`.
         psd: `"abs"` flips negative eigenvalues, `"clip"` sets them to zero, `"none"` leaves them: with a number
             as damping that is the paper's definition, and an indefinite result is recorded, not repaired.
-        psd_scope: Whether they are repaired sample by sample, or once in the mean.
+        psd_scope: Whether they are repaired sample by sample, or once in the mean; samples' own matrices, which
+            `aggregate="sample"` and `Bounded()` form, always are.
         aggregate: `"batch"` takes one matrix for all samples, `"sample"` each sample's own.
         max_ratio: With each sample's own matrix, the longest step in units of the batch's median step.
         normalize: The root mean square that the directions of a batch are scaled to, in units of the prediction;

@@ -61,7 +61,8 @@ class NewtonStep:
     Attributes:
         value: [N], the original loss of each sample.
         gradient: [N, *event], its gradient.
-        direction: [N, *event], (C + λI)⁻¹ gradient: what replaces the gradient.
+        direction: [N, *event], (C + λI)^(−κ) gradient, at the length that the options ask for: what replaces the
+            gradient.
         target: [N, *event], z* = prediction − direction.
         codes: [N] int8, a `Result` for each sample.
         curvature: The curvature that was used.

@@ -1,14 +1,15 @@
-"""Linear solves with a damped curvature matrix: factored once, applied to many gradients, never inverted."""
+"""Linear solves with a damped curvature matrix: factored once and applied to many gradients."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from nlcore.errors import UnsupportedCurvatureError
+from nlcore.errors import NumericalWarning, UnsupportedCurvatureError
 from nlcore.evaluation import finite_rows
 from nlcore.newton.damping import Damped, choose_damping
 from nlcore.newton.derivatives import Derivatives
@@ -446,6 +447,15 @@ def solve_conjugate(
     codes = torch.where(negative, _code(Result.indefinite, size), _code(Result.ok, size)).squeeze(-1)
     start = _dot(gradient, gradient)
     left = (size / torch.where(start == 0, 1.0, start)).sqrt().squeeze(-1)
+    unfinished = (size > goal) & ~negative
+    if wait and bool(unfinished.any()):
+        worst = float(torch.where(unfinished.squeeze(-1), left, 0.0).max())
+        warnings.warn(
+            f"conjugate gradients stopped after {max_iterations} products with the relative residual {worst:.1e}, "
+            f"above {tolerance:.0e}: the damped curvature is ill-conditioned. Raise the damping, or use solver='auto'.",
+            NumericalWarning,
+            stacklevel=2,
+        )
     return Solution(solution, codes, size.new_full((), torch.nan), left)
 
 

@@ -9,7 +9,7 @@ import torch
 from nlcore import EmpiricalFisher, GaussNewton, Hessian, Relative, Traits, compose, newton_step
 from nlcore.builtin.losses import BinaryCrossEntropy
 from nlcore.capabilities import read_capabilities
-from nlcore.errors import ConfigError, UnsupportedCurvatureError
+from nlcore.errors import ConfigError, NumericalWarning, UnsupportedCurvatureError
 from nlcore.newton import derivatives, matrix
 from nlcore.newton.problem import Problem
 
@@ -116,6 +116,8 @@ def test_a_solve_that_does_not_converge_says_so():
     residual = ((direction * values - gradient).norm(dim=1) / gradient.norm(dim=1)).max()
     assert residual > 1e-8, "otherwise this test sees nothing"
     assert step.stats["residual"] == pytest.approx(float(residual), rel=0.1)
+    with pytest.warns(NumericalWarning, match=r"stopped after 500 products .*Raise the damping"):
+        newton_step(loss, prediction, target, GaussNewton(damping=0.0, solver="cg"))
 
 
 def test_conjugate_gradients_need_a_psd_by_promise():
