@@ -138,7 +138,7 @@ def _judged(problem: Problem, plain: Derivatives, network: Network, candidates: 
     logs, realised = [], []
     for given, half in enumerate(halves):
         weight = half.samples.weight.unsqueeze(-1)
-        moves = torch.stack([network.push(network.pull(weight * one)) for one in found[given]])
+        moves = torch.stack([network.jvp(network.vjp(weight * one)) for one in found[given]])
         falls = [greatest_fall(one, plain.value, plain.gradient, moves, kept=kept) for one in halves]
         logs += [log_ratios(fall) for fall in falls]
         if newton is not None:
@@ -154,7 +154,7 @@ def _cost(problem: Problem, prediction: Tensor, network: Network, candidates: Ca
     earlier batch are timed once or a few times; the probes are spread over 500 steps.
     """
     device = prediction.device
-    backward = _seconds(lambda: network.pull(problem.prediction), device)
+    backward = _seconds(lambda: network.vjp(problem.prediction), device)
     passes = (1 + _FORWARD) * backward
     gradient = _seconds(lambda: differentiate(problem, "gradient"), device)
     timed = [_probe_time(problem, prediction, candidates) for _ in range(2)]

@@ -29,14 +29,14 @@ __all__ = [
     "SECOND",
     "Derivatives",
     "Kind",
-    "Linear",
+    "LinearMap",
     "differentiate",
     "intermediates",
     "operator_of",
 ]
 
 Kind: TypeAlias = Literal["gradient", "hessian", "gauss_newton"]
-Linear: TypeAlias = Callable[[Tensor], Tensor]
+LinearMap: TypeAlias = Callable[[Tensor], Tensor]
 """Maps directions [r, N, ·] to the product of a matrix of each sample with them, [r, N, ·]."""
 
 SECOND = {"hessian": "hessian", "gauss_newton": "outer"}
@@ -70,26 +70,26 @@ class Derivatives:
         value: [N], the losses.
         gradient: [N, m], their gradients, zero at padded outputs.
         usable: [N] bool, which samples have a finite prediction, loss and gradient.
-        products: Curvature times directions.
-        jacobian: [N, F, m], the rows of J, where there are few features: then the curvature is Jᵀ·bend(J).
-        bend: The Hessian of the outer loss times directions in the space of features.
+        hvp: Curvature times directions.
+        jacobian: [N, F, m], the rows of J, where there are few features: then the curvature is Jᵀ·outer_hvp(J).
+        outer_hvp: The Hessian of the outer loss times directions in the space of features.
         supplied: [N, m, m], the Hessians the loss supplies itself.
         features: F, for the Gauss–Newton matrix, or where the supplied Hessian is one.
         chunk: How many directions are pulled back at a time.
-        pushes: Whether J times a direction was found to agree with the rows of J; `None` where it is not needed.
+        jvp_sound: Whether J times a direction was found to agree with the rows of J; `None` where it is not needed.
         operator: The one curvature of all samples by its structure, where the loss supplies it and has many outputs.
     """
 
     value: Tensor
     gradient: Tensor
     usable: Tensor
-    products: Linear | None = None
+    hvp: LinearMap | None = None
     jacobian: Tensor | None = None
-    bend: Linear | None = None
+    outer_hvp: LinearMap | None = None
     supplied: Tensor | None = None
     features: int | None = None
     chunk: int = 1
-    pushes: bool | None = None
+    jvp_sound: bool | None = None
     operator: CurvatureOperator | None = None
 
     @classmethod
@@ -111,19 +111,19 @@ class Derivatives:
             return self.operator.matvec(rows.double()).to(directions.dtype).view(directions.shape)
         if self.supplied is not None:
             return torch.einsum("nij,rnj->rni", self.supplied, directions)
-        if self.jacobian is not None and self.bend is not None:
+        if self.jacobian is not None and self.outer_hvp is not None:
             features = torch.einsum("nfm,rnm->rnf", self.jacobian, directions)
-            return torch.einsum("nfm,rnf->rnm", self.jacobian, self.bend(features))
-        if self.products is None:
+            return torch.einsum("nfm,rnf->rnm", self.jacobian, self.outer_hvp(features))
+        if self.hvp is None:
             raise ContractError("These derivatives were taken without curvature.")
-        return self.products(directions)
+        return self.hvp(directions)
 
     def outer(self) -> Tensor:
         """Return the Hessian of every sample's outer loss, [N, F, F]."""
-        if self.jacobian is None or self.bend is None:
+        if self.jacobian is None or self.outer_hvp is None:
             raise ContractError("These derivatives were taken without the rows of a Jacobian.")
         count, features = self.jacobian.shape[:2]
-        return self.bend(_basis(self.jacobian, features).expand(-1, count, -1)).transpose(0, 1)
+        return self.outer_hvp(_basis(self.jacobian, features).expand(-1, count, -1)).transpose(0, 1)
 
     def blocks(self) -> Tensor:
         """Return every sample's curvature matrix, [N, m, m], symmetric to rounding."""
@@ -139,7 +139,7 @@ class Derivatives:
 
 
 def differentiate(
-    problem: Problem, kind: Kind, *, chunk_size: int | None = None, pushes: bool | None = None
+    problem: Problem, kind: Kind, *, chunk_size: int | None = None, jvp_sound: bool | None = None
 ) -> Derivatives:
     """Return value, gradient and, if asked for, curvature of every sample's loss.
 
@@ -147,7 +147,7 @@ def differentiate(
         problem: The loss and what it is evaluated on; its prediction is not changed, nor part of the result's graph.
         kind: The derivatives to take; curvature costs nothing unless it is asked for.
         chunk_size: How many directions are pulled back at a time; `None` takes what fits a cache, or 128 MiB on a GPU.
-        pushes: Whether products with J may be trusted, as found by an earlier step; `None` checks them.
+        jvp_sound: Whether products with J may be trusted, as found by an earlier step; `None` checks them.
 
     Raises:
         ContractError: The loss, or what it supplies, breaks the protocol.
@@ -175,7 +175,7 @@ def differentiate(
         backend = "func" if transformed(flat) and problem.loss.traits.transforms == "func" else "autograd"
     if kind == "gauss_newton":
         split = _split_with_func(problem) if backend == "func" else _split_with_autograd(problem)
-        return _gauss_newton(problem, split, chunk_size or _fitting(problem, split.features), pushes)
+        return _gauss_newton(problem, split, chunk_size or _fitting(problem, split.features), jvp_sound)
     engine = _with_func if backend == "func" else _with_autograd
     return engine(problem, kind, chunk_size or (1 if kind == "gradient" else _fitting(problem, flat.shape[1])))
 
@@ -248,7 +248,7 @@ def _with_autograd(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
         with _remedies(problem, "hessian"):
             return _pulled(gradient, y, directions)
 
-    return Derivatives.of(problem, value.detach(), gradient.detach().clone(), products=products, chunk=chunk)
+    return Derivatives.of(problem, value.detach(), gradient.detach().clone(), hvp=products, chunk=chunk)
 
 
 def _with_func(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
@@ -266,7 +266,7 @@ def _with_func(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
             return Derivatives.of(problem, value, gradient)
         gradient, pull, value = vjp(gradient_and_value, problem.prediction, has_aux=True)
     products = torch.func.vmap(lambda v: pull(v)[0])
-    return Derivatives.of(problem, value, gradient, products=products, chunk=chunk)
+    return Derivatives.of(problem, value, gradient, hvp=products, chunk=chunk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,17 +277,17 @@ class _Split:
         value: [N], the losses.
         gradient: [N, m], their gradients.
         features: F, how many features a sample has.
-        pull: Jᵀ.
-        push: J; made when needed, since it costs a graph, and `None` where torch lacks it.
-        bend: The Hessian of the outer loss.
+        vjp: Jᵀ times cotangents.
+        jvp: J times directions; made when needed, since it costs a graph, and `None` where torch lacks it.
+        outer_hvp: The Hessian of the outer loss times directions.
     """
 
     value: Tensor
     gradient: Tensor
     features: int
-    pull: Linear
-    push: Callable[[], Linear | None]
-    bend: Linear
+    vjp: LinearMap
+    jvp: Callable[[], LinearMap | None]
+    outer_hvp: LinearMap
 
 
 def _split_with_autograd(problem: Problem) -> _Split:
@@ -311,7 +311,7 @@ def _split_with_autograd(problem: Problem) -> _Split:
             bent = _pulled(slope, leaf, directions.reshape(-1, *shape))
         return bent.reshape(-1, count, size).to(dtype)
 
-    def push() -> Linear | None:
+    def push() -> LinearMap | None:
         with torch.enable_grad():
             dual = torch.ones_like(features, requires_grad=True)  # any value but 0, where some rules fail
             try:
@@ -338,7 +338,7 @@ def _split_with_func(problem: Problem) -> _Split:
         gradient = transpose(slope)[0]
     count, size = features.shape[0], math.prod(features.shape[1:])
 
-    def push() -> Linear | None:
+    def push() -> LinearMap | None:
         again = vjp(lambda u: transpose(u)[0], torch.ones_like(features))[1]
         return lambda directions: vmap(lambda v: again(v)[0])(directions).reshape(-1, count, size)
 
@@ -354,15 +354,17 @@ def _split_with_func(problem: Problem) -> _Split:
     return _Split(value, gradient, size, pull, push, bend)
 
 
-def _gauss_newton(problem: Problem, split: _Split, chunk: int, pushes: bool | None) -> Derivatives:
+def _gauss_newton(problem: Problem, split: _Split, chunk: int, jvp_sound: bool | None) -> Derivatives:
     """Return derivatives with JᵀHJ: by the rows of J where features are few, else by products."""
     count, size = split.gradient.shape
 
     def rows() -> Iterator[Tensor]:
         units = _basis(split.gradient, split.features).expand(-1, count, -1).split(chunk)
-        return (split.pull(piece) for piece in units)
+        return (split.vjp(piece) for piece in units)
 
-    found = Derivatives.of(problem, split.value, split.gradient, bend=split.bend, features=split.features, chunk=chunk)
+    found = Derivatives.of(
+        problem, split.value, split.gradient, outer_hvp=split.outer_hvp, features=split.features, chunk=chunk
+    )
     fits = split.features * split.gradient.numel() <= BUDGET
 
     def by_rows() -> Derivatives:
@@ -371,22 +373,22 @@ def _gauss_newton(problem: Problem, split: _Split, chunk: int, pushes: bool | No
 
     if split.features <= 2 * size and fits:
         return by_rows()
-    push = None if pushes is False else split.push()
-    if push is not None and pushes is None and not torch.compiler.is_compiling():
+    push = None if jvp_sound is False else split.jvp()
+    if push is not None and jvp_sound is None and not torch.compiler.is_compiling():
         push = _checked(problem, split, push)
     if push is None and fits:
-        return replace(by_rows(), pushes=False)
+        return replace(by_rows(), jvp_sound=False)
 
     def products(directions: Tensor) -> Tensor:
         if push is not None:
-            return split.pull(split.bend(push(directions)))
+            return split.vjp(split.outer_hvp(push(directions)))
         pushed = [torch.einsum("fnm,rnm->rnf", piece, directions) for piece in rows()]
-        return split.pull(split.bend(torch.cat(pushed, -1)))
+        return split.vjp(split.outer_hvp(torch.cat(pushed, -1)))
 
-    return replace(found, products=products, pushes=push is not None)
+    return replace(found, hvp=products, jvp_sound=push is not None)
 
 
-def _checked(problem: Problem, split: _Split, push: Linear) -> Linear | None:
+def _checked(problem: Problem, split: _Split, push: LinearMap) -> LinearMap | None:
     """Return the product with J where it agrees with the rows of J, u·(Jv) = (Jᵀu)·v, else nothing."""
     flat, features = problem.prediction, split.features
     u, v = signs(flat, (1, flat.shape[0], features)), signs(flat, (1, *flat.shape))
@@ -394,7 +396,7 @@ def _checked(problem: Problem, split: _Split, push: Linear) -> Linear | None:
         pushed = push(v)
     except RuntimeError:  # a derivative of the derivative is missing
         pushed = torch.full_like(u, torch.inf)
-    pulled = split.pull(u)
+    pulled = split.vjp(u)
     gap = ((u * pushed).sum(-1) - (v * pulled).sum(-1)).abs()
     size = torch.maximum(pushed.norm(dim=-1) * features**0.5, pulled.norm(dim=-1) * flat.shape[1] ** 0.5)
     if bool(((gap <= torch.finfo(flat.dtype).eps ** 0.5 * size) | ~finite_rows(pulled[0])).all()):
@@ -446,7 +448,7 @@ _WHAT = {
 }
 
 
-def _real(problem: Problem, features: Tensor) -> tuple[Tensor, Linear]:
+def _real(problem: Problem, features: Tensor) -> tuple[Tensor, LinearMap]:
     """Return features as real numbers, and the map back to what the outer loss takes.
 
     Raises:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from nlcore.newton.derivatives import Linear
+from nlcore.newton.derivatives import LinearMap
 
 __all__ = ["leading_eigenvectors"]
 
@@ -18,7 +18,7 @@ _SAFETY = 10 * math.sqrt(2 / math.pi)
 """The largest of a block of random products, times this, bounds the norm of what the basis leaves out."""
 
 
-def leading_eigenvectors(product: Linear, gradient: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+def leading_eigenvectors(product: LinearMap, gradient: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
     """Return eigenvalues and eigenvectors such that the rest of a symmetric matrix is below a limit.
 
     The basis grows by random products, which are the same on every rank and in every run, until what it leaves out is

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nlcore.capabilities import Capabilities
 from nlcore.evaluation import finite_rows, signs, transformed
-from nlcore.newton.derivatives import BUDGET, Derivatives, Kind, Linear
+from nlcore.newton.derivatives import BUDGET, Derivatives, Kind, LinearMap
 from nlcore.newton.options import concise, is_number
 from nlcore.newton.problem import Problem, Samples
 from nlcore.protocol import CurvatureOperator
@@ -317,8 +317,8 @@ class ProductMatrix(CurvatureMatrix):
         tolerance: Relative residual that the rounding of the products allows.
     """
 
-    product: Linear
-    own_product: Linear | None = None
+    product: LinearMap
+    own_product: LinearMap | None = None
     tolerance: float = 1e-10
 
     def matvec(self, rows: Tensor) -> Tensor:
@@ -439,7 +439,7 @@ def form_products(derivatives: Derivatives, problem: Problem, curvature: Curvatu
     )
 
 
-def _mean_product(derivatives: Derivatives, samples: Samples, finite: Tensor | None = None) -> Linear:
+def _mean_product(derivatives: Derivatives, samples: Samples, finite: Tensor | None = None) -> LinearMap:
     """Return the map from [r, m] to the mean curvature times each row, in float64.
 
     Entries that are not finite are left out where `finite` is given to note their samples.
@@ -461,7 +461,7 @@ def _mean_product(derivatives: Derivatives, samples: Samples, finite: Tensor | N
     return product
 
 
-def _own_product(derivatives: Derivatives, samples: Samples) -> Linear:
+def _own_product(derivatives: Derivatives, samples: Samples) -> LinearMap:
     """Return the map from [*, N, m] to each sample's own curvature times its rows, in float64."""
     keep = samples.counted
 
@@ -474,7 +474,7 @@ def _own_product(derivatives: Derivatives, samples: Samples) -> Linear:
     return product
 
 
-def _trace(product: Linear, size: int, like: Tensor) -> Tensor:
+def _trace(product: LinearMap, size: int, like: Tensor) -> Tensor:
     """Return the trace of a matrix known by its products: exact for small ones, else by random signs."""
     if size <= _EXACT_TRACE:
         return product(torch.eye(size, dtype=like.dtype, device=like.device)).diagonal().sum()

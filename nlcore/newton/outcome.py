@@ -45,13 +45,13 @@ class Memory:
         damping: The state of a `Bounded` damping.
         checks: Number of batches that the first-use checks have examined.
         masked: Whether a mask was checked.
-        pushes: Whether products with the Jacobian were found right; `None` before they were needed.
+        jvp_sound: Whether products with the Jacobian were found right; `None` before they were needed.
     """
 
     damping: DampingState | None = None
     checks: int = 0
     masked: bool = False
-    pushes: bool | None = None
+    jvp_sound: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

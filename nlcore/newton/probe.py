@@ -96,13 +96,13 @@ class Network:
             change = [
                 torch.zeros_like(leaf) if q is None else q.detach() for q, leaf in zip(pulled, leaves, strict=True)
             ]
-            moved, size = network.push(change), sum(float(q.double().square().sum()) for q in change)
+            moved, size = network.jvp(change), sum(float(q.double().square().sum()) for q in change)
             along = float((moved * dual.detach().reshape(moved.shape)).double().sum())
             if not abs(along - size) <= _TOLERANCE * size:
                 raise UnprobeableError("the derivative of its backward pass is wrong")
         return network
 
-    def pull(self, direction: Tensor) -> tuple[Tensor, ...]:
+    def vjp(self, direction: Tensor) -> tuple[Tensor, ...]:
         """Return q = Jᵀd of a direction [N, m], one tensor for each parameter."""
         shaped = direction.reshape(self.prediction.shape).to(self.prediction.dtype)
         found = torch.autograd.grad(self.prediction, self.leaves, shaped, retain_graph=True, allow_unused=True)
@@ -110,7 +110,7 @@ class Network:
             torch.zeros_like(leaf) if one is None else one for one, leaf in zip(found, self.leaves, strict=True)
         )
 
-    def push(self, change: Sequence[Tensor]) -> Tensor:
+    def jvp(self, change: Sequence[Tensor]) -> Tensor:
         """Return Jq, [N, m], of a change q of the parameters.
 
         Raises:

@@ -333,7 +333,7 @@ class Selection:
         scores = pending.scores
         here = len(pending.leaves) == len(network.leaves)
         if here and all(a is b for a, b in zip(pending.leaves, network.leaves, strict=True)):
-            moves = (network.push(change) for change in pending.changes)
+            moves = (network.jvp(change) for change in pending.changes)
             scores = (scores + log_ratios(self._fall(problem, plain, moves))) / 2
         self._record(scores, pending.members)
 
@@ -358,12 +358,12 @@ class Selection:
 
         def moves() -> Iterator[Tensor]:
             for direction in trial.directions(used):
-                change = network.pull(problem.samples.weight.unsqueeze(-1) * direction)
+                change = network.vjp(problem.samples.weight.unsqueeze(-1) * direction)
                 if problem.samples.ranks is not None:
                     change = tuple(problem.samples.total(part) for part in change)
                 if waits:
                     changes.append(change)
-                move = network.push(change)
+                move = network.jvp(change)
                 if reference is not None:
                     aligned.append(cosines(problem, reference, move.unsqueeze(0)))
                 yield move

@@ -183,7 +183,7 @@ def _step(
         return _empty(problem, curvature, memory), problem
     with full_precision(problem.prediction.device):
         kind = curvature.kind if curvature.power else "gradient"
-        derivatives = differentiate(problem, kind, chunk_size=curvature.chunk_size, pushes=memory.pushes)
+        derivatives = differentiate(problem, kind, chunk_size=curvature.chunk_size, jvp_sound=memory.jvp_sound)
         problem, derivatives = _usable(problem, derivatives)
         gradient, usable = derivatives.gradient, derivatives.usable
         checks = memory.checks
@@ -211,7 +211,7 @@ def _step(
         if problem.raising and not forgiving:
             raise_unsolved(problem, codes, strength, solution.condition, (matrix.null_dimension(), matrix.size))
         direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
-    memory = Memory(damped.state, checks, memory.masked or problem.evaluation.mask is not None, derivatives.pushes)
+    memory = Memory(damped.state, checks, memory.masked or problem.evaluation.mask is not None, derivatives.jvp_sound)
     detail = StepDetail(strength, mean_curvature, solution.condition, solution.residual, matrix.negative, damped.own)
     shape, target = problem.evaluation.shape, problem.prediction - direction
     if gradient.shape != shape:

@@ -202,7 +202,7 @@ class Trial:
         features, matrix, derivatives = self._in_features(bounded), self.matrix(of_batch), self.derivatives(bounded)
         if not isinstance(matrix, DenseMatrix):
             return None
-        self._known[bounded.kind] = replace(derivatives, jacobian=None, bend=None)  # their matrices are all formed
+        self._known[bounded.kind] = replace(derivatives, jacobian=None, outer_hvp=None)  # their matrices are all formed
         own, samples = self._examined(bounded, matrix) if features is None else (features.root, matrix.samples)
         some, roots = examined(len(own)), features is not None
         rhos = torch.tensor([_ALIKE_RHO, *(members[k].damping.rho for k in newton)])

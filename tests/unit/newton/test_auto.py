@@ -73,11 +73,11 @@ def test_the_network_is_seen_as_it_is():
     )
     jacobian = {id(p): j.reshape(N * M, -1) for p, j in zip(parameters, jacobians, strict=True)}
     direction = torch.randn(N, M, dtype=torch.float64)
-    change = seen.pull(direction)
+    change = seen.vjp(direction)
     for leaf, part in zip(seen.leaves, change, strict=True):
         assert torch.allclose(part.flatten(), direction.flatten() @ jacobian[id(leaf)], atol=1e-12)
     moved = sum(jacobian[id(leaf)] @ part.flatten() for leaf, part in zip(seen.leaves, change, strict=True))
-    assert torch.allclose(seen.push(change).flatten(), moved, atol=1e-10)
+    assert torch.allclose(seen.jvp(change).flatten(), moved, atol=1e-10)
 
 
 class Twice(nn.Module):
@@ -109,11 +109,11 @@ def test_the_changes_of_convolutions_are_those_of_torch(layers, shape):
     net = nn.Sequential(*copy.deepcopy(layers), nn.Flatten()).double()
     prediction = net(torch.randn(3, *shape, dtype=torch.float64))
     seen = Network.of(prediction)
-    change = seen.pull(torch.randn_like(prediction))
+    change = seen.vjp(torch.randn_like(prediction))
     (plain,) = torch.autograd.grad(seen.pulled, seen.dual, change, retain_graph=True)
     assert seen.convolutions
-    assert torch.equal(seen.push(change), plain)
-    assert torch.equal(seen.push(change), plain)
+    assert torch.equal(seen.jvp(change), plain)
+    assert torch.equal(seen.jvp(change), plain)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])

@@ -185,7 +185,7 @@ def probe_floor(workload: Workload, seconds: float) -> float:
     def probe() -> Tensor:
         network = Network.of(prediction, check=False)
         for direction in directions:
-            moved = network.push(network.pull(direction))
+            moved = network.jvp(network.vjp(direction))
         with torch.no_grad():
             losses: Tensor = still.loss(prediction - moved.view_as(prediction), batch.target, **batch.options)
         return losses
