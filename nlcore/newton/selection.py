@@ -53,6 +53,9 @@ _RISE, _IN_A_ROW = 2.0, 3
 """The choice goes back to the gradient, and to dense probes, when the loss of so many steps in a row is above this many
 times its running mean, or above a negative mean by its size. A single high loss may be a batch of hard samples."""
 
+_HOLD = 10
+"""Probes for which the gradient is kept after the running mean of the loss has risen to more than twice its lowest."""
+
 _SPIKE = 4.0
 """A loss counts in the running mean up to this many times its size above it, so that a single one does not move it."""
 
@@ -128,7 +131,8 @@ class Selection:
         self.own = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures])
         self.probes = self.age = self.next_probe = self.current = self.dense_until = self.risen = 0
         self.length = StepLength()
-        self.level = math.nan
+        self.level = self.lowest = math.nan
+        self.held = 0
         self.history: list[Probe] = []
         self.reason: str | None = None
         self._pending: _Pending | None = None
@@ -199,7 +203,7 @@ class Selection:
             self.total = torch.stack([(weight * torch.where(weight > 0, value, 0.0)).sum(), weight.sum()])
         if self.reason is not None:
             return step
-        return self.length.fit(step, problem, self.current, steady=self.risen > 0, training=training)
+        return self.length.fit(step, problem, steady=self.risen > 0, training=training)
 
     @property
     def pending(self) -> bool:
@@ -244,16 +248,22 @@ class Selection:
             return
         if math.isnan(self.level):
             self.level = last
-        self.risen = self.risen + 1 if last - self.level > (_RISE - 1) * abs(self.level) > 0 else 0
-        if self.current != 0 and self.reason is None and self.risen >= _IN_A_ROW:
+            self.lowest = last
+        self.risen = self.risen + 1 if _above(last, self.level) else 0
+        lost = _above(self.level, self.lowest)
+        if self.current != 0 and self.reason is None and (lost or self.risen >= _IN_A_ROW):
             self.current = self.risen = 0
             self.dense_until = self.age + _DENSE // 2
             self.next_probe = self.age
             self._pending = None
+        if lost:
+            self.held = self.probes + _HOLD
+            self.lowest = self.level
         if self.level:
             last = min(last, self.level + _SPIKE * abs(self.level))
         self.length.observe(last, self.level, self.age)
         self.level += 0.05 * (last - self.level)
+        self.lowest = min(self.lowest, self.level)
 
     def _check_second(self, problem: Problem, chosen: Curvature) -> None:
         """Check the second derivative that later choices may use, where this one does not: then the step checks it."""
@@ -409,11 +419,14 @@ class Selection:
         if self.alike:
             scores[0] -= 0.0 if self.round else _PATIENCE
             scores[self.own] -= _PRICE
-        if self.probes < _TRUST and not self.alike:
+        if self.probes < self.held:
+            scores[1:] = -torch.inf
+        trusted = self.same or self.candidates.constant
+        if self.probes < _TRUST and not trusted:
             known = torch.tensor([0, self.candidates.cautious])
             scores = torch.full_like(scores, -torch.inf).index_copy(0, known, scores[known])
         best = int(scores.argmax())
-        first = self.probes == 0 and self.alike
+        first = self.probes == 0 and trusted
         if first or scores[best] > scores[self.current] + _MARGIN:
             self.current = best
 
@@ -454,6 +467,11 @@ def probes_within(steps: int, interval: int) -> int:
 def _gap(age: int, dense_until: int = 0) -> int:
     """Return the steps from a probe at a step to the next."""
     return _EVERY if age < max(_DENSE, dense_until) else min(_LONGEST, int(age * (_GROWTH - 1)))
+
+
+def _above(loss: float, mean: float) -> bool:
+    """Return whether a loss is more than twice a mean, or above a negative one by more than its size."""
+    return loss - mean > (_RISE - 1) * abs(mean) > 0
 
 
 def mean_of(total: Tensor) -> float:

@@ -23,15 +23,15 @@ _MEMORY = 1000
 _STALLED, _SLOW, _FAR, _SOON = 0.25, 200, 10.0, 20
 """The loss has stalled once the share of recent steps with a loss below its running mean exceeds the share above by no
 more than the first number, or once that mean, of 20 steps, is not below the mean of 200: a few high losses in a noisy
-training leave most of the others below the mean. From then on, and wherever the length is more than ten times that of
-recent gradients, the length follows the gradient over 20 steps: steps that do not shrink with the gradient keep a fixed
-distance from the minimum, which plain training reaches."""
+training leave most of the others below the mean. From then on the length changes as that of recent gradients does, and
+approaches it from above over 20 steps; so it does where it is more than ten times that: steps that do not shrink with
+the gradient keep a fixed distance from the minimum, which plain training reaches."""
 
-_NEAR, _OUTLIER = 1.5, 10.0
-"""Largest length, in units of recent gradients, at which directions may differ in length after a stall; and the longest
-direction, in units of the mean over 20 steps. Up to this, a batch with long gradients makes a longer step than one with
-short ones, as in plain training. Steps of equal length would end at the minimum of another loss: with a batch of a
-single sample, where the unit vectors of the gradients sum to zero."""
+_NEAR, _EQUAL = 1.5, 1e-3
+"""Largest length, in units of recent gradients, at which steps may differ in length after a stall; and the relative
+difference at which a length counts as that of recent gradients, and the gradient is left as it is. Steps of equal
+length would end at the minimum of another loss: with a batch of a single sample, where the unit vectors of the
+gradients sum to zero."""
 
 
 @dataclass(slots=True)
@@ -41,8 +41,6 @@ class StepLength:
     Attributes:
         typical: [], the length of a step; `None` before the first.
         recent: [], the length of the gradients, mean over 20 steps.
-        size: [], the length of the directions before they are scaled, mean over 20 steps; `None` before a stall.
-        member: Index of the candidate to which `size` belongs.
         earlier: Mean of the loss over 200 steps.
         falling: By how much the share of recent steps with a loss below its mean exceeds the share above; 0 after a
             stall.
@@ -50,8 +48,6 @@ class StepLength:
 
     typical: Tensor | None = None
     recent: Tensor | None = None
-    size: Tensor | None = None
-    member: int = -1
     earlier: float = math.nan
     falling: float = 1.0
 
@@ -71,44 +67,56 @@ class StepLength:
                 self.falling = 0.0
         self.earlier += (loss - self.earlier) / _SLOW
 
-    def fit(self, step: NewtonStep, problem: Problem, member: int, *, steady: bool, training: bool) -> NewtonStep:
+    def fit(self, step: NewtonStep, problem: Problem, *, steady: bool, training: bool) -> NewtonStep:
         """Return a step of this length.
 
         The length is the root mean square of the gradients, in the geometric mean with a memory of 1 000 steps:
-        constant while a training begins, which keeps the pace of an optimiser that divides by earlier gradients. Once
-        the loss has stalled, and while the gradients are shorter by a factor of ten, the memory is 20 steps, so that
-        steps shrink where gradients do. A loss multiplied by a constant multiplies it. All directions have this length
-        before a stall. After it, the length is their mean over 20 steps, and a direction that is longer than usual
-        makes a longer step.
+        constant while a training begins, which keeps the pace of an optimiser that divides by earlier gradients. A loss
+        multiplied by a constant multiplies it. Once the loss has stalled, and while the gradient itself is the
+        direction, the length follows recent gradients, so that steps shrink where gradients do; and a step is longer
+        than usual where its gradient is. A gradient that was the direction from the start is left as it is.
 
         Args:
             step: The step of the curvature in use.
             problem: The loss at the prediction, and which samples and outputs count.
-            member: Index of the candidate in use.
             steady: Whether this step has the length itself, after a stall too.
             training: Whether the state changes; not in an evaluation.
         """
-        samples = problem.samples
+        samples, plainly, stalled = problem.samples, not step.curvature.power, self.falling <= 0
         own = samples.root_mean_square(per_sample(step.gradient))
-        now = samples.root_mean_square(per_sample(step.direction)) if step.curvature.power else own
+        now = samples.root_mean_square(per_sample(step.direction)) if not plainly else own
         recent = _followed(self.recent, own, 1 / _SOON)
-        stalled, rate = self.falling <= 0, torch.tensor(1 / _SOON)
-        if not stalled and self.typical is not None:
-            rate = torch.where(self.typical > _FAR * recent, 1 / _SOON, 1 / _MEMORY)
-        length = reached = _followed(self.typical, own, rate)
-        scale, size = length / now, self.size
-        if stalled:
-            size = _followed(self.size if self.member == member else None, now, 1 / _SOON)
-            size = torch.maximum(size, now / _OUTLIER)
-            if not steady:
-                scale = torch.where(length <= _NEAR * recent, length / size, scale)
-                reached = scale * now
+        length = self._followed(own, recent, gradients=plainly or stalled)
+        varied = length * own / torch.where(recent > 0, recent, 1.0)
+        if plainly:
+            reached = torch.where(length == recent, own, varied)
+        else:
+            reached = torch.where(length <= _NEAR * recent, varied, length) if stalled and not steady else length
         if training:
-            self.typical, self.recent, self.size, self.member = length, recent, size, member
+            self.typical, self.recent = length, recent
+        scale = torch.where(reached == now, 1.0, reached / torch.where(now > 0, now, 1.0))
         direction = step.direction * torch.where(now > 0, scale, 1.0)
         curvature = replace(step.curvature, normalize=torch.where(now > 0, reached, length))  # type: ignore[type-var]
         target = problem.prediction.view(direction.shape) - direction
         return replace(step, direction=direction, target=target, curvature=curvature)
+
+    def _followed(self, own: Tensor, recent: Tensor, *, gradients: bool) -> Tensor:
+        """Return the length after a gradient of the length `own`.
+
+        Args:
+            own: [].
+            recent: [], the mean over 20 steps.
+            gradients: Whether it changes as recent gradients do. It then comes nearer to them: over 20 steps where it
+                is longer, and over 1 000 where it is shorter, at which pace an optimiser forgets shorter steps.
+        """
+        if self.typical is None or self.recent is None:
+            return own
+        typical, before = self.typical.to(own.device), self.recent.to(own.device)
+        if not gradients:
+            return _followed(typical, own, torch.where(typical > _FAR * recent, 1 / _SOON, 1 / _MEMORY))
+        typical = torch.where(before > 0, typical * (recent / torch.where(before > 0, before, 1.0)), recent)
+        nearer = _followed(typical, recent, torch.where(typical > recent, 1 / _SOON, 1 / _MEMORY))
+        return torch.where((typical - recent).abs() <= _EQUAL * recent, recent, nearer)
 
 
 def _followed(mean: Tensor | None, now: Tensor, rate: float | Tensor) -> Tensor:
