@@ -223,7 +223,7 @@ class Selection:
         probes = f"the mean of {self.probes} probes of {count} directions on the network"
         probes = probes if self.probes else f"the first probe of {count} directions on the network"
         if self.current == 0:
-            return f"the gradient at a steady length, because no other direction lets the loss fall further; {probes}."
+            return f"the gradient, because no other direction lets the loss fall further; {probes}."
         further = math.exp(float(self.scores[self.current]))
         times = "" if f"{further:.2g}" == "1" else f"{further:.2g} times "
         fall = f"the loss falls {times}as far as along the gradient"
