@@ -86,7 +86,7 @@ class StepLength:
         own = samples.root_mean_square(per_sample(step.gradient))
         now = samples.root_mean_square(per_sample(step.direction)) if not plainly else own
         recent = _followed(self.recent, own, 1 / _SOON)
-        length = self._followed(own, recent, gradients=plainly or stalled)
+        length = self._next(own, recent, gradients=plainly or stalled)
         varied = length * own / torch.where(recent > 0, recent, 1.0)
         if plainly:
             reached = torch.where(length == recent, own, varied)
@@ -100,7 +100,7 @@ class StepLength:
         target = problem.prediction.view(direction.shape) - direction
         return replace(step, direction=direction, target=target, curvature=curvature)
 
-    def _followed(self, own: Tensor, recent: Tensor, *, gradients: bool) -> Tensor:
+    def _next(self, own: Tensor, recent: Tensor, *, gradients: bool) -> Tensor:
         """Return the length after a gradient of the length `own`.
 
         Args:
