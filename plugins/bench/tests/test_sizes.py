@@ -65,7 +65,7 @@ def test_a_small_study_from_run_to_report(capsys: pytest.CaptureFixture[str], tm
     assert "Report, pictures and runs" in shown.out
     assert json.loads((tmp_path / "totals/settings.json").read_text())["settings"]["steps"] == 125
     assert main(["bench", "status", *words]) == 0
-    assert "4 of 10 runs are finished" in capsys.readouterr().out
+    assert "4 of 14 runs are finished" in capsys.readouterr().out
     assert main(["bench", "run", *words, "--methods", "plain", "--workers", "1"]) == 0
     assert "; 4 runs are on record." in capsys.readouterr().err
     assert main(["bench", "run", *words, "--quick"]) == 2
