@@ -16,9 +16,9 @@ ENGINE_TABLES = ("loss", "step", "solver", "default")
 _EPILOG = """\
 examples:
   nlcore bench list                               the studies, with their cost
-  nlcore bench run totals                         five methods, 3 seeds, about half a minute on 2 cores
+  nlcore bench run totals                         seven methods, 8 seeds, about two minutes on 2 cores
   nlcore bench run totals --methods plain fisher  two of the methods
-  nlcore bench run totals --seeds 10              more seeds; finished runs are kept
+  nlcore bench run totals --seeds 16              more seeds; finished runs are kept
   nlcore bench run my_study.toml --quick          check that everything works
   nlcore bench report totals                      the report again, from the runs on record
   nlcore bench engine                             the cost of a Newton step, about ten minutes
