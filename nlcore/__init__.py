@@ -125,7 +125,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _near(name: str) -> str:
-    """Return where an error class is, or a question after the public names that hold this one, or resemble it."""
+    """Return where an error class is, or else the public names that contain this one or resemble it."""
     from nlcore import errors
 
     if name in errors.__all__:

@@ -59,9 +59,9 @@ class NewtonLoss(nn.Module):
         value: `"original"` reports ℓ, so that logs compare with plain training; `"newton"` reports ½‖z* − y‖², with
             and without gradients. The gradient is the same.
         on_failure: `"raise"` an error that names the samples at fault, or `"fallback"` to the plain gradient for
-            them; they are counted in `stats`. With a fixed curvature, nothing but an eigen-decomposition then waits
-            for the device after the first step; the default waits once a step, to read the mean loss, and in its
-            probes. An exception of the loss itself is always raised.
+            them; they are counted in `stats`. After the first step, a fixed curvature waits for the device in an
+            eigen-decomposition alone; the default waits once a step, to read the mean loss, and in its probes. An
+            exception of the loss itself is always raised.
         generator: Random numbers of a stochastic loss.
         backend: `"autograd"`, `"func"` for `torch.func`, or `"auto"`; see `newton_step`.
         process_group: The ranks over which a batch is spread: the curvature is that of the global batch, and a mean is
@@ -352,7 +352,7 @@ class NewtonLoss(nn.Module):
 
 
 def _misplaced(name: str, value: object) -> ConfigError:
-    """Return the error of an option that `NewtonLoss` does not have: a curvature's, or of another spelling."""
+    """Return the error for an option that `NewtonLoss` does not have: it belongs to a curvature, or is misspelt."""
     given = f"NewtonLoss({name}={value!r})"
     for owner in (Auto, Hessian, EmpiricalFisher):
         if name in {option.name for option in fields(owner)}:

@@ -81,7 +81,7 @@ class Network:
             if any(one._backward_hooks for one in tensors):
                 raise UnprobeableError(f"{what} has a hook, which a probe would call")
         with torch.enable_grad():
-            # random signs: what a network makes of equal numbers may be zero, as behind a softmax
+            # Random signs: behind a softmax, the product of Jᵀ with equal numbers is zero, and its check meaningless.
             dual = signs(prediction, tuple(prediction.shape)).requires_grad_()
             try:
                 pulled = torch.autograd.grad(prediction, leaves, dual, create_graph=True, allow_unused=True)

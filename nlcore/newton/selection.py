@@ -57,7 +57,7 @@ _HOLD = 10
 """Probes for which the gradient is kept after the running mean of the loss has risen to more than twice its lowest."""
 
 _SPIKE = 4.0
-"""A loss counts in the running mean up to this many times its size above it, so that a single one does not move it."""
+"""How far above the running mean, in units of its size, a loss may count in it: a single high loss hardly moves it."""
 
 _TRUST = 6
 """Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
@@ -174,7 +174,7 @@ class Selection:
                     prediction.grad = kept
         self.age += 1
         chosen = self._reusing(self.current, trial) if _formed(self.curvature, problem) else _WITHOUT_MATRIX
-        if not self.checked:
+        if not self.checked and self.reason is None:
             self._check_second(problem, chosen)
         return chosen
 
@@ -266,11 +266,11 @@ class Selection:
         self.lowest = min(self.lowest, self.level)
 
     def _check_second(self, problem: Problem, chosen: Curvature) -> None:
-        """Check the second derivative that later choices may use, where this one does not: then the step checks it."""
+        """Check the second derivative that later choices may use; one that this choice uses is checked by the step."""
         counts, gradient = problem.samples.weight > 0, differentiate(problem, "gradient").gradient
         self.checked = bool(gradient[counts].any())
         kinds = {one.kind for one in self.candidates.curvatures if one.power and one.kind not in problem.loss.supplies}
-        if self.checked and chosen.kind == "gradient" and self.reason is None:
+        if self.checked and chosen.kind == "gradient":
             for kind in sorted(kinds & SECOND.keys()):
                 with undisturbed(problem.evaluation, counts.device):
                     check_second(problem.evaluation, problem.prediction, counts, SECOND[kind])
@@ -439,7 +439,7 @@ class Selection:
 
 
 def _shown(curvature: Curvature) -> str:
-    """Return the constructor call; without the limit of a Fisher step, which a length of its own replaces."""
+    """Return the constructor call, without the option `max_step`: `StepLength` decides the length."""
     return repr(replace(curvature, max_step=100.0) if isinstance(curvature, EmpiricalFisher) else curvature)
 
 

@@ -23,15 +23,18 @@ _MEMORY = 1000
 _STALLED, _SLOW, _FAR, _SOON = 0.25, 200, 10.0, 20
 """The loss has stalled once the share of recent steps with a loss below its running mean exceeds the share above by no
 more than the first number, or once that mean, of 20 steps, is not below the mean of 200: a few high losses in a noisy
-training leave most of the others below the mean. From then on the length changes as that of recent gradients does, and
-approaches it from above over 20 steps; so it does where it is more than ten times that: steps that do not shrink with
-the gradient keep a fixed distance from the minimum, which plain training reaches."""
+training leave most of the others below the mean. Steps that do not shrink with the gradient never settle at the
+minimum, which plain training reaches. The length therefore follows the gradients over 20 steps after a stall, and
+before one while it is more than ten times the length of recent gradients."""
 
-_NEAR, _EQUAL = 1.5, 1e-3
-"""Largest length, in units of recent gradients, at which steps may differ in length after a stall; and the relative
-difference at which a length counts as that of recent gradients, and the gradient is left as it is. Steps of equal
-length would end at the minimum of another loss: with a batch of a single sample, where the unit vectors of the
-gradients sum to zero."""
+_NEAR = 1.5
+"""Largest length, in units of recent gradients, at which steps differ in length after a stall. Steps of equal length
+would end at the minimum of another loss: with batches of one sample, where the unit vectors of the gradients sum to
+zero."""
+
+_EQUAL = 1e-3
+"""Relative difference from recent gradients below which a length counts as theirs, so that the gradient is left as it
+is."""
 
 
 @dataclass(slots=True)
@@ -106,8 +109,8 @@ class StepLength:
         Args:
             own: [].
             recent: [], the mean over 20 steps.
-            gradients: Whether it changes as recent gradients do. It then comes nearer to them: over 20 steps where it
-                is longer, and over 1 000 where it is shorter, at which pace an optimiser forgets shorter steps.
+            gradients: Whether it changes by the same factor as `recent`, and approaches it: over 20 steps where it is
+                longer, and over 1 000 where it is shorter, the memory of Adam's second moment.
         """
         if self.typical is None or self.recent is None:
             return own

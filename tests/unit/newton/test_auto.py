@@ -19,6 +19,7 @@ from nlcore.errors import ConfigError, PerformanceWarning
 from nlcore.newton.derivatives import intermediates
 from nlcore.newton.probe import Network, greatest_fall
 from nlcore.newton.problem import Problem
+from nlcore.newton.step_length import StepLength
 from nlcore.newton.trial import Candidates, Trial
 from tests.unit.newton.losses import Noisy, Wavy, half_square
 
@@ -382,6 +383,17 @@ def test_after_a_stall_steps_differ_as_gradients_do():
     train(criterion, net, optimizer, 30, after=after)
     assert len(ratios) > 10
     assert ratios == pytest.approx([1.0] * len(ratios), rel=1e-4)
+
+
+@pytest.mark.parametrize(("ratio", "after"), [(10.0, (1.0, 1.1)), (0.1, (0.1, 0.15))])
+def test_after_a_stall_a_long_step_shrinks_soon_and_a_short_one_grows_slowly(ratio, after):
+    one = torch.tensor(1.0, dtype=torch.float64)
+    length = StepLength(typical=ratio * one, recent=one)
+    for _ in range(100):
+        length.typical = length._next(one, one, gradients=True)
+    assert after[0] <= float(length.typical) <= after[1]
+    # It also changes by the factor by which gradients do.
+    assert float(length._next(2 * one, 2 * one, gradients=True) / length.typical) == pytest.approx(2.0, rel=0.01)
 
 
 def test_a_loss_that_rises_for_good_keeps_the_gradient():
