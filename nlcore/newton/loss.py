@@ -60,7 +60,7 @@ class NewtonLoss(nn.Module):
             and without gradients. The gradient is the same.
         on_failure: `"raise"` an error that names the samples at fault, or `"fallback"` to the plain gradient for
             them; they are counted in `stats`. After the first step, a fixed curvature waits for the device in an
-            eigen-decomposition alone; the default waits once a step, to read the mean loss, and in its probes. An
+            eigen-decomposition alone; the default waits once a step, to read loss and lengths, and in its probes. An
             exception of the loss itself is always raised.
         generator: Random numbers of a stochastic loss.
         backend: `"autograd"`, `"func"` for `torch.func`, or `"auto"`; see `newton_step`.

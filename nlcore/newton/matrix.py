@@ -77,7 +77,7 @@ class Curvature(ABC):
     aggregate: Scope = "batch"
     max_ratio: float | None = None
     max_step: float | None = None
-    normalize: bool | float | Tensor = False
+    normalize: bool | float = False
     chunk_size: int | None = None
 
     def __repr__(self) -> str:

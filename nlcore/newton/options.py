@@ -6,8 +6,6 @@ import math
 from dataclasses import MISSING, fields
 from typing import Any
 
-from torch import Tensor
-
 from nlcore.errors import ConfigError, nearest
 
 __all__ = [
@@ -87,7 +85,7 @@ def check_length(owner: str, length: object) -> None:
     Raises:
         ConfigError: It is something else.
     """
-    if not isinstance(length, (bool, Tensor)) and not (isinstance(length, float) and 0 < length < math.inf):
+    if not isinstance(length, bool) and not (isinstance(length, float) and 0 < length < math.inf):
         raise ConfigError(f"{owner}(normalize={length!r}): give True, False, or a root mean square such as 0.5.")
 
 

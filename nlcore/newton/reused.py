@@ -31,7 +31,7 @@ class Reused(Curvature):
     of: Curvature
     inverse: Tensor
     damping: float
-    normalize: bool | float | Tensor = False
+    normalize: bool | float = False
 
     def __repr__(self) -> str:
         return f"Reused({self.of!r})"

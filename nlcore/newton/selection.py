@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
+from nlcore.evaluation import per_sample
 from nlcore.newton.damping import Relative, choose_damping
 from nlcore.newton.derivatives import FORMED, SECOND, Derivatives, differentiate, intermediates, operator_of
 from nlcore.newton.fisher import EmpiricalFisher
@@ -30,7 +31,7 @@ from nlcore.newton.step_length import StepLength
 from nlcore.newton.trial import Candidates, Trial
 from nlcore.soundness import check_second, undisturbed
 
-__all__ = ["Probe", "Selection", "cosines", "log_ratios", "mean_of", "probes_within"]
+__all__ = ["Probe", "Selection", "cosines", "log_ratios", "probes_within"]
 
 _LEAST, _MOST = -4.0, 1.0
 """Bounds of one probe's log ratio: a lucky line search counts little, a harmful direction much."""
@@ -47,7 +48,7 @@ _MARGIN = 0.1
 _DENSE, _EVERY, _GROWTH = 50, 5, 1.5
 """Steps with a probe every 5; later probes lie a factor apart, up to the longest gap."""
 
-_LONGEST = 200
+_LONGEST = 500
 
 _RISE, _IN_A_ROW = 2.0, 3
 """The choice goes back to the gradient, and to dense probes, when the loss of so many steps in a row is above this many
@@ -119,7 +120,7 @@ class Selection:
     Attributes:
         history: The probes so far.
         reason: Why the network cannot be probed; `None` while it can.
-        total: [2], Σ wᵢℓᵢ and Σ wᵢ of the last step, over the samples of this process whose loss is finite.
+        last: The mean loss of the last step, over the samples whose loss is finite; NaN without one.
     """
 
     def __init__(self, candidates: Candidates, name: str) -> None:
@@ -136,7 +137,7 @@ class Selection:
         self.history: list[Probe] = []
         self.reason: str | None = None
         self._pending: _Pending | None = None
-        self.total: Tensor | None = None
+        self.last = math.nan
         self.kept: dict[int, tuple[int, Reused]] = {}
         self._intermediates = 0
         self.same = self.round = self.checked = False
@@ -155,7 +156,7 @@ class Selection:
         """
         if problem.samples.ranks is None and not len(prediction):
             return self.curvature
-        self._guard(problem)
+        self._guard()
         trial = Trial(self.candidates, problem)
         due = self.age >= self.next_probe and all(_formed(one, problem) for one in self.candidates.curvatures)
         if self.reason is None and (due or self._pending is not None):
@@ -188,7 +189,7 @@ class Selection:
         return self._kept(self.current, problem, self.age + 1) or self.curvature
 
     def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool = True) -> NewtonStep:
-        """Return a step whose length is typically that of the gradients so far; see `StepLength.fit`.
+        """Return a step of the length that `StepLength` gives it, and note the mean loss; waits for the device.
 
         Without probes it is the gradient, and its length is left as it is.
 
@@ -197,13 +198,24 @@ class Selection:
             problem: Which samples and outputs count.
             training: Whether the state changes; not in an evaluation.
         """
+        samples, plainly = problem.samples, not step.curvature.power
+        finite = torch.isfinite(step.value)
+        kept = torch.stack([torch.where(finite, step.value, 0.0).double(), finite.double()])
+        own = samples.root_mean_square(per_sample(step.gradient))
+        now = own if plainly else samples.root_mean_square(per_sample(step.direction))
+        sums = samples.total(kept @ samples.weight)
+        loss, count, gradient, length = torch.cat([sums, torch.stack([own, now]).double()]).tolist()
         if training:
-            weight, value = problem.samples.weight, step.value.double()
-            weight = torch.where(torch.isfinite(value), weight, 0.0)
-            self.total = torch.stack([(weight * torch.where(weight > 0, value, 0.0)).sum(), weight.sum()])
+            self.last = loss / count if count > 0 else math.nan
         if self.reason is not None:
             return step
-        return self.length.fit(step, problem, steady=self.risen > 0, training=training)
+        fitted = self.length.fit(gradient, plainly=plainly, steady=self.risen > 0, training=training)
+        if fitted == length or not (length > 0 and 0 < fitted < math.inf):
+            return step
+        direction = step.direction * (fitted / length)
+        target = problem.prediction.view_as(direction) - direction
+        curvature = replace(step.curvature, normalize=fitted)  # type: ignore[type-var]
+        return replace(step, direction=direction, target=target, curvature=curvature)
 
     @property
     def pending(self) -> bool:
@@ -235,15 +247,12 @@ class Selection:
 
     def stats(self) -> dict[str, float]:
         """Return the numbers of the choice: probes, progress, length."""
-        length = math.nan if self.length.typical is None else float(self.length.typical)
-        return {"probes": self.probes, "progress": math.exp(float(self.scores[self.current])), "length": length}
+        progress = math.exp(float(self.scores[self.current]))
+        return {"probes": self.probes, "progress": progress, "length": self.length.typical}
 
-    def _guard(self, problem: Problem) -> None:
+    def _guard(self) -> None:
         """Go back to the gradient, and to dense probes, where the loss of the last step has risen; note a stall."""
-        total, self.total = self.total, None
-        if total is None:
-            return
-        last = mean_of(problem.samples.total(total.to(problem.prediction.device)))
+        last, self.last = self.last, math.nan
         if math.isnan(last):
             return
         if math.isnan(self.level):
@@ -472,12 +481,6 @@ def _gap(age: int, dense_until: int = 0) -> int:
 def _above(loss: float, mean: float) -> bool:
     """Return whether a loss is more than twice a mean, or above a negative one by more than its size."""
     return loss - mean > (_RISE - 1) * abs(mean) > 0
-
-
-def mean_of(total: Tensor) -> float:
-    """Return the mean loss of Σ wᵢℓᵢ and Σ wᵢ, [2], NaN without a sample."""
-    loss, weight = total.tolist()
-    return loss / weight if weight > 0 else math.nan
 
 
 def log_ratios(falls: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nlcore.errors import ConfigError
 from nlcore.newton.reused import Reused
-from nlcore.newton.selection import Probe, Selection, mean_of
+from nlcore.newton.selection import Probe, Selection
 
 __all__ = ["load_selection", "recognises", "save_selection"]
 
@@ -22,11 +22,10 @@ _UNKNOWN = -1e300
 
 def save_selection(of: Selection) -> Tensor:
     """Return the state as a tensor [n] float64, for a checkpoint; a pending probe is not part of it."""
-    lengths = [0.0 if one is None else float(one) for one in (of.length.typical, of.length.recent)]
-    last = math.nan if of.total is None else mean_of(of.total)
+    lengths = [0.0 if math.isnan(one) else one for one in (of.length.typical, of.length.recent)]
     counts = [len(of.scores), of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen]
     counts += [of.reason is not None, len(of.history) > 0, of.alike, of.same, of.round, len(of.kept), of.held]
-    means = [_UNKNOWN if math.isnan(one) else one for one in (of.level, of.lowest, of.length.earlier, last)]
+    means = [_UNKNOWN if math.isnan(one) else one for one in (of.level, of.lowest, of.length.earlier, of.last)]
     levels = [*lengths, of.length.falling, *means]
     pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), of.scores, of.agreement, of.barred]
     for member, (age, kept) in of.kept.items():
@@ -63,12 +62,10 @@ def load_selection(of: Selection, state: Tensor) -> None:
     counts = [int(one) for one in state[1:_COUNTS].tolist()]
     of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen, *flags, kept, of.held = counts
     blind, begun, of.alike, of.same, of.round = map(bool, flags)
-    *lengths, of.length.falling, of.level, of.lowest, of.length.earlier, last = (
+    *lengths, of.length.falling, of.level, of.lowest, of.length.earlier, of.last = (
         math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist()
     )
-    known = (torch.tensor(one, dtype=torch.float64) if one > 0 else None for one in lengths)
-    of.length.typical, of.length.recent = known
-    of.total = None if math.isnan(last) else torch.tensor([last, 1.0], dtype=torch.float64)
+    of.length.typical, of.length.recent = (one if one > 0 else math.nan for one in lengths)
     place = _HEADER + 3 * count
     of.scores, of.agreement, of.barred = state[_HEADER:place].view(3, count).clone()
     of.reason, of.checked = "as before the checkpoint" if blind else None, begun

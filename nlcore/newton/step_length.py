@@ -6,14 +6,7 @@ The length of a direction is its root mean square over samples and outputs.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-
-import torch
-from torch import Tensor
-
-from nlcore.evaluation import per_sample
-from nlcore.newton.outcome import NewtonStep
-from nlcore.newton.problem import Problem
+from dataclasses import dataclass
 
 __all__ = ["StepLength"]
 
@@ -42,15 +35,15 @@ class StepLength:
     """The state of the length.
 
     Attributes:
-        typical: [], the length of a step; `None` before the first.
-        recent: [], the length of the gradients, mean over 20 steps.
+        typical: The length of a step; NaN before the first.
+        recent: The length of the gradients, mean over 20 steps.
         earlier: Mean of the loss over 200 steps.
         falling: By how much the share of recent steps with a loss below its mean exceeds the share above; 0 after a
             stall.
     """
 
-    typical: Tensor | None = None
-    recent: Tensor | None = None
+    typical: float = math.nan
+    recent: float = math.nan
     earlier: float = math.nan
     falling: float = 1.0
 
@@ -70,61 +63,51 @@ class StepLength:
                 self.falling = 0.0
         self.earlier += (loss - self.earlier) / _SLOW
 
-    def fit(self, step: NewtonStep, problem: Problem, *, steady: bool, training: bool) -> NewtonStep:
-        """Return a step of this length.
+    def fit(self, own: float, *, plainly: bool, steady: bool, training: bool) -> float:
+        """Return the length of a step.
 
-        The length is the root mean square of the gradients, in the geometric mean with a memory of 1 000 steps:
-        constant while a training begins, which keeps the pace of an optimiser that divides by earlier gradients. A loss
-        multiplied by a constant multiplies it. Once the loss has stalled, and while the gradient itself is the
-        direction, the length follows recent gradients, so that steps shrink where gradients do; and a step is longer
-        than usual where its gradient is. A gradient that was the direction from the start is left as it is.
+        It is the root mean square of the gradients, in the geometric mean with a memory of 1 000 steps: constant while
+        a training begins, which keeps the pace of an optimiser that divides by earlier gradients. A loss multiplied by
+        a constant multiplies it. Once the loss has stalled, and while the gradient itself is the direction, the length
+        follows recent gradients, so that steps shrink where gradients do; and a step is longer than usual where its
+        gradient is. A gradient that was the direction from the start is left as it is.
 
         Args:
-            step: The step of the curvature in use.
-            problem: The loss at the prediction, and which samples and outputs count.
-            steady: Whether this step has the length itself, after a stall too.
+            own: The length of this step's gradient.
+            plainly: Whether the direction is the gradient.
+            steady: Whether this step has the typical length, after a stall too.
             training: Whether the state changes; not in an evaluation.
         """
-        samples, plainly, stalled = problem.samples, not step.curvature.power, self.falling <= 0
-        own = samples.root_mean_square(per_sample(step.gradient))
-        now = samples.root_mean_square(per_sample(step.direction)) if not plainly else own
-        recent = _followed(self.recent, own, 1 / _SOON)
+        stalled, recent = self.falling <= 0, _followed(self.recent, own, 1 / _SOON)
         length = self._next(own, recent, gradients=plainly or stalled)
-        varied = length * own / torch.where(recent > 0, recent, 1.0)
-        if plainly:
-            reached = torch.where(length == recent, own, varied)
-        else:
-            reached = torch.where(length <= _NEAR * recent, varied, length) if stalled and not steady else length
         if training:
             self.typical, self.recent = length, recent
-        scale = torch.where(reached == now, 1.0, reached / torch.where(now > 0, now, 1.0))
-        direction = step.direction * torch.where(now > 0, scale, 1.0)
-        curvature = replace(step.curvature, normalize=torch.where(now > 0, reached, length))  # type: ignore[type-var]
-        target = problem.prediction.view(direction.shape) - direction
-        return replace(step, direction=direction, target=target, curvature=curvature)
+        if plainly and length == recent:
+            return own
+        varies = plainly or (stalled and not steady and length <= _NEAR * recent)
+        return length * own / recent if varies and recent > 0 else length
 
-    def _next(self, own: Tensor, recent: Tensor, *, gradients: bool) -> Tensor:
-        """Return the length after a gradient of the length `own`.
+    def _next(self, own: float, recent: float, *, gradients: bool) -> float:
+        """Return the typical length after a gradient of the length `own`.
 
         Args:
-            own: [].
-            recent: [], the mean over 20 steps.
+            own: The length.
+            recent: The mean over 20 steps.
             gradients: Whether it changes by the same factor as `recent`, and approaches it: over 20 steps where it is
                 longer, and over 1 000 where it is shorter, the memory of Adam's second moment.
         """
-        if self.typical is None or self.recent is None:
+        typical, before = self.typical, self.recent
+        if math.isnan(typical) or math.isnan(before):
             return own
-        typical, before = self.typical.to(own.device), self.recent.to(own.device)
         if not gradients:
-            return _followed(typical, own, torch.where(typical > _FAR * recent, 1 / _SOON, 1 / _MEMORY))
-        typical = torch.where(before > 0, typical * (recent / torch.where(before > 0, before, 1.0)), recent)
-        nearer = _followed(typical, recent, torch.where(typical > recent, 1 / _SOON, 1 / _MEMORY))
-        return torch.where((typical - recent).abs() <= _EQUAL * recent, recent, nearer)
+            return _followed(typical, own, 1 / (_SOON if typical > _FAR * recent else _MEMORY))
+        typical = typical * (recent / before) if before > 0 else recent
+        nearer = _followed(typical, recent, 1 / (_SOON if typical > recent else _MEMORY))
+        return recent if abs(typical - recent) <= _EQUAL * recent else nearer
 
 
-def _followed(mean: Tensor | None, now: Tensor, rate: float | Tensor) -> Tensor:
+def _followed(mean: float, now: float, rate: float) -> float:
     """Return a geometric running mean after one more number; zeros do not count."""
-    if mean is None:
+    if math.isnan(mean):
         return now
-    mean = mean.to(now.device)
-    return torch.where((now > 0) & (mean > 0), mean * (now / mean) ** rate, torch.maximum(mean, now))
+    return float(mean * (now / mean) ** rate) if now > 0 and mean > 0 else max(mean, now)

@@ -377,8 +377,8 @@ def test_after_a_stall_steps_differ_as_gradients_do():
     def after(_):
         step, length = criterion.last_step, criterion._selection.length
         taken, own = (one.double().square().mean().sqrt().item() for one in (step.direction, step.gradient))
-        if criterion._selection.risen == 0 and float(length.typical) <= 1.5 * float(length.recent):
-            ratios.append((taken / own) / (float(length.typical) / float(length.recent)))
+        if criterion._selection.risen == 0 and length.typical <= 1.5 * length.recent:
+            ratios.append((taken / own) / (length.typical / length.recent))
 
     train(criterion, net, optimizer, 30, after=after)
     assert len(ratios) > 10
@@ -387,13 +387,12 @@ def test_after_a_stall_steps_differ_as_gradients_do():
 
 @pytest.mark.parametrize(("ratio", "after"), [(10.0, (1.0, 1.1)), (0.1, (0.1, 0.15))])
 def test_after_a_stall_a_long_step_shrinks_soon_and_a_short_one_grows_slowly(ratio, after):
-    one = torch.tensor(1.0, dtype=torch.float64)
-    length = StepLength(typical=ratio * one, recent=one)
+    length = StepLength(typical=ratio, recent=1.0)
     for _ in range(100):
-        length.typical = length._next(one, one, gradients=True)
-    assert after[0] <= float(length.typical) <= after[1]
+        length.typical = length._next(1.0, 1.0, gradients=True)
+    assert after[0] <= length.typical <= after[1]
     # It also changes by the factor by which gradients do.
-    assert float(length._next(2 * one, 2 * one, gradients=True) / length.typical) == pytest.approx(2.0, rel=0.01)
+    assert length._next(2.0, 2.0, gradients=True) / length.typical == pytest.approx(2.0, rel=0.01)
 
 
 def test_a_loss_that_rises_for_good_keeps_the_gradient():
