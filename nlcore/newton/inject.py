@@ -164,7 +164,9 @@ def _directions(fisher: EmpiricalFisher, gradient: Tensor, dtype: torch.dtype, r
     evaluation = Evaluation(_OPAQUE, gradient.shape, None)
     problem = Problem(_OPAQUE, evaluation, gradient, samples, raising=False)
     kept = torch.where(usable.unsqueeze(-1), gradient, 0.0)
-    derivatives = Derivatives(gradient.new_zeros(len(gradient)), kept.to(dtype), usable)
+    derivatives = Derivatives(
+        gradient.new_zeros(len(gradient)), kept.to(torch.promote_types(dtype, torch.float32)), usable
+    )
     solution = directions(derivatives, problem, fisher)
     regular = (solution.codes == 0).unsqueeze(-1) & usable.unsqueeze(-1)
     return torch.where(regular, solution.direction, gradient)

@@ -243,3 +243,10 @@ def test_wrong_predictions():
         inject_fisher([1.0])
     with pytest.raises(ShapeError, match=r"\[\]"):
         inject_fisher(torch.zeros(()))
+
+
+def test_gradients_of_a_scaled_loss_in_half_precision_do_not_vanish():
+    prediction = torch.zeros(2, 3, dtype=torch.float16, requires_grad=True)
+    incoming = torch.full((2, 3), 1e-4, dtype=torch.float16)
+    inject_fisher(prediction, 1.0, reduction="sum", loss_scale=65536.0).backward(incoming)
+    torch.testing.assert_close(prediction.grad, incoming)
