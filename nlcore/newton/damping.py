@@ -167,7 +167,9 @@ class Bounded(DampingRule):
             own = torch.isinf(rho)
             rho = torch.where(own, self.per_sample_rho, rho)
             if self.validated and derivatives is not None and derivatives.features is not None:
-                used = torch.where(own, matrix.own, matrix.mean)
+                waits = own.device.type == "cpu" and not torch.compiler.is_compiling()
+                chosen = matrix.own if waits and bool(own) else matrix.mean
+                used = chosen if waits else torch.where(own, matrix.own, matrix.mean)
                 rho = torch.maximum(rho, validated_rho(used, matrix.mean_curvature, matrix.samples, derivatives))
             state = DampingState(rho, own, 0)
         strength = damping_strength(state.rho, matrix.mean_curvature, matrix.largest)

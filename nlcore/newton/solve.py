@@ -156,8 +156,9 @@ def limit(solution: Solution, damped: Damped, curvature: Curvature, samples: Sam
     direction = torch.where(sound.unsqueeze(-1), solution.direction, 0.0)
     samples = samples.where(sound)
     if trusted and curvature.max_ratio is not None:
-        median = samples.quantile(direction.norm(dim=-1, keepdim=True), 0.5)
-        shorter = capped(direction, curvature.max_ratio * median)
+        norms = direction.norm(dim=-1, keepdim=True)
+        moving = samples.where((norms > 0).squeeze(-1))  # a sample at its optimum does not hold the others back
+        shorter = capped(direction, curvature.max_ratio * moving.quantile(norms, 0.5))
         if curvature.aggregate == "batch" and damped.own is not None:
             shorter = torch.where(damped.own, shorter, direction)
         direction = shorter

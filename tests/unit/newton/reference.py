@@ -196,7 +196,7 @@ def newton_directions(problem, blocks, damping, *, psd="none", scope="sample", a
     directions = np.stack(rows)
     if aggregate == "sample" and max_ratio is not None:
         norms = np.linalg.norm(directions, axis=1)
-        counted = problem.counted
+        counted = problem.counted & (norms > 0)
         longest = max_ratio * median(norms[counted], problem.weight[counted])
         for i, norm in enumerate(norms):
             if norm > longest:
