@@ -136,7 +136,8 @@ class NewtonLoss(nn.Module):
         Args:
             prediction: [batch, *event].
             target: The target, as the loss takes it.
-            weight: [batch], the weight of each sample; the mean is Σ wᵢℓᵢ / Σ wᵢ, whatever their scale.
+            weight: [batch], the weight of each sample; the mean is Σ wᵢℓᵢ / Σ wᵢ, whatever their scale. A sample
+                of weight 0 may be NaN.
             mask: [batch, *event] bool, for a loss that takes one. **True = padded, the opposite of an attention
                 mask**: padded outputs take no part in value, gradient, trace or mean.
             context: Tensors that the loss needs beside the prediction, a nested structure of tensors, batch
@@ -150,12 +151,13 @@ class NewtonLoss(nn.Module):
         training = torch.is_grad_enabled() and isinstance(prediction, Tensor) and prediction.requires_grad
         _require_reverse_mode(self._capabilities.name, prediction)
         if not training and self.value == "original":
-            problem = Problem.of(self._capabilities, prediction, target, **given)
+            raising = self.on_failure == "raise"
+            problem = Problem.of(self._capabilities, prediction, target, raising=raising, **given)
             _require_order(problem)
             with full_precision(prediction.device):
                 return self._reduce(problem.evaluation.value(problem.prediction), problem)
         if in_inference(prediction, target, weight, mask, context):
-            with torch.inference_mode(False):
+            with torch.inference_mode(False), torch.set_grad_enabled(training):
                 trees = cloned((prediction, target, {"weight": weight, "mask": mask, "context": context}))
                 return self.forward(trees[0], trees[1], **trees[2])
         compiling = torch.compiler.is_compiling()  # a compiled step looks anew every time: its graph has no age
@@ -339,7 +341,8 @@ class NewtonLoss(nn.Module):
         samples = problem.samples
         if self.reduction != "mean":
             if problem.unit is not None:
-                value = (samples.weight * problem.unit * value).to(value.dtype)
+                counted = torch.where(samples.weight > 0, value, 0.0)
+                value = (samples.weight * problem.unit * counted).to(value.dtype)
             if self.reduction == "none":
                 return value
             return value.sum() if samples.ranks is None else value.sum() * samples.ranks.count
@@ -347,7 +350,7 @@ class NewtonLoss(nn.Module):
             return value.mean() if value.shape[0] else value.sum()
         count = samples.total(samples.weight.sum())
         shares = samples.weight / torch.where(count == 0, 1.0, count)
-        total = (shares.to(value.dtype) * value).sum()
+        total = (shares.to(value.dtype) * torch.where(shares > 0, value, 0.0)).sum()
         return total if samples.ranks is None else total * samples.ranks.count
 
 

@@ -100,7 +100,7 @@ def check_options(curvature: Any) -> None:
     check_choice(owner, "solver", curvature.solver, ("auto", "cholesky", "eigen", "low_rank", "cg"))
     check_power(curvature)
     check_positive(owner, "max_ratio", curvature.max_ratio)
-    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
+    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
         raise ConfigError(f"{owner}(chunk_size={chunk!r}): give a whole number ≥ 1, or None.")
     check_length(owner, curvature.normalize)
     if curvature.solver in ("cg", "low_rank") and getattr(curvature.damping, "needs_own", False):

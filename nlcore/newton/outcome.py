@@ -24,6 +24,7 @@ class StepDetail:
         strength: [], λ, in the units of the loss's curvature.
         mean_curvature: [], |tr C|/m.
         condition: [] or [N], an estimate of the condition number of C + λI; NaN where there is none.
+        counted: [N, m] or [N, 1] bool, which outputs count.
         residual: [N], the relative residual of an iterative solve; `None` for a direct one.
         negative: [], the share of negative eigenvalues before repair, where known.
         per_sample: [] bool, whether `Bounded` chose each sample's own matrix.
@@ -32,6 +33,7 @@ class StepDetail:
     strength: Tensor
     mean_curvature: Tensor
     condition: Tensor
+    counted: Tensor
     residual: Tensor | None = None
     negative: Tensor | None = None
     per_sample: Tensor | None = None
@@ -95,8 +97,8 @@ class NewtonStep:
         `curvature` (class, or `"gradient"` for the power 0), `damping` (λ), `mean_curvature` (|tr C|/m), `condition`
         (estimate for C + λI), `per_sample` (whether `Bounded` chose each sample's own matrix), `residual` (of an
         iterative solve), `negative` (share of negative eigenvalues before repair, where known), `cosine` (mean cosine
-        between direction and gradient), `step` (root mean square of the direction), and the number of samples
-        `indefinite`, `singular`, `nonfinite`.
+        between direction and gradient), `step` (root mean square of the direction over the outputs that count), and the
+        number of samples `indefinite`, `singular`, `nonfinite`.
         """
         of = self.curvature.of if isinstance(self.curvature, Reused) else self.curvature
         stats: dict[str, float | str] = {"curvature": type(of).__name__ if of.power else "gradient"}
@@ -107,12 +109,13 @@ class NewtonStep:
                 number = getattr(self.detail, name)
                 if number is not None and number.numel():
                     stats[name] = float(number.max())
-        if self.direction.numel():
+        if self.detail is not None and self.direction.numel():
             gradient, direction = per_sample(self.gradient).double(), per_sample(self.direction).double()
             moving = (gradient.norm(dim=1) > 0) & (direction.norm(dim=1) > 0)
             cosine = torch.nn.functional.cosine_similarity(_unit(gradient), _unit(direction), dim=1)
             stats["cosine"] = float(cosine[moving].mean()) if bool(moving.any()) else 1.0
-            stats["step"] = float(direction.square().mean().sqrt())
+            counted = self.detail.counted.expand_as(direction)
+            stats["step"] = float((direction.square() * counted).sum().div(counted.sum().clamp(min=1)).sqrt())
         for result in (Result.indefinite, Result.singular, Result.nonfinite):
             stats[result.name] = int((self.codes == result).sum())
         return stats

@@ -141,6 +141,7 @@ class Selection:
         self.kept: dict[int, tuple[int, Reused]] = {}
         self._intermediates = 0
         self.same = self.round = self.checked = False
+        self._jvp_sound: bool | None = None
 
     @property
     def curvature(self) -> Curvature:
@@ -157,7 +158,7 @@ class Selection:
         if problem.samples.ranks is None and not len(prediction):
             return self.curvature
         self._guard()
-        trial = Trial(self.candidates, problem)
+        trial = Trial(self.candidates, problem, self._jvp_sound)
         due = self.age >= self.next_probe and all(_formed(one, problem) for one in self.candidates.curvatures)
         if self.reason is None and (due or self._pending is not None):
             kept = prediction.grad if prediction.retains_grad else None
@@ -175,6 +176,7 @@ class Selection:
                     prediction.grad = kept
         self.age += 1
         chosen = self._reusing(self.current, trial) if _formed(self.curvature, problem) else _WITHOUT_MATRIX
+        self._jvp_sound = trial.jvp_sound
         if not self.checked and self.reason is None:
             self._check_second(problem, chosen)
         return chosen

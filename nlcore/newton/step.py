@@ -211,8 +211,10 @@ def _step(
         if problem.raising and not forgiving:
             raise_unsolved(problem, codes, strength, solution.condition, (matrix.null_dimension(), matrix.size))
         direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
-    memory = Memory(damped.state, checks, memory.masked or problem.evaluation.mask is not None, derivatives.jvp_sound)
-    detail = StepDetail(strength, mean_curvature, solution.condition, solution.residual, matrix.negative, damped.own)
+    jvp_sound = memory.jvp_sound if derivatives.jvp_sound is None else derivatives.jvp_sound
+    memory = Memory(damped.state, checks, memory.masked or problem.evaluation.mask is not None, jvp_sound)
+    conditions = solution.condition, problem.samples.counted, solution.residual
+    detail = StepDetail(strength, mean_curvature, *conditions, matrix.negative, damped.own)
     shape, target = problem.evaluation.shape, problem.prediction - direction
     if gradient.shape != shape:
         gradient, direction, target = gradient.reshape(shape), direction.reshape(shape), target.reshape(shape)
@@ -221,12 +223,14 @@ def _step(
 
 
 def _usable(problem: Problem, derivatives: Derivatives) -> tuple[Problem, Derivatives]:
-    """Leave out the samples whose value or gradient is not finite, or raise an error that names them."""
+    """Leave out the samples whose value or gradient is not finite, or raise an error that names those that count."""
     usable = derivatives.usable
     if problem.raising:
-        if not bool(usable.all()):
-            raise_nonfinite(problem, usable)
-        return problem, derivatives
+        if bool(usable.all()):
+            return problem, derivatives
+        wrong = ~usable & (problem.samples.weight > 0)
+        if bool(wrong.any()):
+            raise_nonfinite(problem, ~wrong)
     gradient = torch.where(usable.unsqueeze(-1), derivatives.gradient, 0.0)
     return replace(problem, samples=problem.samples.where(usable)), replace(derivatives, gradient=gradient)
 

@@ -84,10 +84,11 @@ class Trial:
     Attributes:
         problem: The same, after `settle` without the samples that are not finite.
         formed: The matrix of a second-order curvature, once a probe has formed it.
+        jvp_sound: Whether products with the Jacobian of the loss were found right; `None` before they were needed.
     """
 
-    def __init__(self, candidates: Candidates, problem: Problem) -> None:
-        self.candidates, self.problem = candidates, problem
+    def __init__(self, candidates: Candidates, problem: Problem, jvp_sound: bool | None = None) -> None:
+        self.candidates, self.problem, self.jvp_sound = candidates, problem, jvp_sound
         self._known: dict[Kind, Derivatives] = {}
         self.formed: CurvatureMatrix | None = None
         self._features: FeatureMatrix | None = None
@@ -104,10 +105,15 @@ class Trial:
         kind: Kind = curvature.kind if curvature.power else "gradient"
         if kind not in self._known:
             plainly = kind == "gauss_newton" and self._many
-            found = differentiate(self.problem, "gradient" if plainly else kind, chunk_size=curvature.chunk_size)
+            found = self._differentiate(self.problem, curvature, "gradient" if plainly else kind)
             gradient = torch.where(found.usable.unsqueeze(-1), found.gradient, 0.0)
             self._known[kind] = replace(found, gradient=gradient)
         return self._known[kind]
+
+    def _differentiate(self, problem: Problem, curvature: Curvature, kind: Kind) -> Derivatives:
+        found = differentiate(problem, kind, chunk_size=curvature.chunk_size, jvp_sound=self.jvp_sound)
+        self.jvp_sound = self.jvp_sound if found.jvp_sound is None else found.jvp_sound
+        return found
 
     @property
     def _many(self) -> bool:
@@ -125,7 +131,7 @@ class Trial:
         weight = mean.new_zeros(())
         for index in torch.arange(count, device=mean.device).split(max(1, _FEW // size**2)):
             part = problem.take(index)
-            found = differentiate(part, curvature.kind, chunk_size=curvature.chunk_size)
+            found = self._differentiate(part, curvature, curvature.kind)
             matrix = curvature.matrix(found, part)
             share = matrix.samples.weight.sum()
             mean, weight = mean + share * matrix.dense(), weight + share
@@ -163,7 +169,7 @@ class Trial:
         if not same or samples.keep is not None or samples.ranks is not None:
             return curvature.matrix(self.derivatives(curvature), self.problem)
         one = self.problem.take(samples.weight.argmax().unsqueeze(0))
-        return curvature.matrix(differentiate(one, curvature.kind, chunk_size=curvature.chunk_size), one)
+        return curvature.matrix(self._differentiate(one, curvature, curvature.kind), one)
 
     def _in_features(self, curvature: Curvature) -> FeatureMatrix | None:
         """Return the samples' own matrices in the space of few features; `None` where they are not to be had."""
@@ -187,7 +193,7 @@ class Trial:
         count, size = self.problem.prediction.shape
         index = torch.arange(count, device=matrix.mean.device)[:: -(-count // max(1, _FEW // size**2))]
         few = self.problem.take(index)
-        found = bounded.matrix(differentiate(few, bounded.kind, chunk_size=bounded.chunk_size), few)
+        found = bounded.matrix(self._differentiate(few, bounded, bounded.kind), few)
         own: Tensor = found.own  # type: ignore[attr-defined]
         return own, found.samples
 

@@ -432,6 +432,7 @@ def test_traits_are_traits():
         (lambda: GaussNewton(max_ratio=True), r"max_ratio=True"),
         (lambda: EmpiricalFisher(max_step="1"), r"max_step='1'"),
         (lambda: Hessian(chunk_size=0), r"chunk_size=0"),
+        (lambda: Hessian(chunk_size=True), r"chunk_size=True"),
         (lambda: Hessian(normalize=1), r"Hessian\(normalize=1\)"),
         (lambda: GaussNewton(normalize="yes"), r"GaussNewton\(normalize='yes'\)"),
         (lambda: Hessian(damping=Bounded(), psd="none"), r"damping=Bounded\(.*psd='none'"),

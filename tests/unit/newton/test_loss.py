@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import nn
 
-from nlcore import Auto, EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, Traits, newton_step
+from nlcore import (
+    Auto,
+    Bounded,
+    EmpiricalFisher,
+    GaussNewton,
+    Hessian,
+    NewtonLoss,
+    Relative,
+    Traits,
+    compose,
+    newton_step,
+)
 from nlcore.builtin.losses import AbsoluteError, CrossEntropy, SquaredError
 from nlcore.errors import ContractError
 
@@ -559,3 +571,53 @@ def test_an_error_of_torch_in_the_loss_says_whose_it_is():
     with pytest.raises(RuntimeError, match="in-place") as caught:
         NewtonLoss(shrinks, EmpiricalFisher())(prediction, torch.zeros(2, 3))
     assert any("shrinks" in note and "nlcore check" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("made_in_inference", [True, False])
+def test_an_evaluation_of_the_step_leaves_nothing_behind(made_in_inference):
+    prediction, target = data()
+    criterion = NewtonLoss(Wavy(), Hessian(damping=Bounded()), value="newton")
+    gradient(criterion, prediction, target)
+    before, state = criterion.last_step, criterion.state_dict()
+    leaf = prediction.clone().requires_grad_()
+    with torch.inference_mode():
+        copied = target.clone()
+        inside = criterion(leaf, target)
+    with torch.no_grad():
+        value = criterion(leaf, copied if made_in_inference else target)
+    assert not value.requires_grad
+    assert torch.equal(value, inside)
+    assert criterion.last_step is before
+    assert all(torch.equal(one, state[name]) for name, one in criterion.state_dict().items())
+
+
+def test_an_evaluation_falls_back_where_training_does():
+    prediction, target = data()
+    weight = torch.ones(len(prediction))
+    weight[1] = -1.0
+    criterion = NewtonLoss(Wavy(), EmpiricalFisher(), on_failure="fallback")
+    _, trained = gradient(criterion, prediction, target, weight=weight)
+    with torch.no_grad():
+        assert criterion(prediction, target, weight=weight) == trained
+
+
+def test_the_product_with_a_jacobian_is_checked_once():
+    class Squared(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, y):
+            ctx.save_for_backward(y)
+            return y.square()
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, incoming):
+            return 2 * ctx.saved_tensors[0] * incoming
+
+    torch.manual_seed(0)
+    spread, net = torch.randn(2, 10), nn.Linear(3, 2)
+    criterion = NewtonLoss(compose(lambda y: Squared.apply(y) @ spread))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(30):
+            criterion(net(torch.randn(8, 3)), torch.randn(8, 10)).backward()
+    assert sum("product of the Jacobian" in str(one.message) for one in caught) in (1, 2)  # of a probe, of the steps

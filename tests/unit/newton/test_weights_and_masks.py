@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from nlcore import Bounded, EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, newton_step
-from nlcore.errors import ContractError, ShapeError
+from nlcore import Bounded, EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, compose, newton_step
+from nlcore.errors import ContractError, NonFiniteError, ShapeError
 
 from .losses import SPLIT, MaskedMean, Wavy, data, half_square
 
@@ -252,3 +254,46 @@ def test_masks_of_a_wrong_kind(mask):
         newton_step(Wavy(), prediction, target, EmpiricalFisher(), mask=mask)
     with torch.no_grad(), pytest.raises(ContractError, match="mask must be bool"):
         NewtonLoss(Wavy(), EmpiricalFisher())(prediction, target, mask=mask)
+
+
+def test_a_sample_without_weight_may_be_nan():
+    prediction = torch.tensor([[1.0, 2.0], [math.nan, 0.0], [0.5, -1.0]], requires_grad=True)
+    weight = torch.tensor([1.0, 0.0, 2.0])
+    for curvature in (Hessian(damping=1.0), EmpiricalFisher(), None):
+        prediction.grad = None
+        criterion = NewtonLoss(half_square, curvature)
+        value = criterion(prediction, torch.zeros(3, 2), weight=weight)
+        value.backward()
+        kept = prediction.detach()[[0, 2]].requires_grad_()
+        alone = NewtonLoss(half_square, curvature)
+        expected = alone(kept, torch.zeros(2, 2), weight=weight[[0, 2]])
+        expected.backward()
+        torch.testing.assert_close(value, expected)
+        torch.testing.assert_close(prediction.grad[[0, 2]], kept.grad)
+        assert prediction.grad[1].tolist() == [0.0, 0.0]
+        with torch.no_grad():
+            torch.testing.assert_close(criterion(prediction, torch.zeros(3, 2), weight=weight), expected.detach())
+    with pytest.raises(NonFiniteError, match="in 1 of 3 samples: 1"):
+        NewtonLoss(half_square)(prediction, torch.zeros(3, 2), weight=torch.ones(3))
+
+
+def test_the_step_in_the_statistics_is_over_the_outputs_that_count():
+    prediction = torch.ones(3, 5, requires_grad=True)
+    mask = torch.zeros(3, 5, dtype=torch.bool)
+    mask[:, 3:] = True
+
+    def loss(y, t, mask):
+        return torch.where(mask, 0.0, (y - t).square()).sum(-1) / 2
+
+    criterion = NewtonLoss(loss, EmpiricalFisher(damping=1.0, power=0.0))
+    criterion(prediction, torch.zeros(3, 5), mask=mask).backward()
+    assert criterion.stats["step"] == pytest.approx(1.0)
+
+
+def test_samples_at_their_optimum_do_not_hold_the_others_back():
+    target = torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
+    prediction = torch.zeros(4, 2, requires_grad=True)
+    NewtonLoss(compose(lambda y: y), Hessian(damping=1.0, aggregate="sample"))(prediction, target).backward()
+    # Steps of norm √2/2 and √2, of which the lower is the median of those that move: the longer one is cut to it.
+    expected = torch.tensor([0.0, 0.0, -0.125, -0.125]).unsqueeze(1).expand(4, 2)
+    torch.testing.assert_close(prediction.grad, expected)
