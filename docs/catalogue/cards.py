@@ -46,7 +46,7 @@ def index_of(entries: Iterable[Entry]) -> str:
         "The algorithms of all plugins that were installed when this site was built, grouped by use. `nlcore list` "
         "prints those of your installation, and `nlcore show ID` describes one of them. Not sure which one you need? "
         "[Choose an algorithm](../guides/algorithm.md).",
-        "Each card gives the input → the target; the operators that work without a target; the number of derivatives; "
+        "Each card gives the input → the target; the methods of the loss besides its value; the number of derivatives; "
         "and whether there is a mask, which allows samples of different sizes in one batch.",
     ]
     for (anchor, title, text), members in grouped(entries).items():

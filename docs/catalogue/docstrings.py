@@ -49,6 +49,6 @@ def shapes_of(sections: dict[str, str]) -> dict[str, str]:
 
 def noun(text: str) -> str:
     """Return the name of an input: the words behind its shape, up to the next comma, without article."""
-    words = re.sub(r"^`[^`]*`[^,]*,? ?", "", text) if text.startswith("`") else text
+    words = re.sub(r"^`[^`]*`(?: or `[^`]*`)*[^,]*,? ?", "", text) if text.startswith("`") else text
     words = re.split(r"[,;.:(]| of which| that ", words)[0].strip().replace("**", "")
     return re.sub(r"^(?:the|a|an|their) ", "", words)

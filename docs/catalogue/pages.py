@@ -114,7 +114,7 @@ def _derivatives(entry: Entry) -> str:
     elif "its Hessian" in found.supplies or traits.order >= 2:
         words.append("The Hessian is not guaranteed to be positive semi-definite.")
     supplied = " and ".join(found.supplies)
-    automatic = "All derivatives are computed by automatic differentiation."
+    automatic = "All derivatives are computed through autograd."
     words.append(f"The loss supplies {supplied}." if supplied else automatic)
     rows = [f"| `{name}` | {cell(re.split(r'[.] ', text)[0])} |" for name, text in found.curvatures.items()]
     rows.append(f'| `Auto(aim="outputs")` | uses `{cell(found.auto)}`, because {cell(found.reason)} |')
@@ -137,7 +137,7 @@ def _order_words(entry: Entry) -> str:
 
 
 def _operators(entry: Entry) -> str:
-    head = "The operators are methods of the loss that work without a target."
+    head = "Besides its value, the loss has these methods:"
     return "\n".join([head, "", *(f"- `{call}`: {text}" for call, text in entry.operators.items())])
 
 
@@ -163,7 +163,8 @@ def _example(entry: Entry) -> str:
 def _neighbours(entry: Entry, others: Iterable[Entry]) -> str:
     lines = []
     for other in others:
-        differs = [f"derivative order {other.order}"] if other.order != entry.order else []
+        order = other.order.replace(" (", ", ").removesuffix(")")
+        differs = [f"derivative order {order}"] if other.order != entry.order else []
         if other.takes_mask != entry.takes_mask:
             differs.append("takes a mask" if other.takes_mask else "takes no mask")
         summary = other.spec.summary.rstrip(".")

@@ -25,21 +25,22 @@ class ApproxNDCG(ListLoss, id="ranking/approx_ndcg-v1", config=ApproxNDCGConfig,
     \pi_i = 1 + \sum_{j \ne i} \sigma(\alpha (s_j - s_i)),
     $$
 
-    with the gains $G$ of the relevance $r$, and the ideal DCG, that of the best order.
+    where $\pi_i$ is the smooth position of item $i$, $G_i$ the gain of its relevance $r_i$, and "ideal" the DCG of the
+    best order.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]`, the relevance of every item, ≥ 0.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: between 0 and 1. A list without relevant items has loss 0 and gradient 0, one of one item too.
+        - value: between 0 and 1. A list without relevant items has loss 0 and gradient 0, as has a list of one item.
 
     Cost:
-        Time and memory O(n²) per list. The Hessian is taken by differentiation.
+        Time and memory O(n²) per list. The Hessian is computed by automatic differentiation.
 
     When it fails:
-        Once α times the gaps is large the sigmoids are flat, and a wrongly ordered list keeps a vanishing gradient;
-        scores that grow along training get there. Lower α then. The loss is smooth, not convex: the Hessian may be
-        indefinite.
+        If α times the gaps between scores is large, the sigmoids saturate, and the gradient vanishes even for a list in
+        the wrong order. This happens when scores grow during training; lower α then. The loss is smooth but not convex,
+        so its Hessian may be indefinite.
 
     Args:
         alpha: Steepness α > 0, in inverse units of the scores.

@@ -24,8 +24,8 @@ class SoftDTW(AlignmentLoss):
     r"""Soft minimum of the costs of all alignments of two series.
 
     An alignment A is a path of cells (i, j) from the first time steps of both series to the last, by steps (1, 0),
-    (0, 1) and (1, 1). Its cost c(A) is the sum of the local costs $c_{ij}$ of time step i of the prediction x and time
-    step j of the target y. The loss is the soft minimum of c(A) over all alignments,
+    (0, 1) and (1, 1). Its cost c(A) is the sum of the local costs $c_{ij}$ along the path, each between time step i of
+    the prediction x and time step j of the target y. The loss is the soft minimum of c(A) over all alignments,
 
     $$
     \ell(x, y) = s_\gamma(x, y) = -\gamma \log \sum_A \exp\left(-\frac1\gamma \sum_{(i, j) \in A} c_{ij}\right),
@@ -39,40 +39,41 @@ class SoftDTW(AlignmentLoss):
     The derivative of the loss with respect to the local costs is the expected alignment E. $E_{ij}$ is the probability
     that an alignment visits the cell (i, j), if alignments are drawn with $\Pr(A) \propto \exp(-c(A)/\gamma)$. The
     second derivative is $-\mathrm{Cov}/\gamma$, with Cov the covariance of the visits to two cells. Both are computed
-    by sweeps over the cells, so that a Hessian–vector product takes about the time of three gradients. With J the
-    Jacobian of the local costs with respect to x, the Hessian of the loss is
+    by sweeps over the cells, so a Hessian–vector product takes about as long as three gradients. With J the Jacobian of
+    the local costs with respect to x, the Hessian of the loss is
 
     $$
     \nabla^2 \ell = \sum_{ij} E_{ij} \nabla^2 c_{ij} - \tfrac1\gamma J^\top \mathrm{Cov}\, J .
     $$
 
-    With `curvature="fixed_alignment"` the loss supplies the first of the two terms alone as its Hessian. For squared
+    With `curvature="fixed_alignment"`, the loss supplies only the first of the two terms as its Hessian. For squared
     distances this is a diagonal matrix, with $2 \sum_j E_{ij}$ at time step i. As $s_\gamma$ is concave in the local
     costs, it is the Hessian of a quadratic upper bound on the loss that touches the loss at the prediction. A Newton
     step with each sample's own matrix and without damping therefore never raises the loss: it moves every time step to
-    the mean of the target's time steps, weighted by E. Value and gradient of the loss do not depend on `curvature`.
+    the mean of the target's time steps, weighted by E. The value and the gradient of the loss do not depend on
+    `curvature`.
 
     A mask removes padded time steps from the prediction, at any position; single channels of a time step can be padded
-    too. Targets of different lengths come with their lengths or a mask. Half precision is computed in float32. With
-    numba installed, CPU tensors are computed by compiled code.
+    too. Targets of different lengths are given with their lengths or a mask. Inputs in half precision are computed in
+    float32. If numba is installed, compiled code is used on the CPU.
 
     Shape:
-        - prediction: `[batch, n]`, or `[batch, n, channels]` with `multivariate=True`.
-        - target: `[batch, m]` or `[batch, m, channels]`, of any length m; or `{"series": …, "lengths": [batch] int64}`,
-          or `{"series": …, "mask": [batch, m] bool}`.
+        - prediction: `[batch, n]`, the predicted series; `[batch, n, channels]` with `multivariate=True`.
+        - target: `[batch, m]`, the target series, of any length m; `[batch, m, channels]` with `multivariate=True`; or
+          `{"series": …, "lengths": [batch] int64}`, or `{"series": …, "mask": [batch, m] bool}`.
         - mask: like the prediction, bool, True at padded outputs.
         - value: in units of the local cost, of either sign. It lies below the cost of the best alignment by at most γ
           times the logarithm of the number of alignments; for two series of length n this is less than 1.77·γ·n.
 
     Cost:
-        Time O(n·m) per sample. Memory O(n·m); with compiled code the value for squared distances needs O(n), since no
-        matrix is formed.
+        Time and memory O(n·m) per sample. With compiled code, the value for squared distances takes memory O(n), since
+        no matrix is formed.
 
     When it fails:
-        For large γ all alignments have nearly equal weight, and the best prediction is a blurred target. For small γ a
-        single alignment dominates, and the loss is nearly piecewise quadratic: its exact Hessian is large and negative
-        where two alignments are equally good. Series that differ in level or scale are aligned by their levels:
-        normalise them first.
+        For large γ, all alignments have nearly equal weight, and the best prediction is a blurred target. For small γ,
+        a single alignment dominates, and the loss is nearly piecewise quadratic; its exact Hessian has large negative
+        eigenvalues where two alignments are equally good. If the series differ in level or scale, the alignment follows
+        these differences instead of the shapes: normalise the series first.
 
     Args:
         gamma: γ > 0, in units of the local cost.
@@ -185,24 +186,25 @@ class SoftDTWDivergence(AlignmentLoss):
     \ell(x, y) = D(x, y) = s_\gamma(x, y) - \tfrac12 s_\gamma(x, x) - \tfrac12 s_\gamma(y, y) .
     $$
 
-    D is not negative where the sum over alignments is a positive definite kernel of series, by the inequality of Cauchy
-    and Schwarz. A sufficient condition is that $1 / (1 + e^{c(x, y)/\gamma})$ is a positive definite kernel of time
+    D is non-negative if the sum over alignments is a positive definite kernel of series, by the Cauchy–Schwarz
+    inequality. A sufficient condition is that $1 / (1 + e^{c(x, y)/\gamma})$ is a positive definite kernel of time
     steps (Cuturi et al., 2007). It holds
 
-    - for `cost="log_augmented"`, $c = \lVert x - y \rVert^2 + \gamma \log(2 - e^{-\lVert x - y \rVert^2 / \gamma})$,
-      where that kernel is half a Gaussian: the default;
+    - for the default, `cost="log_augmented"`, where that kernel is half a Gaussian:
+      $c = \lVert x - y \rVert^2 + \gamma \log(2 - e^{-\lVert x - y \rVert^2 / \gamma})$;
     - for `cost="absolute"` and series of one channel, where it is a convex function of |x − y| (Pólya's criterion).
 
     It does not hold for `cost="squared_euclidean"`: there are series of six time steps with D = −0.0025 γ, though none
-    among random ones. Nor is there a guarantee with a band, or where single channels are masked. With neither, values
-    for the two costs above are at least 0 even after rounding; in all other cases negative values are not clipped.
+    were found among random ones. Nor is there a guarantee with a band or with masked channels. Where D is guaranteed to
+    be non-negative, negative values that result from rounding are set to 0; otherwise negative values are kept.
 
-    Value and derivatives are computed in float64 where the device has it, as D is a small difference of large numbers.
+    The value and the derivatives are computed in float64 if the device supports it, since D is a small difference of
+    large numbers.
 
     Shape:
-        - prediction: `[batch, n]`, or `[batch, n, channels]` with `multivariate=True`.
-        - target: `[batch, m]` or `[batch, m, channels]`, of any length m; or a dict with lengths or a mask, as of
-          `SoftDTW`.
+        - prediction: `[batch, n]`, the predicted series; `[batch, n, channels]` with `multivariate=True`.
+        - target: `[batch, m]`, the target series, of any length m; `[batch, m, channels]` with `multivariate=True`; or
+          a dict with lengths or a mask, as for `SoftDTW`.
         - mask: like the prediction, bool, True at padded outputs.
         - value: 0 for equal series, in units of the local cost.
 
@@ -210,12 +212,12 @@ class SoftDTWDivergence(AlignmentLoss):
         Three times the cost of `SoftDTW`; O((n + m)²) per sample.
 
     When it fails:
-        As for `SoftDTW`, except for its bias: the divergence is smallest where the series are equal. It is not convex.
+        As for `SoftDTW`, but without its bias: the divergence is smallest where the series are equal. It is not convex.
 
     Args:
         gamma: γ > 0, in units of the local cost.
-        cost: As of `SoftDTW`.
-        band: As of `SoftDTW`.
+        cost: As for `SoftDTW`.
+        band: As for `SoftDTW`.
         radius: Of the Sakoe–Chiba band, in time steps.
         slope: Of the Itakura parallelogram, above 1.
         multivariate: Whether series have channels.

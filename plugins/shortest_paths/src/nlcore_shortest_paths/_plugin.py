@@ -14,7 +14,7 @@ _ALGORITHMS = (
         id="shortest_paths/bellman_ford-v1",
         factory="nlcore_shortest_paths.bellman_ford:BellmanFord",
         config="nlcore_shortest_paths.config:BellmanFordConfig",
-        summary="Relaxed Bellman–Ford with a relaxed trace back, L1 or squared L2 distance to the true path",
+        summary="Relaxed Bellman–Ford with a relaxed traceback, L1 or squared L2 distance to the true path",
         reference="Petersen et al., Learning with Algorithmic Supervision via Continuous Relaxations, NeurIPS 2021",
         since="0.1.0",
     ),

@@ -18,7 +18,7 @@ __all__ = ["BellmanFord"]
 
 
 class BellmanFord(RelaxedPathLoss, PathLoss, id="shortest_paths/bellman_ford-v1", config=BellmanFordConfig):
-    r"""The relaxed Bellman–Ford algorithm, with a relaxed trace back from the goal.
+    r"""The relaxed Bellman–Ford algorithm, with a relaxed traceback from the goal.
 
     Let $c(v)$ be the cost of cell $v$, $d(v)$ its distance from the source, and $v + k$ its neighbour in direction $k$.
     In each of `iterations` sweeps, every cell averages the distances of its neighbours with softmin weights and adds
@@ -29,11 +29,11 @@ class BellmanFord(RelaxedPathLoss, PathLoss, id="shortest_paths/bellman_ford-v1"
     d(\text{source}) = 0,
     $$
 
-    with the inverse temperature $\beta$. The weights of the last sweep are the relaxed predecessors. A mass q of 1
-    starts at the goal and moves back along them, and a trace x marks the cells that it visits: in each step, x ← x ⊥ q.
-    The t-conorm ⊥ is a smooth "or", so that the trace stays between 0 and 1. The final trace is the relaxed path. The
-    loss is its distance to the true path $t$, with `objective="l2"` (the default) and with `objective="l1"`
-    respectively,
+    with the inverse temperature $\beta$. The weights of the last sweep are the relaxed predecessors. The path is traced
+    back along them: a mass of 1 starts at the goal and is passed on to the predecessors of each cell, in proportion to
+    their weights. A trace x records the mass q that each cell receives: in each step, x ← x ⊥ q. The t-conorm ⊥ is a
+    smooth "or", which keeps the trace between 0 and 1. The final trace is the relaxed path. The loss is its distance to
+    the true path $t$, with `objective="l2"` (the default) and with `objective="l1"` respectively,
 
     $$
     \ell(c, t) = \sum_v (\operatorname{path}_v(c) - t_v)^2 \qquad \text{and} \qquad
@@ -51,16 +51,16 @@ class BellmanFord(RelaxedPathLoss, PathLoss, id="shortest_paths/bellman_ford-v1"
         - value: the distance of the relaxed path to the true one, summed over the cells; 0 where they agree.
 
     Cost:
-        Time O(iterations · neighbours · H·W) per map, and as much again for the gradient, which is exact and written by
-        hand. It keeps O((iterations + neighbours) · H·W) numbers: 5 MiB for a hundred 12×12 maps, in float32 with the
-        default options. Derivatives of the gradient are taken by automatic differentiation: the Hessian of a map has
-        (H·W)² numbers and takes one backward pass for each of its rows.
+        Time O(iterations · neighbours · H·W) per map, and as much again for the gradient, which is exact and
+        handwritten. It keeps O((iterations + neighbours) · H·W) numbers: 5 MiB for a hundred 12×12 maps, in float32
+        with the default options. The derivatives of the gradient are computed by automatic differentiation: the Hessian
+        of a map has (H·W)² entries and takes one backward pass for each of its rows.
 
     When it fails:
-        β times a difference of costs should be of the order of 1 to 100. With a smaller β the path spreads over the
-        map; with a larger one the gradient vanishes except near ties. Mass that reaches the source moves on from it, so
-        that the trace at the cells beside the source is too large, more so with `loop="for"` than with `loop="while"`.
-        If the shortest path has more than `iterations` steps, it is not found.
+        β times a typical difference of costs should be between 1 and 100. With a smaller β, the path spreads over the
+        map; with a larger one, the gradient vanishes except near ties. Mass that reaches the source moves on from it,
+        so the trace at the cells beside the source is too large, more so with `loop="for"` than with `loop="while"`. A
+        shortest path of more than `iterations` steps is not found.
 
     Reference:
         Petersen, Borgelt, Kuehne, Deussen, [Learning with Algorithmic Supervision via Continuous

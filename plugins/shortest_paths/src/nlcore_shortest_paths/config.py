@@ -53,7 +53,7 @@ class RelaxationOptions(AlgorithmConfig):
 
     loop: Loop = Field(
         "for",
-        description="Loop that traces the path back: 'for' takes `iterations` steps, 'while' continues until it "
+        description="Loop that traces the path back: 'for' takes `iterations` steps; 'while' continues until the trace "
         "reaches the source, by a relaxed condition.",
     )
     objective: Objective = Field(
@@ -63,15 +63,15 @@ class RelaxationOptions(AlgorithmConfig):
     )
     t_conorm: TConorm = Field(
         "hamacher",
-        description="How the trace adds up in a cell or on an edge to which it returns: 'probabilistic' (x + q − xq), "
-        "'hamacher', or 'yager' (min(1, x + q)).",
+        description="How a trace x and new mass q add up: 'probabilistic' x + q − xq, 'hamacher' "
+        "(x + q + (p − 2)xq)/(1 + (p − 1)xq), or 'yager' min(1, x + q).",
     )
     p: float = Field(
         5.0,
         ge=0,
         le=1e12,  # slopes divide by its square, second derivatives by its cube, which float32 must hold
-        description="Parameter of the Hamacher t-conorm; read by 'hamacher' only. Its slopes are bounded for p > 0, "
-        "and near p = 0 steep where a cell or an edge is almost entirely on the path.",
+        description="Parameter of 'hamacher', used by it only. For p > 0 its slopes are bounded; near p = 0 they are "
+        "steep where a cell or an edge is almost entirely on the path.",
     )
     beta: float = Field(
         10.0,
@@ -82,9 +82,9 @@ class RelaxationOptions(AlgorithmConfig):
     iterations: int | None = Field(
         None,
         ge=1,
-        description="Sweeps of Bellman–Ford, and steps back of the loop 'for'; paths with more steps need more. By "
-        "default H + W + 1 on a map of H×W cells, on a graph without cycles enough for every path, and on one with "
-        "cycles 2k + 1 if every node can be reached from the source by k edges.",
+        description="Sweeps of Bellman–Ford, and steps of the loop 'for'; paths with more steps need more. The default "
+        "is H + W + 1 on a map of H×W cells. On a graph without cycles it is enough for every path, and on one with "
+        "cycles it is 2k + 1 if every node can be reached from the source by k edges.",
     )
 
 

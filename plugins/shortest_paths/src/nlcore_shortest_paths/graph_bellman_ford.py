@@ -27,7 +27,7 @@ _NO_SWEEP = 1 << 60
 class GraphBellmanFord(
     RelaxedPathLoss, GraphLoss, id="shortest_paths/graph_bellman_ford-v1", config=GraphBellmanFordConfig
 ):
-    r"""The relaxed Bellman–Ford algorithm on a graph, with a relaxed trace back from the goal; costs on edges.
+    r"""The relaxed Bellman–Ford algorithm on a graph, with a relaxed traceback from the goal; costs on edges.
 
     Let $c_e$ be the cost of edge e = (u, v), and $d(v)$ the distance of node v from the source. In each of `iterations`
     sweeps, every node averages over the edges into it that the source has reached, with softmin weights,
@@ -37,11 +37,11 @@ class GraphBellmanFord(
     d(\text{source}) = 0,
     $$
 
-    with the inverse temperature $\beta$. The weights of the last sweep are the relaxed predecessors. A mass q of 1
-    starts at the goal and moves back along them, in each step $w_e\, q(v)$ along the edge e. A trace x marks the edges
-    along which it moves: $x_e \leftarrow x_e \perp w_e\, q(v)$. The t-conorm ⊥ is a smooth "or", so that the trace
-    stays between 0 and 1. The final trace is the relaxed path. The loss is its distance to the true path t, with
-    `objective="l2"` (the default) and with `objective="l1"` respectively,
+    with the inverse temperature $\beta$. The weights of the last sweep are the relaxed predecessors. The path is traced
+    back along them: a mass q of 1 starts at the goal, and in each step $w_e\, q(v)$ of it moves back along the edge e.
+    A trace x records the mass on each edge: $x_e \leftarrow x_e \perp w_e\, q(v)$. The t-conorm ⊥ is a smooth "or",
+    which keeps the trace between 0 and 1. The final trace is the relaxed path. The loss is its distance to the true
+    path t, with `objective="l2"` (the default) and with `objective="l1"` respectively,
 
     $$
     \ell(c, t) = \sum_e (\operatorname{path}_e(c) - t_e)^2 \qquad \text{and} \qquad
@@ -54,11 +54,9 @@ class GraphBellmanFord(
     to 1e-5; the derivative treats the step at which it is stopped as fixed. With `objective="l2"` the loss has a
     Gauss–Newton split: the features are the relaxed path.
 
-    This is `BellmanFord` where cells with costs are written as edges. With the cost of the cell entered on each edge
-    between cells, distances, weights and masses are the same in every sweep and step; traces are of edges here, and sum
-    to that of the cell they enter where a t-conorm is a sum ("yager", below 1). With every cell split into two nodes,
-    an edge with its cost between them, edges of cost 0 between cells, the second node of the first cell as source and
-    that of the last as goal, the traces of `loop="for"` with twice the iterations are those of the cells.
+    `BellmanFord` is the same algorithm with costs on cells. On the graph of a map in which every edge has the cost of
+    the cell that it enters, distances, weights and masses are equal to those of `BellmanFord`, but there is a trace for
+    each edge instead of each cell.
 
     Shape:
         - prediction: `[batch, E]`, the cost of every edge; positive, of any sign on a graph without cycles.
@@ -70,10 +68,10 @@ class GraphBellmanFord(
         ten operations a sweep for nodes of similar in-degrees.
 
     When it fails:
-        β times a difference of costs should be of the order of 1 to 100. With a smaller β the path spreads over the
-        graph; with a larger one the gradient vanishes except near ties. Mass that reaches the source moves on along the
-        edges into it, if there are any: without those, which no path needs, it stops. If the shortest
-        path has more than `iterations` edges, it is not found.
+        β times a typical difference of costs should be between 1 and 100. With a smaller β, the path spreads over the
+        graph; with a larger one, the gradient vanishes except near ties. Mass that reaches the source moves on along
+        the edges into it; leave these out, since no shortest path needs them. A shortest path of more than `iterations`
+        edges is not found.
 
     Reference:
         Petersen, Borgelt, Kuehne, Deussen, [Learning with Algorithmic Supervision via Continuous

@@ -86,9 +86,9 @@ class NeuralSort(SoftmaxSort):
     \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    With `objective="entries"` it is the binary cross-entropy of all entries of P, averaged over the $n^2$ entries.
+    With `objective="entries"`, it is the binary cross-entropy of all entries of P, averaged over the $n^2$ entries.
 
-    Rows sum to 1, columns in general do not. For every $\tau$, the largest entry of row $i$ is at the item of rank $i$.
+    Rows sum to 1; columns in general do not. For every $\tau$, the largest entry of row $i$ is at the item of rank $i$.
     `P @ scores` is close to the sorted list only if $\tau$ is small compared with the gaps between neighbouring scores.
 
     Shape:
@@ -102,8 +102,8 @@ class NeuralSort(SoftmaxSort):
 
     When it fails:
         If τ is far below the gaps between wrongly ordered scores, the loss is nearly piecewise linear and its curvature
-        vanishes. At equal scores, the derivative of |·| is taken as 0; the gradients of these scores still differ, so
-        that a step separates them.
+        vanishes. At equal scores, the derivative of |·| is set to 0; the gradients of these scores still differ, so a
+        step separates them.
 
     Args:
         temperature: τ > 0, in units of the scores.

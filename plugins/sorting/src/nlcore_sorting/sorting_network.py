@@ -143,15 +143,15 @@ class SortingNetwork(PermutationLoss):
     \alpha = F(\beta (b - a)), \qquad \min = \alpha a + (1 - \alpha) b, \qquad \max = (1 - \alpha) a + \alpha b.
     $$
 
-    A layer of comparators is a symmetric matrix $M_l$, and the network is $P = M_L \cdots M_1$. Its rows and columns
-    add up to 1, and `P @ scores` is the relaxed sorted list, up to rounding. The loss of a list with true ranks $r$ is
+    A layer of comparators is a symmetric matrix $M_l$, and the network is $P = M_L \cdots M_1$. The rows and columns of
+    P sum to 1, and `P @ scores` is the relaxed sorted list, up to rounding. The loss of a list with true ranks $r$ is
     the cross-entropy of the rows,
 
     $$
     \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    With `objective="entries"` it is the binary cross-entropy of all entries, averaged over $n^2$.
+    With `objective="entries"`, it is the binary cross-entropy of all entries of P, averaged over the $n^2$ entries.
 
     The distribution functions F, with d = b − a and x = βd, are
 
@@ -160,11 +160,11 @@ class SortingNetwork(PermutationLoss):
     - `logistic`: σ(x);
     - `logistic_phi`: σ(βd/(|d| + 1e-10)^λ);
     - `reciprocal`: ½ + x/(1 + 2|x|);
-    - `optimal`: ½ + x for |x| ≤ ¼ and ½ ± (½ − 1/(16|x|)) beyond.
+    - `optimal`: ½ + x for |x| ≤ ¼, 1 − 1/(16x) for x > ¼, and 1/(16|x|) for x < −¼.
 
     The loss is computed from log P, layer by layer, with logarithms of α and 1 − α that are exact in both tails. On the
     CPU, the value and its first derivative are computed from P in float64 instead, with both weights exact, and from
-    log P only for lists in which an entry $P_{r_j j}$ underflows. The Hessian is supplied by a formula.
+    log P only for lists in which an entry $P_{r_j j}$ underflows. The Hessian is computed by a formula.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
@@ -175,13 +175,14 @@ class SortingNetwork(PermutationLoss):
     Cost:
         Time O(layers·n²) per list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic); O(layers·n·k) for
         `topk`, O(layers·n) for `sort` and `rank`, O(layers·n³) for the Hessian. Besides the result, O(layers·n) numbers
-        are kept between the passes, but O(layers·n²) for the loss on other devices than the CPU. Where numba is
-        installed, all of them are compiled on the CPU.
+        are kept for the backward pass, but O(layers·n²) for the loss on devices other than the CPU. If numba is
+        installed, all of them run as compiled code on the CPU.
 
     When it fails:
-        The Hessian is often indefinite. Equal scores are pulled apart, because F has a slope at 0; with `logistic_phi`
-        that slope is β·1e10^λ. With `logistic`, the derivative of P vanishes for a wrong order with gaps far above 1/β;
-        the loss still corrects it, `sort` and `rank` do not.
+        The Hessian is often indefinite. The gradient separates equal scores, because the slope of F at 0 is positive;
+        with `logistic_phi` this slope is large, ¼·β·(1e10)^λ. With `logistic` and `gaussian`, the derivative of P
+        vanishes if two scores are in the wrong order and far more than 1/β apart. The gradient of the loss still
+        corrects the order then; the gradients of `sort` and `rank` do not.
 
     Args:
         network: `"odd_even"` or `"bitonic"`, for any n.

@@ -33,7 +33,7 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`.
-        - target: `[batch, n]`, 1 on the items that should be taken; **the true values or costs** for `spo_plus`, the
+        - target: `[batch, n]`, 1 on the items to take; **the true values or costs** for `spo_plus`, the
           ranking methods and `objective="regret"`.
         - value: as defined by the method.
 

@@ -29,7 +29,7 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`; any n ≥ k.
-        - target: `[batch, n]`, 1 on the elements that should be taken; **the true values or costs** for `spo_plus`, the
+        - target: `[batch, n]`, 1 on the elements to take; **the true values or costs** for `spo_plus`, the
           ranking methods and `objective="regret"`.
         - value: as defined by the method.
 
