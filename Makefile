@@ -125,7 +125,8 @@ results: $(STAMP)  ## repeat every page of docs/results but those of `make bench
 	$(BIN)/python docs/choices.py
 	$(MAKE) pages
 
-pages: $(STAMP)  ## write the pages of docs/results that join records anew, from the runs on record
+pages: $(STAMP)  ## write the pages and tables that join records anew, from the runs on record
+	$(BIN)/python docs/gains.py
 	$(BIN)/python docs/optimizers.py
 	$(BIN)/python docs/others.py
 	$(BIN)/python docs/paper.py

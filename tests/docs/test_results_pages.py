@@ -13,6 +13,7 @@ pytest.importorskip("nlcore_bench")
 sys.path.insert(0, str(DOCS))
 
 import choices
+import gains
 import optimizers
 import others
 
@@ -24,6 +25,12 @@ def test_the_page_of_optimisers_is_what_the_records_say():
     found = optimizers.comparisons()
     assert len(found) > 20
     assert (RESULTS / "optimizers.md").read_text("utf-8") == optimizers.page(found), "run: python docs/optimizers.py"
+
+
+@pytest.mark.parametrize(("path", "part"), list(zip(gains.MARKS, (gains.counts, gains.problems), strict=True)))
+def test_the_tables_of_the_default_are_what_the_records_say(path, part):
+    text = path.read_text("utf-8")
+    assert text == gains.replaced(text, gains.MARKS[path], part()), "run: python docs/gains.py"
 
 
 def test_the_page_of_others_is_what_the_records_say():

@@ -1,0 +1,109 @@
+"""Tables of the study `default` on other pages: its counts in the README, its problems in when.md.
+
+python docs/gains.py    writes the parts of README.md and docs/concepts/when.md between the marks
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from records import NAMES, RESULTS, plan_of
+
+from nlcore_bench.findings import Summary, summaries, summary_tables
+from nlcore_bench.plan import Plan
+from nlcore_bench.rows import rows_of
+from nlcore_bench.statistics import Paired
+from nlcore_bench.tables import Table
+
+ROOT = Path(__file__).parents[1]
+AGAINST = {"plain": "plain training", "control": "the best of clipping and normalisation"}
+WORDS = ("better", "level", "worse")
+MARKS = {
+    ROOT / "README.md": "<!-- the counts of docs/results/default/report.md, by `make pages` -->",
+    ROOT / "docs/concepts/when.md": "<!-- the table of docs/results/default/report.md, by `make pages` -->",
+}
+END = "<!-- end -->"
+
+
+def main(results: Path = RESULTS) -> None:
+    """Write both parts.
+
+    Args:
+        results: Folder of the studies on record.
+    """
+    for (path, mark), part in zip(MARKS.items(), (counts(results), problems(results)), strict=True):
+        path.write_text(replaced(path.read_text("utf-8"), mark, part), encoding="utf-8")
+
+
+def replaced(text: str, mark: str, part: str) -> str:
+    """Return a page with another part between its marks.
+
+    Raises:
+        SystemExit: The page does not have the mark.
+    """
+    before, found, rest = text.partition(mark)
+    if not found:
+        raise SystemExit(f"The mark {mark} is missing.")
+    return f"{before}{mark}\n{part.strip()}\n{END}{rest.partition(END)[2]}"
+
+
+def counts(results: Path = RESULTS) -> str:
+    """Return on how many problems the default is better, level and worse, and the problems on which it is worse."""
+    found = _loss(_plan(results))
+    optimizers = list(dict.fromkeys(one.optimizer for one in found))
+    members = {name: [one for one in found if one.optimizer == name] for name in optimizers}
+    rows = tuple(
+        (_name(name), str(len(some)), *(_counted(some, other) for other in AGAINST)) for name, some in members.items()
+    )
+    head = ("optimiser", "problems", *(f"against {words}" for words in AGAINST.values()))
+    return "\n".join([Table(head=head, rows=rows).markdown(), *_worse(members)])
+
+
+def problems(results: Path = RESULTS) -> str:
+    """Return the table of all problems, as in the report."""
+    plan = _plan(results)
+    table = summary_tables(plan.study, summaries(plan, rows_of(plan, plan.entries)))[0]
+    return Table(head=table.head, rows=table.rows).markdown()
+
+
+def _plan(results: Path) -> Plan:
+    plan = plan_of("default", results)
+    if plan is None:
+        raise SystemExit(f"{results} has no records of the study default.")
+    return plan
+
+
+def _loss(plan: Plan) -> list[Summary]:
+    """Return the summaries of the held-out loss."""
+    return [one for one in summaries(plan, rows_of(plan, plan.entries)) if one.slot == "loss"]
+
+
+def _name(optimizer: str) -> str:
+    return NAMES.get(optimizer, optimizer)
+
+
+def _pairs(found: list[Summary], other: str) -> list[tuple[str, Paired]]:
+    return [(re.sub(r", [mn] = \d+$", "", one.task), pair) for one in found if (pair := one.paired(other)) is not None]
+
+
+def _counted(found: list[Summary], other: str) -> str:
+    words = [pair.word for _, pair in _pairs(found, other)]
+    return " / ".join(str(words.count(word)) for word in WORDS)
+
+
+def _worse(members: dict[str, list[Summary]]) -> Iterator[str]:
+    """Yield one list item for each comparison in which the default is worse on a problem."""
+    for other, words in AGAINST.items():
+        parts = []
+        for name, found in members.items():
+            tasks = [task for task, pair in _pairs(found, other) if pair.word == "worse"]
+            with_optimizer = f"under {NAMES[name]}" if name in NAMES else f"with the {name}"
+            parts += [f"*{'*, *'.join(tasks)}* {with_optimizer}"] if tasks else []
+        if parts:
+            yield f"- Worse than {words}: {'; '.join(parts)}."
+
+
+if __name__ == "__main__":
+    main()
