@@ -13,17 +13,21 @@ from records import LOOKS, NAMES, RESULTS, plan_of
 
 from nlcore.plotting.figure import GREY, legend_once, new_figure
 from nlcore_bench.plan import Plan
-from nlcore_bench.rows import Row, best_of, rows_of
+from nlcore_bench.rows import Row, best_of, compared, rows_of
 
 DOCS = Path(__file__).parent
-TASKS = {"totals": "only running totals are known", "blur": "only a blurred row is known"}
-MEASURE = "accuracy"
+OUTPUTS, LOSS = "totals", "heat"
+"""The task of each aim."""
+
 _METHODS = {
     "plain": "plain gradient",
     "control": "best of clipping and normalisation",
     "default": "NewtonLoss(loss)",
     "outputs": 'NewtonLoss(loss, Auto(aim="outputs"))',
 }
+
+Found = dict[str, dict[str, Row]]
+"""The rows of a task by optimiser and method."""
 
 
 def main(results: Path = RESULTS) -> None:
@@ -35,18 +39,18 @@ def main(results: Path = RESULTS) -> None:
     plan = plan_of("default", results)
     if plan is None:
         raise SystemExit(f"{results} has no records of the study default.")
-    found = {task: _table(plan, task) for task in TASKS}
-    save(DOCS / "landing", _drawing(plan, found))
-    text = _sentence(found["totals"], plan.study.steps_of("totals"))
+    digits, heat = table_of(plan, OUTPUTS, "accuracy"), table_of(plan, LOSS, "loss")
+    save(DOCS / "landing", _drawing(plan, digits, heat))
+    text = "\n\n".join([_sentence(digits), _loss_sentence(heat), _setting(plan, digits)])
     (DOCS / "landing.md").write_text(text + "\n", encoding="utf-8")
 
 
-def _table(plan: Plan, task: str) -> dict[str, dict[str, Row]]:
-    """Return the rows of a task by optimiser and method."""
+def table_of(plan: Plan, task: str, measure: str) -> Found:
+    """Return the rows of a task by optimiser and method, the best control by the measure on validation data."""
     rows = rows_of(plan, [one for one in plan.entries if one.task == task])
     known = {
         optimizer: {
-            name: best_of(plan, [row for row in rows if row.entry.optimizer == optimizer], name, MEASURE)
+            name: best_of(plan, [row for row in rows if row.entry.optimizer == optimizer], name, measure)
             for name in _METHODS
         }
         for optimizer in plan.study.optimizers
@@ -55,37 +59,57 @@ def _table(plan: Plan, task: str) -> dict[str, dict[str, Row]]:
 
 
 def _right(row: Row) -> list[float]:
-    return [run.final[MEASURE] for run in row.runs]
+    """Return the shares of digits right, in %."""
+    return [run.final["accuracy"] for run in row.runs]
 
 
-def _drawing(plan: Plan, found: dict[str, dict[str, dict[str, Row]]]) -> Callable[[], Any]:
-    """Return what draws the shares of digits right, with their standard deviation over the seeds."""
+def _relative(row: Row, plain: Row) -> list[float]:
+    """Return the held-out losses in units of the mean of plain training."""
+    unit = fmean(run.final["loss"] for run in plain.runs)
+    return [run.final["loss"] / unit for run in row.runs]
+
+
+def _drawing(plan: Plan, digits: Found, heat: Found) -> Callable[[], Any]:
+    """Return what draws both charts, with the standard deviation over the seeds."""
+    supervised = plan.study.entries(tasks=[OUTPUTS], optimizers=["adam"], methods=["supervised"])
+    level = fmean(_right(rows_of(plan, supervised)[0]))
+    shares = [{name: _right(row) for name, row in rows.items()} for rows in digits.values()]
+    losses = [
+        {name: _relative(rows[name], rows["plain"]) for name in ("plain", "control", "default")}
+        for rows in heat.values()
+    ]
 
     def draw() -> Any:
         figure = new_figure(8.6, 3.6)
-        for axes, (task, table) in zip(figure.subplots(1, 2, sharey=True), found.items(), strict=True):
-            for place, methods in enumerate(table.values()):
-                for shift, (name, label) in enumerate(_METHODS.items()):
-                    values, at = _right(methods[name]), place + 0.2 * (shift - 1.5)
-                    style = {"color": LOOKS[name][0], "ecolor": GREY, "label": label}
-                    axes.bar(at, fmean(values), 0.18, yerr=stdev(values), **style)
-                    axes.text(at, 3, f"{fmean(values):.0f}", ha="center", color="white", fontsize=8)
-            supervised = plan.study.entries(tasks=[task], optimizers=["adam"], methods=["supervised"])
-            level = fmean(_right(rows_of(plan, supervised)[0]))
-            axes.axhline(level, color=GREY, linestyle=":", linewidth=1, label="every digit labelled, Adam")
-            names = [plan.study.optimizers[one].kind for one in table]
-            axes.set(xticks=range(len(table)), xticklabels=[NAMES[one] for one in names], title=TASKS[task])
-            axes.set(ylim=(0, 100))
-        figure.axes[0].set_ylabel("unseen digits read correctly, %")
-        legend_once(figure, figure.axes[0], loc="outside lower center", ncols=3)
+        left, right = figure.subplots(1, 2)
+        _bars(left, shares, base=3, digits=0)
+        left.axhline(level, color=GREY, linestyle=":", linewidth=1, label="every digit labelled, Adam")
+        left.set(ylim=(0, 100), ylabel="unseen digits read correctly, %", title="aim: the right digits, from totals")
+        _bars(right, losses, base=0.03, digits=2)
+        right.set(ylim=(0, None), ylabel="held-out loss, plain gradient = 1", title="aim: a low loss, heat equation")
+        for axes, found in ((left, digits), (right, heat)):
+            kinds = [plan.study.optimizers[one].kind for one in found]
+            axes.set(xticks=range(len(kinds)), xticklabels=[NAMES[one] for one in kinds])
+        legend_once(figure, left, loc="outside lower center", ncols=3)
         return figure
 
     return draw
 
 
-def _sentence(table: dict[str, dict[str, Row]], steps: int) -> str:
-    """Return the sentences of the landing page: the finding, its controls and its setting."""
-    adam, seeds = table["adam"], len(_right(table["adam"]["plain"]))
+def _bars(axes: Any, found: list[dict[str, list[float]]], *, base: float, digits: int) -> None:
+    """Draw a group of bars for each optimiser, with their heights at the foot."""
+    for place, methods in enumerate(found):
+        width = 0.8 / len(methods)
+        for number, (name, values) in enumerate(methods.items()):
+            at = place + width * (number - (len(methods) - 1) / 2)
+            style = {"color": LOOKS[name][0], "ecolor": GREY, "label": _METHODS[name]}
+            axes.bar(at, fmean(values), 0.9 * width, yerr=stdev(values), **style)
+            axes.text(at, base, f"{fmean(values):.{digits}f}", ha="center", color="white", fontsize=8)
+
+
+def _sentence(table: Found) -> str:
+    """Return the finding for the outputs, with its controls."""
+    adam = table["adam"]
     best = {name: max((rows[name] for rows in table.values()), key=lambda row: fmean(_right(row))) for name in _METHODS}
     control = max((best["plain"], best["control"]), key=lambda row: fmean(_right(row)))
     mine = max((best["default"], best["outputs"]), key=lambda row: fmean(_right(row)))
@@ -95,14 +119,48 @@ def _sentence(table: dict[str, dict[str, Row]], steps: int) -> str:
 
     whitening = control.entry.optimizer
     return (
-        f"**Digits, learned from their running totals alone:** trained with Adam and the default, the network reads "
-        f"{share(adam['default'])} of unseen digits correctly, against {share(adam['plain'])} with plain gradients and "
-        f"{share(adam['control'])} with the best of clipping and normalisation. Optimisers that whiten the updates of "
-        f"weight matrices achieve much of this gain without curvature: {share(control)} with {NAMES[whitening]}, where "
-        f"the default, which aims at a low loss, reads {share(table[whitening]['default'])}. The best result is "
-        f"{share(mine)}, with {NAMES[mine.entry.optimizer]} and `{_METHODS[mine.entry.name]}`. These are means of "
-        f"{seeds} seeds after {steps} steps. For each method, the learning rate was chosen from the same number of "
-        "candidates, on validation data and with other seeds. [The study](results/default/report.md)."
+        f"**The right outputs: digits, learned from their running totals alone.** Trained with Adam and the default, "
+        f"the network reads {share(adam['default'])} of unseen digits correctly, against {share(adam['plain'])} with "
+        f"plain gradients and {share(adam['control'])} with the best of clipping and normalisation. Optimisers that "
+        f"whiten the updates of weight matrices achieve much of this gain without curvature: {share(control)} with "
+        f"{NAMES[whitening]}, where the default, which aims at a low loss, reads {share(table[whitening]['default'])}. "
+        f"The best result is {share(mine)}, with {NAMES[mine.entry.optimizer]} and `{_METHODS[mine.entry.name]}`."
+    )
+
+
+def _loss_sentence(table: Found) -> str:
+    """Return the finding for a low loss, with the optimisers under which the default is not better than a control."""
+    plain = {optimizer: rows["plain"] for optimizer, rows in table.items()}
+    values, verdicts = {}, []
+    for name in ("default", "control"):
+        means = [f"{fmean(_relative(rows[name], plain[key])):.2f} with {NAMES[key]}" for key, rows in table.items()]
+        values[name] = f"{', '.join(means[:-1])} and {means[-1]}"
+    words = verdicts_of(table)
+    for word in ("better", "level", "worse"):
+        some = [NAMES[key] for key in table if words[key] == word]
+        joint = "with it" if word == "level" else "than it"
+        verdicts += [f"{word} {joint} under {' and '.join(some)}"] if some else []
+    return (
+        f"**A low loss: the first temperature of a plate, learned from a later one.** Relative to plain training "
+        f"with the same optimiser, the held-out loss of the default is {values['default']}. That of the best of "
+        f"clipping and normalisation, with plain training counted as one of them, is {values['control']}: the default "
+        f"is {', '.join(verdicts[:-1])}{' and ' * (len(verdicts) > 1)}{verdicts[-1]}."
+    )
+
+
+def verdicts_of(table: Found) -> dict[str, str]:
+    """Return whether the loss of the default is better, level or worse than that of the best control, by optimiser."""
+    (measure,) = [one for one in table["adam"]["default"].measures if one.name == "loss"]
+    return {key: compared(measure, rows["default"].runs, rows["control"].runs).word for key, rows in table.items()}
+
+
+def _setting(plan: Plan, table: Found) -> str:
+    """Return the setting of both."""
+    steps = {plan.study.steps_of(task) for task in (OUTPUTS, LOSS)}
+    return (
+        f"All numbers are means of {len(table['adam']['plain'].runs)} seeds after "
+        f"{' or '.join(map(str, sorted(steps)))} steps. For each method, the learning rate was chosen from the same "
+        "number of candidates, on validation data and with other seeds. [The study](results/default/report.md)."
     )
 
 

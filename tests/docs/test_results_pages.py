@@ -14,8 +14,10 @@ sys.path.insert(0, str(DOCS))
 
 import choices
 import gains
+import landing
 import optimizers
 import others
+import records
 
 RESULTS = DOCS / "results"
 PAGES = sorted([*RESULTS.glob("*.md"), *RESULTS.glob("*/report.md")])
@@ -31,6 +33,15 @@ def test_the_page_of_optimisers_is_what_the_records_say():
 def test_the_tables_of_the_default_are_what_the_records_say(path, part):
     text = path.read_text("utf-8")
     assert text == gains.replaced(text, gains.MARKS[path], part()), "run: python docs/gains.py"
+
+
+def test_the_landing_page_describes_its_chart_of_losses_as_the_records_do():
+    found = landing.verdicts_of(landing.table_of(records.plan_of("default"), landing.LOSS, "loss"))
+    words = {"better": "lowest", "level": "level with clipping and normalisation", "worse": "higher than these"}
+    described = ", ".join(f"{words[word]} under {records.NAMES[name]}" for name, word in found.items())
+    page = (DOCS / "index.md").read_text("utf-8")
+    assert page.count(f"the default is {described}") == 2
+    assert page.count("Two bar charts") == 2
 
 
 def test_the_page_of_others_is_what_the_records_say():
