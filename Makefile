@@ -132,6 +132,7 @@ pages: $(STAMP)  ## write the pages and tables that join records anew, from the 
 	$(BIN)/python docs/paper.py
 	$(BIN)/python docs/choices.py --page
 	$(BIN)/python docs/results_pictures.py
+	$(BIN)/python docs/results_list.py
 
 bench-small: $(STAMP)  ## run every study at its smallest, and write its report: less than 90 minutes on 2 cores
 	$(BIN)/nlcore bench run $(STUDIES) --small

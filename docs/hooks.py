@@ -5,17 +5,19 @@ from __future__ import annotations
 import inspect
 import pkgutil
 import re
+import sys
+from collections.abc import Iterable
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
 
-_GENERATED = {"Algorithms": "algorithms", "Results": "results"}
-_FIRST = ("default", "default_outputs", "default_long")  # studies of what a user gets without choosing
+sys.path.insert(0, str(Path(__file__).parent))  # mkdocs loads this file by its path
+
+from results_list import FINDING, VALUE, Page, recorded
+
 _TEXTS: list[tuple[str, str, str]] = []
-_FINDING = re.compile(r"^\*\*(.{40,}?)\*\*$", re.MULTILINE)
-_MARK = re.compile(r"<!-- (?:value: [\w.]+|end) -->")  # around a computed number, see docs/paper.py
 _PICTURE = re.compile(r"\]\(([\w-]+\.png)\)")
 _TABLE = re.compile(r"^\*\*([^*\n]+)\*\*\n\n((?:\|.*\n?){3,})", re.MULTILINE)
 _LONG, _MANY = 12, 4  # lines of a table that is folded; tables of a page on which all but the first are folded
@@ -36,9 +38,11 @@ def on_config(config: Any) -> Any:
     if not (docs / "algorithms/index.md").exists():
         raise SystemExit("docs/algorithms is empty. Run: python docs/generate.py; `make docs` does both.")
     for section in config["nav"]:
-        for title, folder in _GENERATED.items():
-            if title in section:
-                section[title] = [f"{folder}/index.md", *_pages(docs, docs / folder)]
+        if "Algorithms" in section:
+            section["Algorithms"] = ["algorithms/index.md", *_pages(docs, docs / "algorithms")]
+        if "Results" in section:
+            groups = recorded(docs / "results").items()
+            section["Results"] = ["results/index.md", *({group: _named(pages)} for group, pages in groups)]
         if "Reference" in section:
             section["Reference"] += _pages(docs, docs / "reference/plugins")
     return config
@@ -48,15 +52,16 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Fill in the list of results, and keep the text for llms.txt."""
     if page.file.src_uri == "results/index.md":
         folder = Path(config["docs_dir"]) / "results"
-        found = [path for path in [*folder.glob("*/*.md"), *folder.glob("*.md")] if path.name != "index.md"]
-        found.sort(key=lambda path: (path.parent == folder, path.parent.name not in _FIRST, path))
-        listed = "\n\n".join(_listed(path, folder) for path in found)
+        listed = "\n\n".join(
+            "\n\n".join([f"## {group}", *(_listed(one.title, folder / one.path, folder) for one in pages)])
+            for group, pages in recorded(folder).items()
+        )
         markdown = markdown.replace("<!-- list of results -->", listed or "No study has been added yet.")
     elif page.file.src_uri == "index.md":
         finding = Path(config["docs_dir"]) / "landing.md"
         markdown = markdown.replace("<!-- finding -->", finding.read_text("utf-8") if finding.exists() else "")
     elif page.file.src_uri.startswith("results/"):
-        markdown = _result(_MARK.sub("", markdown), Path(config["docs_dir"]) / page.file.src_uri)
+        markdown = _result(VALUE.sub("", markdown), Path(config["docs_dir"]) / page.file.src_uri)
     markdown = _FENCE.sub(_titled, markdown)
     if page.canonical_url or page.url is not None:
         _TEXTS.append((page.title or page.file.src_uri, page.url, markdown))
@@ -86,19 +91,20 @@ def on_post_build(config: Any) -> None:
 
 
 def _pages(docs: Path, folder: Path) -> list[Any]:
-    """Return the pages of a folder for the navigation: files by name, then its folders as sections.
-
-    The report of a study lies in a folder of its own, which is not a section of the site.
-    """
+    """Return the pages of a folder for the navigation: files by name, then its folders as sections."""
     if not folder.is_dir():
         return []
-    reports = folder.glob("*/report.md") if folder.name == "results" else []
-    written = [path for path in sorted([*folder.glob("*.md"), *reports]) if path.name != "index.md"]
+    written = [path for path in sorted(folder.glob("*.md")) if path.name != "index.md"]
     found: list[Any] = [_entry(docs, path, {other.stem for other in written}) for path in written]
-    for below in sorted(path for path in folder.iterdir() if path.is_dir() and folder.name != "results"):
+    for below in sorted(path for path in folder.iterdir() if path.is_dir()):
         if pages := _pages(docs, below):
             found.append({below.name: pages})
     return found
+
+
+def _named(pages: Iterable[Page]) -> list[dict[str, str]]:
+    """Return pages of results for the navigation, by their titles in the list."""
+    return [{one.title: f"results/{one.path}"} for one in pages]
 
 
 def _entry(docs: Path, path: Path, stems: set[str]) -> Any:
@@ -110,17 +116,17 @@ def _entry(docs: Path, path: Path, stems: set[str]) -> Any:
     return {name if alone else path.stem: str(path.relative_to(docs))}
 
 
-def _listed(path: Path, folder: Path) -> str:
+def _listed(title: str, path: Path, folder: Path) -> str:
     """Return title, finding and picture of a page of results, for the list."""
-    text, place = _MARK.sub("", path.read_text(encoding="utf-8")), path.relative_to(folder)
-    finding, picture = _FINDING.search(text), _PICTURE.search(text)
-    parts = [f"## [{_title(path)}]({place})"]
+    text, place = VALUE.sub("", path.read_text(encoding="utf-8")), path.relative_to(folder)
+    finding, picture = FINDING.search(text), _PICTURE.search(text)
+    parts = [f"### [{title}]({place})"]
     if finding:
         parts.append(finding[1])
     beside = path.with_suffix(".png")
     name = picture[1] if picture else beside.name if beside.exists() else None
     if name is not None:
-        parts.append(f"[![{_title(path)}]({place.parent / name}){{ width=600 loading=lazy }}]({place})")
+        parts.append(f"[![{title}]({place.parent / name}){{ width=600 loading=lazy }}]({place})")
     return "\n\n".join(parts)
 
 

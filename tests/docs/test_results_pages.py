@@ -18,6 +18,9 @@ import landing
 import optimizers
 import others
 import records
+import results_list
+
+import nlcore_bench
 
 RESULTS = DOCS / "results"
 PAGES = sorted([*RESULTS.glob("*.md"), *RESULTS.glob("*/report.md")])
@@ -54,6 +57,26 @@ def test_the_page_of_choices_is_that_of_its_figures():
     for name, sample in found["samples"].items():
         assert round(sample["best"], 3) == choices.PUBLISHED[name]
         assert all(row["steps"] is None or row["gaps"][-1] < choices.WITHIN for row in sample["rows"].values())
+
+
+def test_the_tables_of_the_list_of_results_are_what_the_pages_say():
+    text = (RESULTS / "index.md").read_text("utf-8")
+    assert text == results_list.with_tables(text), "run: python docs/results_list.py"
+
+
+def test_every_page_of_results_is_in_a_group_of_the_list():
+    assert list(results_list.missing()) == []
+    listed = [one.path for pages in results_list.GROUPS.values() for one in pages]
+    assert len(listed) == len(set(listed))
+
+
+def test_a_page_with_rows_of_the_default_says_which():
+    pages = {one.path: one for pages in results_list.recorded().values() for one in pages}
+    for path in RESULTS.glob("*/runs.jsonl"):
+        study = nlcore_bench.find(path.parent.name)
+        automatic = any("Auto" in str(one.curvature) for one in study.methods.values())
+        default = pages[f"{path.parent.name}/report.md"].default
+        assert (default != "–") == (automatic or default == results_list.FIRST), path.parent.name
 
 
 def test_the_list_of_results_has_the_counts_of_the_page_of_optimisers():
