@@ -20,6 +20,7 @@ from torch import Tensor
 
 from nlcore.errors import ContractError, DtypeError, PerformanceWarning, UnsupportedCurvatureError
 from nlcore.evaluation import finite_rows, signs, transformed
+from nlcore.newton.failures import raise_nonfinite
 from nlcore.newton.problem import Problem
 from nlcore.protocol import CurvatureOperator
 
@@ -101,6 +102,24 @@ class Derivatives:
             flat, gradient = torch.where(keep, flat, 0.0), torch.where(keep, gradient, 0.0)
         usable = finite_rows(torch.cat([flat, gradient, value.unsqueeze(-1)], 1))
         return cls(value, gradient, usable, **curvature)
+
+    def zeroed(self) -> Derivatives:
+        """Return the derivatives with a gradient of zero for samples that are not usable."""
+        return replace(self, gradient=torch.where(self.usable.unsqueeze(-1), self.gradient, 0.0))
+
+    def exclude_unusable(self, problem: Problem) -> tuple[Problem, Derivatives]:
+        """Return problem and derivatives in which samples that are not usable do not count.
+
+        Raises:
+            NonFiniteError: Such a sample has a weight, and failures raise; the message names all of them.
+        """
+        if problem.raising:
+            if bool(self.usable.all()):
+                return problem, self
+            wrong = ~self.usable & (problem.samples.weight > 0)
+            if bool(wrong.any()):
+                raise_nonfinite(problem, ~wrong)
+        return replace(problem, samples=problem.samples.where(self.usable)), self.zeroed()
 
     def apply(self, directions: Tensor) -> Tensor:
         """Return every sample's curvature times [r, N, m] directions, [r, N, m]."""

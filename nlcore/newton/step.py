@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -15,8 +14,8 @@ from nlcore.errors import ConfigError, NumericalWarning
 from nlcore.evaluation import cloned, finite_rows, full_precision, in_inference
 from nlcore.newton.auto import Auto
 from nlcore.newton.damping import choose_damping
-from nlcore.newton.derivatives import SECOND, Derivatives, differentiate, operator_of
-from nlcore.newton.failures import Result, raise_nonfinite, raise_unsolved
+from nlcore.newton.derivatives import SECOND, differentiate, operator_of
+from nlcore.newton.failures import Result, raise_unsolved
 from nlcore.newton.matrix import Curvature, IdentityMatrix
 from nlcore.newton.options import check_choice
 from nlcore.newton.outcome import Memory, NewtonStep, StepDetail
@@ -184,7 +183,7 @@ def _step(
     with full_precision(problem.prediction.device):
         kind = curvature.kind if curvature.power else "gradient"
         derivatives = differentiate(problem, kind, chunk_size=curvature.chunk_size, jvp_sound=memory.jvp_sound)
-        problem, derivatives = _usable(problem, derivatives)
+        problem, derivatives = derivatives.exclude_unusable(problem)
         gradient, usable = derivatives.gradient, derivatives.usable
         checks = memory.checks
         if checks < ENOUGH or not memory.masked:
@@ -220,19 +219,6 @@ def _step(
         gradient, direction, target = gradient.reshape(shape), direction.reshape(shape), target.reshape(shape)
     step = NewtonStep(derivatives.value, gradient, direction, target, codes, curvature, detail, memory)
     return step, whole
-
-
-def _usable(problem: Problem, derivatives: Derivatives) -> tuple[Problem, Derivatives]:
-    """Leave out the samples whose value or gradient is not finite, or raise an error that names those that count."""
-    usable = derivatives.usable
-    if problem.raising:
-        if bool(usable.all()):
-            return problem, derivatives
-        wrong = ~usable & (problem.samples.weight > 0)
-        if bool(wrong.any()):
-            raise_nonfinite(problem, ~wrong)
-    gradient = torch.where(usable.unsqueeze(-1), derivatives.gradient, 0.0)
-    return replace(problem, samples=problem.samples.where(usable)), replace(derivatives, gradient=gradient)
 
 
 def resolve_curvature(curvature: object, loss: Capabilities, problem: Problem | None = None) -> Curvature:

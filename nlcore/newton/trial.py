@@ -97,17 +97,14 @@ class Trial:
         """Leave out samples that are not finite, and return the gradient, zero there; from here on nothing raises."""
         plain = differentiate(self.problem, "gradient")
         self.problem = replace(self.problem, samples=self.problem.samples.where(plain.usable), raising=False)
-        slope = torch.where(plain.usable.unsqueeze(-1), plain.gradient, 0.0)
-        return replace(plain, gradient=slope, value=torch.where(plain.usable, plain.value, 0.0))
+        return replace(plain.zeroed(), value=torch.where(plain.usable, plain.value, 0.0))
 
     def derivatives(self, curvature: Curvature) -> Derivatives:
         """Return the derivatives for a curvature, zero where they are not finite."""
         kind: Kind = curvature.kind if curvature.power else "gradient"
         if kind not in self._known:
             plainly = kind == "gauss_newton" and self._many
-            found = self._differentiate(self.problem, curvature, "gradient" if plainly else kind)
-            gradient = torch.where(found.usable.unsqueeze(-1), found.gradient, 0.0)
-            self._known[kind] = replace(found, gradient=gradient)
+            self._known[kind] = self._differentiate(self.problem, curvature, "gradient" if plainly else kind).zeroed()
         return self._known[kind]
 
     def _differentiate(self, problem: Problem, curvature: Curvature, kind: Kind) -> Derivatives:
