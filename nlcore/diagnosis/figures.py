@@ -11,7 +11,6 @@ from torch import Tensor
 from nlcore.newton.damping import Bounded, amplification, bounded_rho, damping_strength, validated_rho
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
 from nlcore.newton.hessian import repaired
-from nlcore.newton.matrix import cleared, form_mean
 from nlcore.newton.problem import Problem, Samples
 from nlcore.newton.solve import capped
 
@@ -88,7 +87,7 @@ class View:
             pieces = torch.split(basis, max(1, 2**22 // self.flat.numel()))
             rows = torch.cat([derivatives.apply(piece)[..., self.moving] for piece in pieces])
             full = rows.transpose(0, 1)
-        blocks, _ = cleared((full + full.mT) / 2, self.samples)
+        blocks, _ = self.samples.cleared((full + full.mT) / 2)
         if self.kind != "hessian":
             return blocks, None
         absolute, negative = repaired(blocks, "abs")
@@ -145,7 +144,7 @@ class CurvatureFigures:
 def curvature_figures(view: View, point: Point) -> CurvatureFigures:
     """Return the figures at a point."""
     samples, blocks, gradient = view.samples, point.blocks, point.gradient
-    matrix = form_mean(blocks, samples)
+    matrix = samples.mean(blocks)
     present = samples.scale.expand(len(matrix)) > 0
     spectrum = torch.linalg.eigvalsh(matrix[present][:, present])
     curved = spectrum > view.flatness * spectrum.amax().clamp(min=torch.finfo(torch.float64).tiny)

@@ -34,9 +34,7 @@ __all__ = [
     "Scope",
     "SecondOrder",
     "Solver",
-    "cleared",
     "form_features",
-    "form_mean",
     "form_mean_of",
     "form_products",
 ]
@@ -125,10 +123,10 @@ class SecondOrder(Curvature):
         repairs = self.psd_scope == "sample" and self.psd != "none" and not problem.loss.traits.psd_hessian
         own = None
         if separate or repairs:
-            own, finite = cleared(derivatives.blocks(), problem.samples)
+            own, finite = problem.samples.cleared(derivatives.blocks())
             samples = problem.samples.where(finite)
             own, negative = self.repair(own, problem)
-            mean = form_mean(own, samples)
+            mean = samples.mean(own)
         else:
             mean, samples, finite = form_mean_of(derivatives, problem)
             mean, negative = self.repair(mean, problem)
@@ -326,15 +324,6 @@ class ProductMatrix(CurvatureMatrix):
         return self.product(rows)
 
 
-def form_mean(blocks: Tensor, samples: Samples) -> Tensor:
-    """Return the mean of [N, m, m] over the samples, [m, m], symmetric."""
-    scale = samples.scale
-    summed = (samples.weight @ blocks.flatten(1)).view(blocks.shape[1:])
-    summed = summed if samples.ranks is None else samples.total(summed)
-    mean = summed * scale * scale.unsqueeze(-1)
-    return (mean + mean.mT) / 2
-
-
 def form_mean_of(derivatives: Derivatives, problem: Problem) -> tuple[Tensor, Samples, Tensor]:
     """Return the mean curvature [m, m] at the least cost, the samples it was formed from, and which are finite, [N].
 
@@ -350,22 +339,14 @@ def form_mean_of(derivatives: Derivatives, problem: Problem) -> tuple[Tensor, Sa
     if blocks is None and not problem.raising and count * size**2 <= BUDGET:
         blocks = derivatives.blocks()
     if blocks is not None:
-        blocks, finite = cleared(blocks, samples)
+        blocks, finite = samples.cleared(blocks)
         samples = samples.where(finite)
-        return form_mean(blocks, samples), samples, finite
+        return samples.mean(blocks), samples, finite
     finite = torch.ones_like(samples.weight, dtype=torch.bool)
     samples = samples.where(finite)  # changes no weight, but exchanges as a rank that forms matrices does
     identity = torch.eye(size, dtype=derivatives.gradient.dtype, device=derivatives.gradient.device)
     rows = _mean_product(derivatives, samples, finite)(identity)
     return (rows + rows.mT) / 2, samples, finite
-
-
-def cleared(blocks: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
-    """Return [N, m, m] in float64, zero where an output, a sample or a number does not count; which are finite, [N]."""
-    counts = samples.counted
-    blocks = torch.where(counts.unsqueeze(-1) & counts.unsqueeze(-2), blocks.double(), 0.0)
-    finite = finite_rows(blocks.flatten(1))
-    return torch.where(finite[:, None, None], blocks, 0.0), finite
 
 
 def _mean_from_rows(jacobian: Tensor, outer: Tensor, samples: Samples) -> tuple[Tensor, Samples, Tensor]:
@@ -378,8 +359,7 @@ def _mean_from_rows(jacobian: Tensor, outer: Tensor, samples: Samples) -> tuple[
     weight = samples.weight[:, None, None].to(rows.dtype)
     bent = (weight * torch.where(finite[:, None, None], outer, 0.0)) @ rows
     summed = (rows.flatten(0, 1).mT @ bent.flatten(0, 1)).double()
-    mean = samples.total(summed) * samples.scale * samples.scale.unsqueeze(-1)
-    return (mean + mean.mT) / 2, samples, finite
+    return samples.scaled(samples.total(summed)), samples, finite
 
 
 def form_features(derivatives: Derivatives, problem: Problem) -> FeatureMatrix | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nlcore.capabilities import Capabilities
 from nlcore.errors import ContractError, ShapeError, shorten
-from nlcore.evaluation import Evaluation, per_sample
+from nlcore.evaluation import Evaluation, finite_rows, per_sample
 from nlcore.newton.ranks import Ranks
 
 __all__ = ["Backend", "Problem", "Samples"]
@@ -85,6 +85,21 @@ class Samples:
     def kept(self, directions: Tensor) -> Tensor:
         """Return [N, m] with zeros at padded outputs."""
         return directions if self.keep is None else torch.where(self.keep, directions, 0.0)
+
+    def cleared(self, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return [N, m, m] in float64, zero where an output, a sample or a number does not count; which are finite."""
+        blocks = torch.where(self.counted.unsqueeze(-1) & self.counted.unsqueeze(-2), blocks.double(), 0.0)
+        finite = finite_rows(blocks.flatten(1))
+        return torch.where(finite[:, None, None], blocks, 0.0), finite
+
+    def mean(self, blocks: Tensor) -> Tensor:
+        """Return the mean of [N, m, m] over the samples of all ranks, [m, m], symmetric."""
+        return self.scaled(self.total((self.weight @ blocks.flatten(1)).view(blocks.shape[1:])))
+
+    def scaled(self, summed: Tensor) -> Tensor:
+        """Return the mean of matrices by their weighted sum over the ranks, [m, m], symmetric."""
+        mean = summed * self.scale * self.scale.unsqueeze(-1)
+        return (mean + mean.mT) / 2
 
     def quantile(self, values: Tensor, share: float) -> Tensor:
         """Return the weighted quantile of [N, r] over the samples of all ranks, [r].
