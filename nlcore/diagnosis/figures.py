@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nlcore.newton.damping import Bounded, amplification, bounded_rho, damping_strength, validated_rho
+from nlcore.newton.damping import Bounded, damping_strength
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
 from nlcore.newton.hessian import repaired
 from nlcore.newton.problem import Problem, Samples
+from nlcore.newton.rho import amplification, bounded_rho, validated_rho
 from nlcore.newton.solve import capped
 
 __all__ = ["RHOS", "CurvatureFigures", "Point", "View", "ahead", "curvature_figures"]
@@ -167,7 +168,7 @@ def curvature_figures(view: View, point: Point) -> CurvatureFigures:
         cosine=_cosine(samples.kept(direction), gradient, samples),
         own_cosine=_cosine(samples.kept(own), gradient, samples),
         amplification=tuple(amplification(matrix, blocks, strengths, samples, bounded.quantile).tolist()),
-        rho=float(bounded_rho(bounded, matrix, blocks, mean_curvature, samples)),
+        rho=float(bounded_rho(matrix, blocks, mean_curvature, samples, limit=bounded.limit, quantile=bounded.quantile)),
         alike=samples.keep is None and float(apart) <= 1e-6 * float(matrix.norm()),
         negative=point.negative,
         noise=_noise(view, point, mean_curvature),

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError, UnsupportedCurvatureError
-from nlcore.evaluation import signs
 from nlcore.newton.derivatives import Derivatives
 from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, OperatorMatrix
 from nlcore.newton.options import check_flag, concise, is_number
-from nlcore.newton.problem import Samples
+from nlcore.newton.rho import CANDIDATES, VALIDATED, bounded_rho, validated_rho, validated_rho_by_solves
 
 __all__ = [
     "Bounded",
@@ -24,32 +23,13 @@ __all__ = [
     "DampingRule",
     "DampingState",
     "Relative",
-    "amplification",
-    "bounded_rho",
     "check_damping",
     "choose_damping",
     "damping_strength",
-    "examined",
-    "validated_rho",
 ]
 
 _FLOOR = 1e-12
 """Smallest λ of a relative damping, as a share of the largest entry of C: below it float64 cannot invert."""
-
-_CANDIDATES = tuple(10.0 ** (-3 + k / 2) for k in range(7))
-"""The ρ that `Bounded` chooses among, 1e-3 to 1."""
-
-_VALIDATED = tuple(10.0 ** (-4 + k / 2) for k in range(11))
-"""The ρ that cross-validation chooses among, 1e-4 to 10."""
-
-_ITERATIONS = 24
-"""Power iterations for the amplification; they bring it to a few per cent, from below."""
-
-_SIGNS = 4
-"""Random signs by which the trace of an inverse that is not formed is estimated."""
-
-_SAMPLES = 16
-"""Most samples of a rank that the quantile of the amplification is taken over."""
 
 
 class DampingRule(ABC):
@@ -163,7 +143,14 @@ class Bounded(DampingRule):
                 "nlcore.Relative(0.1)."
             )
         if state is None or state.age == 0:
-            rho = bounded_rho(self, matrix.mean, matrix.own, matrix.mean_curvature, matrix.samples)
+            rho = bounded_rho(
+                matrix.mean,
+                matrix.own,
+                matrix.mean_curvature,
+                matrix.samples,
+                limit=self.limit,
+                quantile=self.quantile,
+            )
             own = torch.isinf(rho)
             rho = torch.where(own, self.per_sample_rho, rho)
             if self.validated and derivatives is not None and derivatives.features is not None:
@@ -234,9 +221,12 @@ def _operator_damping(
 ) -> Damped:
     """Return the smallest candidate ρ, or that of cross-validation; one matrix for all samples amplifies nothing."""
     if state is None or state.age == 0:
-        rho = torch.full_like(matrix.mean_curvature, min(_CANDIDATES))
+        rho = torch.full_like(matrix.mean_curvature, min(CANDIDATES))
         if damping.validated and derivatives is not None and derivatives.features is not None:
-            rho = torch.maximum(rho, _validated_by_solves(matrix, derivatives))
+            scales = matrix.mean_curvature, matrix.largest
+            strengths = damping_strength(rho.new_tensor(VALIDATED), *scales)
+            least = damping_strength(0.0, *scales)
+            rho = torch.maximum(rho, validated_rho_by_solves(matrix, derivatives, strengths, least))
         state = DampingState(rho, torch.zeros_like(rho, dtype=torch.bool), 0)
     strength = damping_strength(state.rho, matrix.mean_curvature, matrix.largest)
     return Damped(strength, None, replace(state, age=(state.age + 1) % damping.refresh))
@@ -265,118 +255,12 @@ def damping_strength(rho: float | Tensor, mean_curvature: Tensor, largest: Tenso
     """Return λ = ρ·|tr C|/m, one where C is zero, and never so small that float64 could not invert C + λI.
 
     Args:
-        rho: ρ, a number or [].
+        rho: ρ, a number, [] or [r].
         mean_curvature: [], |tr C|/m.
         largest: [], the largest absolute entry of C.
 
     Returns:
-        [], of the dtype and device of `mean_curvature`.
+        The λ of each ρ, of the dtype and device of `mean_curvature`.
     """
     strength = torch.maximum(rho * mean_curvature, _FLOOR * largest)
     return torch.where(strength > 0, strength, 1.0)
-
-
-def bounded_rho(damping: Bounded, matrix: Tensor, blocks: Tensor, mean_curvature: Tensor, samples: Samples) -> Tensor:
-    """Return the smallest candidate ρ whose amplification is within the limit, infinity where there is none, []."""
-    candidates = torch.tensor(_CANDIDATES, dtype=matrix.dtype, device=matrix.device)
-    found = amplification(matrix, blocks, candidates * mean_curvature, samples, damping.quantile)
-    return torch.where(found <= damping.limit, candidates, torch.inf).amin()
-
-
-def validated_rho(matrix: Tensor, mean_curvature: Tensor, samples: Samples, derivatives: Derivatives) -> Tensor:
-    """Return the ρ of least generalised cross-validation, [].
-
-    With r the F residuals of a sample and ŷ(λ) = y − (C + λI)⁻¹g, it is the mean of ‖r(ŷ)‖² over the square of the mean
-    of F − tr C(C + λI)⁻¹: how well a residual is predicted that was left out. Noise that a small λ would fit raises it.
-
-    Args:
-        matrix: [m, m] for all samples, or [N, m, m].
-        mean_curvature: [], tr C/m.
-        samples: Which samples count.
-        derivatives: Value [N] and gradient [N, m], and the number of features.
-    """
-    values, vectors = torch.linalg.eigh(matrix)
-    values = values.clamp(min=0.0).unsqueeze(-1)
-    candidates = torch.tensor(_VALIDATED, dtype=values.dtype, device=values.device)
-    strengths = (candidates * mean_curvature).clamp(min=torch.finfo(values.dtype).tiny)
-    kept = values / (values + strengths)
-    along = (vectors.mT @ derivatives.gradient.double().unsqueeze(-1)).square().mT
-    fit = (along @ ((kept - 2) / (values + strengths))).squeeze(-2)
-    start = 2 * derivatives.value.double().unsqueeze(-1)
-    rest = torch.maximum(start + fit, 1e-6 * start.abs())
-    free = (derivatives.features or 0) - kept.sum(-2).expand(len(rest), -1)
-    weight = samples.weight / samples.total(samples.weight.sum()).clamp(min=1e-300)
-    means = samples.total(torch.stack([weight @ rest, weight @ free]))
-    return candidates[(means[0] / means[1].square()).argmin()]
-
-
-def _validated_by_solves(matrix: OperatorMatrix, derivatives: Derivatives) -> Tensor:
-    """Return `validated_rho` of a matrix that is not formed, its trace by random signs (Hutchinson 1989)."""
-    samples, gradient = matrix.samples, derivatives.gradient.double()
-    some = examined(len(gradient))
-    gradient, value, weight = gradient[some], derivatives.value.double()[some], samples.weight[some]
-    probes = signs(gradient, (_SIGNS, matrix.size))
-    candidates = torch.tensor(_VALIDATED, dtype=torch.float64, device=gradient.device)
-    weight = weight / samples.total(weight.sum()).clamp(min=1e-300)
-    missing = (derivatives.features or 0) - matrix.size
-    found, excess = [], gradient.new_zeros(())
-    if missing < 0:
-        # C has a null space of m − F dimensions, or more. The estimate of its dimension has an error that would exceed
-        # the degrees of freedom that are left; it is subtracted where the true dimension is m − F but for noise.
-        least = damping_strength(0.0, matrix.mean_curvature, matrix.largest)
-        flat = least * (probes * matrix.operator.solve(probes, least, 1.0)).sum() / _SIGNS
-        noise = (2 / _SIGNS * flat * (1 - flat / matrix.size).clamp(min=0.0)).sqrt()
-        excess = torch.where(flat + missing < 3 * noise, flat + missing, 0.0)
-    for rho in candidates:
-        strength = damping_strength(rho, matrix.mean_curvature, matrix.largest)
-        solved = matrix.operator.solve(torch.cat([gradient, probes]), strength, 1.0)
-        step, spread = solved.split([len(gradient), _SIGNS])
-        fit = (step * matrix.matvec(step)).sum(-1) - 2 * (gradient * step).sum(-1)
-        free = missing - excess + strength * (probes * spread).sum() / _SIGNS
-        rest = samples.total(weight @ torch.maximum(2 * value + fit, 2e-6 * value))
-        found.append(rest / free.square())
-    return candidates[torch.stack(found).argmin()]
-
-
-def examined(count: int) -> slice:
-    """Return which of the samples the amplification is taken over: at most 16, evenly spread."""
-    return slice(None, None, -(-max(1, count) // _SAMPLES))
-
-
-def amplification(
-    matrix: Tensor, blocks: Tensor, strengths: Tensor, samples: Samples, quantile: float, *, roots: bool = False
-) -> Tensor:
-    """Return a quantile over the samples of ‖(C + λI)⁻¹H_i‖ / max(1, ‖H_i‖/‖C‖) for several λ at once.
-
-    Args:
-        matrix: [m, m], C, positive semi-definite.
-        blocks: [N, m, m], H_i, of which those that `examined` names are looked at.
-        strengths: [r], the λ.
-        samples: Which samples count.
-        quantile: Which quantile.
-        roots: Whether the blocks are rows R_i, [N, F, m], with H_i = R_iᵀR_i.
-
-    Returns:
-        [r], the spectral norms by power iteration in the eigenbasis of C: at most a few per cent below the exact ones.
-    """
-    some = examined(len(blocks))
-    blocks, samples = blocks[some], Samples.of(samples.weight[some], None, samples.ranks)
-    values, vectors = torch.linalg.eigh(matrix)
-    tiny = torch.finfo(matrix.dtype).tiny
-    gradient_step = values.amax().clamp(min=tiny).reciprocal().expand(1, len(values))
-    inverse = torch.cat([(values + strengths.unsqueeze(-1)).clamp(min=tiny).reciprocal(), gradient_step])
-    rotated = blocks @ vectors if roots else vectors.mT @ blocks @ vectors
-
-    def along(vector: Tensor) -> Tensor:
-        image = torch.einsum("nij,rnj->rni", rotated, vector)
-        return torch.einsum("nij,rni->rnj", rotated, image) if roots else image
-
-    vector = torch.linspace(1, 3 * len(values), len(values), dtype=matrix.dtype, device=matrix.device).sin()
-    vector = vector.expand(len(inverse), len(blocks), -1)
-    norm = vector[..., 0]
-    for _ in range(_ITERATIONS):
-        vector = torch.nn.functional.normalize(vector, dim=-1)
-        pushed = along(vector) * inverse.unsqueeze(1)
-        norm = pushed.norm(dim=-1)
-        vector = along(pushed * inverse.unsqueeze(1))
-    return samples.quantile((norm[:-1] / norm[-1].clamp(min=1)).mT, quantile)

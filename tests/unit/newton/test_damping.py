@@ -22,8 +22,8 @@ from nlcore import (
     newton_step,
 )
 from nlcore.errors import ConfigError
-from nlcore.newton.damping import amplification
 from nlcore.newton.problem import Samples
+from nlcore.newton.rho import amplification
 
 from . import reference
 from .losses import SPLIT, Wavy, data, half_square
