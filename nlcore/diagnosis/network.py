@@ -14,8 +14,8 @@ from torch import Tensor
 from nlcore.errors import UnsupportedCurvatureError
 from nlcore.evaluation import full_precision
 from nlcore.newton.auto import Auto
+from nlcore.newton.curvature import Curvature
 from nlcore.newton.derivatives import BUDGET, Derivatives, differentiate, intermediates
-from nlcore.newton.matrix import Curvature
 from nlcore.newton.probe import Network, UnprobeableError, greatest_fall
 from nlcore.newton.problem import Problem
 from nlcore.newton.selection import Selection, cosines, log_ratios, probes_within

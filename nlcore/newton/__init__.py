@@ -6,6 +6,7 @@ from typing import Any
 
 from nlcore.newton.auto import Auto
 from nlcore.newton.compose import Composed, compose
+from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import Bounded, Damped, DampingRule, Relative
 from nlcore.newton.failures import Result
 from nlcore.newton.fisher import EmpiricalFisher
@@ -13,7 +14,7 @@ from nlcore.newton.gauss_newton import GaussNewton
 from nlcore.newton.hessian import Hessian
 from nlcore.newton.inject import InjectFisher, inject_fisher
 from nlcore.newton.loss import NewtonLoss
-from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, GramMatrix, ProductMatrix
+from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, GramMatrix, ProductMatrix
 from nlcore.newton.outcome import NewtonStep
 from nlcore.newton.step import newton_step
 

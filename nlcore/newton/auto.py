@@ -9,12 +9,12 @@ from typing import Literal, get_args
 import torch
 
 from nlcore.capabilities import Capabilities
+from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import Bounded, Relative
 from nlcore.newton.derivatives import FORMED, operator_of
 from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.gauss_newton import GaussNewton
 from nlcore.newton.hessian import Hessian
-from nlcore.newton.matrix import Curvature
 from nlcore.newton.options import check_choice
 from nlcore.newton.problem import Problem
 from nlcore.newton.trial import Candidates

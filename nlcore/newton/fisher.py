@@ -10,15 +10,10 @@ import torch
 
 from nlcore.capabilities import Capabilities
 from nlcore.errors import UnsupportedCurvatureError
+from nlcore.newton.curvature import Curvature, Solver
 from nlcore.newton.damping import Damping, Relative, check_damping
 from nlcore.newton.derivatives import Derivatives, Kind
-from nlcore.newton.matrix import (
-    Curvature,
-    CurvatureMatrix,
-    DenseMatrix,
-    GramMatrix,
-    Solver,
-)
+from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, GramMatrix
 from nlcore.newton.options import check_choice, check_length, check_positive, check_power, is_number
 from nlcore.newton.problem import Problem
 

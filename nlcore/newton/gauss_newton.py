@@ -7,11 +7,13 @@ from typing import ClassVar
 
 from nlcore.capabilities import Capabilities
 from nlcore.errors import UnsupportedCurvatureError
+from nlcore.newton.curvature import Scope, Solver
 from nlcore.newton.damping import Damping, Relative, check_damping
 from nlcore.newton.derivatives import Derivatives, Kind
-from nlcore.newton.matrix import CurvatureMatrix, Scope, SecondOrder, Solver, form_features
+from nlcore.newton.matrix import CurvatureMatrix
 from nlcore.newton.options import check_options
 from nlcore.newton.problem import Problem
+from nlcore.newton.second_order import SecondOrder, form_features
 
 __all__ = ["GaussNewton"]
 

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from nlcore.capabilities import Capabilities
 from nlcore.errors import ConfigError, UnsupportedCurvatureError
+from nlcore.newton.curvature import Psd, Scope, Solver
 from nlcore.newton.damping import Damping, Relative, check_damping
 from nlcore.newton.derivatives import Kind
-from nlcore.newton.matrix import Psd, Scope, SecondOrder, Solver
 from nlcore.newton.options import check_choice, check_options
 from nlcore.newton.problem import Problem
+from nlcore.newton.second_order import SecondOrder
 
 __all__ = ["Hessian", "repaired"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import NumericalWarning
+from nlcore.newton.curvature import Solver
 from nlcore.newton.failures import Result
-from nlcore.newton.matrix import Solver
 
 __all__ = [
     "EPSILON",

@@ -16,10 +16,10 @@ from nlcore.capabilities import read_capabilities
 from nlcore.errors import ConfigError, ContractError, UnsupportedCurvatureError, nearest
 from nlcore.evaluation import cloned, full_precision, in_inference, per_sample
 from nlcore.newton.auto import Auto
+from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import DampingState
 from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.hessian import Hessian
-from nlcore.newton.matrix import Curvature
 from nlcore.newton.options import check_choice
 from nlcore.newton.outcome import Memory, NewtonStep
 from nlcore.newton.problem import Backend, Problem

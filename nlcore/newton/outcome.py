@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from nlcore.evaluation import per_sample
+from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import DampingState
 from nlcore.newton.failures import Result
-from nlcore.newton.matrix import Curvature
 from nlcore.newton.reused import Reused
 
 __all__ = ["Memory", "NewtonStep", "StepDetail"]

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nlcore.newton.curvature import Curvature
 from nlcore.newton.derivatives import Derivatives, Kind
-from nlcore.newton.matrix import Curvature, CurvatureMatrix, InverseMatrix
+from nlcore.newton.matrix import CurvatureMatrix, InverseMatrix
 from nlcore.newton.problem import Problem
 
 __all__ = ["Reused"]

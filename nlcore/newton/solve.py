@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nlcore.errors import UnsupportedCurvatureError
 from nlcore.evaluation import finite_rows
+from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import Damped, choose_damping
 from nlcore.newton.derivatives import Derivatives
 from nlcore.newton.failures import Result
@@ -24,7 +25,6 @@ from nlcore.newton.linear import (
 )
 from nlcore.newton.low_rank import leading_eigenvectors
 from nlcore.newton.matrix import (
-    Curvature,
     CurvatureMatrix,
     DenseMatrix,
     FeatureMatrix,

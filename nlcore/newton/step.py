@@ -13,10 +13,11 @@ from nlcore.capabilities import Capabilities, read_capabilities
 from nlcore.errors import ConfigError, NumericalWarning
 from nlcore.evaluation import cloned, finite_rows, full_precision, in_inference
 from nlcore.newton.auto import Auto
+from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import choose_damping
 from nlcore.newton.derivatives import SECOND, differentiate, operator_of
 from nlcore.newton.failures import Result, raise_unsolved
-from nlcore.newton.matrix import Curvature, IdentityMatrix
+from nlcore.newton.matrix import IdentityMatrix
 from nlcore.newton.options import check_choice
 from nlcore.newton.outcome import Memory, NewtonStep, StepDetail
 from nlcore.newton.problem import Backend, Problem

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from nlcore.evaluation import signs
+from nlcore.newton.curvature import Curvature
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
-from nlcore.newton.matrix import Curvature, CurvatureMatrix, DenseMatrix, FeatureMatrix, form_features
+from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, FeatureMatrix
 from nlcore.newton.problem import Problem, Samples
 from nlcore.newton.rho import amplification, examined, validated_rho
+from nlcore.newton.second_order import form_features
 from nlcore.newton.solve import directions
 
 __all__ = ["Candidates", "Dispersion", "Trial"]

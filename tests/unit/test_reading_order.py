@@ -55,7 +55,7 @@ prediction, target = loss.example(4, generator=generator, dtype=torch.float32, d
 prediction.requires_grad_()
 """,
     "call": "criterion(prediction, target)",
-    "order": ["loss", "step", "problem", "derivatives", "matrix", "hessian", "damping", "solve", "linear"],
+    "order": ["loss", "step", "problem", "derivatives", "second_order", "hessian", "damping", "solve", "linear"],
     "files": 9,
     "stays": 14,
 }

@@ -10,7 +10,7 @@ from nlcore import EmpiricalFisher, GaussNewton, Hessian, Relative, Traits, comp
 from nlcore.builtin.losses import BinaryCrossEntropy
 from nlcore.capabilities import read_capabilities
 from nlcore.errors import ConfigError, NumericalWarning, UnsupportedCurvatureError
-from nlcore.newton import derivatives, matrix
+from nlcore.newton import derivatives, second_order
 from nlcore.newton.problem import Problem
 
 from . import reference
@@ -93,7 +93,7 @@ def test_the_estimated_trace_is_near_the_exact_one():
 def test_a_matrix_taken_a_row_at_a_time_is_the_same(kind, case, monkeypatch, within):
     prediction, target = data()
     weight, mask = extras(case)
-    monkeypatch.setattr(matrix, "BUDGET", 5)
+    monkeypatch.setattr(second_order, "BUDGET", 5)
     monkeypatch.setattr(derivatives, "_CACHED", 5)
     monkeypatch.setattr(derivatives, "_FEW", 0)
     monkeypatch.setattr(derivatives, "_TOGETHER", 0)

@@ -15,8 +15,8 @@ from nlcore.errors import ConfigError, UnsupportedCurvatureError
 from nlcore.newton.derivatives import differentiate
 from nlcore.newton.failures import Result
 from nlcore.newton.low_rank import leading_eigenvectors
-from nlcore.newton.matrix import form_features
 from nlcore.newton.problem import Problem
+from nlcore.newton.second_order import form_features
 from tests.unit.newton import reference
 from tests.unit.newton.losses import Wavy, half_square
 
