@@ -14,8 +14,9 @@ from torch import Tensor
 from nlcore.errors import UnsupportedCurvatureError
 from nlcore.evaluation import full_precision
 from nlcore.newton.auto import Auto
+from nlcore.newton.chunks import BUDGET, intermediates
 from nlcore.newton.curvature import Curvature
-from nlcore.newton.derivatives import BUDGET, Derivatives, differentiate, intermediates
+from nlcore.newton.derivatives import Derivatives, differentiate
 from nlcore.newton.probe import Network, UnprobeableError, greatest_fall
 from nlcore.newton.problem import Problem
 from nlcore.newton.selection import Selection, cosines, log_ratios, probes_within

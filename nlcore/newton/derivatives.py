@@ -8,59 +8,32 @@ needs first derivatives of the algorithm alone: the rows of J are pull-backs of 
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from nlcore.errors import ContractError, DtypeError, PerformanceWarning, UnsupportedCurvatureError
+from nlcore.errors import ContractError, PerformanceWarning
 from nlcore.evaluation import finite_rows, signs, transformed
+from nlcore.newton.chunks import BUDGET, fitting_chunk
 from nlcore.newton.failures import raise_nonfinite
 from nlcore.newton.problem import Problem
+from nlcore.newton.split import Split, split_with_autograd, split_with_func
 from nlcore.protocol import CurvatureOperator
+from nlcore.pullbacks import LinearMap, all_pulled_back, pulled_back, remedies
 
-__all__ = [
-    "BUDGET",
-    "FORMED",
-    "SECOND",
-    "Derivatives",
-    "Kind",
-    "LinearMap",
-    "differentiate",
-    "intermediates",
-    "operator_of",
-]
+__all__ = ["FORMED", "SECOND", "Derivatives", "Kind", "differentiate", "operator_of"]
 
 Kind: TypeAlias = Literal["gradient", "hessian", "gauss_newton"]
-LinearMap: TypeAlias = Callable[[Tensor], Tensor]
-"""Maps directions [r, N, ·] to the product of a matrix of each sample with them, [r, N, ·]."""
 
 SECOND = {"hessian": "hessian", "gauss_newton": "outer"}
 """The second derivative behind a kind of curvature: that of the loss, or that of its outer loss."""
 
-BUDGET = 2**24
-"""Elements of all samples' matrices together, and of one chunk of pull-backs: 128 MiB in float64."""
-
 FORMED = 256
 """Outputs of a sample above which the default forms no m×m matrix."""
-
-_CACHED = 3 * 2**19
-"""Intermediate results of one chunk on a processor: what the loss keeps for its derivative, once for each direction,
-stays in the cache. Against one chunk for all: a third of the time for 64 scores by NeuralSort, for 100 by Spearman."""
-
-_FEW = 2**14
-"""Elements of all samples' matrices for which nothing needs to be counted: they fit with 128 results for an output."""
-
-_TOGETHER = 8
-"""Directions that are pulled back together without counting, which would take one more evaluation of the loss."""
-
-_UNSEEN = 100
-"""Intermediate results for each output of a loss that cannot be watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +166,10 @@ def differentiate(
     if backend == "auto":  # the same numbers; autograd differentiates more, and is unavailable under a transform
         backend = "func" if transformed(flat) and problem.loss.traits.transforms == "func" else "autograd"
     if kind == "gauss_newton":
-        split = _split_with_func(problem) if backend == "func" else _split_with_autograd(problem)
-        return _gauss_newton(problem, split, chunk_size or _fitting(problem, split.features), jvp_sound)
+        split = split_with_func(problem) if backend == "func" else split_with_autograd(problem)
+        return _gauss_newton(problem, split, chunk_size or fitting_chunk(problem, split.features), jvp_sound)
     engine = _with_func if backend == "func" else _with_autograd
-    return engine(problem, kind, chunk_size or (1 if kind == "gradient" else _fitting(problem, flat.shape[1])))
+    return engine(problem, kind, chunk_size or (1 if kind == "gradient" else fitting_chunk(problem, flat.shape[1])))
 
 
 def _residuals(problem: Problem) -> int | None:
@@ -216,41 +189,6 @@ def operator_of(problem: Problem) -> CurvatureOperator | None:
     return operator
 
 
-def _fitting(problem: Problem, directions: int) -> int:
-    """Return how many of so many directions are pulled back at a time."""
-    size = problem.prediction.numel()
-    if problem.prediction.device.type != "cpu" or directions <= _TOGETHER or size * directions <= _FEW:
-        return max(1, BUDGET // size)
-    return max(1, _CACHED // intermediates(problem))
-
-
-def intermediates(problem: Problem) -> int:
-    """Return how many numbers one evaluation of the loss keeps for its derivative, at least one for each output.
-
-    A running sum keeps 2 for each, a simulator of 96 controls 50, a relaxed permutation of 100 scores 200: so many can
-    be evaluated together before memory or cache is full. The tensors of a loss that uses `torch.func`, inside or
-    around, cannot be counted.
-    """
-    size = problem.prediction.numel()
-    if transformed(problem.prediction):
-        return _UNSEEN * size
-    kept = [size]
-    try:
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(_counted(kept), lambda one: one):
-            problem.evaluation.value(problem.prediction.detach().requires_grad_())
-    except RuntimeError:
-        return _UNSEEN * size
-    return sum(kept)
-
-
-def _counted(kept: list[int]) -> Callable[[Tensor], Tensor]:
-    def pack(tensor: Tensor) -> Tensor:
-        kept.append(tensor.numel())
-        return tensor
-
-    return pack
-
-
 def _with_autograd(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
     with torch.enable_grad():
         y = problem.prediction.detach().requires_grad_()
@@ -258,14 +196,14 @@ def _with_autograd(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
         if "gradient" in problem.loss.supplies:
             gradient = problem.evaluation.supplied("gradient", y, y.shape)
         else:
-            with _remedies(problem, "gradient"):
-                gradient = _grad(value, y, torch.ones_like(value), create_graph=kind == "hessian")
+            with remedies(problem.loss, "gradient"):
+                gradient = pulled_back(value, y, torch.ones_like(value), create_graph=kind == "hessian")
     if kind == "gradient":
         return Derivatives.of(problem, value.detach(), gradient.detach().clone())
 
     def products(directions: Tensor) -> Tensor:
-        with _remedies(problem, "hessian"):
-            return _pulled(gradient, y, directions)
+        with remedies(problem.loss, "hessian"):
+            return all_pulled_back(gradient, y, directions)
 
     return Derivatives.of(problem, value.detach(), gradient.detach().clone(), hvp=products, chunk=chunk)
 
@@ -279,7 +217,7 @@ def _with_func(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
         value, pull = vjp(problem.evaluation.value, y)
         return pull(torch.ones_like(value))[0], value
 
-    with torch.no_grad(), _remedies(problem, kind, transform=True):
+    with torch.no_grad(), remedies(problem.loss, kind, transform=True):
         if kind == "gradient":
             gradient, value = gradient_and_value(problem.prediction)
             return Derivatives.of(problem, value, gradient)
@@ -288,92 +226,7 @@ def _with_func(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
     return Derivatives.of(problem, value, gradient, hvp=products, chunk=chunk)
 
 
-@dataclass(frozen=True, slots=True)
-class _Split:
-    """A loss that splits, linearised at a prediction.
-
-    Attributes:
-        value: [N], the losses.
-        gradient: [N, m], their gradients.
-        features: F, how many features a sample has.
-        vjp: Jᵀ times cotangents.
-        jvp: J times directions; made when needed, since it costs a graph, and `None` where torch lacks it.
-        outer_hvp: The Hessian of the outer loss times directions.
-    """
-
-    value: Tensor
-    gradient: Tensor
-    features: int
-    vjp: LinearMap
-    jvp: Callable[[], LinearMap | None]
-    outer_hvp: LinearMap
-
-
-def _split_with_autograd(problem: Problem) -> _Split:
-    dtype = problem.prediction.dtype
-    with torch.enable_grad():
-        y = problem.prediction.detach().requires_grad_()
-        features, restore = _real(problem, problem.evaluation.inner(y))
-        leaf = features.detach().requires_grad_()
-        with _remedies(problem, "outer_gradient"):
-            value = problem.evaluation.outer(restore(leaf))
-            slope = _grad(value, leaf, torch.ones_like(value), create_graph=True)
-    shape = features.shape
-    count, size = shape[0], math.prod(shape[1:])
-
-    def pull(cotangents: Tensor) -> Tensor:
-        with _remedies(problem, "gradient"):
-            return _pulled(features, y, cotangents.reshape(-1, *shape)).to(dtype)
-
-    def bend(directions: Tensor) -> Tensor:  # which does not keep the graph of the features
-        with _remedies(problem, "outer"):
-            bent = _pulled(slope, leaf, directions.reshape(-1, *shape))
-        return bent.reshape(-1, count, size).to(dtype)
-
-    def push() -> LinearMap | None:
-        with torch.enable_grad():
-            dual = torch.ones_like(features, requires_grad=True)  # any value but 0, where some rules fail
-            try:
-                transposed = _grad(features, y, dual, create_graph=True)
-            except RuntimeError:
-                return None
-        return lambda directions: _pulled(transposed, dual, directions).reshape(-1, count, size).to(dtype)
-
-    gradient = pull(slope.detach().unsqueeze(0))[0]
-    return _Split(value.detach().to(dtype), gradient, size, pull, push, bend)
-
-
-def _split_with_func(problem: Problem) -> _Split:
-    vjp: Any = torch.func.vjp
-    vmap = torch.func.vmap
-    with torch.no_grad(), _remedies(problem, "gauss_newton", transform=True):
-        features, transpose = vjp(problem.evaluation.inner, problem.prediction)
-
-        def outer_gradient(f: Tensor) -> tuple[Tensor, Tensor]:
-            value, pull = vjp(problem.evaluation.outer, f)
-            return pull(torch.ones_like(value))[0], value
-
-        slope, pull_outer, value = vjp(outer_gradient, features, has_aux=True)
-        gradient = transpose(slope)[0]
-    count, size = features.shape[0], math.prod(features.shape[1:])
-
-    def push() -> LinearMap | None:
-        again = vjp(lambda u: transpose(u)[0], torch.ones_like(features))[1]
-        return lambda directions: vmap(lambda v: again(v)[0])(directions).reshape(-1, count, size)
-
-    def pull(cotangents: Tensor) -> Tensor:
-        with _remedies(problem, "gauss_newton", transform=True):
-            return vmap(lambda u: transpose(u)[0])(cotangents.reshape(-1, *features.shape))
-
-    def bend(directions: Tensor) -> Tensor:
-        with _remedies(problem, "outer", transform=True):
-            bent = vmap(lambda u: pull_outer(u)[0])(directions.reshape(-1, *features.shape))
-        return bent.reshape(-1, count, size)
-
-    return _Split(value, gradient, size, pull, push, bend)
-
-
-def _gauss_newton(problem: Problem, split: _Split, chunk: int, jvp_sound: bool | None) -> Derivatives:
+def _gauss_newton(problem: Problem, split: Split, chunk: int, jvp_sound: bool | None) -> Derivatives:
     """Return derivatives with JᵀHJ: by the rows of J where features are few, else by products."""
     count, size = split.gradient.shape
 
@@ -407,7 +260,7 @@ def _gauss_newton(problem: Problem, split: _Split, chunk: int, jvp_sound: bool |
     return replace(found, hvp=products, jvp_sound=push is not None)
 
 
-def _checked(problem: Problem, split: _Split, push: LinearMap) -> LinearMap | None:
+def _checked(problem: Problem, split: Split, push: LinearMap) -> LinearMap | None:
     """Return the product with J where it agrees with the rows of J, u·(Jv) = (Jᵀu)·v, else nothing."""
     flat, features = problem.prediction, split.features
     u, v = signs(flat, (1, flat.shape[0], features)), signs(flat, (1, *flat.shape))
@@ -433,75 +286,3 @@ def _checked(problem: Problem, split: _Split, push: LinearMap) -> LinearMap | No
 def _basis(like: Tensor, size: int) -> Tensor:
     """Return the unit vectors, [size, 1, size]."""
     return torch.eye(size, dtype=like.dtype, device=like.device).unsqueeze(1)
-
-
-def _grad(output: Tensor, source: Tensor, direction: Tensor | None = None, **options: Any) -> Tensor:
-    """Return the pull-back, zero where `output` does not depend on `source`."""
-    if not output.requires_grad:
-        return torch.zeros_like(source)
-    (result,) = torch.autograd.grad(output, source, direction, allow_unused=True, **options)
-    return torch.zeros_like(source) if result is None else result
-
-
-def _pulled(output: Tensor, source: Tensor, directions: Tensor) -> Tensor:
-    """Return the pull-backs of `directions` [r, *output], [r, *source]: in one pass where the loss allows it."""
-    directions = directions.to(output.dtype)
-    if not output.requires_grad:
-        return source.new_zeros(directions.shape[0], *source.shape)
-    if directions.shape[0] > 1:
-        try:
-            # Not torch.func.vmap, which is faster and was seen to give wrong numbers for cdist, without an error.
-            return _grad(output, source, directions, retain_graph=True, is_grads_batched=True)
-        except Exception:  # a hand-written backward may raise anything on a batch of directions
-            pass
-    # Cloned one by one: a hand-written backward may change its cotangent, or return the same buffer every time.
-    return torch.stack([_grad(output, source, one.clone(), retain_graph=True).clone() for one in directions])
-
-
-_WHAT = {
-    "gradient": "its gradient",
-    "hessian": "its second derivative",
-    "gauss_newton": "its Jacobian",
-    "outer": "the second derivative of its outer loss",
-    "outer_gradient": "the gradient of its outer loss",
-}
-
-
-def _real(problem: Problem, features: Tensor) -> tuple[Tensor, LinearMap]:
-    """Return features as real numbers, and the map back to what the outer loss takes.
-
-    Raises:
-        DtypeError: They are integers or booleans.
-    """
-    if features.is_complex():
-        return torch.view_as_real(features), torch.view_as_complex
-    if not features.is_floating_point():
-        raise DtypeError(
-            f"{problem.loss.name}.inner must return floating-point features, and returned {features.dtype}: integers "
-            f"have no derivative."
-        )
-    return features, lambda same: same
-
-
-@contextmanager
-def _remedies(problem: Problem, kind: str, *, transform: bool = False) -> Iterator[None]:
-    """Turn what torch raises from inside a derivative into an error that says what to use instead."""
-    try:
-        yield
-    except RuntimeError as error:
-        if transform and not any(word in str(error) for word in ("functorch", "vmap", "torch.func", "storage")):
-            raise
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        name, splits = problem.loss.name, "split" in problem.loss.supplies
-        if transform:
-            remedy = 'Use Traits(transforms="autograd") or backend="autograd", which differentiate more.'
-        elif kind.endswith("gradient"):
-            remedy = (
-                "Every operation needs a derivative that torch.autograd.grad can take (checkpoint with "
-                "use_reentrant=False). A loss that has loss.backward() alone trains behind nlcore.inject_fisher, "
-                "which is EmpiricalFisher for it."
-            )
-        else:
-            other = "nlcore.GaussNewton(), which needs first derivatives of the algorithm alone, or "
-            remedy = f"Use {other if splits and kind == 'hessian' else ''}nlcore.EmpiricalFisher()."
-        raise UnsupportedCurvatureError(f"{name}: torch cannot take {_WHAT[kind]} ({line}). {remedy}") from error

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from nlcore.newton.derivatives import LinearMap
+from nlcore.pullbacks import LinearMap
 
 __all__ = ["leading_eigenvectors"]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nlcore.newton.derivatives import LinearMap
 from nlcore.newton.problem import Problem, Samples
 from nlcore.protocol import CurvatureOperator
+from nlcore.pullbacks import LinearMap
 
 __all__ = [
     "CurvatureMatrix",

@@ -137,7 +137,7 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Iterabl
         value: [N], the losses at the prediction.
         slope: [N, m], their gradients.
         moves: K moves Δ [N, m], of which few are held at a time; the outputs go along −αΔ, α > 0.
-        kept: How many numbers an evaluation keeps, by `nlcore.newton.derivatives.intermediates`.
+        kept: How many numbers an evaluation keeps, by `nlcore.newton.chunks.intermediates`.
 
     Returns:
         [K] float64, at least 0.

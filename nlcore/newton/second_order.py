@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from nlcore.evaluation import finite_rows, signs, transformed
+from nlcore.newton.chunks import BUDGET
 from nlcore.newton.curvature import Curvature, Psd, Scope
-from nlcore.newton.derivatives import BUDGET, Derivatives, LinearMap
+from nlcore.newton.derivatives import Derivatives
 from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, FeatureMatrix, OperatorMatrix, ProductMatrix
 from nlcore.newton.options import is_number
 from nlcore.newton.problem import Problem, Samples
+from nlcore.pullbacks import LinearMap
 
 __all__ = ["SecondOrder", "form_features", "form_mean", "form_products"]
 

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
 from nlcore.evaluation import per_sample
+from nlcore.newton.chunks import intermediates
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import Relative, choose_damping
-from nlcore.newton.derivatives import FORMED, SECOND, Derivatives, differentiate, intermediates, operator_of
+from nlcore.newton.derivatives import FORMED, SECOND, Derivatives, differentiate, operator_of
 from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.matrix import DenseMatrix
 from nlcore.newton.outcome import NewtonStep

@@ -12,8 +12,9 @@ from torch.utils import _pytree as pytree
 from nlcore.capabilities import read_capabilities
 from nlcore.errors import attempted
 from nlcore.protocol import Traits
+from nlcore.pullbacks import pulled_back
 
-__all__ = ["BATCH", "Subject", "TargetInContext", "clone", "context_of", "leaves", "pulled_back", "target_of"]
+__all__ = ["BATCH", "Subject", "TargetInContext", "clone", "context_of", "leaves", "target_of"]
 
 BATCH = 4
 """Samples in an example, unless a check needs another number."""
@@ -189,11 +190,3 @@ def leaves(target: Any) -> list[Tensor]:
 def clone(target: Any) -> Any:
     """Return a copy of a nested structure of tensors, apart from any graph."""
     return pytree.tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, target)
-
-
-def pulled_back(output: Tensor, source: Tensor, direction: Tensor | None = None, **options: Any) -> Tensor:
-    """Return the vector–Jacobian product, zero where `output` does not depend on `source`."""
-    if not output.requires_grad:
-        return torch.zeros_like(source)
-    (found,) = torch.autograd.grad(output, source, direction, allow_unused=True, **options)
-    return torch.zeros_like(source) if found is None else found

@@ -29,7 +29,8 @@ ALLOWED = {
     "evaluation": {"capabilities", "errors"},
     "differences": {"evaluation"},
     "soundness": {"differences", "errors", "evaluation"},
-    "newton": {"capabilities", "errors", "evaluation", "newton", "protocol", "soundness"},
+    "pullbacks": {"capabilities", "errors"},
+    "newton": {"capabilities", "errors", "evaluation", "newton", "protocol", "pullbacks", "soundness"},
     "plotting": {"capabilities", "errors", "newton", "plotting", "protocol"},
     "diagnosis": {
         "capabilities",
@@ -53,7 +54,7 @@ ALLOWED = {
         "tuning",
     },
     "builtin": {"builtin", "config", "errors", "inputs", "plugin", "protocol"},
-    "testing": {"capabilities", "config", "constructor", "errors", "newton", "protocol", "testing"},
+    "testing": {"capabilities", "config", "constructor", "errors", "newton", "protocol", "pullbacks", "testing"},
 }
 THIRD_PARTY = {
     "errors": set(),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from nlcore.pullbacks import pulled_back
 from nlcore.testing.check import SOUND, check, ensure, only_if
 from nlcore.testing.checks.hessian import lowest_eigenvalue
 from nlcore.testing.comparison import compare
-from nlcore.testing.subject import BATCH, Subject, pulled_back
+from nlcore.testing.subject import BATCH, Subject
 
 _LARGEST = 64
 """Features whose Hessian is formed; of more, as many directions are tried."""

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlcore.pullbacks import pulled_back
 from nlcore.testing.check import check, fail
 from nlcore.testing.comparison import compare, directions
-from nlcore.testing.subject import BATCH, Subject, pulled_back
+from nlcore.testing.subject import BATCH, Subject
 
 _BEFORE = ("gradient.graph", "gradient.supplied", "hessian.differences", "independence.samples")
 _REMEDY = "Give the Function setup_context and generate_vmap_rule, or set Traits(transforms='autograd')."

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 import nlcore
 from nlcore import Auto, Bounded, EmpiricalFisher, GaussNewton, NewtonLoss, Relative, newton_step
 from nlcore.errors import ConfigError, PerformanceWarning
-from nlcore.newton.derivatives import intermediates
+from nlcore.newton.chunks import intermediates
 from nlcore.newton.probe import Network, greatest_fall
 from nlcore.newton.problem import Problem
 from nlcore.newton.step_length import StepLength

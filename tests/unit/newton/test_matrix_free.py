@@ -10,7 +10,8 @@ from nlcore import EmpiricalFisher, GaussNewton, Hessian, Relative, Traits, comp
 from nlcore.builtin.losses import BinaryCrossEntropy
 from nlcore.capabilities import read_capabilities
 from nlcore.errors import ConfigError, NumericalWarning, UnsupportedCurvatureError
-from nlcore.newton import derivatives, second_order
+from nlcore.newton import chunks, second_order
+from nlcore.newton.derivatives import differentiate
 from nlcore.newton.problem import Problem
 
 from . import reference
@@ -94,9 +95,9 @@ def test_a_matrix_taken_a_row_at_a_time_is_the_same(kind, case, monkeypatch, wit
     prediction, target = data()
     weight, mask = extras(case)
     monkeypatch.setattr(second_order, "BUDGET", 5)
-    monkeypatch.setattr(derivatives, "_CACHED", 5)
-    monkeypatch.setattr(derivatives, "_FEW", 0)
-    monkeypatch.setattr(derivatives, "_TOGETHER", 0)
+    monkeypatch.setattr(chunks, "_CACHED", 5)
+    monkeypatch.setattr(chunks, "_FEW", 0)
+    monkeypatch.setattr(chunks, "_TOGETHER", 0)
     problem = reference.Problem.of(reference.gradients(Wavy(), prediction, target), weight, mask)
     blocks = reference.hessians(Wavy(), prediction, target)
     expected = reference.newton_directions(problem, blocks, ("relative", 0.5), psd=kind, scope="batch")
@@ -162,22 +163,22 @@ def test_directions_pulled_back_at_a_time_follow_from_what_the_loss_keeps():
     def sums(y, t):
         return (y.cumsum(-1) - t).square().sum(-1)
 
-    few, many = (derivatives._fitting(problem(one, prediction, target), 64) for one in (pairs, sums))
+    few, many = (chunks.fitting_chunk(problem(one, prediction, target), 64) for one in (pairs, sums))
     kept = prediction.numel() * prediction.shape[1]
-    assert 1 <= few <= derivatives._CACHED // kept < many
+    assert 1 <= few <= chunks._CACHED // kept < many
     small = problem(pairs, prediction[:4, :8], target[:4, :8])
-    assert derivatives._fitting(small, 8) == derivatives.BUDGET // small.prediction.numel()
+    assert chunks.fitting_chunk(small, 8) == chunks.BUDGET // small.prediction.numel()
 
 
 def test_what_a_loss_keeps_is_counted_or_taken_as_much():
     prediction, target = data(3, 4)
-    counted = derivatives.intermediates(problem(lambda y, t: (y.exp() - t).square().sum(-1), prediction, target))
+    counted = chunks.intermediates(problem(lambda y, t: (y.exp() - t).square().sum(-1), prediction, target))
     assert prediction.numel() < counted < 10 * prediction.numel()
 
     def inside(y, t):
         return torch.func.vmap(torch.func.grad(lambda x: x.pow(3).sum()))(y).square().sum(-1)
 
-    assert derivatives.intermediates(problem(inside, prediction, target)) >= prediction.numel()
+    assert chunks.intermediates(problem(inside, prediction, target)) >= prediction.numel()
 
 
 def test_a_gradient_takes_one_evaluation_of_the_loss():
@@ -188,5 +189,5 @@ def test_a_gradient_takes_one_evaluation_of_the_loss():
         calls.append(1)
         return (y - t).square().sum(-1)
 
-    derivatives.differentiate(problem(counted, prediction, target), "gradient")
+    differentiate(problem(counted, prediction, target), "gradient")
     assert len(calls) == 1
