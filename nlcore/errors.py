@@ -213,6 +213,11 @@ def error_text(error: BaseException, *, with_class: bool = True) -> str:
     return f"{name}: {text}" if text and with_class else text or name
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of the text of an error, or its class if it has no text."""
+    return (error_text(error, with_class=False).strip().splitlines() or [type(error).__name__])[0]
+
+
 def printable(text: str) -> str:
     """Return `text` with controls, terminal escapes and surrogates written as escapes; tabs and ends of lines stay."""
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from nlcore.capabilities import Capabilities
-from nlcore.errors import ContractError, DeviceError, DtypeError, InPlaceError, ShapeError
+from nlcore.errors import ContractError, DeviceError, DtypeError, InPlaceError, ShapeError, first_line
 
 __all__ = [
     "Evaluation",
@@ -184,7 +184,7 @@ class Evaluation:
             if "in-place operation" not in str(error):
                 error.add_note(note)
                 raise
-            said = str(error).splitlines()[0].rstrip(".")
+            said = first_line(error).rstrip(".")
             named = InPlaceError(
                 f"{self.loss.name} changes its prediction in place ({said}). Work on a copy, as in y = y + 1."
             )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nlcore.capabilities import Capabilities
-from nlcore.errors import UnsupportedCurvatureError
+from nlcore.errors import UnsupportedCurvatureError, first_line
 
 __all__ = ["LinearMap", "all_pulled_back", "pulled_back", "remedies"]
 
@@ -57,7 +57,7 @@ def remedies(loss: Capabilities, kind: str, *, transform: bool = False) -> Itera
     except RuntimeError as error:
         if transform and not any(word in str(error) for word in ("functorch", "vmap", "torch.func", "storage")):
             raise
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        line = first_line(error)
         name, splits = loss.name, "split" in loss.supplies
         if transform:
             remedy = 'Use Traits(transforms="autograd") or backend="autograd", which differentiate more.'

@@ -13,7 +13,7 @@ from nlcore.diagnosis.figures import CurvatureFigures, Point, View, ahead, curva
 from nlcore.diagnosis.network import NetworkFigures, network_figures
 from nlcore.diagnosis.precision import WRONG_ALLOWED, Precision, precision_figures, widest_spread
 from nlcore.differences import missing_curvature
-from nlcore.errors import ContractError, NlcoreError, NonFiniteError, NumericalWarning
+from nlcore.errors import ContractError, NlcoreError, NonFiniteError, NumericalWarning, first_line
 from nlcore.newton.auto import Auto
 from nlcore.newton.derivatives import Kind, differentiate
 from nlcore.newton.problem import Problem
@@ -225,11 +225,10 @@ def _taken(view: View, places: Tensor) -> View:
     except NlcoreError:
         raise
     except Exception as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ContractError(
             f"{problem.loss.name}: the loss accepts the whole batch and not {len(places)} of its {len(view.flat)} "
-            f"samples ({line}). Tensors that it needs beside prediction and target have to come as the context: "
-            f"nlcore.diagnose(loss, prediction, target, context=…), which nlcore.compose takes as a second "
+            f"samples ({first_line(error)}). Tensors that it needs beside prediction and target have to come as the "
+            f"context: nlcore.diagnose(loss, prediction, target, context=…), which nlcore.compose takes as a second "
             f"parameter of inner."
         ) from error
     return part
@@ -260,7 +259,7 @@ def _second(view: View) -> tuple[Point | None, str]:
         if loss.declared:
             raise
         cause = error.__cause__ or error
-        return None, f"It cannot be differentiated twice ({type(cause).__name__}: {str(cause).splitlines()[0]})."
+        return None, f"It cannot be differentiated twice ({type(cause).__name__}: {first_line(cause)})."
     if not bool(torch.isfinite(start.blocks).all()):
         return None, "Its second derivative is not finite where its gradient is."
     if not bool((start.blocks != 0).any()) and bool((start.gradient != 0).any()):

@@ -149,7 +149,7 @@ def curvature_figures(view: View, point: Point) -> CurvatureFigures:
     present = samples.scale.expand(len(matrix)) > 0
     spectrum = torch.linalg.eigvalsh(matrix[present][:, present])
     curved = spectrum > view.flatness * spectrum.amax().clamp(min=torch.finfo(torch.float64).tiny)
-    mean_curvature = _mean_curvature(matrix, samples)
+    mean_curvature = samples.per_output(matrix.diagonal().sum().abs(), len(matrix))
     strength = damping_strength(_COSINE_RHO, mean_curvature, matrix.abs().amax())
     identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     direction = torch.linalg.solve(matrix + strength * identity, gradient.mT).mT
@@ -221,11 +221,6 @@ def _merged(better: Tensor, trial: Point, point: Point) -> Point:
         blocks=torch.where(row.unsqueeze(-1), trial.blocks, point.blocks),
         negative=trial.negative,
     )
-
-
-def _mean_curvature(matrix: Tensor, samples: Samples) -> Tensor:
-    """Return |tr C|/m over the outputs that count, []."""
-    return matrix.diagonal().sum().abs() / (len(matrix) if samples.outputs is None else samples.outputs)
 
 
 def _noise(view: View, point: Point, mean_curvature: Tensor) -> float:

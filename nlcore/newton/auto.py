@@ -98,30 +98,19 @@ class Auto:
         if operator is not None and kind is not None:
             return _with_operator(operator, kind, gradient, fishers[0])
         if kind is None or size > FORMED or (pulls > _MOST_PULLS and kind is Hessian):
-            half = EmpiricalFisher(damping=Relative(0.1), power=0.5)
-            return Candidates((gradient, *fishers, half), cautious=3, interval=10)
-        batch = (
-            kind(damping=Relative(0.1), power=0.5),
-            kind(damping=Relative(1e-3)),
-            kind(damping=Relative(0.1)),
-        )
+            half: Curvature = EmpiricalFisher(damping=Relative(0.1), power=0.5)
+            return Candidates.of(gradient, *fishers, half, cautious=half, interval=10)
+        half, step = kind(damping=Relative(0.1), power=0.5), kind(damping=Relative(1e-3))
+        batch = gradient, fishers[0], half, step, kind(damping=Relative(0.1))
         if loss.traits.constant_curvature:
-            return Candidates((gradient, fishers[0], *batch), newton=3, cautious=2, constant=True)
+            return Candidates.of(*batch, newton=step, cautious=half, constant=True)
         bounded = kind(damping=Bounded())
         if pulls > _MOST_PULLS:
-            return Candidates(
-                (gradient, fishers[0], *batch),
-                newton=3,
-                bounded=bounded,
-                cautious=2,
-                refresh=pulls // 3,
-                interval=pulls // 3,
-            )
-        own = (
-            kind(damping=Relative(1e-2), aggregate="sample"),
-            kind(damping=Relative(0.1), aggregate="sample", power=0.5),
-        )
-        return Candidates((gradient, fishers[0], *batch, *own), newton=5, bounded=bounded, cautious=2)
+            rarely = {"refresh": pulls // 3, "interval": pulls // 3}
+            return Candidates.of(*batch, newton=step, bounded=bounded, cautious=half, **rarely)
+        own_step = kind(damping=Relative(1e-2), aggregate="sample")
+        own_half = kind(damping=Relative(0.1), aggregate="sample", power=0.5)
+        return Candidates.of(*batch, own_step, own_half, newton=own_step, bounded=bounded, cautious=half)
 
 
 def _with_operator(
@@ -132,9 +121,8 @@ def _with_operator(
 ) -> Candidates:
     """Return the directions for one structured matrix of many outputs."""
     steps = kind(damping=Relative(1e-3)), kind(damping=Relative(0.1))
-    halves = (kind(damping=Relative(0.1), power=0.5),) if operator.supports(0.5) else ()
-    half = halves or (EmpiricalFisher(damping=Relative(0.1), power=0.5),)
-    return Candidates((gradient, fisher, *half, *steps), newton=3, cautious=2, constant=True)
+    half = (kind if operator.supports(0.5) else EmpiricalFisher)(damping=Relative(0.1), power=0.5)
+    return Candidates.of(gradient, fisher, half, *steps, newton=steps[0], cautious=half, constant=True)
 
 
 def second_order(loss: Capabilities) -> tuple[type[Hessian] | type[GaussNewton] | None, str]:

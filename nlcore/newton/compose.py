@@ -157,18 +157,19 @@ def compose(
     """
     if not callable(inner):
         raise ConfigError(f"compose(inner={inner!r}): inner must be a function [batch, *event] -> [batch, *features].")
-    named = isinstance(outer, str)
     if isinstance(outer, str):
         if outer not in _OUTERS:
             raise ConfigError(
                 f"compose(outer={outer!r}): the named criteria are {', '.join(map(repr, _OUTERS))}"
                 f"{nearest(outer, _OUTERS)}; or give a function (features, target) -> [batch]."
             )
-        outer = _OUTERS[outer]
-    elif not callable(outer):
+        function, masked = _OUTERS[outer], False
+    elif callable(outer):
+        function, masked = outer, "mask" in keywords(outer)
+    else:
         raise ConfigError(
             f"compose(outer={outer!r}): outer must be a name or a function (features, target) -> [batch]."
         )
-    takes_mask = "mask" in keywords(inner) or (not named and "mask" in keywords(outer))
+    takes_mask = masked or "mask" in keywords(inner)
     read = replace(traits or Traits(), takes_mask=takes_mask, takes_context=context_parameter(inner) is not None)
-    return Composed(inner, outer, read, example)
+    return Composed(inner, function, read, example)

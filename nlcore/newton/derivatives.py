@@ -198,14 +198,15 @@ def _with_autograd(problem: Problem, kind: Kind, chunk: int) -> Derivatives:
         else:
             with remedies(problem.loss, "gradient"):
                 gradient = pulled_back(value, y, torch.ones_like(value), create_graph=kind == "hessian")
+    plain = Derivatives.of(problem, value.detach(), gradient.detach().clone())
     if kind == "gradient":
-        return Derivatives.of(problem, value.detach(), gradient.detach().clone())
+        return plain
 
     def products(directions: Tensor) -> Tensor:
         with remedies(problem.loss, "hessian"):
             return all_pulled_back(gradient, y, directions)
 
-    return Derivatives.of(problem, value.detach(), gradient.detach().clone(), hvp=products, chunk=chunk)
+    return replace(plain, hvp=products, chunk=chunk)
 
 
 def _with_func(problem: Problem, kind: Kind, chunk: int) -> Derivatives:

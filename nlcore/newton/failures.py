@@ -6,7 +6,6 @@ import math
 from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
 
-import torch
 from torch import Tensor
 
 from nlcore.errors import NonFiniteError, SingularCurvatureError, shorten
@@ -53,7 +52,7 @@ def raise_nonfinite(problem: Problem, usable: Tensor) -> NoReturn:
             f"The loss fails there. The largest of these predictions is {largest:.3g}: if predictions have grown, the "
             f"training has diverged, and a lower learning rate helps."
         )
-    samples = _places(wrong)
+    samples = wrong.nonzero().flatten().tolist()
     raise NonFiniteError(
         f"{name}: {what} in {len(samples)} of {finite.shape[0]} samples: {shorten(samples)}. {remedy} With "
         f"on_failure='fallback' such samples take no step and are counted.",
@@ -78,7 +77,7 @@ def raise_unsolved(
         SingularCurvatureError: The damped curvature has no inverse.
     """
     name, worst = problem.loss.name, int(codes.max())
-    samples = _places(codes == worst)
+    samples = (codes == worst).nonzero().flatten().tolist()
     where = f"for {len(samples)} of {codes.shape[0]} samples: {shorten(samples)}"
     damping = f"{float(strength.max()):.3g}"
     if worst == Result.nonfinite.value:
@@ -101,7 +100,3 @@ def raise_unsolved(
         f"outputs shift always needs some.",
         samples,
     )
-
-
-def _places(wrong: Tensor) -> list[int]:
-    return [int(i) for i in torch.nonzero(wrong).flatten()]

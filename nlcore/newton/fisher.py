@@ -107,7 +107,7 @@ class EmpiricalFisher(Curvature):
             "samples": samples,
             "finite": None,
             "size": size,
-            "mean_curvature": diagonal.sum() / (size if samples.outputs is None else samples.outputs),
+            "mean_curvature": samples.per_output(diagonal.sum(), size),
             "largest": diagonal.amax(),
             "rounding": 0.0 if ample else rounding,
             "unit": None if unit is None else unit.square(),

@@ -11,7 +11,6 @@ from nlcore.newton.curvature import Scope, Solver
 from nlcore.newton.damping import Damping, Relative, check_damping
 from nlcore.newton.derivatives import Derivatives, Kind
 from nlcore.newton.matrix import CurvatureMatrix
-from nlcore.newton.options import check_options
 from nlcore.newton.problem import Problem
 from nlcore.newton.second_order import SecondOrder, form_features
 
@@ -54,11 +53,11 @@ class GaussNewton(SecondOrder):
 
     def __post_init__(self) -> None:
         check_damping(self.damping, "GaussNewton")
-        check_options(self)
+        self.check_options()
 
     def matrix(self, derivatives: Derivatives, problem: Problem) -> CurvatureMatrix:
         """Return the matrix: for samples' own with few features in the space of these, else as for a Hessian."""
-        if self.aggregate == "sample" and self.solver == "auto" and not getattr(self.damping, "needs_own", False):
+        if self.aggregate == "sample" and self.solver == "auto" and not self.needs_own:
             found = form_features(derivatives, problem)
             if found is not None:
                 return found

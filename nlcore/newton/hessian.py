@@ -13,7 +13,7 @@ from nlcore.errors import ConfigError, UnsupportedCurvatureError
 from nlcore.newton.curvature import Psd, Scope, Solver
 from nlcore.newton.damping import Damping, Relative, check_damping
 from nlcore.newton.derivatives import Kind
-from nlcore.newton.options import check_choice, check_options
+from nlcore.newton.options import check_choice
 from nlcore.newton.problem import Problem
 from nlcore.newton.second_order import SecondOrder
 
@@ -63,8 +63,8 @@ class Hessian(SecondOrder):
         check_damping(self.damping, "Hessian")
         check_choice("Hessian", "psd", self.psd, get_args(Psd))
         check_choice("Hessian", "psd_scope", self.psd_scope, get_args(Scope))
-        check_options(self)
-        if getattr(self.damping, "needs_own", False) and self.psd == "none":
+        self.check_options()
+        if self.needs_own and self.psd == "none":
             raise ConfigError(
                 f"Hessian(damping={self.damping!r}, psd='none'): a bound on the amplification means something for a "
                 f"positive semi-definite matrix only. Use psd='abs'."

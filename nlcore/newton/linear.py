@@ -52,8 +52,8 @@ def solve_dense(
     *,
     solver: Solver,
     allow_indefinite: bool,
-    power: float = 1.0,
-    precision: float = 0.0,
+    power: float,
+    precision: float,
 ) -> Solution:
     """Solve with C + λI formed.
 

@@ -7,7 +7,7 @@ import inspect
 import math
 from contextlib import nullcontext
 from dataclasses import fields, replace
-from typing import Any, Literal, Never
+from typing import Any, Literal, Never, get_args
 
 import torch
 from torch import Tensor, nn
@@ -102,10 +102,10 @@ class NewtonLoss(nn.Module):
         super().__init__()
         if misplaced:
             raise _misplaced(*next(iter(misplaced.items())))
-        check_choice("", "reduction", reduction, ("mean", "sum", "none"))
-        check_choice("", "value", value, ("original", "newton"))
-        check_choice("", "on_failure", on_failure, ("raise", "fallback"))
-        check_choice("", "backend", backend, ("auto", "func", "autograd"))
+        check_choice("", "reduction", reduction, get_args(Reduction))
+        check_choice("", "value", value, get_args(Value))
+        check_choice("", "on_failure", on_failure, get_args(OnFailure))
+        check_choice("", "backend", backend, get_args(Backend))
         if isinstance(loss, NewtonLoss):
             raise ContractError("The loss is a NewtonLoss already. Pass the loss that it was made of: criterion.loss.")
         self._capabilities = read_capabilities(loss)
@@ -331,6 +331,7 @@ class NewtonLoss(nn.Module):
         return self._selection.choose(problem, prediction)
 
     def _ranks(self, prediction: Tensor) -> Ranks | None:
+        """Return the ranks of a step; without any, by the first tests of `resolve_group` alone, as every step asks."""
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not distributed or self.process_group is False:
             return None
@@ -348,8 +349,7 @@ class NewtonLoss(nn.Module):
             return value.sum() if samples.ranks is None else value.sum() * samples.ranks.count
         if problem.unit is None:
             return value.mean() if value.shape[0] else value.sum()
-        count = samples.total(samples.weight.sum())
-        shares = samples.weight / torch.where(count == 0, 1.0, count)
+        shares = samples.shares
         total = (shares.to(value.dtype) * torch.where(shares > 0, value, 0.0)).sum()
         return total if samples.ranks is None else total * samples.ranks.count
 

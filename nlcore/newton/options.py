@@ -12,7 +12,6 @@ __all__ = [
     "check_choice",
     "check_flag",
     "check_length",
-    "check_options",
     "check_positive",
     "check_power",
     "concise",
@@ -87,27 +86,6 @@ def check_length(owner: str, length: object) -> None:
     """
     if not isinstance(length, bool) and not (isinstance(length, float) and 0 < length < math.inf):
         raise ConfigError(f"{owner}(normalize={length!r}): give True, False, or a root mean square such as 0.5.")
-
-
-def check_options(curvature: Any) -> None:
-    """Refuse options that a curvature cannot take; for `Hessian` and `GaussNewton`.
-
-    Raises:
-        ConfigError: An option has a value it cannot take; the message names the allowed values.
-    """
-    owner, chunk = type(curvature).__name__, curvature.chunk_size
-    check_choice(owner, "aggregate", curvature.aggregate, ("sample", "batch"))
-    check_choice(owner, "solver", curvature.solver, ("auto", "cholesky", "eigen", "low_rank", "cg"))
-    check_power(curvature)
-    check_positive(owner, "max_ratio", curvature.max_ratio)
-    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
-        raise ConfigError(f"{owner}(chunk_size={chunk!r}): give a whole number ≥ 1, or None.")
-    check_length(owner, curvature.normalize)
-    if curvature.solver in ("cg", "low_rank") and getattr(curvature.damping, "needs_own", False):
-        raise ConfigError(
-            f"{owner}(damping={curvature.damping!r}, solver={curvature.solver!r}): the bound needs every sample's "
-            f"formed matrix. Use damping=nlcore.Relative(0.1) with this solver."
-        )
 
 
 def is_number(value: object) -> bool:

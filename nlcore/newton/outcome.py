@@ -88,7 +88,7 @@ class NewtonStep:
 
     def samples(self, result: Result) -> tuple[int, ...]:
         """Return the indices of the samples that ended with `result`; waits for the device."""
-        return tuple(int(i) for i in (self.codes == result).nonzero().flatten())
+        return tuple((self.codes == result).nonzero().flatten().tolist())
 
     @property
     def stats(self) -> dict[str, float | str]:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlcore.errors import first_line
 from nlcore.evaluation import signs, transformed
 from nlcore.newton.problem import Problem
 
@@ -151,7 +152,7 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Iterabl
 
 def _falls(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor, at_a_time: int) -> Tensor:
     """Return the greatest falls [K] along moves [K, N, m], with so many evaluations at a time."""
-    share = problem.samples.weight / problem.samples.total(problem.samples.weight.sum()).clamp(min=1e-300)
+    share = problem.samples.shares
     start = problem.samples.total((share * torch.where(share > 0, value, 0.0)).sum())
     along = torch.einsum("nm,knm->kn", slope.to(moves.dtype), moves).double()
     initial = problem.samples.total(along @ share)
@@ -282,4 +283,4 @@ def _sharded(leaf: Tensor) -> bool:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return first_line(error).rstrip(".")

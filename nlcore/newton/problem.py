@@ -101,6 +101,15 @@ class Samples:
         mean = summed * self.scale * self.scale.unsqueeze(-1)
         return (mean + mean.mT) / 2
 
+    def per_output(self, total: Tensor, size: int) -> Tensor:
+        """Return a sum over `size` outputs, divided by the number of those that count."""
+        return total / (size if self.outputs is None else self.outputs)
+
+    @property
+    def shares(self) -> Tensor:
+        """The weights divided by their sum over the ranks, [N]; zero where no sample counts."""
+        return self.weight / self.total(self.weight.sum()).clamp(min=1e-300)
+
     def quantile(self, values: Tensor, share: float) -> Tensor:
         """Return the weighted quantile of [N, r] over the samples of all ranks, [r].
 
@@ -240,7 +249,7 @@ def _require_weights(loss: Capabilities, weight: Tensor) -> None:
     sound = (weight >= 0) & (weight < math.inf)
     if bool(sound.all()):
         return
-    samples = [int(i) for i in (~sound).nonzero().flatten()]
+    samples = (~sound).nonzero().flatten().tolist()
     raise ContractError(
         f"{loss.name}: weight must be finite and not negative, and is {shorten(weight[~sound].tolist())} for the "
         f"samples {shorten(samples)}. A mean curvature has no meaning with others."

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from nlcore.errors import ConfigError, ContractError, NumericalError, error_text
+from nlcore.errors import ConfigError, ContractError, NumericalError, error_text, first_line
 
 __all__ = ["Ranks", "resolve_group"]
 
@@ -167,9 +167,8 @@ class Ranks:
             exchange()
         except RuntimeError as error:
             self.ended = True
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ContractError(
-                f"{self.name}: an exchange with the other ranks failed ({line}). A rank has ended, or "
+                f"{self.name}: an exchange with the other ranks failed ({first_line(error)}). A rank has ended, or "
                 f"takes another number of steps: with uneven inputs, as under DistributedDataParallel.join(), and in "
                 f"code that only some ranks run, give process_group=False."
             ) from error

@@ -76,8 +76,8 @@ def validated_rho(matrix: Tensor, mean_curvature: Tensor, samples: Samples, deri
     start = 2 * derivatives.value.double().unsqueeze(-1)
     rest = torch.maximum(start + fit, 1e-6 * start.abs())
     free = (derivatives.features or 0) - kept.sum(-2).expand(len(rest), -1)
-    weight = samples.weight / samples.total(samples.weight.sum()).clamp(min=1e-300)
-    means = samples.total(torch.stack([weight @ rest, weight @ free]))
+    shares = samples.shares
+    means = samples.total(torch.stack([shares @ rest, shares @ free]))
     return candidates[(means[0] / means[1].square()).argmin()]
 
 

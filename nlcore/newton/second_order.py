@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
+from nlcore.errors import ConfigError
 from nlcore.evaluation import finite_rows, signs, transformed
 from nlcore.newton.chunks import BUDGET
 from nlcore.newton.curvature import Curvature, Psd, Scope
 from nlcore.newton.derivatives import Derivatives
 from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, FeatureMatrix, OperatorMatrix, ProductMatrix
-from nlcore.newton.options import is_number
+from nlcore.newton.options import check_choice, check_length, check_positive, check_power, is_number
 from nlcore.newton.problem import Problem, Samples
 from nlcore.pullbacks import LinearMap
 
@@ -37,6 +40,31 @@ class SecondOrder(Curvature):
     psd: Psd = "abs"
     psd_scope: Scope = "batch"
 
+    def check_options(self) -> None:
+        """Refuse options that a second-order curvature cannot take.
+
+        Raises:
+            ConfigError: An option has a value it cannot take; the message names the allowed values.
+        """
+        owner, chunk = type(self).__name__, self.chunk_size
+        check_choice(owner, "aggregate", self.aggregate, get_args(Scope))
+        check_choice(owner, "solver", self.solver, ("auto", "cholesky", "eigen", "low_rank", "cg"))
+        check_power(self)
+        check_positive(owner, "max_ratio", self.max_ratio)
+        if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
+            raise ConfigError(f"{owner}(chunk_size={chunk!r}): give a whole number ≥ 1, or None.")
+        check_length(owner, self.normalize)
+        if self.solver in ("cg", "low_rank") and self.needs_own:
+            raise ConfigError(
+                f"{owner}(damping={self.damping!r}, solver={self.solver!r}): the bound needs every sample's "
+                f"formed matrix. Use damping=nlcore.Relative(0.1) with this solver."
+            )
+
+    @property
+    def needs_own(self) -> bool:
+        """Whether the damping needs the samples' own matrices."""
+        return bool(getattr(self.damping, "needs_own", False))
+
     def repair(self, matrix: Tensor, problem: Problem) -> tuple[Tensor, Tensor | None]:
         """Return symmetric matrices with their negative eigenvalues repaired, and the share of those where known."""
         return matrix, None
@@ -47,7 +75,7 @@ class SecondOrder(Curvature):
             return OperatorMatrix.of(derivatives.operator, problem)
         if self.solver in ("cg", "low_rank"):
             return form_products(derivatives, problem, self)
-        separate = self.aggregate == "sample" or bool(getattr(self.damping, "needs_own", False))
+        separate = self.aggregate == "sample" or self.needs_own
         repairs = self.psd_scope == "sample" and self.psd != "none" and not problem.loss.traits.psd_hessian
         own = None
         if separate or repairs:
@@ -63,7 +91,7 @@ class SecondOrder(Curvature):
             samples=samples,
             finite=finite,
             size=size,
-            mean_curvature=mean.diagonal().sum().abs() / (size if samples.outputs is None else samples.outputs),
+            mean_curvature=samples.per_output(mean.diagonal().sum().abs(), size),
             largest=mean.abs().amax(),
             definite=self.psd != "none",
             rounding=torch.finfo(derivatives.gradient.dtype).eps,
@@ -139,7 +167,7 @@ def form_features(derivatives: Derivatives, problem: Problem) -> FeatureMatrix |
         samples,
         finite,
         size,
-        diagonal.sum() / (size if samples.outputs is None else samples.outputs),
+        samples.per_output(diagonal.sum(), size),
         diagonal.amax(),
         rounding=torch.finfo(jacobian.dtype).eps,
         root=root,
@@ -152,9 +180,7 @@ def form_products(derivatives: Derivatives, problem: Problem, curvature: Curvatu
     product = _mean_product(derivatives, samples)
     mean_curvature = torch.full((), torch.nan, dtype=torch.float64, device=derivatives.gradient.device)
     if not is_number(curvature.damping):
-        mean_curvature = _trace(product, size, mean_curvature).abs() / (
-            size if samples.outputs is None else samples.outputs
-        )
+        mean_curvature = samples.per_output(_trace(product, size, mean_curvature).abs(), size)
     return ProductMatrix(
         samples,
         None,

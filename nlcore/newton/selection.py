@@ -192,7 +192,7 @@ class Selection:
             return _WITHOUT_MATRIX
         return self._kept(self.current, problem, self.age + 1) or self.curvature
 
-    def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool = True) -> NewtonStep:
+    def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool) -> NewtonStep:
         """Return a step of the length that `StepLength` gives it, and note the mean loss; waits for the device.
 
         Without probes it is the gradient, and its length is left as it is.

@@ -95,13 +95,10 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
         solution = _solve_gram(matrix, damped.strength, gradient, curvature.power, wait=wait)
     elif isinstance(matrix, FeatureMatrix):
         solution = _solve_features(matrix, damped.strength, gradient, curvature.power)
+    elif isinstance(matrix, ProductMatrix) and curvature.solver == "low_rank":
+        solution = _solve_low_rank(matrix, damped.strength, gradient, curvature.power)
     elif isinstance(matrix, ProductMatrix):
-        by_rank = curvature.solver == "low_rank"
-        solution = (
-            _solve_low_rank(matrix, damped.strength, gradient, curvature.power, allow_indefinite=not matrix.definite)
-            if by_rank
-            else _solve_products(matrix, damped.strength, gradient, wait=wait)
-        )
+        solution = _solve_products(matrix, damped.strength, gradient, wait=wait)
     elif isinstance(matrix, OperatorMatrix):
         solution = _solve_operator(matrix, damped.strength, gradient, curvature)
     else:  # any other structure is solved in its dense form
@@ -238,9 +235,7 @@ def _solve_products(matrix: ProductMatrix, strength: Tensor, gradient: Tensor, *
     return Solution(solution.direction[mine], solution.codes[mine], solution.condition, residual)
 
 
-def _solve_low_rank(
-    matrix: ProductMatrix, strength: Tensor, gradient: Tensor, power: float, *, allow_indefinite: bool
-) -> Solution:
+def _solve_low_rank(matrix: ProductMatrix, strength: Tensor, gradient: Tensor, power: float) -> Solution:
     """Solve by the leading eigenvectors; along all others C is nothing beside λ."""
     own, rows = matrix.own_product, gradient.unsqueeze(0)
     product = own or (lambda directions: matrix.product(directions[:, 0]).unsqueeze(1))
@@ -249,7 +244,7 @@ def _solve_low_rank(
     rhs = gradient.unsqueeze(-1) if own is not None else rows.mT
     uncertain = strength < matrix.rounding * values.abs().amax(-1)  # else λ is above what rounding adds
     least = torch.where(uncertain, least_ratio(matrix.size, matrix.rounding), least_ratio(matrix.size, EPSILON))
-    direction, codes, condition = solve_eigen((values + strength, vectors), rhs, allow_indefinite, least, power)
+    direction, codes, condition = solve_eigen((values + strength, vectors), rhs, not matrix.definite, least, power)
     if vectors.shape[-1] < matrix.size:
         direction = direction + (rhs - vectors @ (vectors.mT @ rhs)) * strength**-power
     direction = direction.squeeze(-1) if own is not None else direction[0].mT

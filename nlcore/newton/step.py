@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from nlcore.newton.outcome import Memory, NewtonStep, StepDetail
 from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
 from nlcore.newton.solve import limit, solve
-from nlcore.soundness import ENOUGH, check_first_use
+from nlcore.soundness import check_first_use
 
 __all__ = ["OnFailure", "newton_step", "resolve_curvature", "take_step"]
 
@@ -92,8 +92,8 @@ def newton_step(
                 [1., 1.],
                 [1., 1.]])
     """
-    check_choice("", "on_failure", on_failure, ("raise", "fallback"))
-    check_choice("", "backend", backend, ("auto", "func", "autograd"))
+    check_choice("", "on_failure", on_failure, get_args(OnFailure))
+    check_choice("", "backend", backend, get_args(Backend))
     given: dict[str, Any] = {"weight": weight, "mask": mask, "context": context}
     if in_inference(prediction, target, given):
         with torch.inference_mode(False):
@@ -186,11 +186,9 @@ def _step(
         derivatives = differentiate(problem, kind, chunk_size=curvature.chunk_size, jvp_sound=memory.jvp_sound)
         problem, derivatives = derivatives.exclude_unusable(problem)
         gradient, usable = derivatives.gradient, derivatives.usable
-        checks = memory.checks
-        if checks < ENOUGH or not memory.masked:
-            second = SECOND.get(kind, "") if derivatives.supplied is None else ""
-            known = derivatives.value, derivatives.gradient, problem.samples.weight
-            checks = check_first_use(problem.evaluation, problem.prediction, *known, second=second, memory=memory)
+        second = SECOND.get(kind, "") if derivatives.supplied is None else ""
+        evaluated = derivatives.value, gradient, problem.samples.weight
+        checks = check_first_use(problem.evaluation, problem.prediction, *evaluated, second=second, memory=memory)
         matrix = curvature.matrix(derivatives, problem) if curvature.power else IdentityMatrix.of(problem)
         damped = choose_damping(curvature.damping if curvature.power else 0.0, matrix, memory.damping, derivatives)
         solution = solve(matrix, damped, gradient.double(), curvature, wait=problem.raising)

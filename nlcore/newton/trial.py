@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +56,14 @@ class Candidates:
     constant: bool = False
     refresh: int = 10
     interval: int = 1
+
+    @classmethod
+    def of(
+        cls, *curvatures: Curvature, newton: Curvature | None = None, cautious: Curvature, **options: Any
+    ) -> Candidates:
+        """Return candidates by the curvatures that are the Newton step and the half power, and the other attributes."""
+        newton_index = None if newton is None else curvatures.index(newton)
+        return cls(curvatures, newton=newton_index, cautious=curvatures.index(cautious), **options)
 
 
 @dataclass(frozen=True, slots=True)
