@@ -16,8 +16,15 @@ from nlcore.capabilities import read_capabilities
 from nlcore.errors import ConfigError, ContractError, UnsupportedCurvatureError, nearest
 from nlcore.evaluation import cloned, full_precision, in_inference, per_sample
 from nlcore.newton.auto import Auto
+from nlcore.newton.checkpoint import (
+    is_selection,
+    load_damping,
+    load_selection,
+    save_damping,
+    save_selection,
+    translate_0_1,
+)
 from nlcore.newton.curvature import Curvature
-from nlcore.newton.damping import DampingState
 from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.hessian import Hessian
 from nlcore.newton.options import check_choice
@@ -25,7 +32,6 @@ from nlcore.newton.outcome import Memory, NewtonStep
 from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
 from nlcore.newton.selection import Probe, Selection
-from nlcore.newton.selection_state import load_selection, recognises, save_selection
 from nlcore.newton.step import OnFailure, resolve_curvature, take_step
 from nlcore.soundness import ENOUGH, modules_in, undisturbed
 
@@ -252,32 +258,19 @@ class NewtonLoss(nn.Module):
             return save_selection(self._selection)
         if self._saved is not None:
             return self._saved
-        state = self._memory.damping
-        if state is None:
-            return torch.zeros(3, dtype=torch.float64)
-        age = torch.tensor(float(state.age), dtype=torch.float64, device=state.rho.device)
-        return torch.stack([state.rho.detach(), state.own.double(), age]).cpu()
+        return save_damping(self._memory.damping)
 
     def set_extra_state(self, state: Any) -> None:
-        """Restore it; the state of another choice of curvature is left alone, and that choice begins anew.
+        """Restore the state of `get_extra_state`; that of another kind of curvature is left alone, and begins anew.
 
         Raises:
             ConfigError: It is not a state of this class.
         """
-        readable = isinstance(state, Tensor) and not state.is_meta and state.layout == torch.strided
-        sound = readable and state.ndim == 1 and bool(torch.isfinite(state).all())
-        if sound and recognises(state):
+        if is_selection(state):
             probes = isinstance(self.curvature, Auto) and self.curvature.aim == "loss"
             self._selection, self._saved = None, state.detach().double().cpu().clone() if probes else None
             return
-        rho, own, age = state.double().tolist() if sound and state.shape == (3,) else (-1.0, 0.0, 0.0)
-        if rho < 0 or own not in (0.0, 1.0) or age < 0 or age != int(age):
-            raise ConfigError(
-                f"NewtonLoss cannot load the state {state!r}: three numbers are needed, ρ ≥ 0, 0 or 1, and the age in "
-                f"whole steps, or the longer state of Auto(aim='loss'). Leave the entry out to begin anew."
-            )
-        damping = None if rho == 0 else DampingState(state[0].double(), state[1].bool(), int(age))
-        self._memory = replace(self._memory, damping=damping)
+        self._memory = replace(self._memory, damping=load_damping(state))
         self._selection, self._saved = None, None
 
     def extra_repr(self) -> str:
@@ -289,10 +282,7 @@ class NewtonLoss(nn.Module):
     ) -> None:
         """Load a checkpoint, also one of a training with another loss, or of version 0.1."""
         missing = lists[0]
-        age = state_dict.get(f"{prefix}_extra_state")
-        if isinstance(age, int) and f"{prefix}_rho" in state_dict:  # version 0.1
-            old = (state_dict.pop(f"{prefix}_rho"), state_dict.pop(f"{prefix}_per_sample"), torch.tensor(age))
-            state_dict[f"{prefix}_extra_state"] = torch.stack([one.double().cpu() for one in old])
+        translate_0_1(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *lists)
         if f"{prefix}_extra_state" in missing:  # not required: the present state is kept
             missing.remove(f"{prefix}_extra_state")

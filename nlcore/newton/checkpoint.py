@@ -1,23 +1,56 @@
-"""The state of a choice as one tensor, for checkpoints."""
+"""The state of a damping or of a choice as one tensor, for checkpoints."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError
+from nlcore.newton.damping import DampingState
 from nlcore.newton.reused import Reused
 from nlcore.newton.selection import Probe, Selection
 
-__all__ = ["load_selection", "recognises", "save_selection"]
+__all__ = ["is_selection", "load_damping", "load_selection", "save_damping", "save_selection", "translate_0_1"]
 
 _COUNTS, _HEADER = 14, 21
 """Numbers at the start of a saved state: whole ones, and all."""
 
 _UNKNOWN = -1e300
 """A number of a saved state that is not known yet."""
+
+
+def save_damping(state: DampingState | None) -> Tensor:
+    """Return the state of a `Bounded` damping, [3] float64: ρ or zero, whether per sample, age."""
+    if state is None:
+        return torch.zeros(3, dtype=torch.float64)
+    age = torch.tensor(float(state.age), dtype=torch.float64, device=state.rho.device)
+    return torch.stack([state.rho.detach(), state.own.double(), age]).cpu()
+
+
+def load_damping(state: Any) -> DampingState | None:
+    """Return the state that `save_damping` saved.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    rho, own, age = state.double().tolist() if _is_finite_vector(state) and len(state) == 3 else (-1.0, 0.0, 0.0)
+    if rho < 0 or own not in (0.0, 1.0) or age < 0 or age != int(age):
+        raise ConfigError(
+            f"NewtonLoss cannot load the state {state!r}: three numbers are needed, ρ ≥ 0, 0 or 1, and the age in "
+            f"whole steps, or the longer state of Auto(aim='loss'). Leave the entry out to begin anew."
+        )
+    return None if rho == 0 else DampingState(state[0].double(), state[1].bool(), int(age))
+
+
+def translate_0_1(state_dict: dict[str, Any], prefix: str) -> None:
+    """Replace the entries of a checkpoint of version 0.1 by that of today."""
+    age = state_dict.get(f"{prefix}_extra_state")
+    if isinstance(age, int) and f"{prefix}_rho" in state_dict:
+        old = (state_dict.pop(f"{prefix}_rho"), state_dict.pop(f"{prefix}_per_sample"), torch.tensor(age))
+        state_dict[f"{prefix}_extra_state"] = torch.stack([one.double().cpu() for one in old])
 
 
 def save_selection(of: Selection) -> Tensor:
@@ -34,9 +67,9 @@ def save_selection(of: Selection) -> Tensor:
     return torch.cat(pieces)
 
 
-def recognises(state: Tensor) -> bool:
-    """Return whether a finite tensor [n] is the state of a choice."""
-    if len(state) < _HEADER or bool((state[:_COUNTS] != state[:_COUNTS].round()).any()):
+def is_selection(state: Any) -> bool:
+    """Return whether an object is the state of a choice."""
+    if not _is_finite_vector(state) or len(state) < _HEADER or bool((state[:_COUNTS] != state[:_COUNTS].round()).any()):
         return False
     count, current, kept = (int(state[k]) for k in (0, 4, 12))
     place = _HEADER + 3 * count
@@ -48,7 +81,7 @@ def recognises(state: Tensor) -> bool:
 
 
 def load_selection(of: Selection, state: Tensor) -> None:
-    """Restore it.
+    """Restore the state that `save_selection` saved.
 
     Raises:
         ConfigError: It is the state of other candidates.
@@ -78,3 +111,8 @@ def load_selection(of: Selection, state: Tensor) -> None:
         inverse = state[place : place + size * size].reshape(size, size).clone()
         of.kept[member] = age, Reused(of.candidates.curvatures[member], inverse, damping)
         place += size * size
+
+
+def _is_finite_vector(state: Any) -> bool:
+    readable = isinstance(state, Tensor) and not state.is_meta and state.layout == torch.strided
+    return readable and state.ndim == 1 and bool(torch.isfinite(state).all())
