@@ -17,9 +17,10 @@ from nlcore.newton.auto import Auto
 from nlcore.newton.chunks import BUDGET, intermediates
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.derivatives import Derivatives, differentiate
-from nlcore.newton.probe import Network, UnprobeableError, greatest_fall
+from nlcore.newton.pace import probes_within
+from nlcore.newton.probe import Network, UnprobeableError, cosines, greatest_fall, log_ratios
 from nlcore.newton.problem import Problem
-from nlcore.newton.selection import Selection, cosines, log_ratios, probes_within
+from nlcore.newton.selection import Selection
 from nlcore.newton.solve import directions
 from nlcore.newton.trial import Candidates, Trial
 

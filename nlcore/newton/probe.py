@@ -21,7 +21,7 @@ from nlcore.errors import first_line
 from nlcore.evaluation import signs, transformed
 from nlcore.newton.problem import Problem
 
-__all__ = ["Network", "UnprobeableError", "greatest_fall"]
+__all__ = ["Network", "UnprobeableError", "cosines", "greatest_fall", "log_ratios"]
 
 _LENGTHS = (1.0, 2.0**-4, 2.0**-8)
 """The lengths of the line search, in units of the step that would bring a linear loss to zero."""
@@ -40,6 +40,10 @@ _CONVOLUTION = "ConvolutionBackwardBackward0"
 
 _TOLERANCE = 0.02
 """Largest relative difference of ⟨g, J Jᵀg⟩ and ‖Jᵀg‖² for which the graph counts as differentiable twice."""
+
+
+_LEAST, _MOST = -4.0, 1.0
+"""Bounds of one probe's log ratio: a lucky line search counts little, a harmful direction much."""
 
 
 class UnprobeableError(Exception):
@@ -148,6 +152,22 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Iterabl
     while some := list(islice(waiting, at_a_time)):
         falls.append(_falls(problem, value, slope, torch.stack(some), at_a_time))
     return torch.cat(falls)
+
+
+def log_ratios(falls: Tensor) -> Tensor:
+    """Return log P/P₀ of the falls [K], the first of which is the gradient's, within bounds."""
+    ratio = (falls.clamp(min=1e-300) / falls[0].clamp(min=1e-300)).log().clamp(_LEAST, _MOST)
+    return torch.where((falls > 0) | (falls[0] > 0), ratio, 0.0).cpu()
+
+
+def cosines(problem: Problem, reference: Tensor, moves: Tensor) -> Tensor:
+    """Return the cosines of K moves [K, N, m] with a reference [N, m], over the global batch, [K]."""
+    weight = problem.samples.weight.unsqueeze(-1)
+    total = problem.samples.total
+    inner = total(torch.stack([(weight * reference * one).sum() for one in moves]))
+    sizes = total(torch.stack([(weight * one.double().square()).sum() for one in moves]))
+    sizes = sizes * total((weight * reference.square()).sum())
+    return (inner / torch.where(sizes > 0, sizes, 1.0).sqrt()).cpu()
 
 
 def _falls(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor, at_a_time: int) -> Tensor:

@@ -25,7 +25,8 @@ from nlcore.newton.derivatives import FORMED, SECOND, Derivatives, differentiate
 from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.matrix import DenseMatrix
 from nlcore.newton.outcome import NewtonStep
-from nlcore.newton.probe import Network, UnprobeableError, greatest_fall
+from nlcore.newton.pace import DENSE, next_gap
+from nlcore.newton.probe import Network, UnprobeableError, cosines, greatest_fall, log_ratios
 from nlcore.newton.problem import Problem
 from nlcore.newton.reused import Reused
 from nlcore.newton.solve import inverse_power
@@ -33,10 +34,7 @@ from nlcore.newton.step_length import StepLength
 from nlcore.newton.trial import Candidates, Trial
 from nlcore.soundness import check_second, undisturbed
 
-__all__ = ["Probe", "Selection", "cosines", "log_ratios", "probes_within"]
-
-_LEAST, _MOST = -4.0, 1.0
-"""Bounds of one probe's log ratio: a lucky line search counts little, a harmful direction much."""
+__all__ = ["Probe", "Selection"]
 
 _RATE = 0.1
 """Least weight of a probe in the running means."""
@@ -46,11 +44,6 @@ _AGREEMENT = 0.25
 
 _MARGIN = 0.1
 """Advantage for which the choice changes."""
-
-_DENSE, _EVERY, _GROWTH = 50, 5, 1.5
-"""Steps with a probe every 5; later probes lie a factor apart, up to the longest gap."""
-
-_LONGEST = 500
 
 _RISE, _IN_A_ROW = 2.0, 3
 """The choice goes back to the gradient, and to dense probes, when the loss of so many steps in a row is above this many
@@ -266,7 +259,7 @@ class Selection:
         lost = _above(self.level, self.lowest)
         if self.current != 0 and self.reason is None and (lost or self.risen >= _IN_A_ROW):
             self.current = self.risen = 0
-            self.dense_until = self.age + _DENSE // 2
+            self.dense_until = self.age + DENSE // 2
             self.next_probe = self.age
             self._pending = None
         if lost:
@@ -333,7 +326,7 @@ class Selection:
         self._complete(trial.problem, plain, network)
         if due:
             self._begin(trial, plain, network)
-            self.next_probe = self.age + max(_gap(self.age, self.dense_until), self.candidates.interval)
+            self.next_probe = self.age + max(next_gap(self.age, self.dense_until), self.candidates.interval)
 
     def _give_up(self, reason: str) -> None:
         self.reason, self._pending, self.current = reason, None, 0
@@ -464,40 +457,6 @@ def _formed(curvature: Curvature, problem: Problem) -> bool:
     return operator is not None and operator.supports(curvature.power)
 
 
-def probes_within(steps: int, interval: int) -> int:
-    """Return the number of probes in the first steps of a training.
-
-    Args:
-        steps: Number of steps.
-        interval: Fewest steps between two probes.
-    """
-    age, count = 0, 0
-    while age < steps:
-        age, count = age + max(_gap(age), interval), count + 1
-    return count
-
-
-def _gap(age: int, dense_until: int = 0) -> int:
-    """Return the steps from a probe at a step to the next."""
-    return _EVERY if age < max(_DENSE, dense_until) else min(_LONGEST, int(age * (_GROWTH - 1)))
-
-
 def _above(loss: float, mean: float) -> bool:
     """Return whether a loss is more than twice a mean, or above a negative one by more than its size."""
     return loss - mean > (_RISE - 1) * abs(mean) > 0
-
-
-def log_ratios(falls: Tensor) -> Tensor:
-    """Return log P/P₀ of the falls [K], the first of which is the gradient's, within bounds."""
-    ratio = (falls.clamp(min=1e-300) / falls[0].clamp(min=1e-300)).log().clamp(_LEAST, _MOST)
-    return torch.where((falls > 0) | (falls[0] > 0), ratio, 0.0).cpu()
-
-
-def cosines(problem: Problem, reference: Tensor, moves: Tensor) -> Tensor:
-    """Return the cosines of K moves [K, N, m] with a reference [N, m], over the global batch, [K]."""
-    weight = problem.samples.weight.unsqueeze(-1)
-    total = problem.samples.total
-    inner = total(torch.stack([(weight * reference * one).sum() for one in moves]))
-    sizes = total(torch.stack([(weight * one.double().square()).sum() for one in moves]))
-    sizes = sizes * total((weight * reference.square()).sum())
-    return (inner / torch.where(sizes > 0, sizes, 1.0).sqrt()).cpu()
