@@ -161,10 +161,10 @@ def _cost(problem: Problem, prediction: Tensor, network: Network, candidates: Ca
     gradient = _seconds(lambda: differentiate(problem, "gradient"), device)
     timed = [_probe_time(problem, prediction, candidates) for _ in range(2)]
     (probe, _), (_, choice) = min(timed, key=lambda one: one[0]), timed[-1]
-    choice.current, chosen = best, candidates.curvatures[best]
+    choice.board.current, chosen = best, candidates.curvatures[best]
     new = _seconds(lambda: _stepped(problem, chosen), device)
     later = _seconds(lambda: _stepped(problem, choice.choose(problem, prediction)), device)
-    refresh = math.inf if candidates.constant or choice.same else candidates.refresh
+    refresh = math.inf if candidates.constant or choice.board.same else candidates.refresh
     step = later + max(0.0, new - later) / refresh
     probes = probes_within(_STEPS, candidates.interval)
     return (passes + step + probe * probes / _STEPS) / (passes + gradient)

@@ -55,12 +55,14 @@ def translate_0_1(state_dict: dict[str, Any], prefix: str) -> None:
 
 def save_selection(of: Selection) -> Tensor:
     """Return the state as a tensor [n] float64, for a checkpoint; a pending probe is not part of it."""
+    board = of.board
     lengths = [0.0 if math.isnan(one) else one for one in (of.length.typical, of.length.recent)]
-    counts = [len(of.scores), of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen]
-    counts += [of.reason is not None, len(of.history) > 0, of.alike, of.same, of.round, len(of.kept), of.held]
+    counts = [len(board.scores), board.probes, of.age, of.next_probe, board.current, of.dense_until, of.risen]
+    counts += [of.reason is not None, len(of.history) > 0, board.alike, board.same, board.round]
+    counts += [len(of.kept), board.held]
     means = [_UNKNOWN if math.isnan(one) else one for one in (of.level, of.lowest, of.length.earlier, of.last)]
     levels = [*lengths, of.length.falling, *means]
-    pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), of.scores, of.agreement, of.barred]
+    pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), board.scores, board.agreement, board.barred]
     for member, (age, kept) in of.kept.items():
         pieces.append(torch.tensor([member, age, len(kept.inverse), kept.damping], dtype=torch.float64))
         pieces.append(kept.inverse.flatten().cpu())
@@ -86,25 +88,26 @@ def load_selection(of: Selection, state: Tensor) -> None:
     Raises:
         ConfigError: It is the state of other candidates.
     """
-    count = len(of.scores)
+    board = of.board
+    count = len(board.scores)
     if int(state[0]) != count:
         raise ConfigError(
             f"{of.name}: the saved state of Auto is of {int(state[0])} candidates, and this loss has {count}. "
             f"Leave the entry out of the checkpoint to begin anew."
         )
     counts = [int(one) for one in state[1:_COUNTS].tolist()]
-    of.probes, of.age, of.next_probe, of.current, of.dense_until, of.risen, *flags, kept, of.held = counts
-    blind, begun, of.alike, of.same, of.round = map(bool, flags)
+    board.probes, of.age, of.next_probe, board.current, of.dense_until, of.risen, *flags, kept, board.held = counts
+    blind, begun, board.alike, board.same, board.round = map(bool, flags)
     *lengths, of.length.falling, of.level, of.lowest, of.length.earlier, of.last = (
         math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist()
     )
     of.length.typical, of.length.recent = (one if one > 0 else math.nan for one in lengths)
     place = _HEADER + 3 * count
-    of.scores, of.agreement, of.barred = state[_HEADER:place].view(3, count).clone()
+    board.scores, board.agreement, board.barred = state[_HEADER:place].view(3, count).clone()
     of.reason, of.checked = "as before the checkpoint" if blind else None, begun
-    of.current = 0 if blind else of.current
+    board.current = 0 if blind else board.current
     if begun:
-        of.history.append(Probe(of.age, tuple(of.scores.tolist()), of.current))
+        of.history.append(Probe(of.age, tuple(board.scores.tolist()), board.current))
     for _ in range(kept):
         member, age, size = (int(one) for one in state[place : place + 3])
         damping, place = float(state[place + 3]), place + 4

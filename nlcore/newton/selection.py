@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -29,6 +29,7 @@ from nlcore.newton.pace import DENSE, next_gap
 from nlcore.newton.probe import Network, UnprobeableError, cosines, greatest_fall, log_ratios
 from nlcore.newton.problem import Problem
 from nlcore.newton.reused import Reused
+from nlcore.newton.scoreboard import Scoreboard
 from nlcore.newton.solve import inverse_power
 from nlcore.newton.step_length import StepLength
 from nlcore.newton.trial import Candidates, Trial
@@ -36,42 +37,12 @@ from nlcore.soundness import check_second, undisturbed
 
 __all__ = ["Probe", "Selection"]
 
-_RATE = 0.1
-"""Least weight of a probe in the running means."""
-
-_AGREEMENT = 0.25
-"""Weight of the agreement with the Newton step, where samples are alike; log ratios of it lie between −1 and 1."""
-
-_MARGIN = 0.1
-"""Advantage for which the choice changes."""
-
 _RISE, _IN_A_ROW = 2.0, 3
 """The choice goes back to the gradient, and to dense probes, when the loss of so many steps in a row is above this many
 times its running mean, or above a negative mean by its size. A single high loss may be a batch of hard samples."""
 
-_HOLD = 10
-"""Probes for which the gradient is kept after the running mean of the loss has risen to more than twice its lowest."""
-
 _SPIKE = 4.0
 """How far above the running mean, in units of its size, a loss may count in it: a single high loss hardly moves it."""
-
-_TRUST = 6
-"""Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
-that is new its samples are alike, and a step that ruins the outputs of others later looks best."""
-
-_PATIENCE = 0.3
-"""Further advantage that the gradient needs where samples are alike and their curvature is not round: it falls along
-the steep directions, which are soon used up."""
-
-_FULL_FIRST, _FULL_EVERY = 3, 4
-"""The first probes examine all candidates, and so does every fourth."""
-
-_PRICE = 0.1
-"""Advantage that the samples' own matrices need where samples are alike: they are formed anew at every step, and one
-matrix for all would do as well."""
-
-_BEST = 2
-"""Candidates that every other probe examines, beside the gradient and the one in use."""
 
 _WAITING = 2**25
 """Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
@@ -113,6 +84,7 @@ class Selection:
         name: Name of the loss, for messages.
 
     Attributes:
+        board: The scores of the candidates, and the one in use.
         history: The probes so far.
         reason: Why the network cannot be probed; `None` while it can.
         last: The mean loss of the last step, over the samples whose loss is finite; NaN without one.
@@ -120,28 +92,23 @@ class Selection:
 
     def __init__(self, candidates: Candidates, name: str) -> None:
         self.candidates, self.name = candidates, name
-        count = len(candidates.curvatures)
-        self.scores = torch.zeros(count, dtype=torch.float64)
-        self.agreement, self.barred = torch.zeros(2, count, dtype=torch.float64)
-        self.alike = candidates.constant
-        self.own = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures])
-        self.probes = self.age = self.next_probe = self.current = self.dense_until = self.risen = 0
+        self.board = Scoreboard(candidates)
+        self.age = self.next_probe = self.dense_until = self.risen = 0
         self.length = StepLength()
         self.level = self.lowest = math.nan
-        self.held = 0
         self.history: list[Probe] = []
         self.reason: str | None = None
         self._pending: _Pending | None = None
         self.last = math.nan
         self.kept: dict[int, tuple[int, Reused]] = {}
         self._intermediates = 0
-        self.same = self.round = self.checked = False
+        self.checked = False
         self._jvp_sound: bool | None = None
 
     @property
     def curvature(self) -> Curvature:
         """The curvature in use."""
-        return self.candidates.curvatures[self.current]
+        return self.candidates.curvatures[self.board.current]
 
     def choose(self, problem: Problem, prediction: Tensor) -> Curvature:
         """Return the curvature of this step, after a probe where one is due.
@@ -170,7 +137,7 @@ class Selection:
                 if prediction.retains_grad:
                     prediction.grad = kept
         self.age += 1
-        chosen = self._reusing(self.current, trial) if _formed(self.curvature, problem) else _WITHOUT_MATRIX
+        chosen = self._reusing(self.board.current, trial) if _formed(self.curvature, problem) else _WITHOUT_MATRIX
         self._jvp_sound = trial.jvp_sound
         if not self.checked and self.reason is None:
             self._check_second(problem, chosen)
@@ -183,7 +150,7 @@ class Selection:
         """
         if not _formed(self.curvature, problem):
             return _WITHOUT_MATRIX
-        return self._kept(self.current, problem, self.age + 1) or self.curvature
+        return self._kept(self.board.current, problem, self.age + 1) or self.curvature
 
     def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool) -> NewtonStep:
         """Return a step of the length that `StepLength` gives it, and note the mean loss; waits for the device.
@@ -229,11 +196,11 @@ class Selection:
         if self.reason is not None:
             return f"the plain gradient, because the network cannot be probed: {self.reason}."
         count = len(self.candidates.curvatures)
-        probes = f"the mean of {self.probes} probes of {count} directions on the network"
-        probes = probes if self.probes else f"the first probe of {count} directions on the network"
-        if self.current == 0:
+        probes = f"the mean of {self.board.probes} probes of {count} directions on the network"
+        probes = probes if self.board.probes else f"the first probe of {count} directions on the network"
+        if self.board.current == 0:
             return f"the gradient, because no other direction lets the loss fall further; {probes}."
-        further = math.exp(float(self.scores[self.current]))
+        further = math.exp(float(self.board.scores[self.board.current]))
         times = "" if f"{further:.2g}" == "1" else f"{further:.2g} times "
         fall = f"the loss falls {times}as far as along the gradient"
         if further < 1:
@@ -244,8 +211,8 @@ class Selection:
 
     def stats(self) -> dict[str, float]:
         """Return the numbers of the choice: probes, progress, length."""
-        progress = math.exp(float(self.scores[self.current]))
-        return {"probes": self.probes, "progress": progress, "length": self.length.typical}
+        progress = math.exp(float(self.board.scores[self.board.current]))
+        return {"probes": self.board.probes, "progress": progress, "length": self.length.typical}
 
     def _guard(self) -> None:
         """Go back to the gradient, and to dense probes, where the loss of the last step has risen; note a stall."""
@@ -257,13 +224,13 @@ class Selection:
             self.lowest = last
         self.risen = self.risen + 1 if _above(last, self.level) else 0
         lost = _above(self.level, self.lowest)
-        if self.current != 0 and self.reason is None and (lost or self.risen >= _IN_A_ROW):
-            self.current = self.risen = 0
+        if self.board.current != 0 and self.reason is None and (lost or self.risen >= _IN_A_ROW):
+            self.board.current = self.risen = 0
             self.dense_until = self.age + DENSE // 2
             self.next_probe = self.age
             self._pending = None
         if lost:
-            self.held = self.probes + _HOLD
+            self.board.hold()
             self.lowest = self.level
         if self.level:
             last = min(last, self.level + _SPIKE * abs(self.level))
@@ -288,7 +255,7 @@ class Selection:
             return curvature
         if (kept := self._kept(member, problem, self.age)) is not None:
             return kept
-        matrix = trial.mean_matrix(curvature, same=self.same)
+        matrix = trial.mean_matrix(curvature, same=self.board.same)
         if not isinstance(matrix, DenseMatrix):
             return curvature
         damped = choose_damping(curvature.damping, matrix)
@@ -329,7 +296,7 @@ class Selection:
             self.next_probe = self.age + max(next_gap(self.age, self.dense_until), self.candidates.interval)
 
     def _give_up(self, reason: str) -> None:
-        self.reason, self._pending, self.current = reason, None, 0
+        self.reason, self._pending, self.board.current = reason, None, 0
         remedy = "Choose a curvature to have one without probes"
         if "scaled_dot_product" in reason:
             remedy += ", or let torch compute attention by its differentiable kernel, with "
@@ -354,17 +321,18 @@ class Selection:
         self._record(scores, pending.members)
 
     def _record(self, scores: Tensor, members: list[int]) -> None:
-        """Count a complete probe, and decide."""
-        self.probes += 1
-        self._mix(self.scores, scores, members)
-        self._decide(members)
-        self.history.append(Probe(self.age, tuple(self.scores.tolist()), self.current))
+        """Count a complete probe."""
+        self.board.complete(scores, members)
+        self.history.append(Probe(self.age, tuple(self.board.scores.tolist()), self.board.current))
 
     def _begin(self, trial: Trial, plain: Derivatives, network: Network) -> None:
         """Judge the directions of this batch on it, and keep them for the next."""
-        self._bar(trial)
-        members, problem = self._members(), trial.problem
-        reuse = self.candidates.constant or self.same
+        board, problem = self.board, trial.problem
+        dispersion = trial.dispersion() if board.needs_dispersion else None
+        if dispersion is not None:
+            board.note(dispersion)
+        members = board.members()
+        reuse = self.candidates.constant or board.same
         used = [self._reusing(k, trial) if reuse else self.candidates.curvatures[k] for k in members]
         newton = self.candidates.newton
         reference = next(trial.directions([used[members.index(newton)]])) if newton in members else None
@@ -386,62 +354,16 @@ class Selection:
 
         scores = log_ratios(self._fall(problem, plain, moves()))
         if aligned:
-            self._mix(self.agreement, torch.cat(aligned), members, more=1)
+            board.agree(torch.cat(aligned), members)
         if not waits:
             self._record(scores, members)
             return
         self._pending = _Pending(network.leaves, members, changes, scores)
-        if self.probes == 0:
-            self._mix(self.scores, scores, members, more=1)
-            self._decide(members)
+        board.begin(scores, members)
 
     def _fall(self, problem: Problem, plain: Derivatives, moves: Iterable[Tensor]) -> Tensor:
         self._intermediates = self._intermediates or intermediates(problem)
         return greatest_fall(problem, plain.value, plain.gradient, moves, kept=self._intermediates)
-
-    def _members(self) -> list[int]:
-        """Return the candidates of a probe: all at first and every fourth time, else the best so far."""
-        every = range(len(self.scores))
-        if self.probes % _FULL_EVERY == 0 or self.probes < _FULL_FIRST:
-            return list(every)
-        best = torch.where(self.barred > 0, -torch.inf, self.scores).argsort(descending=True)[:_BEST].tolist()
-        newton = self.candidates.newton if self.alike else 0  # whose agreement with the others counts
-        return [k for k in every if k in (0, self.current, newton, *best)]
-
-    def _mix(self, means: Tensor, found: Tensor, members: list[int], more: int = 0) -> None:
-        rate = max(1 / (self.probes + more), _RATE)
-        for place, member in enumerate(members):
-            means[member] += rate * (float(found[place]) - means[member])
-
-    def _decide(self, members: Sequence[int]) -> None:
-        """Choose the best of the candidates just examined, where it is better than the present one by a margin."""
-        scores = torch.full_like(self.scores, -torch.inf)
-        scores[members] = self.scores[members]
-        newton = self.candidates.newton
-        if newton is not None and self.alike and not self.barred[newton]:
-            agreement = self.agreement.clamp(min=0.02)
-            scores = scores + _AGREEMENT * (agreement / agreement[0]).log().clamp(-1, 1)
-        scores = torch.where(self.barred > 0, -torch.inf, scores)
-        if self.alike:
-            scores[0] -= 0.0 if self.round else _PATIENCE
-            scores[self.own] -= _PRICE
-        if self.probes < self.held:
-            scores[1:] = -torch.inf
-        trusted = self.same or self.candidates.constant
-        if self.probes < _TRUST and not trusted:
-            known = torch.tensor([0, self.candidates.cautious])
-            scores = torch.full_like(scores, -torch.inf).index_copy(0, known, scores[known])
-        best = int(scores.argmax())
-        first = self.probes == 0 and trusted
-        if first or scores[best] > scores[self.current] + _MARGIN:
-            self.current = best
-
-    def _bar(self, trial: Trial) -> None:
-        """Bar the Newton steps that amplify what other samples or noise would ask for; note if samples are alike."""
-        found = None if self.same and self.probes % _FULL_EVERY else trial.dispersion()
-        if found is not None:
-            self.alike, self.same, self.round = found.alike, found.same, found.round
-            self.barred[found.judged] = found.barred.double()
 
 
 def _shown(curvature: Curvature) -> str:

@@ -341,7 +341,7 @@ def test_the_length_does_not_jump_when_the_choice_changes():
     def after(_):
         lengths.append(criterion.stats["length"])
         taken.append(criterion.last_step.direction.square().mean().sqrt().item())
-        chosen.append(criterion._selection.current)
+        chosen.append(criterion._selection.board.current)
         falling.append(criterion._selection.length.falling > 0)
 
     train(criterion, net, torch.optim.Adam(net.parameters(), 1e-2), 60, after=after)
@@ -397,17 +397,18 @@ def test_after_a_stall_a_long_step_shrinks_soon_and_a_short_one_grows_slowly(rat
 
 def test_a_loss_that_rises_for_good_keeps_the_gradient():
     criterion, net, _ = started(nlcore.compose(bent), steps=30)
-    assert criterion._selection.current != 0
+    assert criterion._selection.board.current != 0
     x, target = batch(0)
     for _ in range(20):
         criterion(net(x), target + 3.0)
     choice = criterion._selection
-    assert choice.current == 0
-    assert choice.held >= choice.probes + 5
+    assert choice.board.current == 0
+    assert choice.board.held >= choice.board.probes + 5
     other = NewtonLoss(criterion.loss)
     other.load_state_dict(criterion.state_dict())
     other(net(x), target)
-    assert (other._selection.held, other._selection.lowest) == (choice.held, pytest.approx(choice.lowest, rel=0.1))
+    assert other._selection.board.held == choice.board.held
+    assert other._selection.lowest == pytest.approx(choice.lowest, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
@@ -438,13 +439,13 @@ def test_a_loss_that_rises_sends_the_choice_back_to_the_gradient(offset):
 
     criterion, net, _ = started(nlcore.compose(bent, outer), steps=30)
     selection = criterion._selection
-    selection.current, selection._pending, selection.next_probe = 3, None, 10**6
+    selection.board.current, selection._pending, selection.next_probe = 3, None, 10**6
     x, target = batch(99)
     for _ in range(3):
         criterion(net(x), target + 50)
-        assert selection.current == 3
+        assert selection.board.current == 3
     criterion(net(x), target)
-    assert selection.current == 0 or selection.history[-1].step == selection.age - 1
+    assert selection.board.current == 0 or selection.history[-1].step == selection.age - 1
     assert selection.dense_until > selection.age > selection.next_probe - 10
 
 

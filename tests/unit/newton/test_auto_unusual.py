@@ -55,12 +55,12 @@ def test_a_matrix_that_the_samples_share_is_formed_anew_as_it_changes():
     optimizer = torch.optim.SGD(net.parameters(), 1e-4)
     train(criterion, net, optimizer, 2)
     choice = criterion._selection
-    assert choice.same
-    choice.current, choice.next_probe, choice._pending = 3, 10**6, None
+    assert choice.board.same
+    choice.board.current, choice.next_probe, choice._pending = 3, 10**6, None
     train(criterion, net, optimizer, 2, start=2)
     strength.fill_(3.0)
     train(criterion, net, optimizer, 12, start=4)
-    choice.current = 3
+    choice.board.current = 3
     x, target = batch(20)
     prediction = net(x)
     criterion(prediction, target)
@@ -75,19 +75,19 @@ def test_a_batch_of_one_does_not_say_that_all_samples_are_alike():
     for seed in range(3):
         x, target = batch(seed)
         criterion(net(x[:1]), target[:1]).backward()
-    assert not criterion._selection.same
-    assert not criterion._selection.alike
+    assert not criterion._selection.board.same
+    assert not criterion._selection.board.alike
 
 
 @pytest.mark.parametrize("same", [False, True])
 def test_early_newton_steps_need_samples_with_one_and_the_same_matrix(same):
     """To a new network all samples look alike; that alone is no reason to trust its first probes."""
-    choice = started(nlcore.compose(bent), steps=1)[0]._selection
+    choice = started(nlcore.compose(bent), steps=1)[0]._selection.board
     choice.alike, choice.same, choice.probes, choice.current = True, same, 1, 0
     choice.scores[:] = 0.0
     choice.scores[3] = 1.0
     choice.barred[:] = 0.0
-    choice._decide(range(len(choice.scores)))
+    choice.decide(range(len(choice.scores)))
     assert choice.current in ({3} if same else {0, choice.candidates.cautious})
 
 

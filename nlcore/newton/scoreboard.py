@@ -1,0 +1,152 @@
+"""The scores of the candidates of a choice, as means over the probes, and the candidate that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nlcore.newton.trial import Candidates, Dispersion
+
+__all__ = ["Scoreboard"]
+
+_RATE = 0.1
+"""Least weight of a probe in the running means."""
+
+_AGREEMENT = 0.25
+"""Weight of the agreement with the Newton step, where samples are alike; log ratios of it lie between −1 and 1."""
+
+_MARGIN = 0.1
+"""Advantage for which the choice changes."""
+
+_TRUST = 6
+"""Probes before a candidate other than the gradient and the half power may be chosen where samples differ: to a network
+that is new its samples are alike, and a step that ruins the outputs of others later looks best."""
+
+_PATIENCE = 0.3
+"""Further advantage that the gradient needs where samples are alike and their curvature is not round: it falls along
+the steep directions, which are soon used up."""
+
+_FULL_FIRST, _FULL_EVERY = 3, 4
+"""The first probes examine all candidates, and so does every fourth."""
+
+_PRICE = 0.1
+"""Advantage that the samples' own matrices need where samples are alike: they are formed anew at every step, and one
+matrix for all would do as well."""
+
+_BEST = 2
+"""Candidates that every other probe examines, beside the gradient and the one in use."""
+
+_HOLD = 10
+"""Probes for which the gradient is kept after the running mean of the loss has risen to more than twice its lowest."""
+
+
+class Scoreboard:
+    """The scores of the candidates, and the one in use.
+
+    Args:
+        candidates: The directions to choose from.
+
+    Attributes:
+        scores: [K], mean log ratios of the falls along the candidates; the first, the gradient's, is zero.
+        agreement: [K], mean cosines with the samples' own Newton steps.
+        barred: [K], not zero for a candidate that may not be chosen.
+        per_sample: [K] bool, which candidates have a matrix for each sample.
+        alike: Whether one matrix serves all samples; as `same` and `round`, see `Dispersion`.
+        same: Whether the samples' matrices are one and the same.
+        round: Whether their mean is well-conditioned.
+        probes: Number of complete probes.
+        current: Index of the candidate in use.
+        held: Number of probes before which no candidate but the gradient is chosen.
+    """
+
+    def __init__(self, candidates: Candidates) -> None:
+        self.candidates = candidates
+        count = len(candidates.curvatures)
+        self.scores = torch.zeros(count, dtype=torch.float64)
+        self.agreement, self.barred = torch.zeros(2, count, dtype=torch.float64)
+        self.per_sample = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures])
+        self.alike = candidates.constant
+        self.same = self.round = False
+        self.probes = self.current = self.held = 0
+
+    @property
+    def needs_dispersion(self) -> bool:
+        """Whether the next probe looks how much the samples differ; rarely once they have one matrix."""
+        return not (self.same and self.probes % _FULL_EVERY)
+
+    def note(self, dispersion: Dispersion) -> None:
+        """Bar the Newton steps that amplify what other samples or noise would ask for; note if samples are alike."""
+        self.alike, self.same, self.round = dispersion.alike, dispersion.same, dispersion.round
+        self.barred[dispersion.judged] = dispersion.barred.double()
+
+    def members(self) -> list[int]:
+        """Return the candidates of the next probe: all at first and every fourth time, else the best so far."""
+        every = range(len(self.scores))
+        if self.probes % _FULL_EVERY == 0 or self.probes < _FULL_FIRST:
+            return list(every)
+        best = torch.where(self.barred > 0, -torch.inf, self.scores).argsort(descending=True)[:_BEST].tolist()
+        newton = self.candidates.newton if self.alike else 0  # whose agreement with the others counts
+        return [k for k in every if k in (0, self.current, newton, *best)]
+
+    def begin(self, scores: Tensor, members: Sequence[int]) -> None:
+        """Decide by the first part of a probe, where it is the first one."""
+        if self.probes == 0:
+            self._mix(self.scores, scores, members, more=1)
+            self.decide(members)
+
+    def complete(self, scores: Tensor, members: Sequence[int]) -> None:
+        """Count a probe, and decide.
+
+        Args:
+            scores: [len(members)], the log ratios of the candidates that were probed.
+            members: Their indices.
+        """
+        self.probes += 1
+        self._mix(self.scores, scores, members)
+        self.decide(members)
+
+    def agree(self, cosines: Tensor, members: Sequence[int]) -> None:
+        """Count the cosines [len(members)] of a probe that is not complete yet."""
+        self._mix(self.agreement, cosines, members, more=1)
+
+    def hold(self) -> None:
+        """Keep to the gradient for the next probes."""
+        self.held = self.probes + _HOLD
+
+    def decide(self, members: Sequence[int]) -> None:
+        """Choose the best of the candidates just probed, where it is better than the present one by a margin."""
+        scores = torch.full_like(self.scores, -torch.inf)
+        scores[members] = self.scores[members]
+        newton = self.candidates.newton
+        if newton is not None and self.alike and not self.barred[newton]:
+            agreement = self.agreement.clamp(min=0.02)
+            scores = scores + _AGREEMENT * (agreement / agreement[0]).log().clamp(-1, 1)
+        scores = torch.where(self.barred > 0, -torch.inf, scores)
+        if self.alike:
+            scores[0] -= 0.0 if self.round else _PATIENCE
+            scores[self.per_sample] -= _PRICE
+        if self.probes < self.held:
+            scores[1:] = -torch.inf
+        trusted = self.same or self.candidates.constant
+        if self.probes < _TRUST and not trusted:
+            known = torch.tensor([0, self.candidates.cautious])
+            scores = torch.full_like(scores, -torch.inf).index_copy(0, known, scores[known])
+        best = int(scores.argmax())
+        first = self.probes == 0 and trusted
+        if first or scores[best] > scores[self.current] + _MARGIN:
+            self.current = best
+
+    def _mix(self, means: Tensor, found: Tensor, members: Sequence[int], more: int = 0) -> None:
+        """Bring running means nearer to the numbers of a probe.
+
+        Args:
+            means: [K].
+            found: [len(members)].
+            members: The candidates that they are of.
+            more: One if this probe is not counted yet.
+        """
+        rate = max(1 / (self.probes + more), _RATE)
+        for index, member in enumerate(members):
+            means[member] += rate * (float(found[index]) - means[member])
