@@ -59,11 +59,11 @@ def save_selection(of: Selection) -> Tensor:
     lengths = [0.0 if math.isnan(one) else one for one in (of.length.typical, of.length.recent)]
     counts = [len(board.scores), board.probes, of.age, of.next_probe, board.current, of.dense_until, of.risen]
     counts += [of.reason is not None, len(of.history) > 0, board.alike, board.same, board.round]
-    counts += [len(of.kept), board.held]
+    counts += [len(of.matrices.kept), board.held]
     means = [_UNKNOWN if math.isnan(one) else one for one in (of.level, of.lowest, of.length.earlier, of.last)]
     levels = [*lengths, of.length.falling, *means]
     pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), board.scores, board.agreement, board.barred]
-    for member, (age, kept) in of.kept.items():
+    for member, (age, kept) in of.matrices.kept.items():
         pieces.append(torch.tensor([member, age, len(kept.inverse), kept.damping], dtype=torch.float64))
         pieces.append(kept.inverse.flatten().cpu())
     return torch.cat(pieces)
@@ -112,7 +112,7 @@ def load_selection(of: Selection, state: Tensor) -> None:
         member, age, size = (int(one) for one in state[place : place + 3])
         damping, place = float(state[place + 3]), place + 4
         inverse = state[place : place + size * size].reshape(size, size).clone()
-        of.kept[member] = age, Reused(of.candidates.curvatures[member], inverse, damping)
+        of.matrices.kept[member] = age, Reused(of.candidates.curvatures[member], inverse, damping)
         place += size * size
 
 

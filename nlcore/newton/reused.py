@@ -1,19 +1,21 @@
-"""A curvature matrix of an earlier batch, used again: a step costs a gradient and a product of matrices."""
+"""Curvature matrices of earlier batches, used again: a step costs a gradient and a product of matrices."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from nlcore.newton.curvature import Curvature
+from nlcore.newton.damping import choose_damping
 from nlcore.newton.derivatives import Derivatives, Kind
-from nlcore.newton.matrix import CurvatureMatrix, InverseMatrix
+from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, InverseMatrix
 from nlcore.newton.problem import Problem
+from nlcore.newton.solve import inverse_power
 
-__all__ = ["Reused"]
+__all__ = ["EarlierMatrices", "Reused"]
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -41,3 +43,39 @@ class Reused(Curvature):
         """Return the matrix by its inverse."""
         known = torch.full((), torch.nan, dtype=torch.float64, device=self.inverse.device)
         return InverseMatrix(problem.samples, None, len(self.inverse), known, known, inverse=self.inverse)
+
+
+@dataclass(slots=True)
+class EarlierMatrices:
+    """The inverses of the matrices of earlier batches, for the candidates of a choice.
+
+    Attributes:
+        constant: Whether the matrix is the same for all steps, so that an inverse serves for good.
+        refresh: Steps for which an inverse serves otherwise.
+        kept: By the index of a candidate, the step of its inverse and the candidate with that inverse.
+    """
+
+    constant: bool
+    refresh: int
+    kept: dict[int, tuple[int, Reused]] = field(default_factory=dict)
+
+    def serving(self, member: int, problem: Problem, step: int) -> Reused | None:
+        """Return a candidate by the matrix of an earlier batch, where that serves at a step."""
+        age, kept = self.kept.get(member, (0, None))
+        constant = self.constant and problem.samples.keep is None
+        if kept is None or len(kept.inverse) != problem.prediction.shape[1]:
+            return None
+        if not constant and step - age >= self.refresh:
+            return None
+        return replace(kept, inverse=kept.inverse.to(problem.prediction.device))
+
+    def keep(self, member: int, step: int, curvature: Curvature, matrix: DenseMatrix) -> Reused | None:
+        """Keep the inverse of the matrix of a batch, and return the candidate by it; `None` if it is not positive."""
+        damped = choose_damping(curvature.damping, matrix)
+        inverse = inverse_power(matrix, damped, curvature.power)
+        if inverse is None:
+            return None
+        unit = 1.0 if matrix.unit is None else matrix.unit
+        reused = Reused(curvature, inverse, float(damped.strength * unit))
+        self.kept[member] = step, reused
+        return reused

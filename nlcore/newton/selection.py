@@ -20,7 +20,7 @@ from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
 from nlcore.evaluation import per_sample
 from nlcore.newton.chunks import intermediates
 from nlcore.newton.curvature import Curvature
-from nlcore.newton.damping import Relative, choose_damping
+from nlcore.newton.damping import Relative
 from nlcore.newton.derivatives import FORMED, SECOND, Derivatives, differentiate, operator_of
 from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.matrix import DenseMatrix
@@ -28,9 +28,8 @@ from nlcore.newton.outcome import NewtonStep
 from nlcore.newton.pace import DENSE, next_gap
 from nlcore.newton.probe import Network, UnprobeableError, cosines, greatest_fall, log_ratios
 from nlcore.newton.problem import Problem
-from nlcore.newton.reused import Reused
+from nlcore.newton.reused import EarlierMatrices
 from nlcore.newton.scoreboard import Scoreboard
-from nlcore.newton.solve import inverse_power
 from nlcore.newton.step_length import StepLength
 from nlcore.newton.trial import Candidates, Trial
 from nlcore.soundness import check_second, undisturbed
@@ -100,7 +99,7 @@ class Selection:
         self.reason: str | None = None
         self._pending: _Pending | None = None
         self.last = math.nan
-        self.kept: dict[int, tuple[int, Reused]] = {}
+        self.matrices = EarlierMatrices(candidates.constant, candidates.refresh)
         self._intermediates = 0
         self.checked = False
         self._jvp_sound: bool | None = None
@@ -150,7 +149,7 @@ class Selection:
         """
         if not _formed(self.curvature, problem):
             return _WITHOUT_MATRIX
-        return self._kept(self.board.current, problem, self.age + 1) or self.curvature
+        return self.matrices.serving(self.board.current, problem, self.age + 1) or self.curvature
 
     def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool) -> NewtonStep:
         """Return a step of the length that `StepLength` gives it, and note the mean loss; waits for the device.
@@ -253,29 +252,12 @@ class Selection:
         curvature, problem = self.candidates.curvatures[member], trial.problem
         if curvature.aggregate == "sample" or not curvature.power or curvature.kind == "gradient":
             return curvature
-        if (kept := self._kept(member, problem, self.age)) is not None:
+        if (kept := self.matrices.serving(member, problem, self.age)) is not None:
             return kept
         matrix = trial.mean_matrix(curvature, same=self.board.same)
         if not isinstance(matrix, DenseMatrix):
             return curvature
-        damped = choose_damping(curvature.damping, matrix)
-        inverse = inverse_power(matrix, damped, curvature.power)
-        if inverse is None:
-            return curvature
-        unit = 1.0 if matrix.unit is None else matrix.unit
-        reused = Reused(curvature, inverse, float(damped.strength * unit))
-        self.kept[member] = self.age, reused
-        return reused
-
-    def _kept(self, member: int, problem: Problem, step: int) -> Reused | None:
-        """Return a candidate by the matrix of an earlier batch, where that serves at a step."""
-        age, kept = self.kept.get(member, (0, None))
-        constant = self.candidates.constant and problem.samples.keep is None
-        if kept is None or len(kept.inverse) != problem.prediction.shape[1]:
-            return None
-        if not constant and step - age >= self.candidates.refresh:
-            return None
-        return replace(kept, inverse=kept.inverse.to(problem.prediction.device))
+        return self.matrices.keep(member, self.age, curvature, matrix) or curvature
 
     def _probe(self, trial: Trial, prediction: Tensor, *, due: bool) -> None:
         ranks = trial.problem.samples.ranks
