@@ -145,13 +145,27 @@ def differentiate(
         ContractError: The loss, or what it supplies, breaks the protocol.
         UnsupportedCurvatureError: Torch cannot take a derivative of the loss.
     """
+    if (known := _without_differentiation(problem, kind)) is not None:
+        return known
+    flat, backend = problem.prediction, problem.backend
+    if backend == "auto":  # the same numbers; autograd differentiates more, and is unavailable under a transform
+        backend = "func" if transformed(flat) and problem.loss.traits.transforms == "func" else "autograd"
+    if kind == "gauss_newton":
+        split = split_with_func(problem) if backend == "func" else split_with_autograd(problem)
+        return _gauss_newton(problem, split, chunk_size or fitting_chunk(problem, split.features), jvp_sound)
+    engine = _with_func if backend == "func" else _with_autograd
+    return engine(problem, kind, chunk_size or (1 if kind == "gradient" else fitting_chunk(problem, flat.shape[1])))
+
+
+def _without_differentiation(problem: Problem, kind: Kind) -> Derivatives | None:
+    """Return what the loss supplies beside its gradient, or what an empty batch has; `None` where there is neither."""
     flat = problem.prediction
     operator = None if kind == "gradient" else operator_of(problem)
     if operator is not None:
         return replace(differentiate(problem, "gradient"), operator=operator, features=operator.features)
     if not flat.shape[0]:  # a rank without samples still takes part in the sums over the ranks
         nothing = flat.new_zeros(0, flat.shape[1], flat.shape[1])
-        features = 0 if kind == "gauss_newton" else None  # that there are some; how many, only its samples would say
+        features = 0 if kind == "gauss_newton" else None  # there are some; how many is not known without samples
         return Derivatives.of(problem, flat.new_zeros(0), flat, supplied=nothing, features=features)
     if kind == "hessian" and "hessian" in problem.loss.supplies:
         plain = differentiate(problem, "gradient")
@@ -162,14 +176,7 @@ def differentiate(
         with torch.no_grad():
             value = problem.evaluation.value(flat).to(flat.dtype)
             return Derivatives.of(problem, value, problem.evaluation.supplied("gradient", flat, flat.shape))
-    backend = problem.backend
-    if backend == "auto":  # the same numbers; autograd differentiates more, and is unavailable under a transform
-        backend = "func" if transformed(flat) and problem.loss.traits.transforms == "func" else "autograd"
-    if kind == "gauss_newton":
-        split = split_with_func(problem) if backend == "func" else split_with_autograd(problem)
-        return _gauss_newton(problem, split, chunk_size or fitting_chunk(problem, split.features), jvp_sound)
-    engine = _with_func if backend == "func" else _with_autograd
-    return engine(problem, kind, chunk_size or (1 if kind == "gradient" else fitting_chunk(problem, flat.shape[1])))
+    return None
 
 
 def _residuals(problem: Problem) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from nlcore.capabilities import Capabilities
 from nlcore.errors import UnsupportedCurvatureError
@@ -15,7 +16,7 @@ from nlcore.newton.damping import Damping, Relative, check_damping
 from nlcore.newton.derivatives import Derivatives, Kind
 from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, GramMatrix
 from nlcore.newton.options import check_choice, check_length, check_positive, check_power, is_number
-from nlcore.newton.problem import Problem
+from nlcore.newton.problem import Problem, Samples
 
 __all__ = ["EmpiricalFisher"]
 
@@ -80,20 +81,11 @@ class EmpiricalFisher(Curvature):
         """
         samples, gradient = problem.samples, derivatives.gradient
         size = gradient.shape[1]
-        weight = samples.scale
-        weight = weight if samples.equal else samples.weight.sqrt().unsqueeze(-1) * weight
-        if self.weighting == "normalized":
-            gradient = gradient.double()
-            largest = gradient.abs().amax(-1, keepdim=True)
-            norm = largest * (gradient / torch.where(largest > 0, largest, 1.0)).norm(dim=-1, keepdim=True)
-            weight = torch.where(norm > 0, weight / norm, 0.0)
-        root = gradient * weight
+        factors = self._row_factors(gradient, samples)
+        root = gradient * factors
         unit = None
-        if is_number(self.damping) or not (samples.equal and derivatives.gradient.dtype == torch.float32):
-            unit = samples.largest(root.abs())
-            unit = unit.clamp(min=1e-150) if samples.equal else torch.where(unit > 0, unit.clamp(min=1e-150), 1.0)
-            if is_number(self.damping):
-                unit = unit.clamp(min=math.sqrt(self.damping))  # type: ignore[arg-type]
+        if is_number(self.damping) or not (samples.equal and gradient.dtype == torch.float32):
+            unit = self._unit(root, samples)
             root = root / unit
         fewer = self.solver == "auto" and samples.keep is None and samples.count() < size
         kernel = self.solver == "kernel" or fewer
@@ -101,9 +93,9 @@ class EmpiricalFisher(Curvature):
         diagonal = samples.total(root.square().sum(0)) if mean is None else mean.diagonal()
         # Products of gradients: their errors are squared as well. A relative λ, at least ρ/m of the largest entry, is
         # above them unless ρ is tiny.
-        rounding = (4 * torch.finfo(derivatives.gradient.dtype).eps) ** 2
+        rounding = (4 * torch.finfo(gradient.dtype).eps) ** 2
         ample = isinstance(self.damping, Relative) and self.damping.rho > 2 * size * rounding
-        known: dict[str, Any] = {
+        common: dict[str, Any] = {
             "samples": samples,
             "finite": None,
             "size": size,
@@ -113,7 +105,22 @@ class EmpiricalFisher(Curvature):
             "unit": None if unit is None else unit.square(),
         }
         if mean is not None:
-            return DenseMatrix(mean=mean, **known)
+            return DenseMatrix(mean=mean, **common)
         rows, own_rows = samples.gather(root)
-        rows_are_gradients = weight if samples.keep is None else None
-        return GramMatrix(root=rows, own_rows=own_rows, weight=rows_are_gradients, **known)
+        return GramMatrix(root=rows, own_rows=own_rows, weight=factors if samples.keep is None else None, **common)
+
+    def _row_factors(self, gradient: Tensor, samples: Samples) -> Tensor:
+        """Return the factors of the gradients [N, m] in R, [N, m], [N, 1] or [1]."""
+        factors = samples.scale if samples.equal else samples.weight.sqrt().unsqueeze(-1) * samples.scale
+        if self.weighting == "raw":
+            return factors
+        gradient = gradient.double()
+        largest = gradient.abs().amax(-1, keepdim=True)
+        norm = largest * (gradient / torch.where(largest > 0, largest, 1.0)).norm(dim=-1, keepdim=True)
+        return torch.where(norm > 0, factors / norm, 0.0)
+
+    def _unit(self, root: Tensor, samples: Samples) -> Tensor:
+        """Return the largest entry of R, or √λ if that is larger, []."""
+        unit = samples.largest(root.abs())
+        unit = unit.clamp(min=1e-150) if samples.equal else torch.where(unit > 0, unit.clamp(min=1e-150), 1.0)
+        return unit.clamp(min=math.sqrt(self.damping)) if is_number(self.damping) else unit  # type: ignore[arg-type]

@@ -228,13 +228,17 @@ def solve_conjugate(
     unfinished = (size > goal) & ~negative
     if wait and bool(unfinished.any()):
         worst = float(torch.where(unfinished.squeeze(-1), left, 0.0).max())
-        warnings.warn(
-            f"conjugate gradients stopped after {max_iterations} products with the relative residual {worst:.1e}, "
-            f"above {tolerance:.0e}: the damped curvature is ill-conditioned. Raise the damping, or use solver='auto'.",
-            NumericalWarning,
-            stacklevel=2,
-        )
+        _warn_unfinished(max_iterations, worst, tolerance)
     return Solution(solution, codes, size.new_full((), torch.nan), left)
+
+
+def _warn_unfinished(products: int, residual: float, tolerance: float) -> None:
+    warnings.warn(
+        f"conjugate gradients stopped after {products} products with the relative residual {residual:.1e}, "
+        f"above {tolerance:.0e}: the damped curvature is ill-conditioned. Raise the damping, or use solver='auto'.",
+        NumericalWarning,
+        stacklevel=3,
+    )
 
 
 def least_ratio(size: int, rounding: float) -> float:

@@ -157,11 +157,7 @@ class NewtonLoss(nn.Module):
         training = torch.is_grad_enabled() and isinstance(prediction, Tensor) and prediction.requires_grad
         _require_reverse_mode(self._capabilities.name, prediction)
         if not training and self.value == "original":
-            raising = self.on_failure == "raise"
-            problem = Problem.of(self._capabilities, prediction, target, raising=raising, **given)
-            _require_order(problem)
-            with full_precision(prediction.device):
-                return self._reduce(problem.evaluation.value(problem.prediction), problem)
+            return self._evaluated(prediction, target, given)
         if in_inference(prediction, target, weight, mask, context):
             with torch.inference_mode(False), torch.set_grad_enabled(training):
                 trees = cloned((prediction, target, {"weight": weight, "mask": mask, "context": context}))
@@ -286,6 +282,14 @@ class NewtonLoss(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *lists)
         if f"{prefix}_extra_state" in missing:  # not required: the present state is kept
             missing.remove(f"{prefix}_extra_state")
+
+    def _evaluated(self, prediction: Tensor, target: Any, given: dict[str, Any]) -> Tensor:
+        """Return the original loss without a step, on this process alone."""
+        raising = self.on_failure == "raise"
+        problem = Problem.of(self._capabilities, prediction, target, raising=raising, **given)
+        _require_order(problem)
+        with full_precision(prediction.device):
+            return self._reduce(problem.evaluation.value(problem.prediction), problem)
 
     def _with_own_parameters(self, value: Tensor, problem: Problem, *, compiling: bool) -> Tensor:
         """Return the value [N] with a graph that leads to the parameters of the loss itself, if it has any.

@@ -98,14 +98,17 @@ class Network:
         convolutions = tuple(node for node in nodes if node.name() == _CONVOLUTION)
         network = cls(prediction, leaves, dual, pulled, convolutions)
         if check:
-            change = [
-                torch.zeros_like(leaf) if q is None else q.detach() for q, leaf in zip(pulled, leaves, strict=True)
-            ]
-            moved, size = network.jvp(change), sum(float(q.double().square().sum()) for q in change)
-            along = float((moved * dual.detach().reshape(moved.shape)).double().sum())
-            if not abs(along - size) <= _TOLERANCE * size:
-                raise UnprobeableError("the derivative of its backward pass is wrong")
+            network._require_consistent()
         return network
+
+    def _require_consistent(self) -> None:
+        """Compare ⟨v, JJᵀv⟩ with ‖Jᵀv‖²."""
+        pairs = zip(self.pulled, self.leaves, strict=True)
+        change = [torch.zeros_like(leaf) if q is None else q.detach() for q, leaf in pairs]
+        moved, size = self.jvp(change), sum(float(q.double().square().sum()) for q in change)
+        along = float((moved * self.dual.detach().reshape(moved.shape)).double().sum())
+        if not abs(along - size) <= _TOLERANCE * size:
+            raise UnprobeableError("the derivative of its backward pass is wrong")
 
     def vjp(self, direction: Tensor) -> tuple[Tensor, ...]:
         """Return q = Jᵀd of a direction [N, m], one tensor for each parameter."""

@@ -220,17 +220,7 @@ def _samples(
     count, device = prediction.shape[0], prediction.device
     if weight is None and mask is None and ranks is None:
         return Samples.alike(count, device), None
-    if weight is None:
-        given = torch.ones(count, dtype=torch.float64, device=device)
-    elif isinstance(weight, Tensor) and weight.shape == prediction.shape[:1]:
-        given = weight.detach().to(device, torch.float64)
-        if raising:
-            _require_weights(loss, given)
-        else:  # a sample with an invalid weight does not count
-            given = torch.where((given >= 0) & (given < math.inf), given, 0.0)
-    else:
-        got = list(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
-        raise ShapeError(f"{loss.name}: weight needs one number per sample, shape {[count]}, got {got}.")
+    given = _weights(loss, prediction, weight, raising=raising)
     keep = None if mask is None else ~per_sample(mask)
     if ranks is not None:  # a mask on one rank is a mask on all
         masked = ranks.largest(torch.tensor(int(mask is not None), device=device))
@@ -242,6 +232,21 @@ def _samples(
     largest = largest if ranks is None else ranks.largest(largest)
     unit = torch.where((largest > 0) & (largest < torch.inf), largest, 1.0)
     return Samples.of(given / unit, keep, ranks), unit
+
+
+def _weights(loss: Capabilities, prediction: Tensor, weight: Tensor | None, *, raising: bool) -> Tensor:
+    """Return the weights as they were given, [N] float64; an invalid one raises, or is zero."""
+    count, device = prediction.shape[0], prediction.device
+    if weight is None:
+        return torch.ones(count, dtype=torch.float64, device=device)
+    if not isinstance(weight, Tensor) or weight.shape != prediction.shape[:1]:
+        got = list(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
+        raise ShapeError(f"{loss.name}: weight needs one number per sample, shape {[count]}, got {got}.")
+    given = weight.detach().to(device, torch.float64)
+    if raising:
+        _require_weights(loss, given)
+        return given
+    return torch.where((given >= 0) & (given < math.inf), given, 0.0)
 
 
 def _require_weights(loss: Capabilities, weight: Tensor) -> None:

@@ -122,19 +122,7 @@ class Selection:
         trial = Trial(self.candidates, problem, self._jvp_sound)
         due = self.age >= self.next_probe and all(_formed(one, problem) for one in self.candidates.curvatures)
         if self.reason is None and (due or self._pending is not None):
-            kept = prediction.grad if prediction.retains_grad else None
-            try:
-                self._probe(trial, prediction, due=due)
-            except UnprobeableError as error:  # a part of the network that earlier batches did not pass through
-                if problem.samples.ranks is not None:
-                    raise UnsupportedCurvatureError(
-                        f"{self.name}: the default cannot probe this network any more ({error}). Give a curvature, "
-                        f"for example nlcore.EmpiricalFisher()."
-                    ) from error
-                self._give_up(str(error))
-            finally:
-                if prediction.retains_grad:
-                    prediction.grad = kept
+            self._try_to_probe(trial, prediction, due=due)
         self.age += 1
         chosen = self._reusing(self.board.current, trial) if _formed(self.curvature, problem) else _WITHOUT_MATRIX
         self._jvp_sound = trial.jvp_sound
@@ -258,6 +246,22 @@ class Selection:
         if not isinstance(matrix, DenseMatrix):
             return curvature
         return self.matrices.keep(member, self.age, curvature, matrix) or curvature
+
+    def _try_to_probe(self, trial: Trial, prediction: Tensor, *, due: bool) -> None:
+        """Probe the network, or give up; a gradient that the prediction retains stays as it is."""
+        kept = prediction.grad if prediction.retains_grad else None
+        try:
+            self._probe(trial, prediction, due=due)
+        except UnprobeableError as error:  # a part of the network that earlier batches did not pass through
+            if trial.problem.samples.ranks is not None:
+                raise UnsupportedCurvatureError(
+                    f"{self.name}: the default cannot probe this network any more ({error}). Give a curvature, "
+                    f"for example nlcore.EmpiricalFisher()."
+                ) from error
+            self._give_up(str(error))
+        finally:
+            if prediction.retains_grad:
+                prediction.grad = kept
 
     def _probe(self, trial: Trial, prediction: Tensor, *, due: bool) -> None:
         ranks = trial.problem.samples.ranks

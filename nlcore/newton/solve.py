@@ -128,29 +128,33 @@ def limit(solution: Solution, damped: Damped, curvature: Curvature, samples: Sam
         samples: Which samples and outputs count.
     """
     own = bool(curvature.power) and (curvature.aggregate == "sample" or damped.own is not None)
-    trusted = curvature.max_ratio is not None and own
+    ratio = curvature.max_ratio if own else None
     if curvature.power and curvature.max_step is not None and not is_number(curvature.damping):
         outputs = solution.direction.shape[1] if samples.keep is None else samples.keep.sum(-1, keepdim=True).double()
         longest = curvature.max_step * outputs**0.5
         solution = replace(solution, direction=capped(solution.direction, longest))
-    if not trusted and curvature.normalize is False:
+    if ratio is None and curvature.normalize is False:
         return solution
     lost = ~finite_rows(solution.direction) & (solution.codes <= Result.indefinite.value)
     codes = torch.where(lost, Result.nonfinite.value, solution.codes)
     sound = codes <= Result.indefinite.value  # a failed direction does not count for the others
     direction = torch.where(sound.unsqueeze(-1), solution.direction, 0.0)
     samples = samples.where(sound)
-    if trusted and curvature.max_ratio is not None:
-        norms = direction.norm(dim=-1, keepdim=True)
-        moving = samples.where((norms > 0).squeeze(-1))  # a sample at its optimum does not hold the others back
-        shorter = capped(direction, curvature.max_ratio * moving.quantile(norms, 0.5))
-        if curvature.aggregate == "batch" and damped.own is not None:
-            shorter = torch.where(damped.own, shorter, direction)
-        direction = shorter
+    if ratio is not None:
+        shorter = _trusted(direction, ratio, samples)
+        chosen = damped.own if curvature.aggregate == "batch" else None
+        direction = shorter if chosen is None else torch.where(chosen, shorter, direction)
     if curvature.normalize is not False:  # a batch at its optimum stays there
         size = samples.root_mean_square(direction)
         direction = direction * (curvature.normalize / torch.where(size > 0, size, 1.0))
     return replace(solution, direction=direction, codes=codes)
+
+
+def _trusted(direction: Tensor, ratio: float, samples: Samples) -> Tensor:
+    """Return directions [N, m] shortened to a multiple of their median length."""
+    norms = direction.norm(dim=-1, keepdim=True)
+    moving = samples.where((norms > 0).squeeze(-1))  # a sample at its optimum does not hold the others back
+    return capped(direction, ratio * moving.quantile(norms, 0.5))
 
 
 def capped(direction: Tensor, longest: Tensor | float) -> Tensor:

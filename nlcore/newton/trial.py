@@ -218,7 +218,7 @@ class Trial:
             return None
         self._known[bounded.kind] = replace(derivatives, jacobian=None, outer_hvp=None)  # their matrices are all formed
         own, samples = self._examined(bounded, matrix) if features is None else (features.root, matrix.samples)
-        some, roots = examined(len(own)), features is not None
+        roots = features is not None
         rhos = torch.tensor([_ALIKE_RHO, *(members[k].damping.rho for k in newton)])
         strengths = rhos.to(matrix.mean) * matrix.mean_curvature
         quantile = bounded.damping.quantile
@@ -228,18 +228,24 @@ class Trial:
         if derivatives.features is not None:
             noise = validated_rho(matrix.mean, matrix.mean_curvature, matrix.samples, derivatives)
             barred |= rhos[1:] < float(noise)
-        mean = matrix.mean @ signs(matrix.mean, (matrix.size, 1))
-        image = own[some] @ signs(matrix.mean, (matrix.size, 1))
-        image = own[some].mT @ image if roots else image
-        counted = (samples.weight[some] > 0)[:, None, None]
-        gap = samples.largest(torch.where(counted, image - mean, 0.0).abs())
         several = float(samples.total((samples.weight > 0).sum())) > 1
         values = torch.linalg.eigvalsh(matrix.mean)
         least = torch.where(values > _FLAT * values[-1], values, torch.inf).amin()
         return Dispersion(
             alike=several and float(found[0]) <= _ALIKE,
-            same=several and bool(gap <= _SAME * mean.abs().amax()),
+            same=several and _are_same(matrix.mean, own, samples, roots=roots),
             round=bool(values[-1] < _ROUND * least),
             barred=barred,
             judged=newton,
         )
+
+
+def _are_same(mean: Tensor, own: Tensor, samples: Samples, *, roots: bool) -> bool:
+    """Return whether samples' own matrices, or their rows, give the same product with random signs as their mean."""
+    some, along = examined(len(own)), signs(mean, (len(mean), 1))
+    product = mean @ along
+    image = own[some] @ along
+    image = own[some].mT @ image if roots else image
+    counted = (samples.weight[some] > 0)[:, None, None]
+    gap = samples.largest(torch.where(counted, image - product, 0.0).abs())
+    return bool(gap <= _SAME * product.abs().amax())
