@@ -57,7 +57,7 @@ class _Seen(Protocol):
     def checks(self) -> int: ...
 
     @property
-    def masked(self) -> bool: ...
+    def mask_checked(self) -> bool: ...
 
 
 def check_first_use(
@@ -75,7 +75,7 @@ def check_first_use(
     Returns:
         The number of batches that were checked; `ENOUGH` once one of them was conclusive.
     """
-    if not memory.masked and evaluation.mask is not None:
+    if not memory.mask_checked and evaluation.mask is not None:
         check_mask(evaluation, flat, value)
     if memory.checks >= ENOUGH:
         return memory.checks

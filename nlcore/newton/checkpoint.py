@@ -74,12 +74,12 @@ def is_selection(state: Any) -> bool:
     if not _is_finite_vector(state) or len(state) < _HEADER or bool((state[:_COUNTS] != state[:_COUNTS].round()).any()):
         return False
     count, current, kept = (int(state[k]) for k in (0, 4, 12))
-    place = _HEADER + 3 * count
+    offset = _HEADER + 3 * count
     for _ in range(max(0, kept)):
-        if not place + 4 <= len(state) or not 0 <= int(state[place]) < count:
+        if not offset + 4 <= len(state) or not 0 <= int(state[offset]) < count:
             return False
-        place += 4 + int(state[place + 2]) ** 2
-    return 0 <= current < count and place == len(state)
+        offset += 4 + int(state[offset + 2]) ** 2
+    return 0 <= current < count and offset == len(state)
 
 
 def load_selection(of: Selection, state: Tensor) -> None:
@@ -102,18 +102,18 @@ def load_selection(of: Selection, state: Tensor) -> None:
         math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist()
     )
     of.length.typical, of.length.recent = (one if one > 0 else math.nan for one in lengths)
-    place = _HEADER + 3 * count
-    board.scores, board.agreement, board.barred = state[_HEADER:place].view(3, count).clone()
+    offset = _HEADER + 3 * count
+    board.scores, board.agreement, board.barred = state[_HEADER:offset].view(3, count).clone()
     of.reason, of.checked = "as before the checkpoint" if blind else None, begun
     board.current = 0 if blind else board.current
     if begun:
         of.history.append(Probe(of.age, tuple(board.scores.tolist()), board.current))
     for _ in range(kept):
-        member, age, size = (int(one) for one in state[place : place + 3])
-        damping, place = float(state[place + 3]), place + 4
-        inverse = state[place : place + size * size].reshape(size, size).clone()
+        member, age, size = (int(one) for one in state[offset : offset + 3])
+        damping, offset = float(state[offset + 3]), offset + 4
+        inverse = state[offset : offset + size * size].reshape(size, size).clone()
         of.matrices.kept[member] = age, Reused(of.candidates.curvatures[member], inverse, damping)
-        place += size * size
+        offset += size * size
 
 
 def _is_finite_vector(state: Any) -> bool:

@@ -78,12 +78,12 @@ class Composed:
             ContractError: `inner` needs a context and none is given.
         """
         options = {"mask": mask} if self._masked[0] else {}
-        place = self._context
-        if place is None:
+        parameter = self._context
+        if parameter is None:
             return self.inner_function(prediction, **options)
-        if context is None and place.default is place.empty:
+        if context is None and parameter.default is parameter.empty:
             raise ContractError(
-                f"The inner function of this loss needs a context, its parameter {place.name!r}: give "
+                f"The inner function of this loss needs a context, its parameter {parameter.name!r}: give "
                 f"criterion(prediction, target, context=…)."
             )
         return self.inner_function(prediction, context, **options)

@@ -110,7 +110,7 @@ class Derivatives:
             raise ContractError("These derivatives were taken without curvature.")
         return self.hvp(directions)
 
-    def outer(self) -> Tensor:
+    def outer_hessians(self) -> Tensor:
         """Return the Hessian of every sample's outer loss, [N, F, F]."""
         if self.jacobian is None or self.outer_hvp is None:
             raise ContractError("These derivatives were taken without the rows of a Jacobian.")
@@ -122,7 +122,7 @@ class Derivatives:
         if self.supplied is not None:
             return (self.supplied + self.supplied.mT) / 2
         if self.jacobian is not None:
-            rows = self.jacobian.mT @ (self.outer() @ self.jacobian)
+            rows = self.jacobian.mT @ (self.outer_hessians() @ self.jacobian)
         else:
             count, size = self.gradient.shape
             pieces = _basis(self.gradient, size).expand(-1, count, -1).split(self.chunk)
@@ -242,14 +242,14 @@ def _gauss_newton(problem: Problem, split: Split, chunk: int, jvp_sound: bool | 
         units = _basis(split.gradient, split.features).expand(-1, count, -1).split(chunk)
         return (split.vjp(piece) for piece in units)
 
-    found = Derivatives.of(
+    plain = Derivatives.of(
         problem, split.value, split.gradient, outer_hvp=split.outer_hvp, features=split.features, chunk=chunk
     )
     fits = split.features * split.gradient.numel() <= BUDGET
 
     def by_rows() -> Derivatives:
         jacobian, keep = torch.cat(list(rows())).transpose(0, 1), problem.samples.keep
-        return replace(found, jacobian=jacobian if keep is None else torch.where(keep.unsqueeze(1), jacobian, 0.0))
+        return replace(plain, jacobian=jacobian if keep is None else torch.where(keep.unsqueeze(1), jacobian, 0.0))
 
     if split.features <= 2 * size and fits:
         return by_rows()
@@ -265,7 +265,7 @@ def _gauss_newton(problem: Problem, split: Split, chunk: int, jvp_sound: bool | 
         pushed = [torch.einsum("fnm,rnm->rnf", piece, directions) for piece in rows()]
         return split.vjp(split.outer_hvp(torch.cat(pushed, -1)))
 
-    return replace(found, hvp=products, jvp_sound=push is not None)
+    return replace(plain, hvp=products, jvp_sound=push is not None)
 
 
 def _checked(problem: Problem, split: Split, push: LinearMap) -> LinearMap | None:

@@ -61,7 +61,7 @@ def raise_nonfinite(problem: Problem, usable: Tensor) -> NoReturn:
 
 
 def raise_unsolved(
-    problem: Problem, codes: Tensor, strength: Tensor, condition: Tensor, flat: tuple[int, int]
+    problem: Problem, codes: Tensor, strength: Tensor, condition: Tensor, null_space: tuple[int, int]
 ) -> NoReturn:
     """Refuse directions that failed.
 
@@ -70,7 +70,7 @@ def raise_unsolved(
         codes: [N] int8, a `Result` each.
         strength: λ.
         condition: The estimated condition of C + λI.
-        flat: The dimension that the null space of C is known to have, and the size of C.
+        null_space: The dimension that the null space of C is known to have, and the size of C.
 
     Raises:
         NonFiniteError: A curvature or direction is NaN or infinite.
@@ -88,11 +88,11 @@ def raise_unsolved(
             samples,
         )
     estimate = float(condition.max()) if condition.numel() else math.nan
-    null = ""
-    if flat[0]:
+    null, (dimension, size) = "", null_space
+    if dimension:
         null = (
-            f" The curvature has a null space of dimension {flat[0]} of {flat[1]}, along which the loss does not "
-            f"bend; with damping the step is finite there."
+            f" The curvature has a null space of dimension {dimension} of {size}, along which the loss does not bend; "
+            f"with damping the step is finite there."
         )
     raise SingularCurvatureError(
         f"{name}: the curvature plus λ = {damping} is singular (condition about {estimate:.1e}) {where}.{null} "

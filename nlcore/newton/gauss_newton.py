@@ -58,9 +58,9 @@ class GaussNewton(SecondOrder):
     def matrix(self, derivatives: Derivatives, problem: Problem) -> CurvatureMatrix:
         """Return the matrix: for samples' own with few features in the space of these, else as for a Hessian."""
         if self.aggregate == "sample" and self.solver == "auto" and not self.needs_own:
-            found = form_features(derivatives, problem)
-            if found is not None:
-                return found
+            matrix = form_features(derivatives, problem)
+            if matrix is not None:
+                return matrix
         return SecondOrder.matrix(self, derivatives, problem)
 
     def check(self, loss: Capabilities) -> None:

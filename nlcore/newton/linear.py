@@ -53,7 +53,7 @@ def solve_dense(
     solver: Solver,
     allow_indefinite: bool,
     power: float,
-    precision: float,
+    rounding: float,
 ) -> Solution:
     """Solve with C + λI formed.
 
@@ -64,7 +64,7 @@ def solve_dense(
         solver: `"cholesky"` or `"eigen"`; anything else is Cholesky where κ = 1, else eigen.
         allow_indefinite: Whether negative eigenvalues are solved as they are, and recorded, or count as a failure.
         power: κ.
-        precision: Relative error of the matrix. Without a λ above it, a matrix whose pivots fall to its size is
+        rounding: Relative error of the matrix. Without a λ above it, a matrix whose pivots fall to its size is
             singular for all that is known: what looks like a small eigenvalue is rounding.
 
     Returns:
@@ -74,9 +74,9 @@ def solve_dense(
     damped = matrix + strength * torch.eye(size, dtype=matrix.dtype, device=matrix.device)
     rhs = gradient.mT if matrix.ndim == 2 else gradient.unsqueeze(-1)
     least: Tensor | float = least_ratio(size, EPSILON)
-    if precision > EPSILON:
+    if rounding > EPSILON:
         largest = damped.diagonal(dim1=-2, dim2=-1).abs().amax(-1)
-        least = torch.where(strength < precision * largest, least_ratio(size, precision), least)
+        least = torch.where(strength < rounding * largest, least_ratio(size, rounding), least)
     if solver == "eigen" or power != 1:
         direction, codes, condition = solve_eigen(eigenpairs(damped), rhs, allow_indefinite, least, power)
     else:

@@ -172,7 +172,7 @@ class NewtonLoss(nn.Module):
             prediction,
             target,
             self.curvature if isinstance(self.curvature, Curvature) else choose,
-            memory=Memory(checks=ENOUGH, masked=True) if compiling else self._memory,
+            memory=Memory(checks=ENOUGH, mask_checked=True) if compiling else self._memory,
             ranks=self._ranks(prediction) if training else None,
             backend=self.backend,
             raising=self.on_failure == "raise",
@@ -203,8 +203,8 @@ class NewtonLoss(nn.Module):
             return f"{name}: chosen by probes of the network once it trains; until then the gradient."
         last = self.last_step
         size = None if last is None else math.prod(last.direction.shape[1:])
-        formed = last is not None and last.curvature.kind != "gradient"
-        chosen, reason = self.curvature.choose(self._capabilities, size, operator=formed)
+        structured = last is not None and last.curvature.kind != "gradient"
+        chosen, reason = self.curvature.choose(self._capabilities, size, operator=structured)
         return f"{name}: {chosen!r}, because {reason}."
 
     @property
@@ -303,10 +303,10 @@ class NewtonLoss(nn.Module):
         evaluation = problem.evaluation.detached()
         apart = undisturbed(evaluation, value.device) if looking else nullcontext()
         with full_precision(problem.prediction.device), apart:
-            own = evaluation.value(problem.prediction)
+            traced = evaluation.value(problem.prediction)
         if looking:
-            self._learns = own.requires_grad
-        return value + (own - own.detach()).to(value.dtype) if own.requires_grad else value
+            self._learns = traced.requires_grad
+        return value + (traced - traced.detach()).to(value.dtype) if traced.requires_grad else value
 
     def _choose(self, problem: Problem, prediction: Tensor, *, probing: bool) -> Curvature:
         """Return the curvature of `Auto`: by a probe of the network, or without one."""

@@ -18,8 +18,8 @@ _SAFETY = 10 * math.sqrt(2 / math.pi)
 """The largest of a block of random products, times this, bounds the norm of what the basis leaves out."""
 
 
-def leading_eigenvectors(product: LinearMap, gradient: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues and eigenvectors such that the rest of a symmetric matrix is below a limit.
+def leading_eigenvectors(product: LinearMap, gradient: Tensor, remainder: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues and eigenvectors such that the rest of a symmetric matrix is small.
 
     The basis grows by random products, which are the same on every rank and in every run, until what it leaves out is
     small or it is complete. k eigenvectors take 2k products, and 16 more for the estimate.
@@ -27,7 +27,7 @@ def leading_eigenvectors(product: LinearMap, gradient: Tensor, limit: Tensor) ->
     Args:
         product: Maps directions [r, B, m] to B matrices [m, m] times each, [r, B, m].
         gradient: [B, m], for size, dtype and device.
-        limit: [], the largest norm of the rest.
+        remainder: [], the largest norm of the rest.
 
     Returns:
         Values [B, k] and vectors [B, m, k].
@@ -41,7 +41,7 @@ def leading_eigenvectors(product: LinearMap, gradient: Tensor, limit: Tensor) ->
         image = product(random.unsqueeze(1).expand(-1, count, -1).contiguous()).permute(1, 2, 0)
         for _ in range(2):  # once more, for what rounding has left
             image = image - basis @ (basis.mT @ image)
-        if basis.shape[-1] and bool(_SAFETY * image.norm(dim=1).amax() <= limit):
+        if basis.shape[-1] and bool(_SAFETY * image.norm(dim=1).amax() <= remainder):
             break
         basis = torch.linalg.qr(torch.cat([basis, image], -1)).Q
     projected = basis.mT @ product(basis.permute(2, 0, 1).contiguous()).permute(1, 2, 0)

@@ -46,13 +46,13 @@ class Memory:
     Attributes:
         damping: The state of a `Bounded` damping.
         checks: Number of batches that the first-use checks have examined.
-        masked: Whether a mask was checked.
+        mask_checked: Whether a mask was checked.
         jvp_sound: Whether products with the Jacobian were found right; `None` before they were needed.
     """
 
     damping: DampingState | None = None
     checks: int = 0
-    masked: bool = False
+    mask_checked: bool = False
     jvp_sound: bool | None = None
 
 

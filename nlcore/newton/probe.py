@@ -29,7 +29,7 @@ _LENGTHS = (1.0, 2.0**-4, 2.0**-8)
 _REFINEMENTS = 2
 """Parabolas that are fitted to the best length so far."""
 
-_AT_A_TIME = 2**14
+_RESULTS_AT_A_TIME = 2**14
 """Intermediate results, of all samples and lengths, that the loss may hold at a time; one evaluation may hold more."""
 
 _SHARD = "RegisterPostBackwardFunctionBackward"
@@ -113,9 +113,9 @@ class Network:
     def vjp(self, direction: Tensor) -> tuple[Tensor, ...]:
         """Return q = Jᵀd of a direction [N, m], one tensor for each parameter."""
         shaped = direction.reshape(self.prediction.shape).to(self.prediction.dtype)
-        found = torch.autograd.grad(self.prediction, self.leaves, shaped, retain_graph=True, allow_unused=True)
+        products = torch.autograd.grad(self.prediction, self.leaves, shaped, retain_graph=True, allow_unused=True)
         return tuple(
-            torch.zeros_like(leaf) if one is None else one for one, leaf in zip(found, self.leaves, strict=True)
+            torch.zeros_like(leaf) if one is None else one for one, leaf in zip(products, self.leaves, strict=True)
         )
 
     def jvp(self, change: Sequence[Tensor]) -> Tensor:
@@ -150,7 +150,8 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Iterabl
     Returns:
         [K] float64, at least 0.
     """
-    at_a_time = 1 if problem.loss.traits.stochastic else max(1, _AT_A_TIME // max(1, kept))  # all see the same draw
+    fitting = max(1, _RESULTS_AT_A_TIME // max(1, kept))
+    at_a_time = 1 if problem.loss.traits.stochastic else fitting  # all see the same draw
     waiting, falls = iter(moves), []
     while some := list(islice(waiting, at_a_time)):
         falls.append(_falls(problem, value, slope, torch.stack(some), at_a_time))
@@ -183,23 +184,23 @@ def _falls(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor, at_a_t
 
     def means(lengths: Tensor) -> Tensor:
         """Return the mean loss of [K] moves at [r, K] lengths, [r, K]."""
-        pairs, found = torch.arange(lengths.numel(), device=moves.device), []
+        pairs, losses = torch.arange(lengths.numel(), device=moves.device), []
         for some in pairs.split(at_a_time):
             steps = moves[some % len(moves)] * lengths.flatten()[some, None, None].to(moves.dtype)
-            found.append(_tried(problem, problem.prediction - steps))
-        summed = torch.where(share > 0, share * torch.cat(found), 0.0).sum(-1)
+            losses.append(_tried(problem, problem.prediction - steps))
+        summed = torch.where(share > 0, share * torch.cat(losses), 0.0).sum(-1)
         return problem.samples.total(summed).view(lengths.shape)
 
     lengths = unit * unit.new_tensor(_LENGTHS).unsqueeze(-1)
-    found = means(lengths)
+    losses = means(lengths)
     for _ in range(_REFINEMENTS):
-        best, place = torch.nan_to_num(found, nan=torch.inf).min(0)
-        length = lengths.gather(0, place.unsqueeze(0))[0]
+        best, index = torch.nan_to_num(losses, nan=torch.inf).min(0)
+        length = lengths.gather(0, index.unsqueeze(0))[0]
         bend = best - start + initial * length  # of the parabola through the start, its slope and the best length
         vertex = torch.where(bend > 0, initial * length.square() / (2 * bend.clamp(min=1e-300)), 4 * length)
         vertex = torch.minimum(torch.maximum(vertex, length / 8), 8 * length)
-        lengths, found = torch.cat([lengths, vertex.unsqueeze(0)]), torch.cat([found, means(vertex.unsqueeze(0))])
-    fall = start - torch.nan_to_num(found, nan=torch.inf).amin(0)
+        lengths, losses = torch.cat([lengths, vertex.unsqueeze(0)]), torch.cat([losses, means(vertex.unsqueeze(0))])
+    fall = start - torch.nan_to_num(losses, nan=torch.inf).amin(0)
     return torch.where((initial > 0) & (unit > 0), fall.clamp(min=0.0), 0.0)
 
 
@@ -209,12 +210,12 @@ def _tried(problem: Problem, predictions: Tensor) -> Tensor:
     index = torch.arange(count, device=predictions.device).repeat(trials)
     try:
         with torch.no_grad():
-            found = problem.evaluation.take(index).value(predictions.reshape(-1, size).to(problem.prediction.dtype))
+            losses = problem.evaluation.take(index).value(predictions.reshape(-1, size).to(problem.prediction.dtype))
     except Exception:  # a loss may raise anything outside its domain
         if trials == 1:
             return torch.full((1, count), torch.inf, dtype=torch.float64, device=predictions.device)
         return torch.cat([_tried(problem, half) for half in predictions.tensor_split(2)])
-    return found.double().view(trials, count)
+    return losses.double().view(trials, count)
 
 
 def _leaves(prediction: Tensor) -> tuple[Tensor, ...]:
@@ -225,7 +226,7 @@ def _leaves(prediction: Tensor) -> tuple[Tensor, ...]:
     """
     if prediction.grad_fn is None:
         return (prediction,)
-    found: list[Tensor] = []
+    leaves: list[Tensor] = []
     for node in _nodes([prediction.grad_fn]):
         if node.name().startswith("BackwardHookFunction"):
             raise UnprobeableError("a module has a backward hook, which a probe would call")
@@ -233,10 +234,10 @@ def _leaves(prediction: Tensor) -> tuple[Tensor, ...]:
         if isinstance(variable, Tensor):
             if _sharded(variable):
                 raise UnprobeableError("its parameters are sharded over several processes")
-            found.append(variable)
+            leaves.append(variable)
         elif node.name() == _SHARD:
             raise UnprobeableError("its parameters are sharded over several processes")
-    return tuple(found)
+    return tuple(leaves)
 
 
 def _nodes(roots: Iterable[Any]) -> Iterator[Any]:
@@ -287,15 +288,15 @@ class _Convolution:
         self.held = [None if bias is None else source, weight]
         return (source if bias is None else None), None, bias
 
-    def after(self, found: tuple[Tensor | None, ...], _: object) -> tuple[Tensor | None, ...]:
+    def after(self, products: tuple[Tensor | None, ...], _: object) -> tuple[Tensor | None, ...]:
         """Add what the changes that were held back make of the output."""
         (source, weight), node = self.held, self.node
         options: Any = node._saved_stride, node._saved_padding, node._saved_dilation
         options += node._saved_transposed, node._saved_output_padding, node._saved_groups
         parts = [] if source is None else [torch.convolution(source, node._saved_weight, None, *options)]
         parts += [] if weight is None else [torch.convolution(node._saved_input, weight, None, *options)]
-        parts += [] if found[0] is None else [found[0]]
-        return (reduce(torch.add, parts) if parts else None), *found[1:]
+        parts += [] if products[0] is None else [products[0]]
+        return (reduce(torch.add, parts) if parts else None), *products[1:]
 
 
 def _sharded(leaf: Tensor) -> bool:

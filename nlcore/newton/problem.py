@@ -54,7 +54,7 @@ class Samples:
         return cls(weight, keep, ranks, counted, torch.where(held > 0, held, torch.inf).rsqrt(), outputs)
 
     @classmethod
-    def alike(cls, count: int, device: torch.device) -> Samples:
+    def uniform(cls, count: int, device: torch.device) -> Samples:
         """Return samples that all count, and count the same."""
         weight = torch.ones(count, dtype=torch.float64, device=device)
         scale = torch.full((1,), max(1, count) ** -0.5, dtype=torch.float64, device=device)
@@ -219,7 +219,7 @@ def _samples(
     """Return which samples and outputs count, with weights of at most one, and what the weights were divided by."""
     count, device = prediction.shape[0], prediction.device
     if weight is None and mask is None and ranks is None:
-        return Samples.alike(count, device), None
+        return Samples.uniform(count, device), None
     given = _weights(loss, prediction, weight, raising=raising)
     keep = None if mask is None else ~per_sample(mask)
     if ranks is not None:  # a mask on one rank is a mask on all

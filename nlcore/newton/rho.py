@@ -50,8 +50,8 @@ def bounded_rho(
         quantile: The share of the samples for which it must hold.
     """
     candidates = torch.tensor(CANDIDATES, dtype=matrix.dtype, device=matrix.device)
-    found = amplification(matrix, blocks, candidates * mean_curvature, samples, quantile)
-    return torch.where(found <= limit, candidates, torch.inf).amin()
+    amplifications = amplification(matrix, blocks, candidates * mean_curvature, samples, quantile)
+    return torch.where(amplifications <= limit, candidates, torch.inf).amin()
 
 
 def validated_rho(matrix: Tensor, mean_curvature: Tensor, samples: Samples, derivatives: Derivatives) -> Tensor:
@@ -98,7 +98,7 @@ def validated_rho_by_solves(
     probes = signs(gradient, (_SIGNS, matrix.size))
     weight = weight / samples.total(weight.sum()).clamp(min=1e-300)
     missing = (derivatives.features or 0) - matrix.size
-    found, excess = [], gradient.new_zeros(())
+    scores, excess = [], gradient.new_zeros(())
     if missing < 0:
         # C has a null space of m − F dimensions, or more. The estimate of its dimension has an error that would exceed
         # the degrees of freedom that are left; it is subtracted where the true dimension is m − F but for noise.
@@ -111,8 +111,8 @@ def validated_rho_by_solves(
         fit = (step * matrix.matvec(step)).sum(-1) - 2 * (gradient * step).sum(-1)
         free = missing - excess + strength * (probes * spread).sum() / _SIGNS
         rest = samples.total(weight @ torch.maximum(2 * value + fit, 2e-6 * value))
-        found.append(rest / free.square())
-    return strengths.new_tensor(VALIDATED)[torch.stack(found).argmin()]
+        scores.append(rest / free.square())
+    return strengths.new_tensor(VALIDATED)[torch.stack(scores).argmin()]
 
 
 def examined(count: int) -> slice:

@@ -138,15 +138,15 @@ class Scoreboard:
         if first or scores[best] > scores[self.current] + _MARGIN:
             self.current = best
 
-    def _mix(self, means: Tensor, found: Tensor, members: Sequence[int], more: int = 0) -> None:
+    def _mix(self, means: Tensor, numbers: Tensor, members: Sequence[int], more: int = 0) -> None:
         """Bring running means nearer to the numbers of a probe.
 
         Args:
             means: [K].
-            found: [len(members)].
+            numbers: [len(members)].
             members: The candidates that they are of.
             more: One if this probe is not counted yet.
         """
         rate = max(1 / (self.probes + more), _RATE)
         for index, member in enumerate(members):
-            means[member] += rate * (float(found[index]) - means[member])
+            means[member] += rate * (float(numbers[index]) - means[member])

@@ -25,7 +25,7 @@ _EXACT_TRACE = 1024
 _PROBES = 16
 """Random signs for that estimate (Hutchinson 1989)."""
 
-_AT_A_TIME = 2**14
+_ENTRIES_AT_A_TIME = 2**14
 """Entries of samples' matrices that are multiplied at a time, beside those that are kept."""
 
 
@@ -110,7 +110,7 @@ def form_mean(derivatives: Derivatives, problem: Problem) -> tuple[Tensor, Sampl
     """
     samples = problem.samples
     if derivatives.jacobian is not None:
-        return _mean_from_rows(derivatives.jacobian, derivatives.outer(), samples)
+        return _mean_from_rows(derivatives.jacobian, derivatives.outer_hessians(), samples)
     count, size = derivatives.gradient.shape
     blocks = derivatives.supplied  # made symmetric in their mean
     if blocks is None and not problem.raising and count * size**2 <= BUDGET:
@@ -148,7 +148,7 @@ def form_features(derivatives: Derivatives, problem: Problem) -> FeatureMatrix |
     jacobian, samples = derivatives.jacobian, problem.samples
     if jacobian is None or jacobian.shape[1] >= jacobian.shape[2] or samples.ranks is not None or transformed(jacobian):
         return None
-    outer = derivatives.outer().double()
+    outer = derivatives.outer_hessians().double()
     finite = finite_rows(jacobian.flatten(1)) & finite_rows(outer.flatten(1))
     samples = samples.where(finite)
     values, vectors = torch.linalg.eigh(torch.where((samples.weight > 0)[:, None, None], outer, 0.0))
@@ -158,7 +158,8 @@ def form_features(derivatives: Derivatives, problem: Problem) -> FeatureMatrix |
     root = torch.empty_like(jacobian, dtype=torch.float64)
     squares = root.new_empty(len(root), size)
     counts = samples.counted.unsqueeze(1).expand(-1, 1, size)
-    for some in torch.arange(len(root), device=root.device).split(max(1, _AT_A_TIME // max(1, jacobian[0].numel()))):
+    few = max(1, _ENTRIES_AT_A_TIME // max(1, jacobian[0].numel()))
+    for some in torch.arange(len(root), device=root.device).split(few):
         rows = torch.where(counts[some], jacobian[some], 0.0).double()
         root[some] = values[some] * (vectors[some].mT @ rows)
         squares[some] = root[some].square().sum(1)

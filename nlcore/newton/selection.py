@@ -152,10 +152,10 @@ class Selection:
         samples, plainly = problem.samples, not step.curvature.power
         finite = torch.isfinite(step.value)
         kept = torch.stack([torch.where(finite, step.value, 0.0).double(), finite.double()])
-        own = samples.root_mean_square(per_sample(step.gradient))
-        now = own if plainly else samples.root_mean_square(per_sample(step.direction))
-        sums = samples.total(kept @ samples.weight)
-        loss, count, gradient, length = torch.cat([sums, torch.stack([own, now]).double()]).tolist()
+        before = samples.root_mean_square(per_sample(step.gradient))
+        after = before if plainly else samples.root_mean_square(per_sample(step.direction))
+        sums, lengths = samples.total(kept @ samples.weight), torch.stack([before, after]).double()
+        loss, count, gradient, length = torch.cat([sums, lengths]).tolist()
         if training:
             self.last = loss / count if count > 0 else math.nan
         if self.reason is not None:

@@ -37,12 +37,12 @@ from nlcore.newton.matrix import (
 from nlcore.newton.options import is_number
 from nlcore.newton.problem import Problem, Samples
 
-__all__ = ["capped", "directions", "inverse_power", "limit", "solve"]
+__all__ = ["capped", "directions", "inverse_power", "limit_lengths", "solve"]
 
 _ITERATIONS = 500
 """Most products of a conjugate-gradient solve; few outputs take fewer, since m suffice but for rounding."""
 
-_AT_A_TIME = 2**14
+_ENTRIES_AT_A_TIME = 2**14
 """Entries of the rows of samples' own matrices that are solved with at a time."""
 
 
@@ -61,7 +61,7 @@ def directions(
         matrix = curvature.matrix(derivatives, problem) if curvature.power else IdentityMatrix.of(problem)
     damped = choose_damping(curvature.damping if curvature.power else 0.0, matrix)
     solution = solve(matrix, damped, derivatives.gradient.double(), curvature, wait=problem.raising)
-    return limit(solution, damped, curvature, matrix.samples)
+    return limit_lengths(solution, damped, curvature, matrix.samples)
 
 
 def inverse_power(matrix: DenseMatrix, damped: Damped, power: float) -> Tensor | None:
@@ -109,7 +109,7 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
             power=curvature.power,
             solver=curvature.solver,
             allow_indefinite=not matrix.definite,
-            precision=matrix.rounding,
+            rounding=matrix.rounding,
         )
     if matrix.finite is not None:
         solution = replace(solution, codes=torch.where(matrix.finite, solution.codes, Result.nonfinite.value))
@@ -118,7 +118,7 @@ def solve(matrix: CurvatureMatrix, damped: Damped, gradient: Tensor, curvature: 
     return solution
 
 
-def limit(solution: Solution, damped: Damped, curvature: Curvature, samples: Samples) -> Solution:
+def limit_lengths(solution: Solution, damped: Damped, curvature: Curvature, samples: Samples) -> Solution:
     """Return directions of the lengths that the options of a curvature ask for.
 
     Args:
@@ -217,11 +217,12 @@ def _solve_operator(matrix: OperatorMatrix, strength: Tensor, gradient: Tensor, 
 
 def _solve_features(matrix: FeatureMatrix, strength: Tensor, gradient: Tensor, power: float) -> Solution:
     """Solve with each sample's own matrix, a few samples at a time."""
-    few = max(1, _AT_A_TIME // max(1, matrix.root[:1].numel()))
+    few = max(1, _ENTRIES_AT_A_TIME // max(1, matrix.root[:1].numel()))
     pieces = zip(matrix.root.split(few), gradient.unsqueeze(1).split(few), strict=True)
-    found = [solve_kernel(root, strength, rows, power=power) for root, rows in pieces]
-    direction = torch.cat([one.direction for one in found]).squeeze(1)
-    return Solution(direction, torch.cat([one.codes for one in found]), torch.cat([one.condition for one in found]))
+    solutions = [solve_kernel(root, strength, rows, power=power) for root, rows in pieces]
+    direction = torch.cat([one.direction for one in solutions]).squeeze(1)
+    codes = torch.cat([one.codes for one in solutions])
+    return Solution(direction, codes, torch.cat([one.condition for one in solutions]))
 
 
 def _solve_products(matrix: ProductMatrix, strength: Tensor, gradient: Tensor, *, wait: bool) -> Solution:

@@ -22,7 +22,7 @@ from nlcore.newton.options import check_choice
 from nlcore.newton.outcome import Memory, NewtonStep, StepDetail
 from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
-from nlcore.newton.solve import limit, solve
+from nlcore.newton.solve import limit_lengths, solve
 from nlcore.soundness import check_first_use
 
 __all__ = ["OnFailure", "newton_step", "resolve_curvature", "take_step"]
@@ -109,23 +109,23 @@ def newton_step(
                 process_group=process_group,
                 **given,
             )
-    known = read_capabilities(loss)
+    capabilities = read_capabilities(loss)
     device = prediction.device if isinstance(prediction, Tensor) else torch.device("cpu")
-    ranks = resolve_group(process_group, known.name, device)
-    hold = mask is not None and "mask" not in known.accepts
+    ranks = resolve_group(process_group, capabilities.name, device)
+    hold = mask is not None and "mask" not in capabilities.accepts
     if hold:
         warnings.warn(
-            f"{known.name} takes no mask: padded outputs are held fixed, and count in its value as they are. Give it a "
-            f"parameter `mask`, True = padded.",
+            f"{capabilities.name} takes no mask: padded outputs are held fixed, and count in its value as they are. "
+            f"Give it a parameter `mask`, True = padded.",
             NumericalWarning,
             stacklevel=2,
         )
     given |= {"hold": hold, "generator": generator, "backend": backend, "raising": on_failure == "raise"}
 
     def choose(problem: Problem) -> Curvature:
-        return resolve_curvature(curvature, known, problem)
+        return resolve_curvature(curvature, capabilities, problem)
 
-    return take_step(known, prediction, target, choose, memory=Memory(), ranks=ranks, **given)[0]
+    return take_step(capabilities, prediction, target, choose, memory=Memory(), ranks=ranks, **given)[0]
 
 
 def take_step(
@@ -168,7 +168,7 @@ def _step(
     forgiving: bool = False,
     **given: Any,
 ) -> tuple[NewtonStep, Problem]:
-    """The engine: problem, derivatives, matrix, damping, solve, limit."""
+    """The engine: problem, derivatives, matrix, damping, solve, lengths."""
     problem = whole = Problem.of(loss, prediction, target, ranks=ranks, **given)
     count, size = problem.prediction.shape
     if isinstance(chosen, Curvature):
@@ -192,7 +192,7 @@ def _step(
         matrix = curvature.matrix(derivatives, problem) if curvature.power else IdentityMatrix.of(problem)
         damped = choose_damping(curvature.damping if curvature.power else 0.0, matrix, memory.damping, derivatives)
         solution = solve(matrix, damped, gradient.double(), curvature, wait=problem.raising)
-        solution = limit(solution, damped, curvature, matrix.samples)
+        solution = limit_lengths(solution, damped, curvature, matrix.samples)
 
     direction = solution.direction.to(gradient.dtype)
     codes = solution.codes
@@ -210,7 +210,7 @@ def _step(
             raise_unsolved(problem, codes, strength, solution.condition, (matrix.null_dimension(), matrix.size))
         direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
     jvp_sound = memory.jvp_sound if derivatives.jvp_sound is None else derivatives.jvp_sound
-    memory = Memory(damped.state, checks, memory.masked or problem.evaluation.mask is not None, jvp_sound)
+    memory = Memory(damped.state, checks, memory.mask_checked or problem.evaluation.mask is not None, jvp_sound)
     conditions = solution.condition, problem.samples.counted, solution.residual
     detail = StepDetail(strength, mean_curvature, *conditions, matrix.negative, damped.own)
     shape, target = problem.evaluation.shape, problem.prediction - direction

@@ -63,7 +63,7 @@ class StepLength:
                 self.falling = 0.0
         self.earlier += (loss - self.earlier) / _SLOW
 
-    def fit(self, own: float, *, plainly: bool, steady: bool, training: bool) -> float:
+    def fit(self, gradient_length: float, *, plainly: bool, steady: bool, training: bool) -> float:
         """Return the length of a step.
 
         It is the root mean square of the gradients, in the geometric mean with a memory of 1 000 steps: constant while
@@ -73,34 +73,34 @@ class StepLength:
         gradient is. A gradient that was the direction from the start is left as it is.
 
         Args:
-            own: The length of this step's gradient.
+            gradient_length: The length of this step's gradient.
             plainly: Whether the direction is the gradient.
             steady: Whether this step has the typical length, after a stall too.
             training: Whether the state changes; not in an evaluation.
         """
-        stalled, recent = self.falling <= 0, _followed(self.recent, own, 1 / _SOON)
-        length = self._next(own, recent, gradients=plainly or stalled)
+        stalled, recent = self.falling <= 0, _followed(self.recent, gradient_length, 1 / _SOON)
+        length = self._next(gradient_length, recent, gradients=plainly or stalled)
         if training:
             self.typical, self.recent = length, recent
         if plainly and length == recent:
-            return own
+            return gradient_length
         varies = plainly or (stalled and not steady and length <= _NEAR * recent)
-        return length * own / recent if varies and recent > 0 else length
+        return length * gradient_length / recent if varies and recent > 0 else length
 
-    def _next(self, own: float, recent: float, *, gradients: bool) -> float:
-        """Return the typical length after a gradient of the length `own`.
+    def _next(self, gradient_length: float, recent: float, *, gradients: bool) -> float:
+        """Return the typical length after a gradient.
 
         Args:
-            own: The length.
+            gradient_length: The length of the gradient.
             recent: The mean over 20 steps.
             gradients: Whether it changes by the same factor as `recent`, and approaches it: over 20 steps where it is
                 longer, and over 1 000 where it is shorter, the memory of Adam's second moment.
         """
         typical, before = self.typical, self.recent
         if math.isnan(typical) or math.isnan(before):
-            return own
+            return gradient_length
         if not gradients:
-            return _followed(typical, own, 1 / (_SOON if typical > _FAR * recent else _MEMORY))
+            return _followed(typical, gradient_length, 1 / (_SOON if typical > _FAR * recent else _MEMORY))
         typical = typical * (recent / before) if before > 0 else recent
         nearer = _followed(typical, recent, 1 / (_SOON if typical > recent else _MEMORY))
         return recent if abs(typical - recent) <= _EQUAL * recent else nearer

@@ -114,17 +114,17 @@ class Trial:
         """Return the derivatives for a curvature, zero where they are not finite."""
         kind: Kind = curvature.kind if curvature.power else "gradient"
         if kind not in self._known:
-            plainly = kind == "gauss_newton" and self._many
+            plainly = kind == "gauss_newton" and self._blocks_too_large
             self._known[kind] = self._differentiate(self.problem, curvature, "gradient" if plainly else kind).zeroed()
         return self._known[kind]
 
     def _differentiate(self, problem: Problem, curvature: Curvature, kind: Kind) -> Derivatives:
-        found = differentiate(problem, kind, chunk_size=curvature.chunk_size, jvp_sound=self.jvp_sound)
-        self.jvp_sound = self.jvp_sound if found.jvp_sound is None else found.jvp_sound
-        return found
+        derivatives = differentiate(problem, kind, chunk_size=curvature.chunk_size, jvp_sound=self.jvp_sound)
+        self.jvp_sound = self.jvp_sound if derivatives.jvp_sound is None else derivatives.jvp_sound
+        return derivatives
 
     @property
-    def _many(self) -> bool:
+    def _blocks_too_large(self) -> bool:
         """Whether the samples' own Gauss–Newton matrices are too many to hold, and none of them is a candidate's."""
         samples, (count, size) = self.problem.samples, self.problem.prediction.shape
         if self.candidates.bounded is None or samples.keep is not None or samples.ranks is not None:
@@ -139,11 +139,11 @@ class Trial:
         weight = mean.new_zeros(())
         for index in torch.arange(count, device=mean.device).split(max(1, _FEW // size**2)):
             part = problem.take(index)
-            found = self._differentiate(part, curvature, curvature.kind)
-            matrix = curvature.matrix(found, part)
+            derivatives = self._differentiate(part, curvature, curvature.kind)
+            matrix = curvature.matrix(derivatives, part)
             share = matrix.samples.weight.sum()
             mean, weight = mean + share * matrix.dense(), weight + share
-        self._known[curvature.kind] = replace(known, features=found.features)
+        self._known[curvature.kind] = replace(known, features=derivatives.features)
         mean = mean / weight.clamp(min=torch.finfo(mean.dtype).tiny)
         curved, largest = mean.diagonal().mean().abs(), mean.abs().amax()
         return DenseMatrix(
@@ -159,7 +159,7 @@ class Trial:
             return features
         if self.formed is None:
             first = (None if features is not None else self.candidates.bounded) or curvature
-            many = curvature.kind == "gauss_newton" and self._many
+            many = curvature.kind == "gauss_newton" and self._blocks_too_large
             formed = self._mean_of_parts(curvature) if many else first.matrix(self.derivatives(first), self.problem)
             self.formed = formed
         return self.formed
@@ -201,9 +201,9 @@ class Trial:
         count, size = self.problem.prediction.shape
         index = torch.arange(count, device=matrix.mean.device)[:: -(-count // max(1, _FEW // size**2))]
         few = self.problem.take(index)
-        found = bounded.matrix(self._differentiate(few, bounded, bounded.kind), few)
-        own: Tensor = found.own  # type: ignore[attr-defined]
-        return own, found.samples
+        matrix_of_few = bounded.matrix(self._differentiate(few, bounded, bounded.kind), few)
+        own: Tensor = matrix_of_few.own  # type: ignore[attr-defined]
+        return own, matrix_of_few.samples
 
     def dispersion(self) -> Dispersion | None:
         """Return how much the samples differ; `None` where their own matrices are not formed."""
@@ -222,9 +222,9 @@ class Trial:
         rhos = torch.tensor([_ALIKE_RHO, *(members[k].damping.rho for k in newton)])
         strengths = rhos.to(matrix.mean) * matrix.mean_curvature
         quantile = bounded.damping.quantile
-        found = amplification(matrix.mean, own, strengths, samples, quantile, roots=roots).cpu()
+        amplifications = amplification(matrix.mean, own, strengths, samples, quantile, roots=roots).cpu()
         single = torch.tensor([members[k].aggregate == "sample" for k in newton])
-        barred = (found[1:] > _OVERSTEP) & ~single
+        barred = (amplifications[1:] > _OVERSTEP) & ~single
         if derivatives.features is not None:
             noise = validated_rho(matrix.mean, matrix.mean_curvature, matrix.samples, derivatives)
             barred |= rhos[1:] < float(noise)
@@ -232,7 +232,7 @@ class Trial:
         values = torch.linalg.eigvalsh(matrix.mean)
         least = torch.where(values > _FLAT * values[-1], values, torch.inf).amin()
         return Dispersion(
-            alike=several and float(found[0]) <= _ALIKE,
+            alike=several and float(amplifications[0]) <= _ALIKE,
             same=several and _are_same(matrix.mean, own, samples, roots=roots),
             round=bool(values[-1] < _ROUND * least),
             barred=barred,
