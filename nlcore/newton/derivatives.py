@@ -165,7 +165,8 @@ def _without_differentiation(problem: Problem, kind: Kind) -> Derivatives | None
         return replace(differentiate(problem, "gradient"), operator=operator, features=operator.features)
     if not flat.shape[0]:  # a rank without samples still takes part in the sums over the ranks
         nothing = flat.new_zeros(0, flat.shape[1], flat.shape[1])
-        features = 0 if kind == "gauss_newton" else None  # there are some; how many is not known without samples
+        # 0: a Gauss–Newton matrix; the number of features is not known without samples.
+        features = 0 if kind == "gauss_newton" else None
         return Derivatives.of(problem, flat.new_zeros(0), flat, supplied=nothing, features=features)
     if kind == "hessian" and "hessian" in problem.loss.supplies:
         plain = differentiate(problem, "gradient")

@@ -34,7 +34,8 @@ class GaussNewton(SecondOrder):
         normalize: The root mean square that the directions of a batch are scaled to; True is 1. See `Hessian`.
         power: κ of the direction (C + λI)^(−κ)∇ℓ: 1 is the Newton step, ½ a whitening, 0 the gradient.
         solver: `"cholesky"` or `"eigen"`; or, without forming an m×m matrix, `"cg"`, conjugate gradients, or
-            `"low_rank"`, the leading eigenvectors by random products; `"auto"` is Cholesky for power 1, else eigen.
+            `"low_rank"`, the leading eigenvectors by random products; `"auto"` is Cholesky for power 1, else eigen, and
+            in the space of features for samples' own matrices with fewer features than outputs.
         chunk_size: How many directions are pulled back at a time; `None` takes what fits a cache, or 128 MiB on a GPU.
 
     Raises:

@@ -162,7 +162,7 @@ class NewtonLoss(nn.Module):
             with torch.inference_mode(False), torch.set_grad_enabled(training):
                 trees = cloned((prediction, target, {"weight": weight, "mask": mask, "context": context}))
                 return self.forward(trees[0], trees[1], **trees[2])
-        compiling = torch.compiler.is_compiling()  # a compiled step looks anew every time: its graph has no age
+        compiling = torch.compiler.is_compiling()  # such a step always decides anew, without probes, and keeps no state
 
         def choose(problem: Problem) -> Curvature:
             return self._choose(problem, prediction, probing=training and not compiling)

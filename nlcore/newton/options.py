@@ -60,7 +60,7 @@ def check_power(curvature: Any) -> None:
     """Refuse a power outside 0 … 1, and a solver or a sign of eigenvalues for which a fraction of it has no meaning.
 
     Raises:
-        ConfigError: The power, or what does not go with it.
+        ConfigError: The power is outside 0 … 1, or does not go with `solver` or `psd`.
     """
     owner, power, solver = type(curvature).__name__, curvature.power, curvature.solver
     if not is_number(power) or not 0 <= power <= 1:
@@ -82,7 +82,7 @@ def check_length(owner: str, length: object) -> None:
     """Refuse what is neither True, False nor a positive length of a direction.
 
     Raises:
-        ConfigError: It is something else.
+        ConfigError: `length` is not True, False or a positive float.
     """
     if not isinstance(length, bool) and not (isinstance(length, float) and 0 < length < math.inf):
         raise ConfigError(f"{owner}(normalize={length!r}): give True, False, or a root mean square such as 0.5.")

@@ -1,9 +1,10 @@
 """The choice of `Auto`: candidates are probed on the network, and the mean of the probes decides.
 
 A probe finds for each candidate d how far the original loss falls at best along Δ = JJᵀd, the change of the outputs
-that the network makes of d, relative to the same for the gradient; on the batch that gave d, and on the next one. A
-quarter of the weight goes to the cosine of Δ with the samples' own Newton steps: among directions along which the loss
-falls equally far now, the one that brings the outputs nearer to a solution lets it fall further later.
+that the network makes of d, relative to the same for the gradient; on the batch that gave d, and on the next one. Where
+samples are alike and their own Newton steps are not barred, the cosine of Δ with these counts as well, a quarter as
+much: among directions along which the loss falls equally far now, the one that brings the outputs nearer to a solution
+lets it fall further later.
 """
 
 from __future__ import annotations
@@ -84,9 +85,18 @@ class Selection:
 
     Attributes:
         board: The scores of the candidates, and the one in use.
+        matrices: The matrices of earlier batches.
+        length: The length of the steps.
         history: The probes so far.
         reason: Why the network cannot be probed; `None` while it can.
+        age: Number of steps so far.
+        next_probe: The step of the next probe.
+        dense_until: The step up to which probes are dense, as at the start of a training.
         last: The mean loss of the last step, over the samples whose loss is finite; NaN without one.
+        level: Running mean of that loss.
+        lowest: The lowest running mean so far.
+        risen: How many steps in a row had a loss far above the mean.
+        checked: Whether the second derivatives that later choices may use were checked.
     """
 
     def __init__(self, candidates: Candidates, name: str) -> None:
