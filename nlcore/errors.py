@@ -39,6 +39,7 @@ __all__ = [
     "attempted",
     "error_text",
     "fault_place",
+    "first_line",
     "nearest",
     "printable",
     "shorten",

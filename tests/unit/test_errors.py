@@ -13,6 +13,7 @@ from nlcore.errors import (
     NonFiniteError,
     SingularCurvatureError,
     error_text,
+    first_line,
     nearest,
     printable,
     shorten,
@@ -128,6 +129,11 @@ class TestErrorText:
     def test_it_may_be_the_text_alone(self):
         assert error_text(ValueError("what happened"), with_class=False) == "what happened"
         assert error_text(ValueError(), with_class=False) == "ValueError"
+
+    def test_its_first_line(self):
+        assert first_line(RuntimeError("\n what happened\nand where\n")) == "what happened"
+        assert first_line(RuntimeError(" \n")) == first_line(RuntimeError()) == "RuntimeError"
+        assert first_line(MuteError(ValueError())) == "MuteError (its text cannot be read)"
 
     def test_an_interrupt_passes(self):
         with pytest.raises(KeyboardInterrupt):
