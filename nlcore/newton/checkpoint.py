@@ -10,13 +10,14 @@ from torch import Tensor
 
 from nlcore.errors import ConfigError
 from nlcore.newton.damping import DampingState
+from nlcore.newton.guard import LossGuard
 from nlcore.newton.reused import Reused
 from nlcore.newton.selection import Probe, Selection
 
 __all__ = ["is_selection", "load_damping", "load_selection", "save_damping", "save_selection", "translate_0_1"]
 
-_COUNTS, _HEADER = 14, 21
-"""Numbers at the start of a saved state: whole ones, and all."""
+_COUNTS, _GUARD, _HEADER = 13, 18, 28
+"""Numbers at the start of a saved state: whole ones, all before those of the guard, and all."""
 
 _UNKNOWN = -1e300
 """A number of a saved state that is not known yet."""
@@ -57,10 +58,10 @@ def save_selection(of: Selection) -> Tensor:
     """Return the state as a tensor [n] float64, for a checkpoint; a pending probe is not part of it."""
     board = of.board
     lengths = [0.0 if math.isnan(one) else one for one in (of.length.typical, of.length.recent)]
-    counts = [len(board.scores), board.probes, of.age, of.next_probe, board.current, of.dense_until, of.risen]
+    counts = [len(board.scores), board.probes, of.age, of.next_probe, board.current, of.dense_until]
     counts += [of.reason is not None, len(of.history) > 0, board.alike, board.same, board.round]
     counts += [len(of.matrices.kept), board.held]
-    means = [_UNKNOWN if math.isnan(one) else one for one in (of.level, of.lowest, of.length.earlier, of.last)]
+    means = [_UNKNOWN if math.isnan(one) else one for one in (of.length.earlier, of.last, *of.guard.state())]
     levels = [*lengths, of.length.falling, *means]
     pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), board.scores, board.agreement, board.barred]
     for member, (age, kept) in of.matrices.kept.items():
@@ -73,7 +74,7 @@ def is_selection(state: Any) -> bool:
     """Return whether an object is the state of a choice."""
     if not _is_finite_vector(state) or len(state) < _HEADER or bool((state[:_COUNTS] != state[:_COUNTS].round()).any()):
         return False
-    count, current, kept = (int(state[k]) for k in (0, 4, 12))
+    count, current, kept = (int(state[k]) for k in (0, 4, 11))
     offset = _HEADER + 3 * count
     for _ in range(max(0, kept)):
         if not offset + 4 <= len(state) or not 0 <= int(state[offset]) < count:
@@ -96,11 +97,11 @@ def load_selection(of: Selection, state: Tensor) -> None:
             f"Leave the entry out of the checkpoint to begin anew."
         )
     counts = [int(one) for one in state[1:_COUNTS].tolist()]
-    board.probes, of.age, of.next_probe, board.current, of.dense_until, of.risen, *flags, kept, board.held = counts
+    board.probes, of.age, of.next_probe, board.current, of.dense_until, *flags, kept, board.held = counts
     blind, begun, board.alike, board.same, board.round = map(bool, flags)
-    *lengths, of.length.falling, of.level, of.lowest, of.length.earlier, of.last = (
-        math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist()
-    )
+    numbers = [math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist()]
+    *lengths, of.length.falling, of.length.earlier, of.last = numbers[: _GUARD - _COUNTS]
+    of.guard = LossGuard.of(numbers[_GUARD - _COUNTS :])
     of.length.typical, of.length.recent = (one if one > 0 else math.nan for one in lengths)
     offset = _HEADER + 3 * count
     board.scores, board.agreement, board.barred = state[_HEADER:offset].view(3, count).clone()

@@ -24,6 +24,7 @@ from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import Relative
 from nlcore.newton.derivatives import FORMED, SECOND, Derivatives, differentiate, operator_of
 from nlcore.newton.fisher import EmpiricalFisher
+from nlcore.newton.guard import LossGuard
 from nlcore.newton.matrix import DenseMatrix
 from nlcore.newton.outcome import NewtonStep
 from nlcore.newton.pace import DENSE, next_gap
@@ -36,13 +37,6 @@ from nlcore.newton.trial import Candidates, Trial
 from nlcore.soundness import check_second, undisturbed
 
 __all__ = ["Probe", "Selection"]
-
-_RISE, _IN_A_ROW = 2.0, 3
-"""The choice goes back to the gradient, and to dense probes, when the loss of so many steps in a row is above this many
-times its running mean, or above a negative mean by its size. A single high loss may be a batch of hard samples."""
-
-_SPIKE = 4.0
-"""How far above the running mean, in units of its size, a loss may count in it: a single high loss hardly moves it."""
 
 _WAITING = 2**25
 """Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
@@ -93,18 +87,15 @@ class Selection:
         next_probe: The step of the next probe.
         dense_until: The step up to which probes are dense, as at the start of a training.
         last: The mean loss of the last step, over the samples whose loss is finite; NaN without one.
-        level: Running mean of that loss.
-        lowest: The lowest running mean so far.
-        risen: How many steps in a row had a loss far above the mean.
+        guard: What these losses say.
         checked: Whether the second derivatives that later choices may use were checked.
     """
 
     def __init__(self, candidates: Candidates, name: str) -> None:
         self.candidates, self.name = candidates, name
         self.board = Scoreboard(candidates)
-        self.age = self.next_probe = self.dense_until = self.risen = 0
-        self.length = StepLength()
-        self.level = self.lowest = math.nan
+        self.age = self.next_probe = self.dense_until = 0
+        self.length, self.guard = StepLength(), LossGuard()
         self.history: list[Probe] = []
         self.reason: str | None = None
         self._pending: _Pending | None = None
@@ -128,7 +119,7 @@ class Selection:
         """
         if problem.samples.ranks is None and not len(prediction):
             return self.curvature
-        self._guard()
+        self._observe()
         trial = Trial(self.candidates, problem, self._jvp_sound)
         due = self.age >= self.next_probe and all(_formed(one, problem) for one in self.candidates.curvatures)
         if self.reason is None and (due or self._pending is not None):
@@ -170,7 +161,7 @@ class Selection:
             self.last = loss / count if count > 0 else math.nan
         if self.reason is not None:
             return step
-        fitted = self.length.fit(gradient, plainly=plainly, steady=self.risen > 0, training=training)
+        fitted = self.length.fit(gradient, plainly=plainly, steady=self.guard.risen > 0, training=training)
         if fitted == length or not (length > 0 and 0 < fitted < math.inf):
             return step
         direction = step.direction * (fitted / length)
@@ -211,29 +202,22 @@ class Selection:
         progress = math.exp(float(self.board.scores[self.board.current]))
         return {"probes": self.board.probes, "progress": progress, "length": self.length.typical}
 
-    def _guard(self) -> None:
+    def _observe(self) -> None:
         """Go back to the gradient, and to dense probes, where the loss of the last step has risen; note a stall."""
         last, self.last = self.last, math.nan
         if math.isnan(last):
             return
-        if math.isnan(self.level):
-            self.level = last
-            self.lowest = last
-        self.risen = self.risen + 1 if _above(last, self.level) else 0
-        lost = _above(self.level, self.lowest)
-        if self.board.current != 0 and self.reason is None and (lost or self.risen >= _IN_A_ROW):
-            self.board.current = self.risen = 0
+        guard, board = self.guard, self.board
+        lost = guard.judge(last, board.current, on_trial=self.candidates.opaque)
+        if board.current != 0 and self.reason is None and (lost or guard.alarmed):
+            board.current = guard.risen = 0
             self.dense_until = self.age + DENSE // 2
             self.next_probe = self.age
             self._pending = None
         if lost:
-            self.board.hold()
-            self.lowest = self.level
-        if self.level:
-            last = min(last, self.level + _SPIKE * abs(self.level))
-        self.length.observe(last, self.level, self.age)
-        self.level += 0.05 * (last - self.level)
-        self.lowest = min(self.lowest, self.level)
+            board.hold()
+        before = guard.level
+        self.length.observe(guard.count_in(last), before, self.age)
 
     def _check_second(self, problem: Problem, chosen: Curvature) -> None:
         """Check the second derivative that later choices may use; one that this choice uses is checked by the step."""
@@ -373,8 +357,3 @@ def _formed(curvature: Curvature, problem: Problem) -> bool:
         return True
     operator = operator_of(problem)
     return operator is not None and operator.supports(curvature.power)
-
-
-def _above(loss: float, mean: float) -> bool:
-    """Return whether a loss is more than twice a mean, or above a negative one by more than its size."""
-    return loss - mean > (_RISE - 1) * abs(mean) > 0

@@ -67,10 +67,11 @@ class StepLength:
         """Return the length of a step.
 
         It is the root mean square of the gradients, in the geometric mean with a memory of 1 000 steps: constant while
-        a training begins, which keeps the pace of an optimiser that divides by earlier gradients. A loss multiplied by
-        a constant multiplies it. Once the loss has stalled, and while the gradient itself is the direction, the length
-        follows recent gradients, so that steps shrink where gradients do; and a step is longer than usual where its
-        gradient is. A gradient that was the direction from the start is left as it is.
+        a training begins, which keeps the pace of an optimiser that divides by earlier gradients. Where gradients grow,
+        as those of a log-likelihood do, it follows them over 20 steps, so that it does not fall behind plain training.
+        A loss multiplied by a constant multiplies it. Once the loss has stalled, and while the gradient itself is the
+        direction, the length follows recent gradients, so that steps shrink where gradients do; and a step is longer
+        than usual where its gradient is. A gradient that was the direction from the start is left as it is.
 
         Args:
             gradient_length: The length of this step's gradient.
@@ -99,6 +100,8 @@ class StepLength:
         typical, before = self.typical, self.recent
         if math.isnan(typical) or math.isnan(before):
             return gradient_length
+        if not gradients and typical < recent:
+            return _followed(typical, recent, 1 / _SOON)
         if not gradients:
             return _followed(typical, gradient_length, 1 / (_SOON if typical > _FAR * recent else _MEMORY))
         typical = typical * (recent / before) if before > 0 else recent

@@ -57,6 +57,11 @@ class Candidates:
     refresh: int = 10
     interval: int = 1
 
+    @property
+    def opaque(self) -> bool:
+        """Whether no candidate has a second derivative of the loss."""
+        return all(one.kind == "gradient" for one in self.curvatures)
+
     @classmethod
     def of(
         cls, *curvatures: Curvature, newton: Curvature | None = None, cautious: Curvature, **options: Any

@@ -377,7 +377,7 @@ def test_after_a_stall_steps_differ_as_gradients_do():
     def after(_):
         step, length = criterion.last_step, criterion._selection.length
         taken, own = (one.double().square().mean().sqrt().item() for one in (step.direction, step.gradient))
-        if criterion._selection.risen == 0 and length.typical <= 1.5 * length.recent:
+        if criterion._selection.guard.risen == 0 and length.typical <= 1.5 * length.recent:
             ratios.append((taken / own) / (length.typical / length.recent))
 
     train(criterion, net, optimizer, 30, after=after)
@@ -408,7 +408,7 @@ def test_a_loss_that_rises_for_good_keeps_the_gradient():
     other.load_state_dict(criterion.state_dict())
     other(net(x), target)
     assert other._selection.board.held == choice.board.held
-    assert other._selection.lowest == pytest.approx(choice.lowest, rel=0.1)
+    assert other._selection.guard.lowest == pytest.approx(choice.guard.lowest, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])

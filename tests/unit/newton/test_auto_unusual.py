@@ -122,9 +122,9 @@ def test_an_infinite_loss_leaves_state_and_mean_finite():
     assert all(bool(torch.isfinite(one).all()) for one in state.values())
     other = NewtonLoss(criterion.loss)
     other.load_state_dict(state)
-    level = criterion._selection.level
+    level = criterion._selection.guard.level
     criterion(net(batch(51)[0]), batch(51)[1])
-    assert criterion._selection.level < 2 * level
+    assert criterion._selection.guard.level < 2 * level
 
 
 def test_samples_without_weight_do_not_count_in_the_guard():
@@ -141,7 +141,7 @@ def test_samples_without_weight_do_not_count_in_the_guard():
 def test_one_high_loss_is_no_stall():
     criterion, net, _ = started(nlcore.compose(bent), steps=4)
     choice = criterion._selection
-    choice.age, choice.length.falling, choice.length.earlier = 300, 1.0, 1.3 * choice.level
+    choice.age, choice.length.falling, choice.length.earlier = 300, 1.0, 1.3 * choice.guard.level
     x, target = batch(40)
     criterion(net(x), 100 + target)
     for _ in range(3):
