@@ -1,4 +1,4 @@
-"""What the losses of a training say of the directions that it takes: whether the loss has risen, and for how long."""
+"""The guard of the default: it returns to the gradient where the losses of a training rise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RISE, _IN_A_ROW = 2.0, 3
 the choice goes back to the gradient. A single high loss may be a batch of hard samples."""
 
 _DEVIATIONS = 3.0
-"""The same for a loss that has been negative, such as a log-likelihood, for which a multiple of the mean says nothing:
+"""The same for a loss that has been negative, such as a log-likelihood, where a multiple of the mean is meaningless:
 how far above the mean, in mean absolute deviations."""
 
 _LOST = 2.0

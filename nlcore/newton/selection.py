@@ -87,7 +87,7 @@ class Selection:
         next_probe: The step of the next probe.
         dense_until: The step up to which probes are dense, as at the start of a training.
         last: The mean loss of the last step, over the samples whose loss is finite; NaN without one.
-        guard: What these losses say.
+        guard: Whether these losses have risen.
         checked: Whether the second derivatives that later choices may use were checked.
     """
 

@@ -40,13 +40,16 @@ SENTENCES = (
     "itself exceeds {_RISE} times its lowest value so far, the default returns to the gradient and keeps it for "
     "{_HOLD} probes",
     "the running mean of the lengths of the gradients, with a memory of {_MEMORY} steps",
-    "While the typical length is more than {_FAR} times the mean length of recent gradients, which has a memory of "
-    "{_SOON} steps",
+    "relative to the mean length of recent gradients, which has a memory of {_SOON} steps. While the typical length is "
+    "shorter than that mean, it approaches it over {_SOON} steps",
+    "While it is more than {_FAR} times as long, its memory is {_SOON} steps as well",
     "those above it by no more than {_STALLED}, with a memory of {_SOON} steps",
     "from step {_SLOW} on, once the running mean is as high as the mean with a memory of {_SLOW} steps",
     "over {_SOON} steps if it is longer, so that steps soon shrink, and over {_MEMORY} steps if it is shorter",
     "once the typical length is at most {_NEAR} times the mean length of recent gradients",
-    "if the loss of a step is more than {_RISE} times its running mean",
+    "lies more than {_DEVIATIONS} mean deviations above $m$, the running mean itself if it lies more than {_LOST}",
+    "a loss more than {_SPIKE} above $m$ counts as if it lay there",
+    "therefore on trial for {_TRIAL} steps after it was chosen",
     "differ by no more than {_EQUAL} of the latter, the gradient is not rescaled",
     "For the first {_DENSE} steps, there is a probe every {_EVERY} steps.",
     "has grown by a factor of {_GROWTH}, but after at most {_LONGEST} steps",
