@@ -55,17 +55,22 @@ def counts(results: Path = RESULTS) -> str:
     optimizers = list(dict.fromkeys(one.optimizer for one in found))
     members = {name: [one for one in found if one.optimizer == name] for name in optimizers}
     rows = tuple(
-        (_name(name), str(len(some)), *(_counted(some, other) for other in AGAINST)) for name, some in members.items()
+        (_name(name), str(len(some)), *(_counted(some, other) for other in AGAINST), _counted(some, "plain", True))
+        for name, some in members.items()
     )
-    head = ("optimiser", "problems", *(f"against {words}" for words in AGAINST.values()))
+    head = ("optimiser", "problems", *(f"against {words}" for words in AGAINST.values()), "on the training data")
     return "\n".join([Table(head=head, rows=rows).markdown(), *_worse(members)])
 
 
 def problems(results: Path = RESULTS) -> str:
-    """Return the table of all problems, as in the report."""
+    """Return the tables of all problems, of held-out data and of training data, as in the report."""
     plan = _plan(results)
-    table = summary_tables(plan.study, summaries(plan, rows_of(plan, plan.entries)))[0]
-    return Table(head=table.head, rows=table.rows).markdown()
+    tables = summary_tables(plan.study, summaries(plan, rows_of(plan, plan.entries)))[:2]
+    titles = "Loss on held-out data", "Loss on the training data"
+    return "\n\n".join(
+        Table(head=one.head, rows=one.rows, title=title).markdown().strip()
+        for one, title in zip(tables, titles, strict=True)
+    )
 
 
 def _plan(results: Path) -> Plan:
@@ -84,12 +89,13 @@ def _name(optimizer: str) -> str:
     return NAMES.get(optimizer, optimizer)
 
 
-def _pairs(found: list[Summary], other: str) -> list[tuple[str, Paired]]:
-    return [(re.sub(r", [mn] = \d+$", "", one.task), pair) for one in found if (pair := one.paired(other)) is not None]
+def _pairs(found: list[Summary], other: str, training: bool = False) -> list[tuple[str, Paired]]:
+    pairs = ((one.task, one.paired(other, training=training)) for one in found)
+    return [(re.sub(r", [mn] = \d+$", "", task), pair) for task, pair in pairs if pair is not None]
 
 
-def _counted(found: list[Summary], other: str) -> str:
-    words = [pair.word for _, pair in _pairs(found, other)]
+def _counted(found: list[Summary], other: str, training: bool = False) -> str:
+    words = [pair.word for _, pair in _pairs(found, other, training)]
     return " / ".join(str(words.count(word)) for word in WORDS)
 
 

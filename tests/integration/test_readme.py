@@ -26,7 +26,7 @@ def test_the_gains_of_the_default_are_those_of_the_committed_results():
     shown = page.partition("<!-- the table of docs/results/default/report.md")[2]
     printed = (ROOT / "docs/results/default/report.md").read_text().partition("in units of plain")[2]
     lines = table(shown.partition("<!-- end -->")[0])
-    assert len(lines) > 7
+    assert len(lines) > 14
     assert lines == table(printed.partition("**Summary")[0])
 
 
@@ -40,7 +40,14 @@ def test_the_counts_of_the_readme_are_those_of_the_committed_verdict():
                 r"better on (\d+) of (\d+) tasks?, level on (\d+), worse on (\d+) (?:under|with the) (.+)", part
             ).groups()
             verdicts.setdefault(optimizer, []).extend([tasks, f"{better} / {level} / {worse}"])
-    expected = {name: [one[0], one[1], one[3]] for name, one in verdicts.items() if one[0] == one[2]}
+    training = table(report.partition("on the training data")[2].partition("**Summary")[0])
+    head, *tasks = [[cell.strip() for cell in line.strip("|").split("|")] for line in training if "---" not in line]
+    columns = {name: [task[place].split()[-1] for task in tasks] for place, name in enumerate(head) if place}
+    counts = {
+        name: " / ".join(str(words.count(one)) for one in ("better", "level", "worse"))
+        for name, words in columns.items()
+    }
+    expected = {name: [one[0], one[1], one[3], counts[name]] for name, one in verdicts.items() if one[0] == one[2]}
     shown = (ROOT / "README.md").read_text().partition("<!-- the counts of docs/results/default/report.md")[2]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table(shown.partition("<!-- end -->")[0])]
     assert {name.lower(): cells for name, *cells in rows[2:]} == expected

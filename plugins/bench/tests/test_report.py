@@ -101,7 +101,7 @@ def test_the_subject_is_summed_up_for_every_measure_and_pair(content: dict[str, 
     ):
         assert words in finding
     assert "of 2 tasks" in finding
-    units, loss, accuracy = report.tables[:3]
+    units, training, loss, accuracy = report.tables[:4]
     assert units.head == ("task", "adam", "sgd", "best pair")
     assert [row[0] for row in units.rows] == ["totals", "a blur"]
     means = [Sample(tuple(plan.runs[cell].final["loss"] for cell in plan.reported(one))).mean for one in plan.entries]
@@ -110,6 +110,13 @@ def test_the_subject_is_summed_up_for_every_measure_and_pair(content: dict[str, 
         for name in ("fisher", "plain")
     )
     assert units.rows[0][1].startswith(f"{mine / plain:.2f} (")
+    assert training.title.startswith("Loss on the training data of the fisher")
+    cells = {one.key: plan.reported(one) for one in plan.entries}
+    mine, plain = (
+        Sample(tuple(plan.runs[cell].train["loss"] for cell in cells["totals", "adam", name])).mean
+        for name in ("fisher", "plain")
+    )
+    assert training.rows[0][1].startswith(f"{mine / plain:.2f} (")
     assert [row[:2] for row in loss.rows] == [
         (task, pair) for task in ("totals", "a blur") for pair in ("adam", "sgd", "best pair")
     ]

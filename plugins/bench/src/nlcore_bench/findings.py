@@ -41,10 +41,14 @@ class Summary:
     subject: Row
     others: dict[str, Row | None]
 
-    def paired(self, name: str) -> Paired | None:
-        """Return the subject against one of the others."""
+    def paired(self, name: str, *, training: bool = False) -> Paired | None:
+        """Return the subject against one of the others, on test data or on training data."""
         other = self.others[name]
-        return None if other is None else compared(self.measure, self.subject.runs, other.runs)
+        return None if other is None else compared(self.measure, self.subject.runs, other.runs, training=training)
+
+    def mean(self, row: Row, *, training: bool = False) -> float:
+        """Return the mean of the measure, on test data or on training data."""
+        return (row.training(self.measure) if training else row.held_out(self.measure)).mean
 
 
 def summaries(plan: Plan, rows: Sequence[Row]) -> list[Summary]:
@@ -78,38 +82,54 @@ def _names(study: Study) -> dict[str, str]:
 
 
 def summary_tables(study: Study, found: Sequence[Summary]) -> list[Table]:
-    """Return a table in units of the baseline, and the summaries in one table for every measure by name."""
+    """Return two tables in units of the baseline, and the summaries in one table for every measure by name."""
     slots = [[one for one in found if one.slot == slot] for slot in dict.fromkeys(one.slot for one in found)]
     return [*(_in_units(study, slots[0]) if slots else ()), *(_summary_table(study, members) for members in slots)]
 
 
 def _in_units(study: Study, found: Sequence[Summary]) -> Iterator[Table]:
-    """Yield the first measure of all tasks as multiples of the mean of the baseline; shares in % are left out."""
+    """Yield the first measure of all tasks as multiples of the mean of the baseline; shares in % are left out.
+
+    The first table is of test data, the second of training data: there, methods differ in how well they optimise alone.
+    """
     members = [one for one in found if one.measure.unit != "%"]
     tasks = list(dict.fromkeys(one.task for one in members))
     if study.baseline not in study.against or len(tasks) < 2:
         return
     names = {name: words for name, words in _names(study).items() if name != study.baseline}
     optimizers = list(dict.fromkeys(one.optimizer for one in members))
-    cells = {(one.task, one.optimizer): _multiples(one, study.baseline or "", names) for one in members}
     label = members[0].measure.label
     inside = f" (that of the {', '.join(names.values())})" if names else ""
-    yield Table(
-        head=("task", *optimizers),
-        rows=tuple((task, *(cells.get((task, optimizer), "–") for optimizer in optimizers)) for task in tasks),
-        title=f"{label[:1].upper()}{label[1:]} of the {study.subject}{inside} in units of {study.baseline}, and "
-        f"whether it is better than {study.baseline}",
-    )
+    for training, measure in ((False, label), (True, f"{label.removeprefix('held-out ')} on the training data")):
+        cells = {
+            (one.task, one.optimizer): _multiples(one, study.baseline or "", names, training=training)
+            for one in members
+        }
+        yield Table(
+            head=("task", *optimizers),
+            rows=tuple((task, *(cells.get((task, optimizer), "–") for optimizer in optimizers)) for task in tasks),
+            title=f"{measure[:1].upper()}{measure[1:]} of the {study.subject}{inside} in units of {study.baseline}, "
+            f"and whether it is better than {study.baseline}",
+        )
 
 
-def _multiples(one: Summary, baseline: str, names: Iterable[str]) -> str:
-    pair, base = one.paired(baseline), one.others[baseline]
+def _multiples(one: Summary, baseline: str, names: Iterable[str], *, training: bool) -> str:
+    pair, base = one.paired(baseline, training=training), one.others[baseline]
     if pair is None or base is None:
         return "–"
-    unit = base.held_out(one.measure).mean
-    others = [f"{row.held_out(one.measure).mean / unit:.2f}" if (row := one.others[name]) else "–" for name in names]
-    inside = f" ({', '.join(others)})" if others else ""
-    return f"{one.subject.held_out(one.measure).mean / unit:.2f}{inside} {pair.claim}"
+    unit = one.mean(base, training=training)
+
+    def in_units(row: Row | None) -> str:
+        return "–" if row is None else _brief(one.mean(row, training=training) / unit)
+
+    others = ", ".join(in_units(one.others[name]) for name in names)
+    inside = f" ({others})" if others else ""
+    return f"{in_units(one.subject)}{inside} {pair.claim}"
+
+
+def _brief(multiple: float) -> str:
+    """Return a number with two decimals, or with one digit where these would be zeros."""
+    return f"{multiple:.2f}" if multiple >= 0.095 else f"{multiple:.1g}"
 
 
 def _summary_table(study: Study, found: Sequence[Summary]) -> Table:

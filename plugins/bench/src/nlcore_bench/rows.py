@@ -85,9 +85,10 @@ class Row:
         return text if len(found) == len(self.runs) else f"{text} ({len(found)} of {len(self.runs)})"
 
 
-def compared(measure: Measure, mine: Sequence[Run], base: Sequence[Run]) -> Paired:
-    """Return a measure of runs and of others at the same seeds."""
-    return Paired(measure, *(tuple(run.final[measure.name] for run in runs) for runs in (mine, base)))
+def compared(measure: Measure, mine: Sequence[Run], base: Sequence[Run], *, training: bool = False) -> Paired:
+    """Return a measure of runs and of others at the same seeds, on test data or on training data."""
+    ends = ([run.train if training else run.final for run in runs] for runs in (mine, base))
+    return Paired(measure, *(tuple(end[measure.name] for end in some) for some in ends))
 
 
 def rows_of(plan: Plan, entries: Sequence[Entry]) -> list[Row]:
