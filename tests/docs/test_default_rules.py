@@ -36,7 +36,7 @@ SENTENCES = (
     "Until {_TRUST} probes are complete, only the gradient and the half power",
     "is above {_OVERSTEP} for more than one sample in ten",
     "If the loss exceeds {_RISE} times its running mean in {_IN_A_ROW} consecutive steps",
-    "lies above it by more than {_SPIKE} times its size",
+    "the excess of a single loss over it is limited to {_SPIKE} times the mean",
     "itself exceeds {_RISE} times its lowest value so far, the default returns to the gradient and keeps it for "
     "{_HOLD} probes",
     "the running mean of the lengths of the gradients, with a memory of {_MEMORY} steps",
@@ -48,7 +48,7 @@ SENTENCES = (
     "over {_SOON} steps if it is longer, so that steps soon shrink, and over {_MEMORY} steps if it is shorter",
     "once the typical length is at most {_NEAR} times the mean length of recent gradients",
     "lies more than {_DEVIATIONS} mean deviations above $m$, the running mean itself if it lies more than {_LOST}",
-    "a loss more than {_SPIKE} above $m$ counts as if it lay there",
+    "the excess of a single loss over $m$ is limited to {_SPIKE} mean deviations",
     "therefore on trial for {_TRIAL} steps after it was chosen",
     "differ by no more than {_EQUAL} of the latter, the gradient is not rescaled",
     "For the first {_DENSE} steps, there is a probe every {_EVERY} steps.",
