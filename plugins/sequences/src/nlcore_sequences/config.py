@@ -122,10 +122,17 @@ class _AlignmentConfig(AlgorithmConfig):
     )
     cost: Cost = Field("squared_euclidean", description=_COST)
     band: Band | None = Field(
-        None, description="Cells that an alignment may visit: all, 'sakoe_chiba' a band, 'itakura' a parallelogram."
+        None,
+        description="Cells that an alignment may visit: null for all, 'sakoe_chiba' for a band around the "
+        "diagonal, 'itakura' for a parallelogram between the corners.",
     )
     radius: int = Field(10, ge=0, description="Largest shift in time steps; used by 'sakoe_chiba' only.")
-    slope: float = Field(2.0, gt=1, description="Largest local change of speed; used by 'itakura' only.")
+    slope: float = Field(
+        2.0,
+        gt=1,
+        description="Largest slope of an alignment, relative to the straight line between the corners; used by "
+        "'itakura' only.",
+    )
     multivariate: bool = Field(
         False, description="Whether series are [batch, time, channels] and not [batch, time], in prediction and target."
     )

@@ -77,19 +77,19 @@ class SoftDTW(AlignmentLoss):
 
     Args:
         gamma: γ > 0, in units of the local cost.
-        cost: Name of the local cost, or a function of series `[batch, n, channels]` and `[batch, m, channels]` with the
-            costs `[batch, n, m]`, as `cosine_cost`; infinite costs forbid a cell. A loss with a function cannot be
-            written by `nlcore.dump`.
+        cost: Name of the local cost, or a function of series `[batch, n, channels]` and `[batch, m, channels]` that
+            returns the costs `[batch, n, m]`, such as `cosine_cost`; an infinite cost forbids a cell. A loss with a
+            function cannot be written by `nlcore.dump`.
         band: The cells that alignments may visit. `None`: all. `"sakoe_chiba"`: those whose shift j − i lies between 0
-            and m − n, or at most `radius` outside. `"itakura"`: the parallelogram of the paths between the two corners
-            that are everywhere at most `slope` times as steep or as flat as the straight line.
+            and m − n, or at most `radius` outside. `"itakura"`: the parallelogram of all paths between the two corners
+            whose slope, relative to the straight line between them, is at most `slope` and at least 1/`slope`.
         radius: Of the Sakoe–Chiba band, in time steps.
         slope: Of the Itakura parallelogram, above 1.
         multivariate: Whether series have channels.
         curvature: `"exact"` or `"fixed_alignment"`.
 
     Raises:
-        ConfigError: An option is of the wrong type or out of range, or `"fixed_alignment"` with another cost than
+        ConfigError: An option is of the wrong type or out of range, or `"fixed_alignment"` with a cost other than
             `"squared_euclidean"`.
 
     References:
