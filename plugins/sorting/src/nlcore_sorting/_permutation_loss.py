@@ -25,8 +25,8 @@ class PermutationLoss(RankingLoss):
     with `"entries"` it is the binary cross-entropy of all entries, averaged over n². Both averages make losses of lists
     of different n comparable.
 
-    The losses are computed from log P, never from P: a sharp relaxation rounds P to 0 and 1 exactly where a ranking is
-    wrong.
+    The losses are computed from log P, as a sharp relaxation rounds P to 0 and 1 exactly where a ranking is wrong.
+    `SortingNetwork` uses P in float64 on the CPU, for lists in which no true entry of P underflows.
     """
 
     objective: Objective

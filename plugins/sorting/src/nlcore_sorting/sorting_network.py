@@ -176,7 +176,7 @@ class SortingNetwork(PermutationLoss):
         Time O(layers·n²) per list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic); O(layers·n·k) for
         `topk`, O(layers·n) for `sort` and `rank`, O(layers·n³) for the Hessian. Besides the result, O(layers·n) numbers
         are kept for the backward pass, but O(layers·n²) for the loss on devices other than the CPU. If numba is
-        installed, all of them run as compiled code on the CPU.
+        installed, the loss, its Hessian and all operators but `log_permutation` run as compiled code on the CPU.
 
     When it fails:
         The Hessian is often indefinite. The gradient separates equal scores, because the slope of F at 0 is positive;
