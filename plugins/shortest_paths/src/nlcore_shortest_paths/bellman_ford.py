@@ -32,7 +32,7 @@ class BellmanFord(RelaxedPathLoss, PathLoss, id="shortest_paths/bellman_ford-v1"
     with the inverse temperature $\beta$. The weights of the last sweep are the relaxed predecessors. The path is traced
     back along them: a mass of 1 starts at the goal and is passed on to the predecessors of each cell, in proportion to
     their weights. A trace x records the mass q that each cell receives: in each step, x ← x ⊥ q. The t-conorm ⊥ is a
-    smooth "or", which keeps the trace between 0 and 1. The final trace is the relaxed path. The loss is its distance to
+    soft "or", which keeps the trace between 0 and 1. The final trace is the relaxed path. The loss is its distance to
     the true path $t$, with `objective="l2"` (the default) and with `objective="l1"` respectively,
 
     $$
@@ -40,10 +40,11 @@ class BellmanFord(RelaxedPathLoss, PathLoss, id="shortest_paths/bellman_ford-v1"
     \ell(c, t) = \sum_v |\operatorname{path}_v(c) - t_v| .
     $$
 
-    With `loop="for"` the mass moves `iterations` steps. With `loop="while"` it moves a further step with the
-    probability sigmoid(β(1 − x(source))), and the relaxed path is the expected trace at the end of the loop. A sample
-    is stopped once the probability that it continues has fallen to 1e-5; the derivative treats the step at which it is
-    stopped as fixed. With `objective="l2"` the loss has a Gauss–Newton split: the features are the relaxed path.
+    With `loop="for"` the trace is updated `iterations` times, the first time while the mass is still at the goal. With
+    `loop="while"` the mass moves a further step with the probability sigmoid(β(1 − x(source))), and the relaxed path is
+    the expected trace at the end of the loop. A sample is stopped once the probability that it continues has fallen to
+    1e-5; the derivative treats the step at which it is stopped as fixed. With `objective="l2"` the loss has a
+    Gauss–Newton split: the features are the relaxed path.
 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.
@@ -60,7 +61,8 @@ class BellmanFord(RelaxedPathLoss, PathLoss, id="shortest_paths/bellman_ford-v1"
         β times a typical difference of costs should be between 1 and 100. With a smaller β, the path spreads over the
         map; with a larger one, the gradient vanishes except near ties. Mass that reaches the source moves on from it,
         so the trace at the cells beside the source is too large, more so with `loop="for"` than with `loop="while"`. A
-        shortest path of more than `iterations` steps is not found.
+        shortest path of more than `iterations` steps is not found; with `loop="for"`, the relaxed path lacks the source
+        if it has exactly as many.
 
     Reference:
         Petersen, Borgelt, Kuehne, Deussen, [Learning with Algorithmic Supervision via Continuous

@@ -39,7 +39,7 @@ class GraphBellmanFord(
 
     with the inverse temperature $\beta$. The weights of the last sweep are the relaxed predecessors. The path is traced
     back along them: a mass q of 1 starts at the goal, and in each step $w_e\, q(v)$ of it moves back along the edge e.
-    A trace x records the mass on each edge: $x_e \leftarrow x_e \perp w_e\, q(v)$. The t-conorm ⊥ is a smooth "or",
+    A trace x records the mass on each edge: $x_e \leftarrow x_e \perp w_e\, q(v)$. The t-conorm ⊥ is a soft "or",
     which keeps the trace between 0 and 1. The final trace is the relaxed path. The loss is its distance to the true
     path t, with `objective="l2"` (the default) and with `objective="l1"` respectively,
 
