@@ -83,8 +83,8 @@ class RelaxationOptions(AlgorithmConfig):
         None,
         ge=1,
         description="Sweeps of Bellman–Ford, and steps of the loop 'for'; paths with more steps need more. The default "
-        "is H + W + 1 on a map of H×W cells. On a graph without cycles it is enough for every path, and on one with "
-        "cycles it is 2k + 1 if every node can be reached from the source by k edges.",
+        "is H + W + 1 on a map of H×W cells, on a graph without cycles a number that is enough for every path, and on "
+        "one with cycles 2k + 1 if every node can be reached from the source by k edges.",
     )
 
 
