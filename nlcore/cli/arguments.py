@@ -179,6 +179,8 @@ def _type(entry: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 def _range(entry: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     entry = _resolved(entry, definitions)
     found = [text.format(entry[key]) for key, text in _BOUNDS.items() if key in entry]
+    if "minItems" in entry and entry["minItems"] == entry.get("maxItems"):
+        found = [f"{entry['minItems']} items"]
     for several in ("anyOf", "oneOf"):
         found += [text for one in entry.get(several, []) if (text := _range(one, definitions))]
     return ", ".join(found)

@@ -547,6 +547,7 @@ class TestOptions:
             text: str = Field("x", min_length=1, pattern="^x")
             flag: bool = True
             numbers: list[float] = Field([1.0], min_length=1, max_length=3)
+            pair: list[int] = Field([0, 1], min_length=2, max_length=2)
             table: dict[str, int] = Field(default_factory=lambda: {"a": 1})
             inner: Inner = Inner()
 
@@ -559,6 +560,7 @@ class TestOptions:
             "text": ("str", '"x"', "length ≥ 1, matches ^x"),
             "flag": ("bool", "True", ""),
             "numbers": ("list[float]", "[1.0]", "≥ 1 items, ≤ 3 items"),
+            "pair": ("list[int]", "[0, 1]", "2 items"),
             "table": ("dict", "{'a': 1}", ""),
             "inner": ("dict", "{'a': 1}", ""),
         }
