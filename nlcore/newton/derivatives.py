@@ -92,6 +92,7 @@ class Derivatives:
             wrong = ~self.usable & (problem.samples.weight > 0)
             if bool(wrong.any()):
                 raise_nonfinite(problem, ~wrong)
+            return problem, self.zeroed()  # the others have no weight, so that the ranks have nothing to exchange
         return replace(problem, samples=problem.samples.where(self.usable)), self.zeroed()
 
     def apply(self, directions: Tensor) -> Tensor:

@@ -77,6 +77,7 @@ def validated_rho(matrix: Tensor, mean_curvature: Tensor, samples: Samples, deri
     rest = torch.maximum(start + fit, 1e-6 * start.abs())
     free = (derivatives.features or 0) - kept.sum(-2).expand(len(rest), -1)
     shares = samples.shares
+    rest = torch.where(shares.unsqueeze(-1) > 0, rest, 0.0)  # a value that does not count may be NaN
     means = samples.total(torch.stack([shares @ rest, shares @ free]))
     return candidates[(means[0] / means[1].square()).argmin()]
 
@@ -94,7 +95,8 @@ def validated_rho_by_solves(
     """
     samples, gradient = matrix.samples, derivatives.gradient.double()
     some = examined(len(gradient))
-    gradient, value, weight = gradient[some], derivatives.value.double()[some], samples.weight[some]
+    gradient, weight = gradient[some], samples.weight[some]
+    value = torch.where(weight > 0, derivatives.value.double()[some], 0.0)
     probes = signs(gradient, (_SIGNS, matrix.size))
     weight = weight / samples.total(weight.sum()).clamp(min=1e-300)
     missing = (derivatives.features or 0) - matrix.size

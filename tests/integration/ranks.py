@@ -124,6 +124,8 @@ class Case:
         x, t = draw(INPUTS), draw(self.outputs)
         weight = torch.randint(0, 4, (count,), generator=generator).double() if self.weighted else None
         mask = torch.rand(count, self.outputs, generator=generator) < 0.3 if self.masked else None
+        if weight is not None:  # a sample without weight takes no part, whatever its target is
+            t = torch.where(weight.unsqueeze(1) == 0, torch.nan, t)
         return x, t, weight, mask
 
     def model(self):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nlcore import Bounded, EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, compose, newton_step
+from nlcore import Auto, Bounded, EmpiricalFisher, GaussNewton, Hessian, NewtonLoss, Relative, compose, newton_step
 from nlcore.errors import ContractError, NonFiniteError, ShapeError
 
 from .losses import SPLIT, MaskedMean, Wavy, data, half_square
@@ -256,25 +256,36 @@ def test_masks_of_a_wrong_kind(mask):
         NewtonLoss(Wavy(), EmpiricalFisher())(prediction, target, mask=mask)
 
 
-def test_a_sample_without_weight_may_be_nan():
-    prediction = torch.tensor([[1.0, 2.0], [math.nan, 0.0], [0.5, -1.0]], requires_grad=True)
-    weight = torch.tensor([1.0, 0.0, 2.0])
-    for curvature in (Hessian(damping=1.0), EmpiricalFisher(), None):
-        prediction.grad = None
-        criterion = NewtonLoss(half_square, curvature)
-        value = criterion(prediction, torch.zeros(3, 2), weight=weight)
-        value.backward()
-        kept = prediction.detach()[[0, 2]].requires_grad_()
-        alone = NewtonLoss(half_square, curvature)
-        expected = alone(kept, torch.zeros(2, 2), weight=weight[[0, 2]])
-        expected.backward()
-        torch.testing.assert_close(value, expected)
-        torch.testing.assert_close(prediction.grad[[0, 2]], kept.grad)
-        assert prediction.grad[1].tolist() == [0.0, 0.0]
-        with torch.no_grad():
-            torch.testing.assert_close(criterion(prediction, torch.zeros(3, 2), weight=weight), expected.detach())
-    with pytest.raises(NonFiniteError, match="in 1 of 3 samples: 1"):
-        NewtonLoss(half_square)(prediction, torch.zeros(3, 2), weight=torch.ones(3))
+WITHOUT_WEIGHT = [
+    None,
+    Auto(aim="outputs"),
+    EmpiricalFisher(),
+    EmpiricalFisher(damping=0.1, weighting="normalized"),
+    Hessian(damping=Relative(0.1)),
+    GaussNewton(damping=Relative(0.1), aggregate="sample"),
+    GaussNewton(damping=Relative(0.1), solver="cg"),
+    GaussNewton(damping=Relative(0.1), solver="low_rank"),
+    GaussNewton(damping=Bounded(validated=True)),
+]
+
+
+@pytest.mark.parametrize("where", ["prediction", "target"])
+@pytest.mark.parametrize("curvature", WITHOUT_WEIGHT, ids=str)
+def test_a_sample_without_weight_may_be_nan(curvature, where):
+    generator = torch.Generator().manual_seed(0)
+    prediction, target = torch.randn(2, 6, 3, generator=generator)
+    (prediction if where == "prediction" else target)[2] = math.nan
+    weight, kept = torch.tensor([1.0, 2.0, 0.0, 1.0, 1.0, 3.0]), [0, 1, 3, 4, 5]
+    loss = compose(lambda y: y.cumsum(1).sin())
+    found, value = gradient(NewtonLoss(loss, curvature), prediction, target, weight=weight)
+    expected, alone = gradient(NewtonLoss(loss, curvature), prediction[kept], target[kept], weight=weight[kept])
+    close(value, alone, rtol=1e-5)
+    torch.testing.assert_close(found[kept], expected)
+    assert found[2].tolist() == [0.0, 0.0, 0.0]
+    with torch.no_grad():
+        close(NewtonLoss(loss, curvature)(prediction, target, weight=weight), alone, rtol=1e-5)
+    with pytest.raises(NonFiniteError, match="in 1 of 6 samples: 2"):
+        gradient(NewtonLoss(loss, curvature), prediction, target, weight=torch.ones(6))
 
 
 def test_the_step_in_the_statistics_is_over_the_outputs_that_count():
