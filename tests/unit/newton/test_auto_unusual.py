@@ -149,6 +149,23 @@ def test_one_high_loss_is_no_stall():
     assert choice.length.falling > 0
 
 
+@pytest.mark.parametrize("opaque", [True, False])
+def test_a_direction_is_on_trial_where_only_gradients_are_known(opaque):
+    loss = nlcore.compose(bent)
+    criterion, net, _ = started((lambda y, t: loss(y, t)) if opaque else loss, steps=20)
+    choice = criterion._selection
+    choice.next_probe, choice._pending, choice.board.current = 10**6, None, 2
+    choice.guard.level = choice.guard.lowest = level = choice.guard.level
+    choice.guard.spread = 0.05 * level
+    x, target = batch(40)
+    with torch.no_grad():
+        error = target - bent(net(x))
+        raised = bent(net(x)) + error * (1.5 * level / (error.square().sum(1) / 2).mean()).sqrt()
+    for _ in range(10):  # a loss of 1.5 times the mean: ten deviations above it, but not twice the mean
+        criterion(net(x), raised)
+    assert (choice.board.current == 0) == opaque
+
+
 def test_the_state_of_the_default_is_not_that_of_another_curvature():
     state = started(nlcore.compose(bent))[0].state_dict()
     other = NewtonLoss(nlcore.compose(bent), GaussNewton(Bounded()))

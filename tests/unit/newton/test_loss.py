@@ -24,7 +24,11 @@ from nlcore import (
     newton_step,
 )
 from nlcore.builtin.losses import AbsoluteError, CrossEntropy, SquaredError
+from nlcore.capabilities import read_capabilities
 from nlcore.errors import ContractError
+from nlcore.newton.outcome import Memory
+from nlcore.newton.step import take_step
+from nlcore.soundness import ENOUGH
 
 from .losses import SPLIT, Counting, Noisy, Wavy, data, half_square
 
@@ -621,3 +625,12 @@ def test_the_product_with_a_jacobian_is_checked_once():
         for _ in range(30):
             criterion(net(torch.randn(8, 3)), torch.randn(8, 10)).backward()
     assert sum("product of the Jacobian" in str(one.message) for one in caught) in (1, 2)  # of a probe, of the steps
+
+
+def test_a_step_without_a_jacobian_remembers_that_it_was_checked():
+    prediction, target = data()
+    known = Memory(checks=ENOUGH, jvp_sound=False)
+    step, _ = take_step(
+        read_capabilities(Wavy()), prediction, target, EmpiricalFisher(power=0.0), memory=known, ranks=None
+    )
+    assert step.memory.jvp_sound is False

@@ -187,3 +187,13 @@ def test_the_aim_outputs_takes_the_operator_and_the_fisher_without_one() -> None
     criterion = nlcore.NewtonLoss(Scaled(Diagonal()), auto)
     criterion(prediction.requires_grad_(), target).backward()
     assert "GaussNewton" in criterion.explain()
+
+
+def test_a_value_that_does_not_count_does_not_reach_cross_validation() -> None:
+    loss, (prediction, target) = Scaled(Diagonal()), draw(6)
+    curvature = nlcore.GaussNewton(damping=nlcore.Bounded(validated=True))
+    weight, kept = torch.tensor([1.0, 2.0, 0.0, 1.0, 1.0, 3.0]), [0, 1, 3, 4, 5]
+    target[2] = torch.nan
+    step = newton_step(loss, prediction, target, curvature, weight=weight)
+    alone = newton_step(loss, prediction[kept], target[kept], curvature, weight=weight[kept])
+    torch.testing.assert_close(step.direction[kept], alone.direction)
