@@ -12,15 +12,15 @@ _RISE, _IN_A_ROW = 2.0, 3
 the choice goes back to the gradient. A single high loss may be a batch of hard samples."""
 
 _DEVIATIONS = 3.0
-"""The same for a loss that has been negative, such as a log-likelihood, where a multiple of the mean is meaningless:
-how far above the mean, in mean absolute deviations."""
+"""A multiple of the mean is meaningless for a loss that can be negative, such as a log-likelihood. From its first
+negative value on, it is far above its running mean if it lies more than this many mean absolute deviations above."""
 
 _LOST = 2.0
-"""By how many of those the running mean itself may lie above its lowest value, for such a loss."""
+"""How many mean absolute deviations the running mean of such a loss may lie above its lowest value."""
 
 _SPIKE = 4.0
-"""How far above the running mean, in units of its size or of the deviation, a loss may count in it: a single high loss
-hardly moves it."""
+"""A loss that lies further above the running mean than this many times the size of the mean, or this many deviations,
+counts as if it lay there: a single high loss hardly moves the mean."""
 
 _LEVEL, _SPREAD, _QUICK = 0.05, 0.02, 0.3
 """Weights of a loss in the running mean, in the mean absolute deviation from it, and in the mean of a trial."""
@@ -77,7 +77,8 @@ class LossGuard:
         self.risen = self.risen + 1 if loss - self.level > far > 0 else 0
         gone = _LOST * self.spread if self.signed else (_RISE - 1) * abs(self.lowest)
         lost = self.level - self.lowest > gone > 0
-        lost = (self._fails(loss, direction) and on_trial) or lost
+        failed = self._fails(loss, direction)  # kept up to date also without a trial
+        lost = lost or (on_trial and failed)
         if lost:
             self.lowest = self.level
         return lost
