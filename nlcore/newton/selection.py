@@ -342,7 +342,9 @@ class Selection:
         board.begin(scores, members)
 
     def _fall(self, problem: Problem, plain: Derivatives, moves: Iterable[Tensor]) -> Tensor:
-        self._intermediates = self._intermediates or intermediates(problem)
+        if not self._intermediates:  # the same number on all ranks, which then exchange as many times
+            count = torch.tensor(intermediates(problem), device=problem.prediction.device)
+            self._intermediates = int(problem.samples.largest(count))
         return greatest_fall(problem, plain.value, plain.gradient, moves, kept=self._intermediates)
 
 

@@ -1,5 +1,6 @@
 """The default under DistributedDataParallel: the choices and weights of one process, on both ranks or one alone.
 
+The ranks may have batches of different size, also so different that one process would examine them in other parts.
 A rank that cannot probe its network takes the others along to the curvature without probes.
 """
 
@@ -25,21 +26,22 @@ def bent(y):
     return torch.sin(y).cumsum(-1) + 0.1 * y
 
 
-def train(rank: int, world: int, folder: Path) -> None:
+def train(rank: int, world: int, folder: Path, sizes: tuple[int, int], outputs: int) -> None:
     torch.set_num_threads(1)
     if world > 1:
         meet = f"file://{folder / 'meet'}"
         dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world, timeout=TIMEOUT)
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(4, 24), nn.Tanh(), nn.Linear(24, 6)).double()
+    net = nn.Sequential(nn.Linear(4, 24), nn.Tanh(), nn.Linear(24, outputs)).double()
     network = nn.parallel.DistributedDataParallel(net) if world > 1 else net
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     criterion = nlcore.NewtonLoss(nlcore.compose(bent))
     for seed in range(STEPS):
-        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        target = torch.cat([x, x[:, :2].square()], 1).cumsum(1)
+        x = torch.randn(sum(sizes), 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        target = torch.cat([x.pow(1 + k) for k in range(outputs // 4 + 1)], 1)[:, :outputs].cumsum(1)
         optimizer.zero_grad()
-        part = slice(rank, None, world) if seed % 8 != 7 else slice(16 * rank, None)  # then all on the first rank
+        here = (sizes if seed % 8 != 7 else (sum(sizes), 0))[rank]  # then all on the first rank
+        part = slice(None) if world == 1 else slice(rank * (sum(sizes) - here), rank * sum(sizes) + (1 - rank) * here)
         criterion(network(x[part]), target[part]).backward()
         optimizer.step()
     weights = torch.cat([one.detach().flatten() for one in net.parameters()])
@@ -68,9 +70,11 @@ def train_blind(rank: int, folder: Path) -> None:
 
 
 @pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch is built without gloo")
-def test_two_ranks_choose_and_train_as_one_process(tmp_path: Path):
+@pytest.mark.parametrize(("sizes", "outputs"), [((8, 8), 6), ((64, 112), 16)])
+def test_two_ranks_choose_and_train_as_one_process(tmp_path: Path, sizes: tuple[int, int], outputs: int):
+    numbers = [str(one) for one in (*sizes, outputs)]
     for world in (1, 2):
-        words = [[sys.executable, __file__, str(rank), str(world), str(tmp_path)] for rank in range(world)]
+        words = [[sys.executable, __file__, str(rank), str(world), str(tmp_path), *numbers] for rank in range(world)]
         processes = [subprocess.Popen(one) for one in words]
         assert [process.wait(120) for process in processes] == [0] * world
     chosen, scores, weights = torch.load(tmp_path / "1-0.pt")
@@ -97,4 +101,5 @@ if __name__ == "__main__":
     if sys.argv[2] == "blind":
         train_blind(int(sys.argv[1]), Path(sys.argv[3]))
     else:
-        train(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+        first, second, outputs = (int(one) for one in sys.argv[4:])
+        train(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), (first, second), outputs)
