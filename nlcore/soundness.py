@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,16 +50,6 @@ _SHARE = 0.25
 """Share of samples with a wrong second derivative above which an error is raised."""
 
 
-class _Seen(Protocol):
-    """The checks that were run before."""
-
-    @property
-    def checks(self) -> int: ...
-
-    @property
-    def mask_checked(self) -> bool: ...
-
-
 def check_first_use(
     evaluation: Evaluation,
     flat: Tensor,
@@ -68,19 +58,30 @@ def check_first_use(
     weight: Tensor,
     *,
     second: str,
-    memory: _Seen,
+    checks: int,
+    mask_checked: bool,
 ) -> int:
     """Run the checks that were not run before, of the loss and of the first mask.
+
+    Args:
+        evaluation: The loss at its target.
+        flat: [N, m], the prediction.
+        value: [N], the losses there.
+        gradient: [N, m], their gradients.
+        weight: [N], the weights of the samples.
+        second: See `check_soundness`.
+        checks: Number of batches that were checked before.
+        mask_checked: Whether a mask was.
 
     Returns:
         The number of batches that were checked; `ENOUGH` once one of them was conclusive.
     """
-    if not memory.mask_checked and evaluation.mask is not None:
+    if not mask_checked and evaluation.mask is not None:
         check_mask(evaluation, flat, value)
-    if memory.checks >= ENOUGH:
-        return memory.checks
+    if checks >= ENOUGH:
+        return checks
     conclusive = check_soundness(evaluation, flat, value, gradient, counts=weight > 0, second=second)
-    return ENOUGH if conclusive else memory.checks + 1
+    return ENOUGH if conclusive else checks + 1
 
 
 def check_soundness(

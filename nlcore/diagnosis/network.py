@@ -14,6 +14,7 @@ from torch import Tensor
 from nlcore.errors import UnsupportedCurvatureError
 from nlcore.evaluation import full_precision
 from nlcore.newton.auto import Auto
+from nlcore.newton.candidates import Candidates, CandidatesAtBatch
 from nlcore.newton.chunks import BUDGET, intermediates
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.derivatives import Derivatives, differentiate
@@ -22,7 +23,6 @@ from nlcore.newton.probe import Network, UnprobeableError, cosines, greatest_fal
 from nlcore.newton.problem import Problem
 from nlcore.newton.selection import Selection
 from nlcore.newton.solve import directions
-from nlcore.newton.trial import Candidates, Trial
 
 __all__ = ["NetworkFigures", "network_figures"]
 
@@ -101,12 +101,12 @@ def _some(problem: Problem, prediction: Tensor) -> tuple[Problem, Tensor]:
 def _probed(problem: Problem, prediction: Tensor) -> NetworkFigures:
     network = Network.of(prediction)
     candidates = Auto().candidates(problem)
-    trial = Trial(candidates, problem)
-    plain, problem = trial.settle(), trial.problem
+    at_batch = CandidatesAtBatch(candidates, problem)
+    plain, problem = at_batch.exclude_unusable(), at_batch.problem
     counted = problem.samples.weight > 0
     if int(counted.sum()) < _LEAST:
         raise UnprobeableError(f"{int(counted.sum())} samples are too few for two halves")
-    found, barred = trial.dispersion(), torch.zeros(len(candidates.curvatures))
+    found, barred = at_batch.dispersion(), torch.zeros(len(candidates.curvatures))
     if found is not None:
         barred[found.judged] = found.barred.float()
     logs, realised = _judged(problem, plain, network, candidates)
@@ -136,7 +136,7 @@ def _judged(problem: Problem, plain: Derivatives, network: Network, candidates: 
     halves = [replace(problem, samples=problem.samples.where(place % 2 == one)) for one in (0, 1)]
     found = []
     for half in halves:
-        found.append(torch.stack(list(Trial(candidates, half).directions(candidates.curvatures))))
+        found.append(torch.stack(list(CandidatesAtBatch(candidates, half).directions(candidates.curvatures))))
     logs, realised = [], []
     for given, half in enumerate(halves):
         weight = half.samples.weight.unsqueeze(-1)

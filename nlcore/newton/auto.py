@@ -9,15 +9,15 @@ from typing import Literal, get_args
 import torch
 
 from nlcore.capabilities import Capabilities
+from nlcore.newton.candidates import Candidates
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import Bounded, Relative
 from nlcore.newton.derivatives import FORMED, operator_of
-from nlcore.newton.fisher import EmpiricalFisher
+from nlcore.newton.fisher import GRADIENT, HALF_FISHER, EmpiricalFisher
 from nlcore.newton.gauss_newton import GaussNewton
 from nlcore.newton.hessian import Hessian
 from nlcore.newton.options import check_choice
 from nlcore.newton.problem import Problem
-from nlcore.newton.trial import Candidates
 from nlcore.protocol import CurvatureOperator
 
 __all__ = ["Aim", "Auto"]
@@ -80,7 +80,7 @@ class Auto:
         if self.aim == "outputs":
             fisher = EmpiricalFisher(damping=Relative(1.0))
             return (fisher if kind is None else kind(damping=Bounded(validated=True), normalize=True)), reason
-        return (kind or EmpiricalFisher)(damping=Relative(0.1), power=0.5), reason
+        return (HALF_FISHER if kind is None else kind(damping=Relative(0.1), power=0.5)), reason
 
     def candidates(self, problem: Problem) -> Candidates:
         """Return the directions that are probed: those that the loss can supply at a bounded cost.
@@ -89,19 +89,17 @@ class Auto:
             problem: The loss at the first batch.
         """
         loss, size = problem.loss, problem.prediction.shape[1]
-        gradient = EmpiricalFisher(power=0.0)
         # Without a limit, which would depend on the scale of the loss: the length is decided apart from the direction.
         fishers = tuple(EmpiricalFisher(damping=Relative(rho), max_step=None) for rho in (0.1, 1.0))
         kind, _ = second_order(loss)
         pulls = 0 if kind is None else _pulls(problem, kind)
         operator = operator_of(problem)
         if operator is not None and kind is not None:
-            return _with_operator(operator, kind, gradient, fishers[0])
+            return _with_operator(operator, kind, fishers[0])
         if kind is None or size > FORMED or (pulls > _MOST_PULLS and kind is Hessian):
-            half: Curvature = EmpiricalFisher(damping=Relative(0.1), power=0.5)
-            return Candidates.of(gradient, *fishers, half, cautious=half, interval=10)
+            return Candidates.of(GRADIENT, *fishers, HALF_FISHER, cautious=HALF_FISHER, interval=10)
         half, step = kind(damping=Relative(0.1), power=0.5), kind(damping=Relative(1e-3))
-        batch = gradient, fishers[0], half, step, kind(damping=Relative(0.1))
+        batch = GRADIENT, fishers[0], half, step, kind(damping=Relative(0.1))
         if loss.traits.constant_curvature:
             return Candidates.of(*batch, newton=step, cautious=half, constant=True)
         bounded = kind(damping=Bounded())
@@ -114,15 +112,12 @@ class Auto:
 
 
 def _with_operator(
-    operator: CurvatureOperator,
-    kind: type[Hessian] | type[GaussNewton],
-    gradient: EmpiricalFisher,
-    fisher: EmpiricalFisher,
+    operator: CurvatureOperator, kind: type[Hessian] | type[GaussNewton], fisher: EmpiricalFisher
 ) -> Candidates:
     """Return the directions for one structured matrix of many outputs."""
     steps = kind(damping=Relative(1e-3)), kind(damping=Relative(0.1))
-    half = (kind if operator.supports(0.5) else EmpiricalFisher)(damping=Relative(0.1), power=0.5)
-    return Candidates.of(gradient, fisher, half, *steps, newton=steps[0], cautious=half, constant=True)
+    half = kind(damping=Relative(0.1), power=0.5) if operator.supports(0.5) else HALF_FISHER
+    return Candidates.of(GRADIENT, fisher, half, *steps, newton=steps[0], cautious=half, constant=True)
 
 
 def second_order(loss: Capabilities) -> tuple[type[Hessian] | type[GaussNewton] | None, str]:

@@ -10,10 +10,13 @@ from torch import Tensor
 from nlcore.evaluation import transformed
 from nlcore.newton.problem import Problem
 
-__all__ = ["BUDGET", "fitting_chunk", "intermediates"]
+__all__ = ["BUDGET", "ENTRIES_AT_A_TIME", "fitting_chunk", "intermediates"]
 
 BUDGET = 2**24
 """Elements of all samples' matrices together, and of one chunk of pull-backs: 128 MiB in float64."""
+
+ENTRIES_AT_A_TIME = 2**14
+"""Entries of the rows of samples' own matrices that are multiplied at a time, so that copies stay in the cache."""
 
 _CACHED = 3 * 2**19
 """Intermediate results of one chunk on a processor: what the loss keeps for its derivative, once for each direction,

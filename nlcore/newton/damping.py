@@ -49,7 +49,8 @@ class DampingRule(ABC):
 
         Args:
             matrix: C; see `CurvatureMatrix.mean_curvature` and `CurvatureMatrix.largest`.
-            state: The state that this rule returned at an earlier step of the same training; `None` at the first.
+            state: The state that this rule returned at an earlier step of the same training; `None` at the first. It
+                is a `DampingState`, which checkpoints save; a rule without memory returns none.
             derivatives: Value and gradient of the batch; `None` in a probe.
         """
 
@@ -168,7 +169,7 @@ Damping: TypeAlias = float | DampingRule
 
 @dataclass(frozen=True, slots=True)
 class DampingState:
-    """The state of a `Bounded` damping between the steps of a `NewtonLoss`.
+    """The state of a rule of damping between the steps of a `NewtonLoss`; checkpoints save it.
 
     Attributes:
         rho: [], the ρ in use.
@@ -232,7 +233,7 @@ def _operator_damping(
     return Damped(strength, None, replace(state, age=(state.age + 1) % damping.refresh))
 
 
-def check_damping(damping: object, owner: str, *, bounded: bool = True) -> None:
+def check_damping(damping: object, owner: str, *, own_matrices: bool = True) -> None:
     """Refuse what is not a damping.
 
     Raises:
@@ -241,13 +242,13 @@ def check_damping(damping: object, owner: str, *, bounded: bool = True) -> None:
     if is_number(damping) and 0 <= damping < math.inf:  # type: ignore[operator]
         return
     if isinstance(damping, DampingRule):
-        if bounded or not damping.needs_own:
+        if own_matrices or not damping.needs_own:
             return
         raise ConfigError(
-            f"{owner}(damping={damping!r}): the amplification has the units of one over the loss for a Fisher "
-            f"matrix, so a bound on it means nothing. Use nlcore.Relative(1.0)."
+            f"{owner}(damping={damping!r}): this rule needs the samples' own matrices, which a Fisher matrix does not "
+            f"form. Use nlcore.Relative(1.0)."
         )
-    rules = "nlcore.Relative(ρ) for λ = ρ·|tr C|/m" + (", or nlcore.Bounded()" if bounded else "")
+    rules = "nlcore.Relative(ρ) for λ = ρ·|tr C|/m" + (", or nlcore.Bounded()" if own_matrices else "")
     raise ConfigError(f"{owner}(damping={damping!r}): damping is a number λ ≥ 0, as in the paper, or {rules}.")
 
 

@@ -14,7 +14,7 @@ from nlcore.evaluation import finite_rows
 if TYPE_CHECKING:
     from nlcore.newton.problem import Problem
 
-__all__ = ["Result", "raise_nonfinite", "raise_unsolved"]
+__all__ = ["SOLVED", "Result", "raise_nonfinite", "raise_unsolved"]
 
 
 class Result(IntEnum):
@@ -28,6 +28,10 @@ class Result(IntEnum):
     """The damped curvature has no inverse in the working precision."""
     nonfinite = 3
     """The prediction, the loss or one of its derivatives is NaN or infinite."""
+
+
+SOLVED = Result.indefinite.value
+"""A sample whose code is at most this has a direction."""
 
 
 def raise_nonfinite(problem: Problem, usable: Tensor) -> NoReturn:

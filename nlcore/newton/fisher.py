@@ -18,7 +18,7 @@ from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, GramMatrix
 from nlcore.newton.options import check_choice, check_length, check_positive, check_power, is_number
 from nlcore.newton.problem import Problem, Samples
 
-__all__ = ["EmpiricalFisher"]
+__all__ = ["GRADIENT", "HALF_FISHER", "EmpiricalFisher"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,7 +54,7 @@ class EmpiricalFisher(Curvature):
     solver: Solver = "auto"
 
     def __post_init__(self) -> None:
-        check_damping(self.damping, "EmpiricalFisher", bounded=False)
+        check_damping(self.damping, "EmpiricalFisher", own_matrices=False)
         check_choice("EmpiricalFisher", "solver", self.solver, ("auto", "cholesky", "eigen", "kernel"))
         check_positive("EmpiricalFisher", "max_step", self.max_step)
         check_choice("EmpiricalFisher", "weighting", self.weighting, ("raw", "normalized"))
@@ -107,7 +107,7 @@ class EmpiricalFisher(Curvature):
         if mean is not None:
             return DenseMatrix(mean=mean, **common)
         rows, own_rows = samples.gather(root)
-        return GramMatrix(root=rows, own_rows=own_rows, weight=factors if samples.keep is None else None, **common)
+        return GramMatrix(root=rows, own_rows=own_rows, factors=factors if samples.keep is None else None, **common)
 
     def _row_factors(self, gradient: Tensor, samples: Samples) -> Tensor:
         """Return the factors of the gradients [N, m] in R, [N, m], [N, 1] or [1]."""
@@ -124,3 +124,10 @@ class EmpiricalFisher(Curvature):
         unit = samples.largest(root.abs())
         unit = unit.clamp(min=1e-150) if samples.equal else torch.where(unit > 0, unit.clamp(min=1e-150), 1.0)
         return unit.clamp(min=math.sqrt(self.damping)) if is_number(self.damping) else unit  # type: ignore[arg-type]
+
+
+GRADIENT = EmpiricalFisher(power=0.0)
+"""No curvature: the direction is the gradient."""
+
+HALF_FISHER = EmpiricalFisher(damping=Relative(0.1), power=0.5)
+"""The half power of the Fisher matrix."""

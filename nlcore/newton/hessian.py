@@ -15,7 +15,7 @@ from nlcore.newton.damping import Damping, Relative, check_damping
 from nlcore.newton.derivatives import Kind
 from nlcore.newton.options import check_choice
 from nlcore.newton.problem import Problem
-from nlcore.newton.second_order import SecondOrder
+from nlcore.newton.second_order import NEGATIVE, SecondOrder
 
 __all__ = ["Hessian", "repaired"]
 
@@ -66,8 +66,8 @@ class Hessian(SecondOrder):
         self.check_options()
         if self.needs_own and self.psd == "none":
             raise ConfigError(
-                f"Hessian(damping={self.damping!r}, psd='none'): a bound on the amplification means something for a "
-                f"positive semi-definite matrix only. Use psd='abs'."
+                f"Hessian(damping={self.damping!r}, psd='none'): this rule compares the samples' own matrices, which "
+                f"have to be positive semi-definite. Use psd='abs'."
             )
 
     def check(self, loss: Capabilities) -> None:
@@ -100,6 +100,6 @@ def repaired(matrix: Tensor, psd: Psd) -> tuple[Tensor, Tensor]:
     finite = torch.isfinite(matrix).all(-1).all(-1)[..., None, None]
     values, vectors = torch.linalg.eigh(torch.where(finite, matrix, 0.0))
     largest = values.abs().amax(-1, keepdim=True)
-    negative = (values < -1e-10 * largest).double().mean()
+    negative = (values < -NEGATIVE * largest).double().mean()
     values = values.abs() if psd == "abs" else values.clamp(min=0.0)
     return torch.where(finite, (vectors * values.unsqueeze(-2)) @ vectors.mT, matrix), negative

@@ -25,7 +25,7 @@ from nlcore.newton.checkpoint import (
     translate_0_1,
 )
 from nlcore.newton.curvature import Curvature
-from nlcore.newton.fisher import EmpiricalFisher
+from nlcore.newton.fisher import GRADIENT, EmpiricalFisher
 from nlcore.newton.hessian import Hessian
 from nlcore.newton.options import check_choice
 from nlcore.newton.outcome import Memory, NewtonStep
@@ -177,7 +177,7 @@ class NewtonLoss(nn.Module):
             backend=self.backend,
             raising=self.on_failure == "raise",
             forgiving=isinstance(self.curvature, Auto) and self.curvature.aim == "loss",
-            reduction=f"reduced to {self.reduction}",
+            setting=f"reduced to {self.reduction}",
             **given,
         )
         if self._selection is not None and not compiling and step.detail is not None:
@@ -317,7 +317,7 @@ class NewtonLoss(nn.Module):
             return self._selection.serving(problem)
         if self._selection is None:
             if not probing or (not len(prediction) and problem.samples.ranks is None):
-                return EmpiricalFisher(power=0.0)
+                return GRADIENT
             self._selection = Selection(auto.candidates(problem), self._capabilities.name)
             if self._saved is not None:
                 load_selection(self._selection, self._saved)
@@ -335,13 +335,13 @@ class NewtonLoss(nn.Module):
         """Return the loss; with several ranks multiplied by their number, since gradients are averaged over them."""
         samples = problem.samples
         if self.reduction != "mean":
-            if problem.unit is not None:
+            if problem.largest_weight is not None:
                 counted = torch.where(samples.weight > 0, value, 0.0)
-                value = (samples.weight * problem.unit * counted).to(value.dtype)
+                value = (samples.weight * problem.largest_weight * counted).to(value.dtype)
             if self.reduction == "none":
                 return value
             return value.sum() if samples.ranks is None else value.sum() * samples.ranks.count
-        if problem.unit is None:
+        if problem.largest_weight is None:
             return value.mean() if value.shape[0] else value.sum()
         shares = samples.shares
         total = (shares.to(value.dtype) * torch.where(shares > 0, value, 0.0)).sum()

@@ -18,7 +18,7 @@ _SAFETY = 10 * math.sqrt(2 / math.pi)
 """The largest of a block of random products, times this, bounds the norm of what the basis leaves out."""
 
 
-def leading_eigenvectors(product: LinearMap, gradient: Tensor, remainder: Tensor) -> tuple[Tensor, Tensor]:
+def leading_eigenvectors(product: LinearMap, like: Tensor, remainder: Tensor) -> tuple[Tensor, Tensor]:
     """Return eigenvalues and eigenvectors such that the rest of a symmetric matrix is small.
 
     The basis grows by random products, which are the same on every rank and in every run, until what it leaves out is
@@ -26,18 +26,18 @@ def leading_eigenvectors(product: LinearMap, gradient: Tensor, remainder: Tensor
 
     Args:
         product: Maps directions [r, B, m] to B matrices [m, m] times each, [r, B, m].
-        gradient: [B, m], for size, dtype and device.
+        like: A tensor [B, m] of the dtype and device wanted.
         remainder: [], the largest norm of the rest.
 
     Returns:
         Values [B, k] and vectors [B, m, k].
     """
-    count, size = gradient.shape
-    generator = torch.Generator(gradient.device).manual_seed(0)
-    basis = gradient.new_zeros(count, size, 0)
+    count, size = like.shape
+    generator = torch.Generator(like.device).manual_seed(0)
+    basis = like.new_zeros(count, size, 0)
     while basis.shape[-1] < size:
         width = min(_BLOCK, size - basis.shape[-1])
-        random = torch.randn(width, size, generator=generator, dtype=gradient.dtype, device=gradient.device)
+        random = torch.randn(width, size, generator=generator, dtype=like.dtype, device=like.device)
         image = product(random.unsqueeze(1).expand(-1, count, -1).contiguous()).permute(1, 2, 0)
         for _ in range(2):  # once more, for what rounding has left
             image = image - basis @ (basis.mT @ image)

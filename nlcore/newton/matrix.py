@@ -132,13 +132,13 @@ class GramMatrix(CurvatureMatrix):
     Attributes:
         root: [r, m], the rows R of all ranks.
         own_rows: The rows that belong to this rank's samples.
-        weight: [N, m], [N, 1] or [1]: the factors that the gradients were multiplied by, if the rows are weighted
+        factors: [N, m], [N, 1] or [1]: the factors that the gradients were multiplied by, if the rows are weighted
             gradients; `None` if they are something else.
     """
 
     root: Tensor
     own_rows: slice
-    weight: Tensor | None = None
+    factors: Tensor | None = None
 
     def matvec(self, rows: Tensor) -> Tensor:
         """Return RᵀR times each row of [r, m]."""

@@ -148,8 +148,8 @@ class Problem:
         evaluation: The loss with target, mask, context and random numbers.
         prediction: [N, m], detached, float32 or float64.
         samples: Which samples and outputs count.
-        unit: [], the largest weight as it was given, by which the weights were divided; `None` for samples that all
-            count the same.
+        largest_weight: [], the largest weight as it was given, by which the weights were divided; `None` for samples
+            that all count the same.
         backend: How derivatives are taken.
         raising: Whether a failure raises, which waits for the device, and does not fall back.
     """
@@ -158,7 +158,7 @@ class Problem:
     evaluation: Evaluation
     prediction: Tensor
     samples: Samples
-    unit: Tensor | None = None
+    largest_weight: Tensor | None = None
     backend: Backend = "auto"
     raising: bool = True
 
@@ -189,8 +189,8 @@ class Problem:
             raise ShapeError(f"{loss.name}: a prediction of shape {list(prediction.shape)} has no outputs.")
         flat = per_sample(prediction.detach())
         flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
-        samples, unit = _samples(loss, prediction, weight, mask, ranks, raising=raising)
-        return cls(loss, evaluation, flat, samples, unit, backend, raising)
+        samples, largest = _samples(loss, prediction, weight, mask, ranks, raising=raising)
+        return cls(loss, evaluation, flat, samples, largest, backend, raising)
 
     def at(self, prediction: Tensor) -> Problem:
         """Return the problem at another prediction, [N, m]."""

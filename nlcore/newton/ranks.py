@@ -100,7 +100,7 @@ class Ranks:
         Raises:
             ContractError: It differs, on every rank.
         """
-        if not self._header(_FINE, "setting", zlib.crc32(setting.encode())):
+        if not self._differ(_FINE, "setting", zlib.crc32(setting.encode())):
             return
         settings = self._end(setting)
         raise ContractError(
@@ -122,7 +122,7 @@ class Ranks:
             raise
         except BaseException as error:
             if not self.ended:
-                self._header(_FAILED, "failure", 0)
+                self._differ(_FAILED, "failure", 0)
                 self._end(f"{type(error).__name__}: {error_text(error)}")
             raise
 
@@ -133,7 +133,7 @@ class Ranks:
             NumericalError: Another rank has failed.
             ContractError: Another rank is about to exchange something else.
         """
-        if not self._header(_FINE, what, size):
+        if not self._differ(_FINE, what, size):
             return
         texts = "; ".join(f"rank {rank}: {text}" for rank, text in self._end(f"{what} of {size} numbers"))
         raise ContractError(
@@ -141,7 +141,7 @@ class Ranks:
             f"loss, curvature, on_failure and number of outputs; otherwise give process_group=False."
         )
 
-    def _header(self, status: int, what: str, size: int) -> bool:
+    def _differ(self, status: int, what: str, size: int) -> bool:
         """Return whether the ranks are about to exchange different things."""
         header = torch.tensor([status, zlib.crc32(what.encode()), size], device=self.device)
         headers = [torch.empty_like(header) for _ in range(self.count)]

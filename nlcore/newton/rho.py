@@ -33,7 +33,7 @@ _SIGNS = 4
 """Random signs by which the trace of an inverse that is not formed is estimated."""
 
 _SAMPLES = 16
-"""Most samples of a rank that the quantile of the amplification is taken over."""
+"""Most samples of a rank that are looked at for the amplification."""
 
 
 def bounded_rho(
@@ -118,7 +118,7 @@ def validated_rho_by_solves(
 
 
 def examined(count: int) -> slice:
-    """Return which of the samples the amplification is taken over: at most 16, evenly spread."""
+    """Return which of this rank's samples are looked at: at most 16, evenly spread; several ranks look at more."""
     return slice(None, None, -(-max(1, count) // _SAMPLES))
 
 

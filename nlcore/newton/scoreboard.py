@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nlcore.newton.trial import Candidates, Dispersion
+from nlcore.newton.candidates import Candidates, Dispersion
 
 __all__ = ["Scoreboard"]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nlcore.errors import ConfigError
 from nlcore.evaluation import finite_rows, signs, transformed
-from nlcore.newton.chunks import BUDGET
+from nlcore.newton.chunks import BUDGET, ENTRIES_AT_A_TIME
 from nlcore.newton.curvature import Curvature, Psd, Scope
 from nlcore.newton.derivatives import Derivatives
 from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, FeatureMatrix, OperatorMatrix, ProductMatrix
@@ -17,16 +17,16 @@ from nlcore.newton.options import check_choice, check_length, check_positive, ch
 from nlcore.newton.problem import Problem, Samples
 from nlcore.pullbacks import LinearMap
 
-__all__ = ["SecondOrder", "form_features", "form_mean", "form_products"]
+__all__ = ["NEGATIVE", "SecondOrder", "form_features", "form_mean", "form_products"]
+
+NEGATIVE = 1e-10
+"""Share of the largest absolute eigenvalue below which a negative one counts as rounding."""
 
 _EXACT_TRACE = 1024
 """Outputs up to which the trace of a matrix that is not formed is summed exactly; above, it is estimated."""
 
 _PROBES = 16
 """Random signs for that estimate (Hutchinson 1989)."""
-
-_ENTRIES_AT_A_TIME = 2**14
-"""Entries of samples' matrices that are multiplied at a time, beside those that are kept."""
 
 
 class SecondOrder(Curvature):
@@ -56,7 +56,7 @@ class SecondOrder(Curvature):
         check_length(owner, self.normalize)
         if self.solver in ("cg", "low_rank") and self.needs_own:
             raise ConfigError(
-                f"{owner}(damping={self.damping!r}, solver={self.solver!r}): the bound needs every sample's "
+                f"{owner}(damping={self.damping!r}, solver={self.solver!r}): this rule needs every sample's "
                 f"formed matrix. Use damping=nlcore.Relative(0.1) with this solver."
             )
 
@@ -152,13 +152,13 @@ def form_features(derivatives: Derivatives, problem: Problem) -> FeatureMatrix |
     finite = finite_rows(jacobian.flatten(1)) & finite_rows(outer.flatten(1))
     samples = samples.where(finite)
     values, vectors = torch.linalg.eigh(torch.where((samples.weight > 0)[:, None, None], outer, 0.0))
-    if bool((values < -1e-10 * values.abs().amax(-1, keepdim=True)).any()):
+    if bool((values < -NEGATIVE * values.abs().amax(-1, keepdim=True)).any()):
         return None
     values, size = values.clamp(min=0.0).sqrt().unsqueeze(-1), jacobian.shape[2]
     root = torch.empty_like(jacobian, dtype=torch.float64)
     squares = root.new_empty(len(root), size)
     counts = samples.counted.unsqueeze(1).expand(-1, 1, size)
-    few = max(1, _ENTRIES_AT_A_TIME // max(1, jacobian[0].numel()))
+    few = max(1, ENTRIES_AT_A_TIME // max(1, jacobian[0].numel()))
     for some in torch.arange(len(root), device=root.device).split(few):
         rows = torch.where(counts[some], jacobian[some], 0.0).double()
         root[some] = values[some] * (vectors[some].mT @ rows)

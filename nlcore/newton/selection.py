@@ -19,11 +19,11 @@ from torch import Tensor
 
 from nlcore.errors import PerformanceWarning, UnsupportedCurvatureError
 from nlcore.evaluation import per_sample
+from nlcore.newton.candidates import Candidates, CandidatesAtBatch
 from nlcore.newton.chunks import intermediates
 from nlcore.newton.curvature import Curvature
-from nlcore.newton.damping import Relative
 from nlcore.newton.derivatives import FORMED, SECOND, Derivatives, differentiate, operator_of
-from nlcore.newton.fisher import EmpiricalFisher
+from nlcore.newton.fisher import HALF_FISHER, EmpiricalFisher
 from nlcore.newton.guard import LossGuard
 from nlcore.newton.matrix import DenseMatrix
 from nlcore.newton.outcome import NewtonStep
@@ -33,16 +33,12 @@ from nlcore.newton.problem import Problem
 from nlcore.newton.reused import EarlierMatrices
 from nlcore.newton.scoreboard import Scoreboard
 from nlcore.newton.step_length import StepLength
-from nlcore.newton.trial import Candidates, Trial
 from nlcore.soundness import check_second, undisturbed
 
 __all__ = ["Probe", "Selection"]
 
 _WAITING = 2**25
 """Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
-
-_WITHOUT_MATRIX = EmpiricalFisher(damping=Relative(0.1), power=0.5)
-"""The curvature of the default for many outputs without a structure, until it can be probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +116,13 @@ class Selection:
         if problem.samples.ranks is None and not len(prediction):
             return self.curvature
         self._observe()
-        trial = Trial(self.candidates, problem, self._jvp_sound)
+        at_batch = CandidatesAtBatch(self.candidates, problem, self._jvp_sound)
         due = self.age >= self.next_probe and all(_formed(one, problem) for one in self.candidates.curvatures)
         if self.reason is None and (due or self._pending is not None):
-            self._try_to_probe(trial, prediction, due=due)
+            self._try_to_probe(at_batch, prediction, due=due)
         self.age += 1
-        chosen = self._reusing(self.board.current, trial) if _formed(self.curvature, problem) else _WITHOUT_MATRIX
-        self._jvp_sound = trial.jvp_sound
+        chosen = self._reusing(self.board.current, at_batch) if _formed(self.curvature, problem) else HALF_FISHER
+        self._jvp_sound = at_batch.jvp_sound
         if not self.checked and self.reason is None:
             self._check_second(problem, chosen)
         return chosen
@@ -137,7 +133,7 @@ class Selection:
         A mask, or longer samples than those of the first batch, can leave many outputs without a structure.
         """
         if not _formed(self.curvature, problem):
-            return _WITHOUT_MATRIX
+            return HALF_FISHER
         return self.matrices.serving(self.board.current, problem, self.age + 1) or self.curvature
 
     def lengthened(self, step: NewtonStep, problem: Problem, *, training: bool) -> NewtonStep:
@@ -208,7 +204,7 @@ class Selection:
         if math.isnan(last):
             return
         guard, board = self.guard, self.board
-        lost = guard.judge(last, board.current, on_trial=self.candidates.opaque)
+        lost = guard.judge(last, board.current, on_trial=self.candidates.first_order_only)
         if board.current != 0 and self.reason is None and (lost or guard.alarmed):
             board.current = guard.risen = 0
             self.dense_until = self.age + DENSE // 2
@@ -229,25 +225,25 @@ class Selection:
                 with undisturbed(problem.evaluation, counts.device):
                     check_second(problem.evaluation, problem.prediction, counts, SECOND[kind])
 
-    def _reusing(self, member: int, trial: Trial) -> Curvature:
+    def _reusing(self, member: int, at_batch: CandidatesAtBatch) -> Curvature:
         """Return a candidate, by the matrix of an earlier batch where it serves still."""
-        curvature, problem = self.candidates.curvatures[member], trial.problem
+        curvature, problem = self.candidates.curvatures[member], at_batch.problem
         if curvature.aggregate == "sample" or not curvature.power or curvature.kind == "gradient":
             return curvature
         if (kept := self.matrices.serving(member, problem, self.age)) is not None:
             return kept
-        matrix = trial.mean_matrix(curvature, same=self.board.same)
+        matrix = at_batch.mean_matrix(curvature, same=self.board.same)
         if not isinstance(matrix, DenseMatrix):
             return curvature
         return self.matrices.keep(member, self.age, curvature, matrix) or curvature
 
-    def _try_to_probe(self, trial: Trial, prediction: Tensor, *, due: bool) -> None:
+    def _try_to_probe(self, at_batch: CandidatesAtBatch, prediction: Tensor, *, due: bool) -> None:
         """Probe the network, or give up; a gradient that the prediction retains stays as it is."""
         kept = prediction.grad if prediction.retains_grad else None
         try:
-            self._probe(trial, prediction, due=due)
+            self._probe(at_batch, prediction, due=due)
         except UnprobeableError as error:  # a part of the network that earlier batches did not pass through
-            if trial.problem.samples.ranks is not None:
+            if at_batch.problem.samples.ranks is not None:
                 raise UnsupportedCurvatureError(
                     f"{self.name}: the default cannot probe this network any more ({error}). Give a curvature, "
                     f"for example nlcore.EmpiricalFisher()."
@@ -257,8 +253,8 @@ class Selection:
             if prediction.retains_grad:
                 prediction.grad = kept
 
-    def _probe(self, trial: Trial, prediction: Tensor, *, due: bool) -> None:
-        ranks = trial.problem.samples.ranks
+    def _probe(self, at_batch: CandidatesAtBatch, prediction: Tensor, *, due: bool) -> None:
+        ranks = at_batch.problem.samples.ranks
         network, reason = None, "another rank cannot probe its network"
         try:
             network = Network.of(prediction, check=not self.history)
@@ -269,10 +265,10 @@ class Selection:
         if network is None or bool(blind):
             self._give_up(reason)
             return
-        plain = trial.settle()
-        self._complete(trial.problem, plain, network)
+        plain = at_batch.exclude_unusable()
+        self._complete(at_batch.problem, plain, network)
         if due:
-            self._begin(trial, plain, network)
+            self._begin(at_batch, plain, network)
             self.next_probe = self.age + max(next_gap(self.age, self.dense_until), self.candidates.interval)
 
     def _give_up(self, reason: str) -> None:
@@ -305,23 +301,23 @@ class Selection:
         self.board.complete(scores, members)
         self.history.append(Probe(self.age, tuple(self.board.scores.tolist()), self.board.current))
 
-    def _begin(self, trial: Trial, plain: Derivatives, network: Network) -> None:
+    def _begin(self, at_batch: CandidatesAtBatch, plain: Derivatives, network: Network) -> None:
         """Judge the directions of this batch on it, and keep them for the next."""
-        board, problem = self.board, trial.problem
-        dispersion = trial.dispersion() if board.needs_dispersion else None
+        board, problem = self.board, at_batch.problem
+        dispersion = at_batch.dispersion() if board.needs_dispersion else None
         if dispersion is not None:
             board.note(dispersion)
         members = board.members()
         reuse = self.candidates.constant or board.same
-        used = [self._reusing(k, trial) if reuse else self.candidates.curvatures[k] for k in members]
+        used = [self._reusing(k, at_batch) if reuse else self.candidates.curvatures[k] for k in members]
         newton = self.candidates.newton
-        reference = next(trial.directions([used[members.index(newton)]])) if newton in members else None
+        reference = next(at_batch.directions([used[members.index(newton)]])) if newton in members else None
         waits = len(members) * sum(leaf.numel() for leaf in network.leaves) <= _WAITING
         changes: list[tuple[Tensor, ...]] = []
         aligned: list[Tensor] = []
 
         def moves() -> Iterator[Tensor]:
-            for direction in trial.directions(used):
+            for direction in at_batch.directions(used):
                 change = network.vjp(problem.samples.weight.unsqueeze(-1) * direction)
                 if problem.samples.ranks is not None:
                     change = tuple(problem.samples.total(part) for part in change)

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from nlcore.errors import UnsupportedCurvatureError
 from nlcore.evaluation import finite_rows
+from nlcore.newton.chunks import ENTRIES_AT_A_TIME
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import Damped, choose_damping
 from nlcore.newton.derivatives import Derivatives
-from nlcore.newton.failures import Result
+from nlcore.newton.failures import SOLVED, Result
 from nlcore.newton.linear import (
     EPSILON,
     Solution,
@@ -41,9 +42,6 @@ __all__ = ["capped", "directions", "inverse_power", "limit_lengths", "solve"]
 
 _ITERATIONS = 500
 """Most products of a conjugate-gradient solve; few outputs take fewer, since m suffice but for rounding."""
-
-_ENTRIES_AT_A_TIME = 2**14
-"""Entries of the rows of samples' own matrices that are solved with at a time."""
 
 
 def directions(
@@ -135,9 +133,9 @@ def limit_lengths(solution: Solution, damped: Damped, curvature: Curvature, samp
         solution = replace(solution, direction=capped(solution.direction, longest))
     if ratio is None and curvature.normalize is False:
         return solution
-    lost = ~finite_rows(solution.direction) & (solution.codes <= Result.indefinite.value)
+    lost = ~finite_rows(solution.direction) & (solution.codes <= SOLVED)
     codes = torch.where(lost, Result.nonfinite.value, solution.codes)
-    sound = codes <= Result.indefinite.value  # a failed direction does not count for the others
+    sound = codes <= SOLVED  # a failed direction does not count for the others
     direction = torch.where(sound.unsqueeze(-1), solution.direction, 0.0)
     samples = samples.where(sound)
     if ratio is not None:
@@ -191,10 +189,10 @@ def _regular(matrix: DenseMatrix, *, own: bool) -> Tensor:
 def _solve_gram(matrix: GramMatrix, strength: Tensor, gradient: Tensor, power: float, *, wait: bool) -> Solution:
     """Solve by the rows of R; where those are the weighted gradients, without a cancellation."""
     unit = torch.ones_like(strength) if matrix.unit is None else matrix.unit
-    if matrix.weight is None:
+    if matrix.factors is None:
         return solve_kernel(matrix.root, strength, gradient / unit**power, power=power)
-    solution, counts = solve_kernel(matrix.root, strength, power=power), matrix.weight > 0
-    direction = solution.direction[matrix.own_rows] * unit ** (0.5 - power) / matrix.weight
+    solution, counts = solve_kernel(matrix.root, strength, power=power), matrix.factors > 0
+    direction = solution.direction[matrix.own_rows] * unit ** (0.5 - power) / matrix.factors
     if not (wait and bool(counts.all())):
         others = solve_kernel(matrix.root, strength, gradient / unit**power, power=power)
         direction = torch.where(counts, direction, others.direction)
@@ -217,7 +215,7 @@ def _solve_operator(matrix: OperatorMatrix, strength: Tensor, gradient: Tensor, 
 
 def _solve_features(matrix: FeatureMatrix, strength: Tensor, gradient: Tensor, power: float) -> Solution:
     """Solve with each sample's own matrix, a few samples at a time."""
-    few = max(1, _ENTRIES_AT_A_TIME // max(1, matrix.root[:1].numel()))
+    few = max(1, ENTRIES_AT_A_TIME // max(1, matrix.root[:1].numel()))
     pieces = zip(matrix.root.split(few), gradient.unsqueeze(1).split(few), strict=True)
     solutions = [solve_kernel(root, strength, rows, power=power) for root, rows in pieces]
     direction = torch.cat([one.direction for one in solutions]).squeeze(1)

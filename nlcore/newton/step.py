@@ -16,7 +16,7 @@ from nlcore.newton.auto import Auto
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import choose_damping
 from nlcore.newton.derivatives import SECOND, differentiate, operator_of
-from nlcore.newton.failures import Result, raise_unsolved
+from nlcore.newton.failures import SOLVED, Result, raise_unsolved
 from nlcore.newton.matrix import IdentityMatrix
 from nlcore.newton.options import check_choice
 from nlcore.newton.outcome import Memory, NewtonStep, StepDetail
@@ -147,8 +147,11 @@ def take_step(
         curvature: One that the loss can supply, or what chooses it.
         memory: The state after the last step.
         ranks: The processes that share the batch.
-        given: The other arguments of `Problem.of`; and `forgiving`, whether a curvature that fails falls back to the
-            gradient even where failures raise.
+        given: The other arguments of `Problem.of`; `forgiving`, whether a curvature that fails falls back to the
+            gradient even where failures raise; and `setting`, words that have to be the same on all ranks.
+
+    Returns:
+        The step, and the problem with all samples, also those that the step leaves out.
     """
     if ranks is None:
         return _step(loss, prediction, target, curvature, memory=memory, ranks=None, **given)
@@ -164,7 +167,7 @@ def _step(
     *,
     memory: Memory,
     ranks: Ranks | None,
-    reduction: str = "",
+    setting: str = "",
     forgiving: bool = False,
     **given: Any,
 ) -> tuple[NewtonStep, Problem]:
@@ -177,7 +180,7 @@ def _step(
         with full_precision(problem.prediction.device):
             curvature = chosen(problem)
     if ranks is not None:
-        ranks.check_alike(f"{curvature!r} of {size} outputs {reduction}".strip())
+        ranks.check_alike(f"{curvature!r} of {size} outputs {setting}".strip())
         count = problem.samples.count()
     if count == 0:
         return _empty(problem, curvature, memory), problem
@@ -187,8 +190,16 @@ def _step(
         problem, derivatives = derivatives.exclude_unusable(problem)
         gradient, usable = derivatives.gradient, derivatives.usable
         second = SECOND.get(kind, "") if derivatives.supplied is None else ""
-        evaluated = derivatives.value, gradient, problem.samples.weight
-        checks = check_first_use(problem.evaluation, problem.prediction, *evaluated, second=second, memory=memory)
+        checks = check_first_use(
+            problem.evaluation,
+            problem.prediction,
+            derivatives.value,
+            gradient,
+            problem.samples.weight,
+            second=second,
+            checks=memory.checks,
+            mask_checked=memory.mask_checked,
+        )
         matrix = curvature.matrix(derivatives, problem) if curvature.power else IdentityMatrix.of(problem)
         damped = choose_damping(curvature.damping if curvature.power else 0.0, matrix, memory.damping, derivatives)
         solution = solve(matrix, damped, gradient.double(), curvature, wait=problem.raising)
@@ -199,20 +210,25 @@ def _step(
     strength, mean_curvature = damped.strength, matrix.mean_curvature
     if matrix.unit is not None:
         strength, mean_curvature = strength * matrix.unit, mean_curvature * matrix.unit
-    # Where waiting for the device is allowed, one look at it shows whether all is well.
-    if not problem.raising or (
-        codes.numel() and not float((direction * 0).sum() + codes.amax()) <= Result.indefinite.value
-    ):
-        sound = finite_rows(direction) | (codes > Result.indefinite.value)
+    # If failures raise, one number read from the device shows that no direction is NaN and no sample has failed.
+    if not problem.raising or (codes.numel() and not float((direction * 0).sum() + codes.amax()) <= SOLVED):
+        sound = finite_rows(direction) | (codes > SOLVED)
         sound = sound if problem.raising else sound & usable
         codes = torch.where(sound, codes, Result.nonfinite.value)
         if problem.raising and not forgiving:
             raise_unsolved(problem, codes, strength, solution.condition, (matrix.null_dimension(), matrix.size))
-        direction = torch.where((codes <= Result.indefinite.value).unsqueeze(-1), direction, gradient)
+        direction = torch.where((codes <= SOLVED).unsqueeze(-1), direction, gradient)
     jvp_sound = memory.jvp_sound if derivatives.jvp_sound is None else derivatives.jvp_sound
     memory = Memory(damped.state, checks, memory.mask_checked or problem.evaluation.mask is not None, jvp_sound)
-    conditions = solution.condition, problem.samples.counted, solution.residual
-    detail = StepDetail(strength, mean_curvature, *conditions, matrix.negative, damped.own)
+    detail = StepDetail(
+        strength,
+        mean_curvature,
+        solution.condition,
+        problem.samples.counted,
+        residual=solution.residual,
+        negative=matrix.negative,
+        per_sample=damped.own,
+    )
     shape, target = problem.evaluation.shape, problem.prediction - direction
     if gradient.shape != shape:
         gradient, direction, target = gradient.reshape(shape), direction.reshape(shape), target.reshape(shape)

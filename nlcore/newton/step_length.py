@@ -13,12 +13,20 @@ __all__ = ["StepLength"]
 _MEMORY = 1000
 """Steps over which the length of a direction follows the length of the gradient, as Adam's second moment does."""
 
-_STALLED, _SLOW, _FAR, _SOON = 0.25, 200, 10.0, 20
+_SOON = 20
+"""Steps over which the length follows the gradients after a stall: steps that do not shrink with the gradient never
+settle at the minimum, which plain training reaches."""
+
+_STALLED = 0.25
 """The loss has stalled once the share of recent steps with a loss below its running mean exceeds the share above by no
-more than the first number, or once that mean, of 20 steps, is not below the mean of 200: a few high losses in a noisy
-training leave most of the others below the mean. Steps that do not shrink with the gradient never settle at the
-minimum, which plain training reaches. The length therefore follows the gradients over 20 steps after a stall, and
-before one while it is more than ten times the length of recent gradients."""
+more than this."""
+
+_SLOW = 200
+"""The loss has also stalled once its running mean is not below the mean over so many steps: a few high losses in a
+noisy training leave most of the others below the running mean."""
+
+_FAR = 10.0
+"""Before a stall, the length follows the gradients over 20 steps while it is this many times that of recent ones."""
 
 _NEAR = 1.5
 """Largest length, in units of recent gradients, at which steps differ in length after a stall. Steps of equal length
@@ -52,7 +60,7 @@ class StepLength:
 
         Args:
             loss: That of the last step.
-            mean: Its mean over the 20 steps before.
+            mean: Its running mean before, `LossGuard.level`.
             age: Number of steps so far.
         """
         if math.isnan(self.earlier):

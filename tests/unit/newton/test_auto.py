@@ -16,11 +16,11 @@ from torch.utils.checkpoint import checkpoint
 import nlcore
 from nlcore import Auto, Bounded, EmpiricalFisher, GaussNewton, NewtonLoss, Relative, newton_step
 from nlcore.errors import ConfigError, PerformanceWarning
+from nlcore.newton.candidates import Candidates, CandidatesAtBatch
 from nlcore.newton.chunks import intermediates
 from nlcore.newton.probe import Network, greatest_fall
 from nlcore.newton.problem import Problem
 from nlcore.newton.step_length import StepLength
-from nlcore.newton.trial import Candidates, Trial
 from tests.unit.newton.losses import Noisy, Wavy, half_square
 
 M, N = 6, 16
@@ -148,13 +148,13 @@ def test_a_matrix_from_few_samples_at_a_time_is_that_of_all(monkeypatch, few):
     candidates = Candidates((EmpiricalFisher(power=0.0), *steps), newton=2, bounded=GaussNewton(Bounded()))
     found = []
     for many in (2**18, 0):
-        monkeypatch.setattr("nlcore.newton.trial._MANY", many)
-        monkeypatch.setattr("nlcore.newton.trial._FEW", few)
+        monkeypatch.setattr("nlcore.newton.candidates._MANY", many)
+        monkeypatch.setattr("nlcore.newton.candidates._FEW", few)
         problem = Problem.of(nlcore.capabilities.read_capabilities(loss), prediction, target, weight=weight)
-        trial = Trial(candidates, replace(problem, raising=False))
-        trial.settle()
-        dispersion = trial.dispersion()
-        found.append((trial.formed, dispersion, list(trial.directions(candidates.curvatures))))
+        at_batch = CandidatesAtBatch(candidates, replace(problem, raising=False))
+        at_batch.exclude_unusable()
+        dispersion = at_batch.dispersion()
+        found.append((at_batch.formed, dispersion, list(at_batch.directions(candidates.curvatures))))
     (whole, all_of_them, one), (parts, some_of_them, other) = found
     assert whole.own is not None and parts.own is None
     assert torch.allclose(whole.mean, parts.mean, rtol=1e-12, atol=1e-14)

@@ -148,7 +148,7 @@ def test_a_padded_output_takes_no_part_in_a_power():
         (lambda: Hessian(power=0.5, solver="cholesky"), r"solver='cholesky'"),
         (lambda: Hessian(power=0.5, psd="none"), r"psd='none'\): a negative eigenvalue has no fractional power"),
         (lambda: EmpiricalFisher(weighting="norm"), r"weighting='norm'.*'raw', 'normalized'"),
-        (lambda: GaussNewton(damping=Bounded(), solver="low_rank"), r"solver='low_rank'\): the bound needs"),
+        (lambda: GaussNewton(damping=Bounded(), solver="low_rank"), r"solver='low_rank'\): this rule needs"),
         (lambda: GaussNewton(normalize=-1.0), r"normalize=-1.0"),
         (lambda: Bounded(validated=1), r"Bounded\(validated=1\): give True or False"),
     ],

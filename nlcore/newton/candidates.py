@@ -18,7 +18,7 @@ from nlcore.newton.rho import amplification, examined, validated_rho
 from nlcore.newton.second_order import form_features
 from nlcore.newton.solve import directions
 
-__all__ = ["Candidates", "Dispersion", "Trial"]
+__all__ = ["Candidates", "CandidatesAtBatch", "Dispersion"]
 
 _ALIKE, _ALIKE_RHO, _OVERSTEP = 4.0, 1e-2, 2.0
 """Samples are alike where their curvature is amplified at most this much by the inverse of the mean with this ρ; the
@@ -58,7 +58,7 @@ class Candidates:
     interval: int = 1
 
     @property
-    def opaque(self) -> bool:
+    def first_order_only(self) -> bool:
         """Whether no candidate has a second derivative of the loss."""
         return all(one.kind == "gradient" for one in self.curvatures)
 
@@ -90,7 +90,7 @@ class Dispersion:
     judged: list[int]
 
 
-class Trial:
+class CandidatesAtBatch:
     """The candidates at one batch.
 
     Args:
@@ -98,7 +98,7 @@ class Trial:
         problem: The loss at the prediction.
 
     Attributes:
-        problem: The same, after `settle` without the samples that are not finite.
+        problem: The same, after `exclude_unusable` without the samples that are not finite.
         formed: The matrix of a second-order curvature, once a probe has formed it.
         jvp_sound: Whether products with the Jacobian of the loss were found right; `None` before they were needed.
     """
@@ -109,11 +109,11 @@ class Trial:
         self.formed: CurvatureMatrix | None = None
         self._features: FeatureMatrix | None = None
 
-    def settle(self) -> Derivatives:
-        """Leave out samples that are not finite, and return the gradient, zero there; from here on nothing raises."""
+    def exclude_unusable(self) -> Derivatives:
+        """Leave out samples that are not finite, and return value and gradient; from here on nothing raises."""
         plain = differentiate(self.problem, "gradient")
-        self.problem = replace(self.problem, samples=self.problem.samples.where(plain.usable), raising=False)
-        return replace(plain.zeroed(), value=torch.where(plain.usable, plain.value, 0.0))
+        self.problem, plain = plain.exclude_unusable(replace(self.problem, raising=False))
+        return plain
 
     def derivatives(self, curvature: Curvature) -> Derivatives:
         """Return the derivatives for a curvature, zero where they are not finite."""
