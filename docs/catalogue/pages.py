@@ -78,7 +78,8 @@ def _inputs(entry: Entry) -> str:
     lines = ["| tensor | shape and meaning |", "|---|---|", *rows]
     if entry.probe is not None:
         shape, target = entry.probe.shape, entry.probe.target
-        about = f"In the built-in example, `example()`, a sample has a prediction `{shape}` and the target `{target}`."
+        about = f"In the built-in example, `example()`, a sample's prediction has shape `{shape}`; its target has the "
+        about += f"shape and type `{target}`."
         lines += ["", about]
     if not entry.takes_mask:
         lines += ["", "It takes no mask: all samples of a batch must have the same size."]
@@ -114,7 +115,7 @@ def _derivatives(entry: Entry) -> str:
     elif "its Hessian" in found.supplies or traits.order >= 2:
         words.append("The Hessian is not guaranteed to be positive semi-definite.")
     supplied = " and ".join(found.supplies)
-    automatic = "All derivatives are computed through autograd."
+    automatic = "The loss supplies no derivative of its own; autograd computes them."
     words.append(f"The loss supplies {supplied}." if supplied else automatic)
     rows = [f"| `{name}` | {cell(re.split(r'[.] ', text)[0])} |" for name, text in found.curvatures.items()]
     rows.append(f'| `Auto(aim="outputs")` | uses `{cell(found.auto)}`, because {cell(found.reason)} |')
@@ -128,9 +129,9 @@ def _order_words(entry: Entry) -> str:
         more = " and a Hessian" if "its Hessian" in supplies else ""
         return f"The value is random, and its gradient{more} are estimated from the same samples."
     if traits.order >= 2:
-        return "Twice differentiable, with a second derivative that does not vanish almost everywhere."
+        return "The second derivative exists almost everywhere, and is not zero."
     if traits.order == 1:
-        return "Once differentiable: the second derivative vanishes almost everywhere, or does not exist."
+        return "Once differentiable: the second derivative is zero almost everywhere, or does not exist."
     if own:
         return "The value is piecewise constant; the method defines the gradient that the network receives."
     return "The value is piecewise constant and has no useful gradient."

@@ -73,11 +73,11 @@ def _example(loss: Any, dtype: torch.dtype) -> tuple[Tensor, Any]:
 
 
 def _described(target: Any) -> str:
-    """Return shape and dtype of a target without the batch, as `[5] int64`; of a nested one those of its tensors."""
+    """Return shape and dtype of a target without the batch, as `[5] int64`; of every tensor of a nested one."""
     from torch.utils import _pytree as pytree
 
     leaves = [leaf for leaf in pytree.tree_leaves(target) if isinstance(leaf, Tensor)]
-    return ", ".join(f"{list(leaf.shape[1:])} {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves)
+    return ", ".join(f"{list(leaf.shape[1:]) or 'one'} {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves)
 
 
 def _limits(loss: Any, able: dict[str, str]) -> list[str]:

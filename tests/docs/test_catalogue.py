@@ -166,7 +166,9 @@ class TestEveryPage:
         for name in ("prediction", "target"):
             assert re.search(rf"^\| \*\*{name}\*\* \| `\[batch[^`]*\]`[^|]*\w", inputs, re.MULTILINE), name
         assert "`[batch]`, one loss for each sample: " in inputs
-        assert re.search(r"`example\(\)`, a sample has a prediction `\[\d+.*\]` and the target `\[.*\] \w+`", inputs)
+        assert re.search(
+            r"`example\(\)`, a sample's prediction has shape `\[\d+.*\]`; its target has .*`.+ \w+`", inputs
+        )
         assert ("| **mask** |" in inputs) is nlcore.make(id).traits.takes_mask
         assert ("It takes no mask" in inputs) is not nlcore.make(id).traits.takes_mask
 

@@ -86,8 +86,8 @@ class NoiseOptions(AlgorithmConfig):
     sigma: float = Field(
         0.5,
         gt=0,
-        description="Standard deviation σ of the noise on the costs, in their units: about the difference of costs "
-        "that should not decide between solutions.",
+        description="Standard deviation σ of the noise on the costs, in their units: differences in cost well "
+        "below σ hardly influence which solution is chosen.",
     )
 
 

@@ -86,7 +86,7 @@ class PerturbedFenchelYoung(
     $$
 
     Both are convex in c. The Hessian is −∂y_σ/∂c = −E[y* Zᵀ]/σ, or minus `perturbed.multiplied_jacobian`. The returned
-    value is the mean of ⟨c̃, t − y*(c̃)⟩ over the samples of noisy costs c̃, and the gradient the derivative of that
+    value is the mean of ⟨c̃, t − y*(c̃)⟩ over the draws of noisy costs c̃, and the gradient the derivative of that
     mean; the conjugate term of the Fenchel–Young loss, which depends only on t, is left out. With the same state of the
     generator, value, gradient and `hessian` use the same samples; the Hessian needs no further solution.
 

@@ -36,7 +36,7 @@ Weighting: TypeAlias = Literal["lambdarank", "ndcg2", "ndcg2++"]
 
 _SIGMA = "Steepness σ of the logistic function, in inverse units of the scores."
 _GAIN = "Gain of an item of relevance r: 'exponential' is 2^r − 1, 'linear' is r."
-_K = "Positions that count, from the first; null for all."
+_K = "Positions that count, from the first; `None` for all."
 _TEMPERATURE = "Softness τ in units of the scores; the sort is exact as τ → 0."
 _RELAXATION = (
     "The relaxed sort: 'neuralsort', 'softsort', or 'diffsort', a Cauchy odd–even sorting network of steepness 1/τ."
@@ -133,8 +133,8 @@ class SpearmanConfig(AlgorithmConfig):
     temperature: float = Field(1.0, gt=0, description=_TEMPERATURE, json_schema_extra={"softness": "increasing"})
     relaxation: SoftRank = Field(
         "neuralsort",
-        description=f"{_RELAXATION[:-1]}; or in O(n log n): 'fast_soft_sort', the Euclidean "
-        "projection with strength τ, or 'lapsum', of scale τ.",
+        description=f"{_RELAXATION[:-1]}; or 'fast_soft_sort', the Euclidean projection with strength τ, or 'lapsum', "
+        "of scale τ, whose ranks take O(n log n).",
     )
 
 
@@ -157,7 +157,8 @@ class TopKClassificationConfig(AlgorithmConfig):
     candidates: int | None = Field(
         None,
         ge=2,
-        description="Number of classes that are sorted, the true one and those of the best other scores; null for all.",
+        description="Number of classes that are sorted, the true one and those of the best other scores; `None` for "
+        "all.",
     )
 
     @model_validator(mode="after")

@@ -27,14 +27,14 @@ class ListMLE(ListLoss, id="ranking/listmle-v1", config=ListMLEConfig, traits=CU
     The order of equal grades is unknown. `ties="shared"` lets every item compete with all that are not more relevant
     (Breslow's rule for tied events); the loss then does not depend on the order of the list, and pulls tied items to
     equal scores. `ties="index"` is the paper's loss for the order by relevance, then index. The Hessian, a sum of
-    diag(p_i) − p_i p_iᵀ, is supplied: the loss is convex.
+    diag(p_i) − p_i p_iᵀ with p_i the softmax of the scores over C_i, is supplied: the loss is convex.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]`, the relevance of every item, ≥ 0, of which only the order counts.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: nats per item. A list of equal grades, all zero among them, has its smallest loss at equal scores with
-          `"shared"`; of one item it is 0.
+        - value: nats per item. If all items have the same relevance, the loss is smallest at equal scores with
+          `"shared"`. A list of one item has loss 0.
 
     Cost:
         Time and memory O(n²) per list, O(n³) time with the Hessian.

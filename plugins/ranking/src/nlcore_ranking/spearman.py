@@ -30,8 +30,8 @@ class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]`, the relevance of every item, ≥ 0, of which only the order counts.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: without ties and for τ towards 0 it is 1 − ρ, from 0 to 2. A list of one item has loss 0; for equal
-          grades, all zero among them, the loss is 0 at equal scores.
+        - value: without ties and for τ towards 0 it is one minus Spearman's correlation, from 0 to 2. A list of
+          one item has loss 0. If all items have the same relevance, the loss is 0 at equal scores.
 
     Cost:
         Time and memory O(n²) per list for any relaxation, because of the true positions. The Hessian is taken by

@@ -123,7 +123,7 @@ class _AlignmentConfig(AlgorithmConfig):
     cost: Cost = Field("squared_euclidean", description=_COST)
     band: Band | None = Field(
         None,
-        description="Cells that an alignment may visit: null for all, 'sakoe_chiba' for a band around the "
+        description="Cells that an alignment may visit: `None` for all, 'sakoe_chiba' for a band around the "
         "diagonal, 'itakura' for a parallelogram between the corners.",
     )
     radius: int = Field(10, ge=0, description="Largest shift in time steps; used by 'sakoe_chiba' only.")

@@ -50,9 +50,10 @@ class PrefixSum(LinearLoss, Configured, id="sequences/prefix_sum-v1", config=Pre
         cosines.
 
     When it fails:
-        The loss is steep along the sum of the numbers and flat along alternating ones, so plain gradients train slowly.
-        The condition number of the Hessian grows as m² (113 at m = 8, 438 at m = 16), at order p as the p-th power of
-        this. The outputs are not interchangeable, so a Newton step differs from a rescaled gradient.
+        The loss is steep along the sum of the numbers and flat along directions whose signs alternate, so plain
+        gradients train slowly. The condition number of the Hessian grows as m² (113 at m = 8, 438 at m = 16), at order
+        p as the p-th power of this. The outputs are not interchangeable, so a Newton step differs from a rescaled
+        gradient.
 
     Args:
         order: p, how many times the sum is taken.
@@ -64,7 +65,7 @@ class PrefixSum(LinearLoss, Configured, id="sequences/prefix_sum-v1", config=Pre
 
     References:
         Petersen, Borgelt, Sutter, Kuehne, Deussen, Ermon: [Newton Losses](https://arxiv.org/abs/2410.19055), NeurIPS
-        2024 (the method). The prefix sum is its definition.
+        2024 (the method).
 
     Example:
         >>> import torch

@@ -33,8 +33,8 @@ class SoftDTW(AlignmentLoss):
     $$
 
     As γ tends to 0, the loss tends to the cost of the best alignment, which is the cost of dynamic time warping (DTW).
-    Soft-DTW is not a distance: it can be negative, for example for equal series, and equal series do not minimise it.
-    `SoftDTWDivergence` corrects this.
+    Soft-DTW is not a distance: it can be negative, for example for equal series, and the prediction that
+    minimises it is not the target. `SoftDTWDivergence` corrects this.
 
     The derivative of the loss with respect to the local costs is the expected alignment E. $E_{ij}$ is the probability
     that an alignment visits the cell (i, j), if alignments are drawn with $\Pr(A) \propto \exp(-c(A)/\gamma)$. The

@@ -38,7 +38,7 @@ _ALGORITHMS = (
         id="shortest_paths/perturbed_fenchel_young-v1",
         factory="nlcore_shortest_paths.perturbed_fenchel_young:PerturbedFenchelYoung",
         config="nlcore_shortest_paths.config:PerturbedFenchelYoungConfig",
-        summary="True path minus the mean path of noisy costs: convex, with its Hessian",
+        summary="Cost of the true path minus the mean least cost under noise: convex, with its Hessian",
         reference="Berthet et al., Learning with Differentiable Perturbed Optimizers, NeurIPS 2020",
         since="0.1.0",
     ),

@@ -58,8 +58,8 @@ class RelaxationOptions(AlgorithmConfig):
     )
     objective: Objective = Field(
         "l2",
-        description="Loss between relaxed and true path: 'l1' is Σ|p − t|, 'l2' is Σ(p − t)², over all cells of a map "
-        "or all edges of a graph.",
+        description="Loss between relaxed and true path: 'l1' is Σ|path − target|, 'l2' is Σ(path − target)², over "
+        "all cells of a map or all edges of a graph.",
     )
     t_conorm: TConorm = Field(
         "hamacher",

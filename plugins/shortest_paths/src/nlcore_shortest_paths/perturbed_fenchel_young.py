@@ -27,8 +27,8 @@ class PerturbedFenchelYoung(
     $$
 
     The loss is convex in c and at least 0; its Hessian is −∂y_σ/∂c = −E[y*(c + σZ) Zᵀ]/σ. The returned value is the
-    mean of ⟨c + σZ, t − y*⟩ over the samples, whose expectation is ℓ; the constant of the conjugate, which depends only
-    on t, is left out. With the same state of the generator, value, gradient and `hessian` use the same samples; the
+    mean of ⟨c + σZ, t − y*⟩ over the draws of Z, with the expectation ℓ; the constant of the conjugate, which depends
+    only on t, is left out. With the same state of the generator, value, gradient and `hessian` use the same draws; the
     Hessian needs no further solution.
 
     Shape:

@@ -74,7 +74,7 @@ class SortingNetworkConfig(AlgorithmConfig):
         json_schema_extra={"softness": "decreasing"},
     )
     art_lambda: float = Field(
-        0.25, ge=0, le=1, description="Exponent λ of the activation replacement; used by 'logistic_phi' only."
+        0.25, ge=0, le=1, description="Exponent λ in the formula of 'logistic_phi'; used by it only."
     )
     objective: Objective = Field("rows", description=_OBJECTIVE)
 

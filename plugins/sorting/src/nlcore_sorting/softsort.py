@@ -50,7 +50,7 @@ class SoftSort(SoftmaxSort):
     When it fails:
         Equal scores are ranked by index, and the derivative of |·| is taken as 0. *A list in which all scores are equal
         has gradient 0*, so the last layer of a network must not start at zero. If τ is far below the gaps between
-        wrongly ordered scores, the loss is piecewise linear and its curvature vanishes.
+        wrongly ordered scores, the loss is nearly piecewise linear and its curvature nearly zero.
 
     Args:
         temperature: τ > 0, in units of the scores.

@@ -163,8 +163,8 @@ class SortingNetwork(PermutationLoss):
     - `optimal`: ½ + x for |x| ≤ ¼, 1 − 1/(16x) for x > ¼, and 1/(16|x|) for x < −¼.
 
     The loss is computed from log P, layer by layer, with logarithms of α and 1 − α that are exact in both tails. On the
-    CPU, the value and its first derivative are computed from P in float64 instead, with both weights exact, and from
-    log P only for lists in which an entry $P_{r_j j}$ underflows. The Hessian is computed by a formula.
+    CPU, value and first derivative are computed from P in float64 instead, with α and 1 − α both exact; only lists in
+    which an entry $P_{r_j j}$ underflows use log P. The Hessian is computed by a formula.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
