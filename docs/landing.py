@@ -145,7 +145,8 @@ def _loss_sentence(table: Found) -> str:
         f"**A low loss: the initial temperatures of a plate, predicted by a network that is given only the "
         f"temperatures at a later time as targets.** Relative to plain training with the same optimiser, the held-out "
         f"loss of the default is {values['default']}. That of the best of plain training, clipping and normalisation "
-        f"is {values['control']}: the default is {', '.join(verdicts[:-1])}{' and ' * (len(verdicts) > 1)}{verdicts[-1]}."
+        f"is {values['control']}: the default is {', '.join(verdicts[:-1])}{' and ' * (len(verdicts) > 1)}"
+        f"{verdicts[-1]}."
     )
 
 
