@@ -50,10 +50,10 @@ def _two_outputs() -> Callable[[], Any]:
     gradient = gradient * (newton.norm() / gradient.norm())
 
     def draw() -> Any:
-        figure = new_figure(5.2, 3.9)
+        figure = new_figure(6.6, 3.9)
         axes = figure.add_subplot()
         axes.contour(axis, axis, values, levels=[0.05, 0.3, 1, 2, 4, 7, 11], colors=GREY, linewidths=0.7)
-        for arrow, colour, text in ((gradient, ORANGE, "gradient"), (newton, BLUE, "Newton step")):
+        for arrow, colour, text in ((gradient, ORANGE, "negative gradient"), (newton, BLUE, "Newton step")):
             axes.annotate(
                 "", y + arrow, y, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2, "shrinkA": 0, "shrinkB": 0}
             )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass
+from typing import Literal, TypeAlias
 
-__all__ = ["LossGuard"]
+__all__ = ["LossGuard", "Verdict"]
+
+Verdict: TypeAlias = Literal["fine", "doubtful", "lost"]
 
 _RISE, _IN_A_ROW = 2.0, 3
 """The loss is far above its running mean if it is more than this many times the mean; with so many such steps in a row
@@ -18,6 +21,10 @@ negative value on, it is far above its running mean if it lies more than this ma
 _LOST = 2.0
 """How many mean absolute deviations the running mean of such a loss may lie above its lowest value."""
 
+_DOUBT = 0.7
+"""The direction in use is in doubt if the running mean of any loss lies this many mean absolute deviations above its
+lowest value. The mean of losses that do not change varies by a fifth of one."""
+
 _SPIKE = 4.0
 """A loss that lies further above the running mean than this many times the size of the mean, or this many deviations,
 counts as if it lay there: a single high loss hardly moves the mean."""
@@ -26,7 +33,7 @@ _LEVEL, _SPREAD, _QUICK = 0.05, 0.02, 0.3
 """Weights of a loss in the running mean, in the mean absolute deviation from it, and in the mean of a trial."""
 
 _TRIAL = 30
-"""Steps for which a new direction is on trial: it fails if the loss rises by its mean absolute deviation meanwhile."""
+"""Steps for which a direction on trial is new: it fails if the loss rises by its mean absolute deviation meanwhile."""
 
 
 @dataclass(slots=True)
@@ -62,8 +69,8 @@ class LossGuard:
         """Whether several losses in a row were far above the running mean."""
         return self.risen >= _IN_A_ROW
 
-    def judge(self, loss: float, direction: int, *, on_trial: bool) -> bool:
-        """Return whether the loss has risen for good: its running mean, or that of a direction on trial.
+    def judge(self, loss: float, direction: int, *, on_trial: bool) -> Verdict:
+        """Return whether the loss is lost, having risen for good, or the direction in use is in doubt.
 
         Args:
             loss: The mean loss of the last step.
@@ -78,10 +85,14 @@ class LossGuard:
         gone = _LOST * self.spread if self.signed else (_RISE - 1) * abs(self.lowest)
         lost = self.level - self.lowest > gone > 0
         failed = self._fails(loss, direction)  # kept up to date also without a trial
-        lost = lost or (on_trial and failed)
-        if lost:
+        if lost or (on_trial and failed):
             self.lowest = self.level
-        return lost
+            return "lost"
+        return "doubtful" if failed or self.level - self.lowest > _DOUBT * self.spread > 0 else "fine"
+
+    def excuse(self) -> None:
+        """Take the present mean for the lowest: what comes next is not to blame for a rise before."""
+        self.lowest = self.level
 
     def count_in(self, loss: float) -> float:
         """Bring the running means nearer to a loss, and return it as it counts: not far above the mean."""

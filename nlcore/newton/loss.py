@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nlcore.capabilities import read_capabilities
 from nlcore.errors import ConfigError, ContractError, UnsupportedCurvatureError, nearest
-from nlcore.evaluation import cloned, full_precision, in_inference, per_sample
+from nlcore.evaluation import cloned, full_precision, in_inference, per_sample, transformed
 from nlcore.newton.auto import Auto
 from nlcore.newton.checkpoint import (
     is_selection,
@@ -229,6 +229,11 @@ class NewtonLoss(nn.Module):
         """The probes of the network so far, for `Auto(aim="loss")`; see `plot`."""
         return () if self._selection is None else tuple(self._selection.history)
 
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The directions that are probed, which the `history` gives by their indices; empty before the first step."""
+        return () if self._selection is None else self._selection.names
+
     def plot(self, *, format: str = "png", dark: bool = False) -> bytes:
         """Return a picture of what `Auto(aim="loss")` chose when, and of the progress of each candidate.
 
@@ -240,8 +245,7 @@ class NewtonLoss(nn.Module):
             ConfigError: There are no probes yet, the format is unknown, or matplotlib is not installed.
         """
         figures = importlib.import_module("nlcore.plotting.selection_figure")  # plotting imports the engine
-        names = () if self._selection is None else self._selection.names
-        picture: bytes = figures.draw_selection(self.history, names, format=format, dark=dark)
+        picture: bytes = figures.draw_selection(self.history, self.directions, format=format, dark=dark)
         return picture
 
     def get_extra_state(self) -> Tensor:
@@ -403,6 +407,8 @@ class _Attach(torch.autograd.Function):
         own = incoming if ctx.needs_input_grad[1] else None
         shaped = incoming.reshape(-1, *[1] * (direction.ndim - 1))
         gradient = (shaped * direction).to(ctx.dtype)
+        if torch.is_grad_enabled() and not transformed(gradient):  # with create_graph
+            gradient.requires_grad_()
         return (_Last.apply(gradient) if gradient.requires_grad else gradient), own, None
 
 

@@ -37,6 +37,9 @@ from nlcore.soundness import check_second, undisturbed
 
 __all__ = ["Probe", "Selection"]
 
+_AGAIN = 10
+"""Steps of dense probes in which a direction that was in doubt can show that the loss rose by noise alone."""
+
 _WAITING = 2**25
 """Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
 
@@ -183,7 +186,9 @@ class Selection:
         probes = f"the mean of {self.board.probes} probes of {count} directions on the network"
         probes = probes if self.board.probes else f"the first probe of {count} directions on the network"
         if self.board.current == 0:
-            return f"the gradient, because no other direction lets the loss fall further; {probes}."
+            rose = self.board.probes < self.board.held
+            why = "the loss rose along another one" if rose else "no other direction lets the loss fall further"
+            return f"the gradient, because {why}; {probes}."
         further = math.exp(float(self.board.scores[self.board.current]))
         times = "" if f"{further:.2g}" == "1" else f"{further:.2g} times "
         fall = f"the loss falls {times}as far as along the gradient"
@@ -204,13 +209,17 @@ class Selection:
         if math.isnan(last):
             return
         guard, board = self.guard, self.board
-        lost = guard.judge(last, board.current, on_trial=self.candidates.first_order_only)
-        if board.current != 0 and self.reason is None and (lost or guard.alarmed):
+        verdict = guard.judge(last, board.current, on_trial=self.candidates.first_order_only)
+        doubtful = verdict == "doubtful" and bool(board.per_sample[board.current])
+        if board.current != 0 and self.reason is None and (verdict == "lost" or doubtful or guard.alarmed):
+            if doubtful:
+                board.doubt()
+                guard.excuse()
             board.current = guard.risen = 0
-            self.dense_until = self.age + DENSE // 2
+            self.dense_until = self.age + (_AGAIN if doubtful else DENSE // 2)
             self.next_probe = self.age
             self._pending = None
-        if lost:
+        if verdict == "lost":
             board.hold()
         before = guard.level
         self.length.observe(guard.count_in(last), before, self.age)

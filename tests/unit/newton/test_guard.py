@@ -8,17 +8,18 @@ import pytest
 import torch
 from torch import nn
 
+import nlcore
 from nlcore import NewtonLoss
 from nlcore.newton.guard import LossGuard
 from nlcore.newton.step_length import StepLength
 
 
 def fed(losses, *, direction=0, on_trial=False, guard=None):
-    """Return a guard that has seen losses, and what it said of each."""
+    """Return a guard that has seen losses, and of each whether it found it lost."""
     guard = guard or LossGuard()
     said = []
     for loss in losses:
-        said.append(guard.judge(loss, direction, on_trial=on_trial))
+        said.append(guard.judge(loss, direction, on_trial=on_trial) == "lost")
         guard.count_in(loss)
     return guard, said
 
@@ -65,6 +66,73 @@ def test_a_direction_on_trial_fails_where_the_loss_rises_soon():
     assert not any(fed(risen, direction=0, on_trial=True, guard=LossGuard.of(guard.state()))[1])
     fallen = noisy(2.7, 0.3, 40, seed=1)
     assert not any(fed(fallen, direction=2, on_trial=True, guard=LossGuard.of(guard.state()))[1])
+
+
+def test_a_slow_rise_is_in_doubt_long_before_it_is_lost():
+    guard, found = LossGuard(), []
+    for loss in noisy(1.0, 0.2, 400):
+        found.append(guard.judge(loss, 5, on_trial=False))
+        guard.count_in(loss)
+        if found[-1] == "doubtful":
+            guard.excuse()
+    assert "lost" not in found
+    assert found[30:].count("doubtful") <= 3  # noise alone, which costs a few probes
+    said = []
+    for step, loss in enumerate(noisy(1.0, 0.2, 200, seed=1)):
+        said.append(guard.judge(loss + step / 200, 5, on_trial=False))
+        guard.count_in(loss + step / 200)
+    assert "doubtful" in said[:60]
+    assert "lost" not in said
+    guard.excuse()
+    assert guard.judge(guard.level, 0, on_trial=False) == "fine"
+
+
+def test_the_samples_own_steps_earn_their_score_anew_where_the_loss_rises():
+    torch.manual_seed(0)
+    net = nn.Linear(4, 6)
+    criterion = NewtonLoss(nlcore.make("core/cross_entropy"))
+    x, label = torch.randn(32, 4), torch.randint(6, (32,))
+    for _ in range(40):
+        criterion(net(x), label)
+    choice = criterion._selection
+    own = criterion.directions.index("Hessian(aggregate='sample', power=0.5)")
+    choice.board.scores[own], choice.board.current, choice.next_probe = 0.5, own, 10**6
+    with torch.no_grad():
+        net.bias[0] += 10.0  # every other class becomes less likely
+    for _ in range(20):
+        criterion(net(x), label)
+        if choice.board.current == 0:
+            break
+    assert choice.board.current == 0
+    assert float(choice.board.scores[own]) <= 0.5
+
+
+def classified(criterion, seed):
+    """Return the mean loss of the last 50 steps of a network with dropout that learns noisy labels."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(512, 10, generator=generator)
+    mixing = torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
+    label = (x @ mixing + torch.randn(512, 6, generator=generator)).argmax(1)
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(10, 48), nn.BatchNorm1d(48), nn.ReLU(), nn.Dropout(0.2), nn.Linear(48, 6))
+    optimizer, losses = torch.optim.Adam(net.parameters(), 3e-3), []
+    for step in range(300):
+        torch.manual_seed(step)
+        some = torch.randperm(512, generator=generator)[:32]
+        optimizer.zero_grad()
+        loss = criterion(net(x[some]), label[some])
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return sum(losses[-50:]) / 50
+
+
+@pytest.mark.parametrize("seed", [4, 7, 22])
+def test_noisy_labels_are_learned_as_plainly(seed):
+    """The samples' own Newton steps, in use throughout, end at twice the loss of plain training here."""
+    loss = nlcore.make("core/cross_entropy")
+    plain = classified(lambda y, label: loss(y, label).mean(), seed)
+    assert classified(NewtonLoss(loss), seed) <= 1.2 * plain
 
 
 def test_its_state_is_whole():

@@ -203,6 +203,9 @@ def test_further_derivatives_are_refused_by_name():
     (slope,) = torch.autograd.grad(criterion(leaf, t).square(), leaf, create_graph=True)
     with pytest.raises(UnsupportedCurvatureError, match="no derivative of its own"):
         torch.autograd.grad(slope.square().sum(), leaf)
+    (slope,) = torch.autograd.grad(criterion(leaf, t), leaf, create_graph=True)  # constant, but for plain training not
+    with pytest.raises(UnsupportedCurvatureError, match="no derivative of its own"):
+        slope.square().sum().backward()
     with pytest.raises(UnsupportedCurvatureError, match="forward-mode"):
         torch.func.jvp(lambda y: criterion(y, t), (y,), (torch.ones_like(y),))
 

@@ -8,6 +8,7 @@ from textwrap import fill
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 from nlcore.plotting.figure import BLACK, COLOURS, GREY, legend_once, new_figure, panels, render
 from nlcore_bench.rows import Row
@@ -174,12 +175,16 @@ def draw_dots(
                 axis.plot(values, [at] * len(values), linestyle="", alpha=0.3, markersize=3.5, **style)
                 axis.plot([fmean(values)], [at], linestyle="", markersize=7, label=name, **style)
         measures = list(dict.fromkeys(row.first.label for rows in lines.values() for row in rows.values()))
-        axis.set(title=words, xlabel=f"{', '.join(measures)}, held-out data{f', {unit} = 1' if unit else ''}")
+        where = "" if all("held-out" in one for one in measures) else ", held-out data"
+        axis.set(title=words, xlabel=f"{', '.join(measures)}{where}{f', {unit} = 1' if unit else ''}")
         if unit:
             axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter("")
         axis.grid(alpha=0.25)
     axes[0].set_ylim(-0.7, len(names) - 0.3)
     axes[0].set_yticks(range(len(names)), names[::-1])
     legend_once(figure, *axes, loc="outside lower center", ncols=4 if len(panes) > 1 else 2, fontsize=9)
-    figure.suptitle(f"{fill(title, 60)}\nsmall marks are seeds, large ones their mean", fontsize=11)
+    figure.suptitle(f"{fill(title, 60 * len(panes))}\nsmall marks are seeds, large ones their mean", fontsize=11)
     return render(figure)

@@ -25,16 +25,22 @@ def pictures_of(plan: Plan, tables: Mapping[str, list[Row]]) -> dict[str, bytes]
     study, found = plan.study, summaries(plan, [row for rows in tables.values() for row in rows])
     pictures: dict[str, bytes] = {}
     if found:
-        several = len(study.optimizers) > 1
-        lines: dict[str, dict[str, Row]] = {}
+        by_optimizer: dict[str, dict[str, dict[str, Row]]] = {}
         for one in found:  # the first measure of a task
-            others = {name: row for name, row in one.others.items() if row is not None}
-            lines.setdefault(
-                f"{one.task}{f', {one.optimizer}' if several else ''}", {str(study.subject): one.subject, **others}
-            )
-        scaled = len(study.tasks) > 1 and any(row.first.unit != "%" for rows in lines.values() for row in rows.values())
-        unit = study.baseline if scaled else None
-        return {"summary.png": draw_dots(study.title, {"held-out data": (lines, _runs)}, unit=unit)}
+            single = {str(study.subject), study.baseline}
+            others = {
+                name if name in single else f"best of {name}": row
+                for name, row in one.others.items()
+                if row is not None
+            }
+            lines = by_optimizer.setdefault(one.optimizer, {})
+            lines.setdefault(one.task, {str(study.subject): one.subject, **others})
+        scaled = len(study.tasks) > 1 and any(one.subject.first.unit != "%" for one in found)
+        panes: dict[str, Any] = {
+            name if len(study.optimizers) > 1 else "held-out data": (lines, _runs)
+            for name, lines in by_optimizer.items()
+        }
+        return {"summary.png": draw_dots(study.title, panes, unit=study.baseline if scaled else None)}
     groups: dict[str, list[Row]] = {}
     for name, rows in tables.items():
         members = [row for row in rows if row.entry.group or len(tables) > 1] or rows
@@ -43,7 +49,7 @@ def pictures_of(plan: Plan, tables: Mapping[str, list[Row]]) -> dict[str, bytes]
             title = ", ".join(filter(None, [name if len(tables) > 1 else "", group]))
             groups[title] = [*(row for row in members if row.entry.group == group), *shared]
     if study.losses and not study.along_damping:
-        panes: dict[str, Any] = {"equal steps": (_by_loss(groups), _runs)}
+        panes = {"equal steps": (_by_loss(groups), _runs)}
         if study.equal_time:
             panes["equal time"] = _by_loss(groups), lambda row: row.timed or row.runs
         elif len(tables) > 1:
