@@ -16,14 +16,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from nlcore.errors import ConfigError, NonFiniteError, ShapeError, shorten
-from nlcore.inputs import check_inputs, read, working
+from nlcore.errors import ConfigError, ShapeError, shorten
+from nlcore.inputs import check_inputs, working
+from nlcore_decisions._checks import check_finite
 from nlcore_decisions.errors import InfeasibleError
 
 __all__ = ["Solution", "Solver", "infeasible", "needs_scipy", "nested", "per_sample", "precise"]
@@ -182,9 +182,7 @@ class Solver(ABC):
         """Return validated costs, [N, *event], detached and contiguous, in working precision."""
         shape = self._event("costs", costs, " floating")
         flat = working(costs.detach()).reshape(-1, *shape).contiguous()
-        total = read(flat.sum()) if flat.numel() else 0.0  # several times as fast as asking for each
-        if total is not None and not isfinite(total) and read(flat.isfinite().all()) is False:
-            self._refuse_infinite(flat)
+        check_finite(type(self).__name__, flat, "costs")
         return flat
 
     def _event(self, what: str, tensor: Tensor, dtype: str) -> tuple[int, ...]:
@@ -192,19 +190,6 @@ class Solver(ABC):
         sizes = self._sizes if self.shape is None else [str(size) for size in self.shape]
         check_inputs(type(self).__name__, **{what: (tensor, f"[..., {', '.join(sizes)}]{dtype}")})
         return tuple(tensor.shape[tensor.ndim - len(sizes) :])
-
-    def _refuse_infinite(self, costs: Tensor) -> None:
-        wrong = ~costs.isfinite().flatten(1)
-        samples = wrong.any(1).nonzero()[:, 0].tolist()
-        index = int(wrong[samples[0]].nonzero()[0])
-        place = tuple(int(one) for one in torch.unravel_index(torch.tensor(index), costs.shape[1:]))
-        raise NonFiniteError(
-            f"{type(self).__name__}: the costs of samples {shorten(samples)} are NaN or infinite; sample {samples[0]} "
-            f"has {float(costs[samples[0]].flatten()[index])} at {place if len(place) > 1 else place[0]}. Check the "
-            "network's output and the learning rate; what must not be chosen gets a finite cost above that of every "
-            "alternative.",
-            samples,
-        )
 
     def _shape_error(self, text: str) -> ShapeError:
         return ShapeError(f"{type(self).__name__}: {text}")
