@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from nlcore_sorting._dispatch import transformed
+from nlcore_sorting._dispatch import in_place_forbidden
 from nlcore_sorting._lists import mean_of, order_of, real_items
 from nlcore_sorting._softmax_sort import SoftmaxSort, column_softmax, differences
 from nlcore_sorting.config import NeuralSortConfig, Objective
@@ -154,7 +154,7 @@ class NeuralSort(SoftmaxSort):
         centred = scores - mean_of(scores, length)
         logits = pull.unsqueeze(-1) * centred.unsqueeze(-2)
         others = spread(centred, length).unsqueeze(-2)
-        if transformed():
+        if in_place_forbidden():
             return (logits - others) / self.temperature
         return logits.sub_(others).div_(self.temperature)
 
