@@ -26,7 +26,7 @@ from nlcore.inputs import check_inputs, working
 from nlcore_decisions._checks import check_finite
 from nlcore_decisions.errors import InfeasibleError
 
-__all__ = ["Solution", "Solver", "infeasible", "needs_scipy", "nested", "per_sample", "precise"]
+__all__ = ["Solution", "Solver", "infeasible", "needs_scipy", "nested", "precise"]
 
 _ROUNDING = 1e-4
 """Distance from 0 or 1 up to which a mean of solutions of zeros and ones is within rounding."""
@@ -169,7 +169,8 @@ class Solver(ABC):
             return torch.zeros(0, dtype=torch.bool, device=costs.device)
         costs, found = precise(costs), precise(found)
         epsilon = (self._resolution if costs.dtype == torch.float64 else 2.0**-18) * _scale(costs, found)
-        other = self._solve((costs + per_sample(epsilon, costs) * self._dearer(found)).contiguous())
+        epsilon = epsilon.reshape(-1, *[1] * (costs.ndim - 1))
+        other = self._solve((costs + epsilon * self._dearer(found)).contiguous())
         return ((other - found).abs() > 1e-6 * found.abs().clamp(min=1)).flatten(1).any(1)
 
     def _solved(self, flat: Tensor) -> Tensor:
@@ -213,11 +214,6 @@ def nested(values: Any) -> Any:
 def precise(tensor: Tensor) -> Tensor:
     """Return a tensor in float64; in float32 on Apple's GPUs, which lack it."""
     return tensor.float() if tensor.device.type == "mps" else tensor.double()
-
-
-def per_sample(values: Tensor, like: Tensor) -> Tensor:
-    """Return values [N] in the shape [N, 1, …] that broadcasts with a tensor [N, *event]."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def needs_scipy(name: str) -> None:
