@@ -7,8 +7,9 @@ y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle,
 $$
 
 over a set Y that does not depend on the costs c. It always minimises. A subclass is a frozen dataclass whose fields are
-JSON values, with lists stored as tuples; it writes `_solve` and `_feasible` for validated costs and solutions, and says
-the form of an event by `shape`, or by `_sizes` where any size will do.
+JSON values, with lists stored as tuples. It writes `_solve` and `_feasible` for validated costs and solutions, and says
+the form of an event by `shape`, or by `_sizes` where any size will do. If all solutions consist of zeros and ones, it
+sets `binary`; if they do not, ties are found only with a `_dearer` or a `_tied` of its own.
 """
 
 from __future__ import annotations
@@ -160,7 +161,10 @@ class Solver(ABC):
         """Return which of N ≥ 1 solutions [N, *event], float32 or float64, are feasible; those not finite are not."""
 
     def _dearer(self, solution: Tensor) -> Tensor:
-        """Return a direction of costs in which each solution, [N, *event], becomes dearer than every other."""
+        """Return a direction of costs in which each solution, [N, *event], becomes dearer than every other.
+
+        This one does so among solutions of zeros and ones.
+        """
         return 2 * solution - 1
 
     def _tied(self, costs: Tensor, found: Tensor) -> Tensor:
