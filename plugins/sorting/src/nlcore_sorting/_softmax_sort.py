@@ -21,7 +21,7 @@ from nlcore.protocol import Traits
 from nlcore_sorting._compiled import bridge
 from nlcore_sorting._differentiation import differentiated
 from nlcore_sorting._dispatch import dispatch
-from nlcore_sorting._lists import identity_at_padding, real_items
+from nlcore_sorting._lists import identity_at_padding, log_of_zero, real_items
 from nlcore_sorting._permutation_loss import PermutationLoss
 from nlcore_sorting._ranking_loss import ranks
 
@@ -134,8 +134,8 @@ class SoftmaxSort(PermutationLoss):
         """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i."""
 
     def _padded_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor | None = None) -> Tensor:
-        lowest = torch.finfo(scores.dtype).min / 4
-        return identity_at_padding(self._logits(scores, length, rows), length, rows, on=0.0, off=lowest)
+        off = log_of_zero(scores.dtype)
+        return identity_at_padding(self._logits(scores, length, rows), length, rows, on=0.0, off=off)
 
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return self._padded_logits(scores, length).log_softmax(dim=-1)

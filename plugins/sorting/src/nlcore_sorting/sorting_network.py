@@ -12,7 +12,7 @@ from torch import Tensor
 from nlcore_sorting._compiled import bridge
 from nlcore_sorting._dispatch import Kernel, dispatch
 from nlcore_sorting._distributions import DISTRIBUTIONS
-from nlcore_sorting._lists import Lists, identity_at_padding
+from nlcore_sorting._lists import Lists, identity_at_padding, log_of_zero
 from nlcore_sorting._network.cross_entropy import CrossEntropy, CrossEntropyKernel
 from nlcore_sorting._network.hessian import hessians
 from nlcore_sorting._network.strided import StridedNetwork, precise
@@ -103,7 +103,7 @@ def network_operator(
 
 def log_permutation(scores: Tensor, rule: Rule, length: Tensor | None = None) -> Tensor:
     """Return log P, [..., n, n], by the same layers in the log domain, where sharp weights keep their digits."""
-    nothing = torch.finfo(scores.dtype).min / 4
+    nothing = log_of_zero(scores.dtype)
     _, layers = _relax(scores, rule, length)
     logs = DISTRIBUTIONS[rule.distribution].logs(torch.stack([layer.x for layer in layers]).unsqueeze(-1))
     keeps, swaps = (log.to(scores.dtype) for log in logs)
