@@ -46,7 +46,10 @@ def _by_row(logits: Tensor) -> Tensor:
 
 
 class SoftmaxSort(PermutationLoss):
-    """Base of the relaxations whose rows are softmaxes of logits."""
+    """Base of the relaxations whose rows are softmaxes of logits.
+
+    `_relaxation` names the kernel in `_compiled/softmax.py`; a relaxation without one extends `PermutationLoss`.
+    """
 
     temperature: float
     _relaxation: ClassVar[Literal["neuralsort", "softsort"]]
@@ -108,11 +111,11 @@ class SoftmaxSort(PermutationLoss):
             [batch, n, n], with zero row sums, and with `"rows"` positive semi-definite up to rounding. At equal scores
             it is that of autodiff. O(n³) time a list.
         """
-        lists, places = self._checked(prediction, target, mask)
+        lists, true_ranks = self._checked(prediction, target, mask)
         if self.objective == "rows":
             result = self._closed_form(lists.scores, lists.length)
         else:
-            result = differentiated(self._cross_entropy, lists.scores, places, lists.length)
+            result = differentiated(self._cross_entropy, lists.scores, true_ranks, lists.length)
         return lists.square(result).to(prediction.dtype)
 
     def _closed_form(self, scores: Tensor, length: Tensor | None) -> Tensor:

@@ -234,8 +234,8 @@ class SortingNetwork(PermutationLoss):
         Returns:
             [batch, n, n], symmetric, often indefinite, with zero row sums. O(layers·n³) time.
         """
-        lists, places = self._checked(prediction, target, mask)
-        result = hessians(self._rule, self.objective, lists.scores, places, lists.length, loss=self._cross_entropy)
+        lists, true_ranks = self._checked(prediction, target, mask)
+        result = hessians(self._rule, self.objective, lists.scores, true_ranks, lists.length, loss=self._cross_entropy)
         return lists.square(result).to(prediction.dtype)
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
@@ -259,6 +259,9 @@ class SortingNetwork(PermutationLoss):
 
     def _loss(self, lists: Lists, target: Tensor) -> Tensor:
         length, target = lists.length, target.clone()  # the backward pass reads it again; its owner may change it
+        if lists.scores.device.type != "cpu":  # looking for lost digits would wait for another device
+            return self._cross_entropy(lists.scores, target, length)
+        # The rows need one entry each, P[r_j, j]; the entries need all of P.
         operator: Operator = "entries" if self.objective == "rows" else "permutation"
         places = target if operator == "entries" else None
 
@@ -268,14 +271,12 @@ class SortingNetwork(PermutationLoss):
         def kernel(network: Kernel) -> Kernel:
             return CrossEntropyKernel(network, CrossEntropy(self.objective, target, length), plain)
 
-        network = (operator, self._rule, length, places)
-        if lists.scores.device.type != "cpu":  # looking for lost digits would wait for another device
-            return self._cross_entropy(lists.scores, target, length)
+        arguments = (operator, self._rule, length, places)
         return dispatch(
             lists.scores,
             lambda s: self._cross_entropy(s, target, length),
-            lambda: kernel(bridge.network(*network)),
-            lambda: kernel(StridedNetwork(*network, exact=True)),
+            lambda: kernel(bridge.network(*arguments)),
+            lambda: kernel(StridedNetwork(*arguments, exact=True)),
         )
 
     def _operator(
