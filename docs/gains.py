@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from records import NAMES, RESULTS, plan_of
+from results_list import replaced
 
 from nlcore_bench.findings import Summary, summaries, summary_tables
 from nlcore_bench.plan import Plan
@@ -20,11 +21,6 @@ from nlcore_bench.tables import Table
 ROOT = Path(__file__).parents[1]
 AGAINST = {"plain": "plain training", "control": "the best of clipping and normalisation"}
 WORDS = ("better", "level", "worse")
-MARKS = {
-    ROOT / "README.md": "<!-- the counts of docs/results/default/report.md, by `make pages` -->",
-    ROOT / "docs/concepts/when.md": "<!-- the table of docs/results/default/report.md, by `make pages` -->",
-}
-END = "<!-- end -->"
 
 
 def main(results: Path = RESULTS) -> None:
@@ -33,20 +29,8 @@ def main(results: Path = RESULTS) -> None:
     Args:
         results: Folder of the studies on record.
     """
-    for (path, mark), part in zip(MARKS.items(), (counts(results), problems(results)), strict=True):
-        path.write_text(replaced(path.read_text("utf-8"), mark, part), encoding="utf-8")
-
-
-def replaced(text: str, mark: str, part: str) -> str:
-    """Return a page with another part between its marks.
-
-    Raises:
-        SystemExit: The page does not have the mark.
-    """
-    before, found, rest = text.partition(mark)
-    if not found:
-        raise SystemExit(f"The mark {mark} is missing.")
-    return f"{before}{mark}\n{part.strip()}\n{END}{rest.partition(END)[2]}"
+    for path, (mark, made) in MARKS.items():
+        path.write_text(replaced(path.read_text("utf-8"), mark, made(results)), encoding="utf-8")
 
 
 def counts(results: Path = RESULTS) -> str:
@@ -109,6 +93,13 @@ def _worse(members: dict[str, list[Summary]]) -> Iterator[str]:
             parts += [f"*{'*, *'.join(tasks)}* {with_optimizer}"] if tasks else []
         if parts:
             yield f"- Worse than {words}: {'; '.join(parts)}."
+
+
+MARKS = {
+    ROOT / "README.md": ("<!-- the counts of docs/results/default/report.md, by `make pages` -->", counts),
+    ROOT / "docs/concepts/when.md": ("<!-- the table of docs/results/default/report.md, by `make pages` -->", problems),
+}
+"""The pages, each with its mark and the function that makes the part after it."""
 
 
 if __name__ == "__main__":

@@ -10,12 +10,9 @@ docs/results/algorithms_cost.json, which `docs/catalogue/measure_cost.py` writes
 from __future__ import annotations
 
 import argparse
-import ast
-import inspect
 import shutil
 from collections.abc import Collection
 from dataclasses import replace
-from importlib import import_module
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -96,21 +93,10 @@ def document_packages(registry: Registry = installed) -> None:
             continue
         summary = metadata(record.distribution)["Summary"] or ""
         (folder / f"{record.namespace}.md").write_text(
-            f"# {record.distribution}\n\n{sentence(summary)}\n\n## Classes and functions\n\n{_members(package)}\n",
+            f"# {record.distribution}\n\n{sentence(summary)}\n\n## Classes and functions\n\n::: {package}\n"
+            "    options: { show_root_heading: false, show_root_toc_entry: false }\n",
             encoding="utf-8",
         )
-
-
-def _members(package: str) -> str:
-    """Return the directive of a package, or of each public name where `__all__` is computed, which is not read."""
-    module = import_module(package)
-    nodes = [one for one in ast.parse(inspect.getsource(module)).body if isinstance(one, ast.Assign)]
-    given = [one.value for one in nodes if any(getattr(name, "id", "") == "__all__" for name in one.targets)]
-    if all(isinstance(one, ast.List | ast.Tuple) for one in given):
-        return f"::: {package}\n    options: {{ show_root_heading: false, show_root_toc_entry: false }}"
-    found = [getattr(module, name) for name in sorted(module.__all__)]
-    homes = [f"{one.__module__}.{one.__qualname__}" for one in found if hasattr(one, "__qualname__")]
-    return "\n\n".join(f"::: {home}" for home in homes)
 
 
 if __name__ == "__main__":

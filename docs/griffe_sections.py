@@ -1,4 +1,4 @@
-"""Griffe extensions: doctests in `Example:`; arguments of dataclasses, also of those that `Configured` makes."""
+"""Griffe extensions: doctests in `Example:`; arguments of dataclasses, also of `Configured` ones; lazy names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import re
 from typing import Any
 
-from griffe import Attribute, Class, Decorator, ExprCall, ExprKeyword, ExprName, Extension, Object
+from griffe import Attribute, Class, Decorator, ExprCall, ExprKeyword, ExprName, Extension, Module, Object
 
 
 class ExampleSections(Extension):
@@ -36,3 +36,12 @@ class ConfiguredClasses(Extension):
             function = ExprName("dataclass", parent=ExprName("dataclasses"))  # type: ignore[arg-type]
             call = ExprCall(function, [ExprKeyword("kw_only", "True")])
             cls.decorators.append(Decorator(call, lineno=node.lineno, endlineno=node.lineno))
+
+
+class LazyNames(Extension):
+    """Take the names that a package imports as `X as X` for those of its `__all__`, where that is computed."""
+
+    def on_module_members(self, *, node: ast.AST, mod: Module, **_: Any) -> None:
+        """Add them to one module."""
+        imports = [one for one in ast.walk(node) if isinstance(one, ast.ImportFrom)]
+        mod.exports = mod.exports or [one.name for each in imports for one in each.names if one.asname == one.name]

@@ -13,7 +13,7 @@ from records import LOOKS, NAMES, RESULTS, plan_of
 
 from nlcore.plotting.figure import GREY, legend_once, new_figure
 from nlcore_bench.plan import Plan
-from nlcore_bench.rows import Row, best_of, compared, rows_of
+from nlcore_bench.rows import Row, best_of, paired, rows_of
 
 DOCS = Path(__file__).parent
 OUTPUTS, LOSS = "totals", "heat"
@@ -153,7 +153,7 @@ def _loss_sentence(table: Found) -> str:
 def verdicts_of(table: Found) -> dict[str, str]:
     """Return whether the loss of the default is better, level or worse than that of the best control, by optimiser."""
     (measure,) = [one for one in table["adam"]["default"].measures if one.name == "loss"]
-    return {key: compared(measure, rows["default"].runs, rows["control"].runs).word for key, rows in table.items()}
+    return {key: paired(measure, rows["default"].runs, rows["control"].runs).word for key, rows in table.items()}
 
 
 def _setting(plan: Plan, table: Found) -> str:

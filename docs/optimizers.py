@@ -14,9 +14,10 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from records import NAMES, RESULTS, plan_of, rows
 
 from nlcore.plotting.figure import BLUE, GREY, ORANGE, legend_once, new_figure, render
-from nlcore_bench.rows import Row, best_of
+from nlcore_bench.rows import Row, best_of, paired
 from nlcore_bench.statistics import CLAIM_SEEDS, Paired
 from nlcore_bench.tables import Table
+from nlcore_bench.tasks.base import Measure
 
 STUDIES = ("optimizers", "default", "sequences")
 MEASURE = "loss"
@@ -51,8 +52,7 @@ class Comparison:
         runs = mine.timed if equal_time else mine.runs
         if against is None or not runs or len(runs) < CLAIM_SEEDS:
             return None
-        values = [tuple(run.final[MEASURE] for run in some) for some in (runs, against.runs)]
-        return Paired(next(one for one in mine.measures if one.name == MEASURE), *values)
+        return paired(_measure(mine), runs, against.runs)
 
 
 def comparisons() -> list[Comparison]:
@@ -72,6 +72,10 @@ def comparisons() -> list[Comparison]:
             found.append(Comparison(id, label, optimizer, named["default"], named["plain"], named.get("half"), best))
     order = list(NAMES)
     return sorted(found, key=lambda one: order.index(one.optimizer))
+
+
+def _measure(row: Row) -> Measure:
+    return next(one for one in row.measures if one.name == MEASURE)
 
 
 def _names(row: Row) -> list[str]:
@@ -159,8 +163,7 @@ def best_pairs() -> Iterator[tuple[str, ...]]:
             mine, base = (best_of(plan, members, name, MEASURE) for name in ("default", "plain"))
             if mine is None or base is None:
                 continue
-            measure = next(one for one in mine.measures if one.name == MEASURE)
-            pair = Paired(measure, *(tuple(run.final[MEASURE] for run in row.runs) for row in (mine, base)))
+            pair = paired(_measure(mine), mine.runs, base.runs)
             names = [f"{_loss(row)} ({NAMES[row.entry.optimizer]})" for row in (base, mine)]
             yield (part.label or task, id, *names, f"{pair.signed()} {pair.claim}")
 

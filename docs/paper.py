@@ -12,7 +12,7 @@ from paper_values import grouped, value
 from records import RESULTS, rows
 
 from nlcore_bench import Sample, find
-from nlcore_bench.rows import Row, compared
+from nlcore_bench.rows import Row, paired
 from nlcore_bench.statistics import Paired
 from nlcore_bench.tables import Table
 from nlcore_bench.tails import tail
@@ -87,7 +87,7 @@ def transfer(folder: Path) -> str:
             if name not in members:
                 cells.append("–")
                 continue
-            pair = compared(measure, members[name].runs, members["plain"].runs) if "plain" in members else None
+            pair = paired(measure, members[name].runs, members["plain"].runs) if "plain" in members else None
             sign = _SIGNS[pair.word] if pair and name != "plain" else ""
             cells.append(f"{_mean(measure.text, members[name].held_out(measure))}{sign}")
         body.append((group, *cells))
@@ -142,7 +142,7 @@ def _mean_of(row: Row | None) -> str:
 
 def _paired(mine: Row | None, base: Row | None) -> str:
     """Return a row against another, seed by seed."""
-    return "–" if mine is None or base is None else _difference(compared(mine.first, mine.runs, base.runs))
+    return "–" if mine is None or base is None else _difference(paired(mine.first, mine.runs, base.runs))
 
 
 def _difference(pair: Paired) -> str:

@@ -10,7 +10,7 @@ from statistics import median
 
 from records import rows
 
-from nlcore_bench.rows import Row, compared
+from nlcore_bench.rows import Row, paired
 from nlcore_bench.statistics import Paired
 from nlcore_bench.tails import tail
 
@@ -52,7 +52,7 @@ def grouped(study: str, folder: Path) -> Groups:
 
 def _paired(members: Mapping[str, Row], mine: str, base: str) -> Paired:
     """Return a method against another in the first measure, seed by seed."""
-    return compared(members[mine].first, members[mine].runs, members[base].runs)
+    return paired(members[mine].first, members[mine].runs, members[base].runs)
 
 
 def _span(numbers: Iterable[float], digits: int = 0) -> str:

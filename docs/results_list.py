@@ -210,17 +210,22 @@ def main(results: Path = RESULTS) -> None:
 
 
 def with_tables(text: str, results: Path = RESULTS) -> str:
-    """Return the list of results with its tables.
+    """Return the list of results with its tables."""
+    for mark, made in MARKS.items():
+        text = replaced(text, mark, made(results))
+    return text
+
+
+def replaced(text: str, mark: str, part: str) -> str:
+    """Return a page with another part between its marks.
 
     Raises:
-        SystemExit: The list does not have the mark of a table.
+        SystemExit: The page does not have the mark.
     """
-    for mark, made in MARKS.items():
-        before, found, rest = text.partition(mark)
-        if not found:
-            raise SystemExit(f"The mark {mark} is missing.")
-        text = f"{before}{mark}\n{made(results)}\n{END}{rest.partition(END)[2]}"
-    return text
+    before, found, rest = text.partition(mark)
+    if not found:
+        raise SystemExit(f"The mark {mark} is missing.")
+    return f"{before}{mark}\n{part.strip()}\n{END}{rest.partition(END)[2]}"
 
 
 def table(results: Path = RESULTS) -> str:

@@ -16,7 +16,7 @@ from nlcore.errors import ContractError, DeviceError, DtypeError, InPlaceError, 
 
 __all__ = [
     "Evaluation",
-    "check_inputs",
+    "check_arguments",
     "cloned",
     "finite_rows",
     "full_precision",
@@ -70,7 +70,7 @@ class Evaluation:
         Raises:
             ContractError: Wrong shape, dtype or device; a mask or context that the loss does not take.
         """
-        check_inputs(loss, prediction, target, context)
+        check_arguments(loss, prediction, target, context)
         _check_mask(loss, prediction, mask, hold=hold)
         mask = None if hold else mask
         if prediction.dtype in _HALF:
@@ -192,7 +192,7 @@ class Evaluation:
             raise named from error
 
 
-def check_inputs(loss: Capabilities, prediction: Any, target: Any, context: Any = None) -> None:
+def check_arguments(loss: Capabilities, prediction: Any, target: Any, context: Any = None) -> None:
     """Refuse arguments that no loss can take; no value is read, so nothing waits for the device.
 
     Raises:

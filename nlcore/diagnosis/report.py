@@ -16,7 +16,7 @@ from nlcore.diagnosis.examination import Examination, examine
 from nlcore.diagnosis.figures import RHOS
 from nlcore.diagnosis.rules import Verdict, judge_loss, judge_outputs
 from nlcore.errors import ContractError, NonFiniteError, ShapeError
-from nlcore.evaluation import check_inputs, cloned, in_inference, per_sample
+from nlcore.evaluation import check_arguments, cloned, in_inference, per_sample
 from nlcore.newton.loss import NewtonLoss
 from nlcore.newton.problem import Problem
 
@@ -261,7 +261,7 @@ def _diagnosed(
     generator: torch.Generator | None,
 ) -> Diagnosis:
     name = read.name
-    check_inputs(read, prediction, target, context)
+    check_arguments(read, prediction, target, context)
     if prediction.numel() == 0:
         raise ShapeError(f"{name}: a diagnosis needs samples, and the prediction has shape {[*prediction.shape]}.")
     source = _source(read, prediction, generator)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nlcore.capabilities import context_parameter, keywords, read_capabilities
 from nlcore.errors import ConfigError, ContractError, ShapeError, nearest
-from nlcore.evaluation import check_inputs
+from nlcore.evaluation import check_arguments
 from nlcore.protocol import Traits
 
 __all__ = ["Composed", "compose", "half_squared_error"]
@@ -108,7 +108,7 @@ class Composed:
         Raises:
             ContractError: Wrong shape, dtype or device; a context that `inner` does not take, or needs.
         """
-        check_inputs(read_capabilities(self), prediction, target, context)
+        check_arguments(read_capabilities(self), prediction, target, context)
         return self.outer(self.inner(prediction, mask=mask, context=context), target, mask=mask)
 
     def example(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
 
 import pytest
@@ -51,6 +53,9 @@ def test_it_is_what_the_packages_here_use():
     for name in ("sorting", "ranking", "decisions", "shortest_paths", "sequences", "bench"):
         module = pytest.importorskip(f"nlcore_{name}")
         assert dir(module) == sorted(module.__all__)
+        imports = [one for one in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(one, ast.ImportFrom)]
+        shown = [one.name for each in imports for one in each.names if one.asname == one.name]
+        assert sorted(shown) == sorted(module.__all__), "type checkers and the site see the imports `X as X`"
     assert callable(lazy_exports)
 
 

@@ -102,7 +102,7 @@ def test_pools_follow_the_size_of_the_data(generator) -> None:
 
 def test_options_reach_the_method() -> None:
     loss = make("knapsack", weights=[1, 2, 3], capacity=3, method="imle", sigma=0.1, noise="gumbel", num_samples=4)
-    inner = loss._any
+    inner = loss._of_example
     assert (inner.sigma, inner.noise, inner.num_samples, inner.sense) == (0.1, "gumbel", 4, "maximise")
     assert nlcore.make("decisions/knapsack", weights=[[1, 2], [3, 1]], capacity=[3, 3]).solver.shape == (2,)
 

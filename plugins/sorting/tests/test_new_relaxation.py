@@ -22,7 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nlcore_sorting._lists import identity_at_padding, real_items
+from nlcore_sorting._lists import identity_at_padding, log_of_zero, real_items
 from nlcore_sorting._permutation_loss import PermutationLoss
 from nlcore_sorting.config import BlurSortConfig, Objective
 
@@ -43,11 +43,7 @@ class BlurSort(PermutationLoss):
         key = scores if length is None else torch.where(real_items(length, scores.shape[-1]), scores, torch.inf)
         ordered = scores.gather(-1, key.argsort(dim=-1, stable=True))
         logits = -(ordered.unsqueeze(-1) - scores.unsqueeze(-2)).square() / self.temperature
-        lowest = torch.finfo(scores.dtype).min / 4
-        return identity_at_padding(logits, length, on=0.0, off=lowest).log_softmax(dim=-1)
-
-    def _permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
-        return self._log_permutation(scores, length).exp()
+        return identity_at_padding(logits, length, on=0.0, off=log_of_zero(scores.dtype)).log_softmax(dim=-1)
 
     def _limit(self, n: int, dtype: torch.dtype) -> float:
         return (torch.finfo(dtype).max / (16 * n)) ** 0.5 * min(1.0, self.temperature)

@@ -9,7 +9,7 @@ from statistics import fmean
 from scipy.stats import sem
 
 from nlcore_bench.plan import Plan
-from nlcore_bench.rows import Row, best_of, compared, rows_of
+from nlcore_bench.rows import Row, best_of, paired, rows_of
 from nlcore_bench.statistics import CLAIM_SEEDS, Paired
 from nlcore_bench.study import Study
 from nlcore_bench.tables import Table
@@ -44,7 +44,7 @@ class Summary:
     def paired(self, name: str, *, training: bool = False) -> Paired | None:
         """Return the subject against one of the others, on test data or on training data."""
         other = self.others[name]
-        return None if other is None else compared(self.measure, self.subject.runs, other.runs, training=training)
+        return None if other is None else paired(self.measure, self.subject.runs, other.runs, training=training)
 
     def mean(self, row: Row, *, training: bool = False) -> float:
         """Return the mean of the measure, on test data or on training data."""

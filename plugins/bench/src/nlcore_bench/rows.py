@@ -12,7 +12,7 @@ from nlcore_bench.statistics import Paired, Sample
 from nlcore_bench.study import Candidate, Entry
 from nlcore_bench.tasks.base import Measure
 
-__all__ = ["Row", "best_of", "compared", "rows_of"]
+__all__ = ["Row", "best_of", "paired", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Row:
     def difference(self, measure: Measure, *, equal_time: bool = False) -> Paired | None:
         """Return a measure against the baseline's; `None` for a baseline, and without runs of equal time for these."""
         mine = self.timed if equal_time else self.runs
-        return compared(measure, mine, self.base) if mine and self.base and measure in self.compared else None
+        return paired(measure, mine, self.base) if mine and self.base and measure in self.compared else None
 
     @property
     def failures(self) -> list[str]:
@@ -85,7 +85,7 @@ class Row:
         return text if len(found) == len(self.runs) else f"{text} ({len(found)} of {len(self.runs)})"
 
 
-def compared(measure: Measure, mine: Sequence[Run], base: Sequence[Run], *, training: bool = False) -> Paired:
+def paired(measure: Measure, mine: Sequence[Run], base: Sequence[Run], *, training: bool = False) -> Paired:
     """Return a measure of runs and of others at the same seeds, on test data or on training data."""
     ends = ([run.train if training else run.final for run in runs] for runs in (mine, base))
     return Paired(measure, *(tuple(end[measure.name] for end in some) for some in ends))

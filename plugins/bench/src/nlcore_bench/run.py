@@ -78,7 +78,7 @@ def _checked(study: Study, entries: Sequence[Entry]) -> dict[str, dict[str, Any]
         for entry in entries:
             plan.measure(entry)
             target = entry.loss.target if entry.loss else "target"
-            _training(study, entry, plan._cell("tune", entry, entry.candidates[0], 0))
+            _training(study, entry, plan.tuning(entry)[0])
             targets = next(iter(plan.task(entry).batches(0))).targets()
             if target not in targets:
                 raise ConfigError(

@@ -7,42 +7,44 @@ from typing import TYPE_CHECKING
 from nlcore.plugin import lazy_exports
 
 if TYPE_CHECKING:
-    from nlcore_decisions.adaptive_imle import AdaptiveIMLE
-    from nlcore_decisions.blackbox import BlackBox
-    from nlcore_decisions.central_difference import CentralDifference
-    from nlcore_decisions.errors import InfeasibleError
-    from nlcore_decisions.evaluation import normalised_regret, regret
-    from nlcore_decisions.frank_wolfe import regularized_argmin
-    from nlcore_decisions.imle import IMLE
-    from nlcore_decisions.listwise_ranking import ListwiseRanking
-    from nlcore_decisions.maximum_a_posteriori import MaximumAPosteriori
-    from nlcore_decisions.negative_identity import NegativeIdentity
-    from nlcore_decisions.noise_contrastive import NoiseContrastive
-    from nlcore_decisions.pairwise_ranking import PairwiseRanking
-    from nlcore_decisions.perturbed_fenchel_young import PerturbedFenchelYoung
-    from nlcore_decisions.pointwise_ranking import PointwiseRanking
-    from nlcore_decisions.problems.assignment import AssignmentLoss
-    from nlcore_decisions.problems.dag_path import DagPathLoss
-    from nlcore_decisions.problems.graph_path import GraphPathLoss
-    from nlcore_decisions.problems.grid_edges import GridEdgesLoss
-    from nlcore_decisions.problems.knapsack import KnapsackLoss
-    from nlcore_decisions.problems.linear_program import LinearProgramLoss
-    from nlcore_decisions.problems.spanning_tree import SpanningTreeLoss
-    from nlcore_decisions.problems.top_k import TopKLoss
-    from nlcore_decisions.regularized_fenchel_young import RegularizedFenchelYoung
-    from nlcore_decisions.solution_pool import SolutionPool
-    from nlcore_decisions.solvers.assignment import Assignment
-    from nlcore_decisions.solvers.base import Solution, Solver
-    from nlcore_decisions.solvers.dag_path import DagPath
-    from nlcore_decisions.solvers.graph_path import GraphPath
-    from nlcore_decisions.solvers.grid_edges import GridEdges
-    from nlcore_decisions.solvers.instances import Instances
-    from nlcore_decisions.solvers.knapsack import Knapsack
-    from nlcore_decisions.solvers.linear_program import LinearProgram
-    from nlcore_decisions.solvers.spanning_tree import SpanningTree
-    from nlcore_decisions.solvers.top_k import TopK
-    from nlcore_decisions.solvers.vertices import Vertices
-    from nlcore_decisions.spo_plus import SPOPlus
+    from nlcore_decisions.adaptive_imle import AdaptiveIMLE as AdaptiveIMLE
+    from nlcore_decisions.blackbox import BlackBox as BlackBox
+    from nlcore_decisions.central_difference import CentralDifference as CentralDifference
+    from nlcore_decisions.errors import InfeasibleError as InfeasibleError
+    from nlcore_decisions.evaluation import normalised_regret as normalised_regret
+    from nlcore_decisions.evaluation import regret as regret
+    from nlcore_decisions.frank_wolfe import regularized_argmin as regularized_argmin
+    from nlcore_decisions.imle import IMLE as IMLE
+    from nlcore_decisions.listwise_ranking import ListwiseRanking as ListwiseRanking
+    from nlcore_decisions.maximum_a_posteriori import MaximumAPosteriori as MaximumAPosteriori
+    from nlcore_decisions.negative_identity import NegativeIdentity as NegativeIdentity
+    from nlcore_decisions.noise_contrastive import NoiseContrastive as NoiseContrastive
+    from nlcore_decisions.pairwise_ranking import PairwiseRanking as PairwiseRanking
+    from nlcore_decisions.perturbed_fenchel_young import PerturbedFenchelYoung as PerturbedFenchelYoung
+    from nlcore_decisions.pointwise_ranking import PointwiseRanking as PointwiseRanking
+    from nlcore_decisions.problems.assignment import AssignmentLoss as AssignmentLoss
+    from nlcore_decisions.problems.dag_path import DagPathLoss as DagPathLoss
+    from nlcore_decisions.problems.graph_path import GraphPathLoss as GraphPathLoss
+    from nlcore_decisions.problems.grid_edges import GridEdgesLoss as GridEdgesLoss
+    from nlcore_decisions.problems.knapsack import KnapsackLoss as KnapsackLoss
+    from nlcore_decisions.problems.linear_program import LinearProgramLoss as LinearProgramLoss
+    from nlcore_decisions.problems.spanning_tree import SpanningTreeLoss as SpanningTreeLoss
+    from nlcore_decisions.problems.top_k import TopKLoss as TopKLoss
+    from nlcore_decisions.regularized_fenchel_young import RegularizedFenchelYoung as RegularizedFenchelYoung
+    from nlcore_decisions.solution_pool import SolutionPool as SolutionPool
+    from nlcore_decisions.solvers.assignment import Assignment as Assignment
+    from nlcore_decisions.solvers.base import Solution as Solution
+    from nlcore_decisions.solvers.base import Solver as Solver
+    from nlcore_decisions.solvers.dag_path import DagPath as DagPath
+    from nlcore_decisions.solvers.graph_path import GraphPath as GraphPath
+    from nlcore_decisions.solvers.grid_edges import GridEdges as GridEdges
+    from nlcore_decisions.solvers.instances import Instances as Instances
+    from nlcore_decisions.solvers.knapsack import Knapsack as Knapsack
+    from nlcore_decisions.solvers.linear_program import LinearProgram as LinearProgram
+    from nlcore_decisions.solvers.spanning_tree import SpanningTree as SpanningTree
+    from nlcore_decisions.solvers.top_k import TopK as TopK
+    from nlcore_decisions.solvers.vertices import Vertices as Vertices
+    from nlcore_decisions.spo_plus import SPOPlus as SPOPlus
 
 _HOMES = {
     "adaptive_imle": ["AdaptiveIMLE"],
@@ -83,45 +85,5 @@ _HOMES = {
     "spo_plus": ["SPOPlus"],
 }
 
-__all__ = [
-    "IMLE",
-    "AdaptiveIMLE",
-    "Assignment",
-    "AssignmentLoss",
-    "BlackBox",
-    "CentralDifference",
-    "DagPath",
-    "DagPathLoss",
-    "GraphPath",
-    "GraphPathLoss",
-    "GridEdges",
-    "GridEdgesLoss",
-    "InfeasibleError",
-    "Instances",
-    "Knapsack",
-    "KnapsackLoss",
-    "LinearProgram",
-    "LinearProgramLoss",
-    "ListwiseRanking",
-    "MaximumAPosteriori",
-    "NegativeIdentity",
-    "NoiseContrastive",
-    "PairwiseRanking",
-    "PerturbedFenchelYoung",
-    "PointwiseRanking",
-    "RegularizedFenchelYoung",
-    "SPOPlus",
-    "Solution",
-    "SolutionPool",
-    "Solver",
-    "SpanningTree",
-    "SpanningTreeLoss",
-    "TopK",
-    "TopKLoss",
-    "Vertices",
-    "normalised_regret",
-    "regret",
-    "regularized_argmin",
-]
-
+__all__ = [name for names in _HOMES.values() for name in names]
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -81,7 +81,7 @@ class DecisionLoss(SolvingLoss, Configured):
                 f"{self._name}: argmin was given {self.argmin!r}; give a function of costs [N, *event], such as an "
                 "instance of a class of nlcore_decisions.solvers."
             )
-        place = context_parameter(self.argmin)
+        parameter = context_parameter(self.argmin)
         shape = self.shape if self.shape is not None else getattr(self.argmin, "shape", None)
         event = None if shape is None else tuple(shape)
         ndim = len(event) if event is not None else len(getattr(self.argmin, "_sizes", ("n",)))
@@ -91,9 +91,9 @@ class DecisionLoss(SolvingLoss, Configured):
             "_floating": f"{form} floating",
             "_event": event,
             "_held_ndim": ndim,
-            "_held_context": place is not None,
-            "_held_traits": replace(self._traits, event_ndim=ndim, takes_context=place is not None),
-            "_needs_context": place.name if place is not None and place.default is place.empty else "",
+            "_held_context": parameter is not None,
+            "_held_traits": replace(self._traits, event_ndim=ndim, takes_context=parameter is not None),
+            "_needs_context": parameter.name if parameter is not None and parameter.default is parameter.empty else "",
             "_uses": 0,
         }
         for name, value in held.items():

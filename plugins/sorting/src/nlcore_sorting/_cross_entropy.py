@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nlcore_sorting._lists import log_of_zero
+
 __all__ = ["LEAST", "entry_cross_entropy", "log_complement", "row_cross_entropy"]
 
 LEAST = 1e-280
@@ -58,5 +60,5 @@ def log_complement(log_rows: Tensor) -> Tensor:
         [..., n]; a huge negative number in place of −∞ when n = 1.
     """
     largest = torch.zeros_like(log_rows, dtype=torch.bool).scatter(-1, log_rows.argmax(dim=-1, keepdim=True), True)
-    others = log_rows.masked_fill(largest, torch.finfo(log_rows.dtype).min / 4)
+    others = log_rows.masked_fill(largest, log_of_zero(log_rows.dtype))
     return torch.where(largest, others.logsumexp(dim=-1, keepdim=True), torch.log1p(-others.exp()))

@@ -11,7 +11,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 from nlcore.compiled import has_numba
 
-__all__ = ["Kernel", "compiles", "dispatch", "forward_mode", "has_memory", "ordinary", "transformed"]
+__all__ = ["Kernel", "compiles", "dispatch", "forward_mode", "has_memory", "in_place_forbidden", "ordinary"]
 
 
 class Kernel(Protocol):
@@ -66,12 +66,12 @@ def ordinary(scores: Tensor) -> bool:
         not torch.compiler.is_compiling()
         and type(scores) in (Tensor, torch.nn.Parameter)
         and scores.numel() > 0
-        and not transformed()
+        and not in_place_forbidden()
         and unpack_dual(scores).tangent is None  # type: ignore[no-untyped-call]
     )
 
 
-def transformed() -> bool:
+def in_place_forbidden() -> bool:
     """Return whether `torch.func` transforms operations, or something records them.
 
     In-place operations are not possible then: a tangent can be batched, or without memory, where its value is not.
@@ -112,7 +112,7 @@ class _ByKernel(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         scores, *kept = ctx.saved_tensors
         # The derivative may be differentiated in turn, or be many derivatives at once.
-        if torch.is_grad_enabled() or transformed() or not has_memory(grads[0]):
+        if torch.is_grad_enabled() or in_place_forbidden() or not has_memory(grads[0]):
             slope: Tensor = torch.func.vjp(ctx.plain, scores)[1](grads[0])[0]
         else:
             # The derivative of abs and sign can be a zero without memory, which cannot be read or written.

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Lists", "Padding", "identity_at_padding", "mean_of", "order_of", "real_items", "top_rows"]
+__all__ = [
+    "Lists",
+    "Padding",
+    "identity_at_padding",
+    "log_of_zero",
+    "mean_of",
+    "order_of",
+    "real_items",
+    "top_rows",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,15 @@ def order_of(scores: Tensor, length: Tensor | None, *, descending: bool = False)
     if length is not None:
         key = torch.where(real_items(length, key.shape[-1]), key, -torch.inf if descending else torch.inf)
     return key.argsort(dim=-1, stable=True, descending=descending)
+
+
+def log_of_zero(dtype: torch.dtype) -> float:
+    """Return the number that stands for log 0; its exponential is exactly 0, and so are derivatives with respect to it.
+
+    With −∞ they would be NaN: ∞ − ∞ in a sum of exponentials, 0·∞ in a cross-entropy. A quarter of the lowest number
+    leaves room for sums: a network adds two of these and logarithms that are at most an eighth of the largest number.
+    """
+    return torch.finfo(dtype).min / 4
 
 
 def mean_of(values: Tensor, length: Tensor | None) -> Tensor:

@@ -94,8 +94,8 @@ class RankingLoss(Configured, ABC):
             ContractError: Shapes, dtypes or devices do not fit, or a row of the target is not a permutation.
             NonFiniteError: A score is NaN, infinite, or so large that the loss would overflow.
         """
-        lists, places = self._checked(prediction, target, mask)
-        return self._loss(lists, places).to(prediction.dtype)
+        lists, true_ranks = self._checked(prediction, target, mask)
+        return self._loss(lists, true_ranks).to(prediction.dtype)
 
     def example(
         self,

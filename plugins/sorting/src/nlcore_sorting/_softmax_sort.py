@@ -21,7 +21,7 @@ from nlcore.protocol import Traits
 from nlcore_sorting._compiled import bridge
 from nlcore_sorting._differentiation import differentiated
 from nlcore_sorting._dispatch import dispatch
-from nlcore_sorting._lists import identity_at_padding, real_items
+from nlcore_sorting._lists import identity_at_padding, log_of_zero, real_items
 from nlcore_sorting._permutation_loss import PermutationLoss
 from nlcore_sorting._ranking_loss import ranks
 
@@ -46,7 +46,10 @@ def _by_row(logits: Tensor) -> Tensor:
 
 
 class SoftmaxSort(PermutationLoss):
-    """Base of the relaxations whose rows are softmaxes of logits."""
+    """Base of the relaxations whose rows are softmaxes of logits.
+
+    `_relaxation` names the kernel in `_compiled/softmax.py`; a relaxation without one extends `PermutationLoss`.
+    """
 
     temperature: float
     _relaxation: ClassVar[Literal["neuralsort", "softsort"]]
@@ -108,11 +111,11 @@ class SoftmaxSort(PermutationLoss):
             [batch, n, n], with zero row sums, and with `"rows"` positive semi-definite up to rounding. At equal scores
             it is that of autodiff. O(n³) time a list.
         """
-        lists, places = self._checked(prediction, target, mask)
+        lists, true_ranks = self._checked(prediction, target, mask)
         if self.objective == "rows":
             result = self._closed_form(lists.scores, lists.length)
         else:
-            result = differentiated(self._cross_entropy, lists.scores, places, lists.length)
+            result = differentiated(self._cross_entropy, lists.scores, true_ranks, lists.length)
         return lists.square(result).to(prediction.dtype)
 
     def _closed_form(self, scores: Tensor, length: Tensor | None) -> Tensor:
@@ -134,8 +137,8 @@ class SoftmaxSort(PermutationLoss):
         """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i."""
 
     def _padded_logits(self, scores: Tensor, length: Tensor | None, rows: Tensor | None = None) -> Tensor:
-        lowest = torch.finfo(scores.dtype).min / 4
-        return identity_at_padding(self._logits(scores, length, rows), length, rows, on=0.0, off=lowest)
+        off = log_of_zero(scores.dtype)
+        return identity_at_padding(self._logits(scores, length, rows), length, rows, on=0.0, off=off)
 
     def _log_permutation(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
         return self._padded_logits(scores, length).log_softmax(dim=-1)

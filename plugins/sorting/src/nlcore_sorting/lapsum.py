@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nlcore_sorting._lists import identity_at_padding, order_of, real_items
+from nlcore_sorting._lists import identity_at_padding, log_of_zero, order_of, real_items
 from nlcore_sorting._permutation_loss import PermutationLoss
 from nlcore_sorting._scan import decayed_sums
 from nlcore_sorting.config import LapSumConfig, Objective
@@ -223,8 +223,7 @@ class LapSum(PermutationLoss):
         width = ((high[0] - low[0]) / self.temperature + (high[1] - low[1])).unsqueeze(-1)
         first, last = (rows == 0).unsqueeze(-1), (rows == count - 1).unsqueeze(-1)
         logs = _log_mass(lower, upper, width, first, last)
-        lowest = torch.finfo(scores.dtype).min / 4
-        return identity_at_padding(logs, length, rows, on=0.0, off=lowest).to(scores.dtype)
+        return identity_at_padding(logs, length, rows, on=0.0, off=log_of_zero(scores.dtype)).to(scores.dtype)
 
     def _limit(self, n: int, dtype: torch.dtype) -> float:
         return torch.finfo(dtype).max / (16 * n * max(1.0, 1 / self.temperature))

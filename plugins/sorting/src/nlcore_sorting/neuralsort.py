@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from nlcore_sorting._dispatch import transformed
+from nlcore_sorting._dispatch import in_place_forbidden
 from nlcore_sorting._lists import mean_of, order_of, real_items
 from nlcore_sorting._softmax_sort import SoftmaxSort, column_softmax, differences
 from nlcore_sorting.config import NeuralSortConfig, Objective
@@ -154,7 +154,7 @@ class NeuralSort(SoftmaxSort):
         centred = scores - mean_of(scores, length)
         logits = pull.unsqueeze(-1) * centred.unsqueeze(-2)
         others = spread(centred, length).unsqueeze(-2)
-        if transformed():
+        if in_place_forbidden():
             return (logits - others) / self.temperature
         return logits.sub_(others).div_(self.temperature)
 
@@ -174,20 +174,20 @@ class NeuralSort(SoftmaxSort):
             [batch, n, n], 0 at padding.
         """
         gaps, real = differences(scores, length)
-        signs = gaps.sign()
-        pull = _pulls(scores, length).unsqueeze(-2)
-        spread = gaps.abs().sum(dim=-1, keepdim=True)
-        logits = (gaps * pull).add_(spread.mT - spread).div_(self.temperature)
-        weights = column_softmax(logits.clamp(max=0), real)  # rounding must lift none above the largest
+        signs = gaps.sign()  # S
+        pull = _pulls(scores, length).unsqueeze(-2)  # a
+        distances = gaps.abs().sum(dim=-1, keepdim=True)
+        logits = (gaps * pull).add_(distances.mT - distances).div_(self.temperature)
+        weights = column_softmax(logits.clamp(max=0), real)  # Q; rounding must lift no logit above the largest
         slope = pull - signs.sum(dim=-1, keepdim=True)
-        flow = weights * slope
+        flow = weights * slope  # F
         others = weights.diagonal_scatter(torch.zeros_like(scores), dim1=-2, dim2=-1)
         given, taken = others.sum(dim=-1), others.sum(dim=-2)
-        others.diagonal(dim1=-2, dim2=-1).sub_(taken)
-        mean = torch.baddbmm(flow, signs, others, alpha=-1)
+        others.diagonal(dim1=-2, dim2=-1).sub_(taken)  # R
+        mean = torch.baddbmm(flow, signs, others, alpha=-1)  # M
         factor = (signs * ((given - taken) / 2).unsqueeze(-2)).add_(mean)
         factor.diagonal(dim1=-2, dim2=-1).sub_(flow.sum(dim=-1))
-        half = factor @ signs
+        half = factor @ signs  # X
         result = torch.baddbmm(half + half.mT, mean, mean.mT, beta=-1, alpha=-1)
         result.diagonal(dim1=-2, dim2=-1).add_((flow * slope).sum(dim=-1))
         return result

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nlcore_sorting._lists import identity_at_padding, order_of, real_items
+from nlcore_sorting._lists import identity_at_padding, log_of_zero, order_of, real_items
 from nlcore_sorting._permutation_loss import PermutationLoss
 from nlcore_sorting.config import Objective, OptimalTransportSortConfig
 
@@ -31,8 +31,7 @@ def _start(scores: Tensor, strength: float, length: Tensor | None) -> tuple[Tens
     moment = torch.nn.functional.pad((gaps * (places[:-1] + 0.5)).cumsum(dim=-1), (1, 0))
     rise = total.unsqueeze(-2) - total.unsqueeze(-1)
     logits = places.unsqueeze(-1) * rise - (moment.unsqueeze(-2) - moment.unsqueeze(-1))
-    lowest = torch.finfo(scores.dtype).min / 16
-    return identity_at_padding(logits, length, on=0.0, off=lowest), order.argsort(dim=-1)
+    return identity_at_padding(logits, length, on=0.0, off=log_of_zero(scores.dtype)), order.argsort(dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -113,7 +112,7 @@ class OptimalTransportSort(PermutationLoss):
         for _ in range(self.iterations):
             logs = logs - logs.logsumexp(dim=-2, keepdim=True)
             logs = logs - logs.logsumexp(dim=-1, keepdim=True)
-        logs = identity_at_padding(logs, length, on=0.0, off=torch.finfo(scores.dtype).min / 4)
+        logs = identity_at_padding(logs, length, on=0.0, off=log_of_zero(scores.dtype))
         return logs.gather(-1, place.unsqueeze(-2).expand(logs.shape))
 
     def _limit(self, n: int, dtype: torch.dtype) -> float:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from nlcore_sorting._dispatch import transformed
+from nlcore_sorting._dispatch import in_place_forbidden
 from nlcore_sorting._lists import order_of
 from nlcore_sorting._softmax_sort import SoftmaxSort, column_softmax, differences
 from nlcore_sorting.config import Objective, SoftSortConfig
@@ -96,7 +96,7 @@ class SoftSort(SoftmaxSort):
         if rows is not None:
             ordered = ordered.gather(-1, rows.expand(*scores.shape[:-1], rows.shape[-1]))
         distances = (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs()
-        return distances / -self.temperature if transformed() else distances.div_(-self.temperature)
+        return distances / -self.temperature if in_place_forbidden() else distances.div_(-self.temperature)
 
     def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
         """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i; see `_softmax_sort`.

@@ -12,7 +12,7 @@ from torch import Tensor
 from nlcore_sorting._compiled import bridge
 from nlcore_sorting._dispatch import Kernel, dispatch
 from nlcore_sorting._distributions import DISTRIBUTIONS
-from nlcore_sorting._lists import Lists, identity_at_padding
+from nlcore_sorting._lists import Lists, identity_at_padding, log_of_zero
 from nlcore_sorting._network.cross_entropy import CrossEntropy, CrossEntropyKernel
 from nlcore_sorting._network.hessian import hessians
 from nlcore_sorting._network.strided import StridedNetwork, precise
@@ -103,7 +103,7 @@ def network_operator(
 
 def log_permutation(scores: Tensor, rule: Rule, length: Tensor | None = None) -> Tensor:
     """Return log P, [..., n, n], by the same layers in the log domain, where sharp weights keep their digits."""
-    nothing = torch.finfo(scores.dtype).min / 4
+    nothing = log_of_zero(scores.dtype)
     _, layers = _relax(scores, rule, length)
     logs = DISTRIBUTIONS[rule.distribution].logs(torch.stack([layer.x for layer in layers]).unsqueeze(-1))
     keeps, swaps = (log.to(scores.dtype) for log in logs)
@@ -234,8 +234,8 @@ class SortingNetwork(PermutationLoss):
         Returns:
             [batch, n, n], symmetric, often indefinite, with zero row sums. O(layers·n³) time.
         """
-        lists, places = self._checked(prediction, target, mask)
-        result = hessians(self._rule, self.objective, lists.scores, places, lists.length, loss=self._cross_entropy)
+        lists, true_ranks = self._checked(prediction, target, mask)
+        result = hessians(self._rule, self.objective, lists.scores, true_ranks, lists.length, loss=self._cross_entropy)
         return lists.square(result).to(prediction.dtype)
 
     def _sort(self, scores: Tensor, length: Tensor | None = None) -> Tensor:
@@ -259,6 +259,9 @@ class SortingNetwork(PermutationLoss):
 
     def _loss(self, lists: Lists, target: Tensor) -> Tensor:
         length, target = lists.length, target.clone()  # the backward pass reads it again; its owner may change it
+        if lists.scores.device.type != "cpu":  # looking for lost digits would wait for another device
+            return self._cross_entropy(lists.scores, target, length)
+        # The rows need one entry each, P[r_j, j]; the entries need all of P.
         operator: Operator = "entries" if self.objective == "rows" else "permutation"
         places = target if operator == "entries" else None
 
@@ -268,14 +271,12 @@ class SortingNetwork(PermutationLoss):
         def kernel(network: Kernel) -> Kernel:
             return CrossEntropyKernel(network, CrossEntropy(self.objective, target, length), plain)
 
-        network = (operator, self._rule, length, places)
-        if lists.scores.device.type != "cpu":  # looking for lost digits would wait for another device
-            return self._cross_entropy(lists.scores, target, length)
+        arguments = (operator, self._rule, length, places)
         return dispatch(
             lists.scores,
             lambda s: self._cross_entropy(s, target, length),
-            lambda: kernel(bridge.network(*network)),
-            lambda: kernel(StridedNetwork(*network, exact=True)),
+            lambda: kernel(bridge.network(*arguments)),
+            lambda: kernel(StridedNetwork(*arguments, exact=True)),
         )
 
     def _operator(

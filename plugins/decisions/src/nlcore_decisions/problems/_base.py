@@ -63,12 +63,12 @@ class ProblemLoss(Configured, ABC):
         held = {"_solver": self._make_solver(), "_methods": {}}
         for name, value in held.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "_any", self._method_for(self._example_shape))
+        object.__setattr__(self, "_of_example", self._method_for(self._example_shape))
 
     if TYPE_CHECKING:
         _solver: Solver
         _methods: dict[tuple[int, ...], DecisionLoss]
-        _any: DecisionLoss
+        _of_example: DecisionLoss
 
     @property
     def solver(self) -> Solver:
@@ -78,7 +78,7 @@ class ProblemLoss(Configured, ABC):
     @property
     def traits(self) -> Traits:
         """The assumptions that the engine may make, with the capabilities of the method."""
-        return replace(self._any.traits, supplies=read_capabilities(self._any).supplies)
+        return replace(self._of_example.traits, supplies=read_capabilities(self._of_example).supplies)
 
     def __call__(
         self, prediction: Tensor, target: Any, *, generator: torch.Generator | None = None, context: Any = None
@@ -142,7 +142,7 @@ class ProblemLoss(Configured, ABC):
         size, sign = (batch_size, *self._example_shape), -1 if self.sense == "maximise" else 1
         normal = example_numbers(torch.randn, size, generator=generator, dtype=dtype, device=device)
         prediction, truth = (self._random_costs(one) * sign for one in normal)
-        return prediction.to(dtype), self._any._example_target(truth).to(dtype)
+        return prediction.to(dtype), self._of_example._example_target(truth).to(dtype)
 
     @abstractmethod
     def _make_solver(self) -> Solver:
@@ -165,7 +165,7 @@ class ProblemLoss(Configured, ABC):
         """Return the method for predictions of a size; one of no valid shape is refused by any."""
         pooled = self.method in POOLED and self.solver.shape is None
         if not pooled or not isinstance(prediction, Tensor) or prediction.ndim != 1 + len(self._example_shape):
-            return self._any
+            return self._of_example
         return self._method_for(tuple(prediction.shape[1:]))
 
     def _method_for(self, shape: tuple[int, ...]) -> DecisionLoss:

@@ -61,7 +61,9 @@ METHODS: dict[str, type[MethodConfig]] = {
 }
 """The options of each method; its class has the same name without Config, see `method_class`."""
 
-POOLED = frozenset(list(METHODS)[-5:])
+POOLED = frozenset(
+    {"noise_contrastive", "maximum_a_posteriori", "pointwise_ranking", "pairwise_ranking", "listwise_ranking"}
+)
 """The methods over a pool of solutions."""
 
 

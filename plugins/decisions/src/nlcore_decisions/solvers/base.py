@@ -7,8 +7,9 @@ y^*(c) = \operatorname*{arg\,min}_{y \in Y} \langle c, y \rangle,
 $$
 
 over a set Y that does not depend on the costs c. It always minimises. A subclass is a frozen dataclass whose fields are
-JSON values, with lists stored as tuples; it writes `_solve` and `_feasible` for validated costs and solutions, and says
-the form of an event by `shape`, or by `_sizes` where any size will do.
+JSON values, with lists stored as tuples. It writes `_solve` and `_feasible` for validated costs and solutions, and says
+the form of an event by `shape`, or by `_sizes` where any size will do. If all solutions consist of zeros and ones, it
+sets `binary`; if they do not, ties are found only with a `_dearer` or a `_tied` of its own.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from nlcore.errors import ConfigError, NonFiniteError, ShapeError, shorten
-from nlcore.inputs import check_inputs, read, working
+from nlcore.errors import ConfigError, ShapeError, shorten
+from nlcore.inputs import check_inputs, working
+from nlcore_decisions._checks import check_finite
 from nlcore_decisions.errors import InfeasibleError
 
-__all__ = ["Solution", "Solver", "infeasible", "needs_scipy", "nested", "per_sample", "precise"]
+__all__ = ["Solution", "Solver", "infeasible", "needs_scipy", "nested", "precise"]
 
 _ROUNDING = 1e-4
 """Distance from 0 or 1 up to which a mean of solutions of zeros and ones is within rounding."""
@@ -160,7 +161,10 @@ class Solver(ABC):
         """Return which of N ≥ 1 solutions [N, *event], float32 or float64, are feasible; those not finite are not."""
 
     def _dearer(self, solution: Tensor) -> Tensor:
-        """Return a direction of costs in which each solution, [N, *event], becomes dearer than every other."""
+        """Return a direction of costs in which each solution, [N, *event], becomes dearer than every other.
+
+        This one does so among solutions of zeros and ones.
+        """
         return 2 * solution - 1
 
     def _tied(self, costs: Tensor, found: Tensor) -> Tensor:
@@ -169,7 +173,8 @@ class Solver(ABC):
             return torch.zeros(0, dtype=torch.bool, device=costs.device)
         costs, found = precise(costs), precise(found)
         epsilon = (self._resolution if costs.dtype == torch.float64 else 2.0**-18) * _scale(costs, found)
-        other = self._solve((costs + per_sample(epsilon, costs) * self._dearer(found)).contiguous())
+        epsilon = epsilon.reshape(-1, *[1] * (costs.ndim - 1))
+        other = self._solve((costs + epsilon * self._dearer(found)).contiguous())
         return ((other - found).abs() > 1e-6 * found.abs().clamp(min=1)).flatten(1).any(1)
 
     def _solved(self, flat: Tensor) -> Tensor:
@@ -182,9 +187,7 @@ class Solver(ABC):
         """Return validated costs, [N, *event], detached and contiguous, in working precision."""
         shape = self._event("costs", costs, " floating")
         flat = working(costs.detach()).reshape(-1, *shape).contiguous()
-        total = read(flat.sum()) if flat.numel() else 0.0  # several times as fast as asking for each
-        if total is not None and not isfinite(total) and read(flat.isfinite().all()) is False:
-            self._refuse_infinite(flat)
+        check_finite(type(self).__name__, flat, "costs")
         return flat
 
     def _event(self, what: str, tensor: Tensor, dtype: str) -> tuple[int, ...]:
@@ -192,19 +195,6 @@ class Solver(ABC):
         sizes = self._sizes if self.shape is None else [str(size) for size in self.shape]
         check_inputs(type(self).__name__, **{what: (tensor, f"[..., {', '.join(sizes)}]{dtype}")})
         return tuple(tensor.shape[tensor.ndim - len(sizes) :])
-
-    def _refuse_infinite(self, costs: Tensor) -> None:
-        wrong = ~costs.isfinite().flatten(1)
-        samples = wrong.any(1).nonzero()[:, 0].tolist()
-        index = int(wrong[samples[0]].nonzero()[0])
-        place = tuple(int(one) for one in torch.unravel_index(torch.tensor(index), costs.shape[1:]))
-        raise NonFiniteError(
-            f"{type(self).__name__}: the costs of samples {shorten(samples)} are NaN or infinite; sample {samples[0]} "
-            f"has {float(costs[samples[0]].flatten()[index])} at {place if len(place) > 1 else place[0]}. Check the "
-            "network's output and the learning rate; what must not be chosen gets a finite cost above that of every "
-            "alternative.",
-            samples,
-        )
 
     def _shape_error(self, text: str) -> ShapeError:
         return ShapeError(f"{type(self).__name__}: {text}")
@@ -228,11 +218,6 @@ def nested(values: Any) -> Any:
 def precise(tensor: Tensor) -> Tensor:
     """Return a tensor in float64; in float32 on Apple's GPUs, which lack it."""
     return tensor.float() if tensor.device.type == "mps" else tensor.double()
-
-
-def per_sample(values: Tensor, like: Tensor) -> Tensor:
-    """Return values [N] in the shape [N, 1, …] that broadcasts with a tensor [N, *event]."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def needs_scipy(name: str) -> None:
