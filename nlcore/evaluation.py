@@ -202,7 +202,11 @@ def check_arguments(loss: Capabilities, prediction: Any, target: Any, context: A
         ContractError: The loss does not take a context.
     """
     if not isinstance(prediction, Tensor):
-        raise DtypeError(f"{loss.name}: the prediction must be a tensor, but is a {type(prediction).__name__}.")
+        several = " Join its tensors, as in torch.cat(…, 1), and split them in the loss."
+        raise DtypeError(
+            f"{loss.name}: the prediction must be a tensor, but is a {type(prediction).__name__}."
+            f"{several if isinstance(prediction, tuple | list) else ''}"
+        )
     if not prediction.is_floating_point():
         raise DtypeError(
             f"{loss.name}: the prediction must be of a floating-point dtype, but is {prediction.dtype}. "

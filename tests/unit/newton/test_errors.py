@@ -484,3 +484,9 @@ def test_cross_entropy_wants_classes():
     refused(ContractError, r"0 … 3; .* 0 … 4", CrossEntropy(), prediction, torch.tensor([0, 1, 2, 4, 0]))
     refused(ShapeError, r"\[5, 1\], but \[batch\] = \[5\]", CrossEntropy(), prediction, torch.zeros(5, 1).long())
     refused(DtypeError, r"torch\.int32", CrossEntropy(), prediction, torch.zeros(5, 4, dtype=torch.int32))
+
+
+def test_several_tensors_as_a_prediction_are_to_be_joined():
+    y, target = data()
+    refused(DtypeError, r"is a tuple\. Join its tensors, as in torch\.cat", half_square, (y, y), target)
+    refused(DtypeError, r"is a NoneType\.$", half_square, None, target)
