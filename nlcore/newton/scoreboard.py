@@ -25,9 +25,8 @@ _TRUST = 6
 that is new its samples are alike, and a step that ruins the outputs of others later looks best."""
 
 _PATIENCE = 0.3
-"""Advantage of the directions with one matrix for all where samples are alike and their curvature is not round: the
-gradient falls along the steep directions, which are soon used up. Not of those with the samples' own matrices, whose
-sum can be zero where the loss is not at its minimum."""
+"""Advantage over the gradient where samples are alike and their curvature is not round: the gradient falls along the
+steep directions, which are soon used up. Directions that are `biased` do not have it."""
 
 _FULL_FIRST, _FULL_EVERY = 3, 4
 """The first probes examine all candidates, and so does every fourth."""
@@ -54,7 +53,6 @@ class Scoreboard:
         agreement: [K], mean cosines with the samples' own Newton steps.
         barred: [K], not zero for a candidate that may not be chosen.
         per_sample: [K] bool, which candidates have a matrix for each sample.
-        shared: [K] bool, which have one for all.
         alike: Whether one matrix serves all samples; as `same` and `round`, see `Dispersion`.
         same: Whether the samples' matrices are one and the same.
         round: Whether their mean is well-conditioned.
@@ -69,11 +67,14 @@ class Scoreboard:
         self.scores = torch.zeros(count, dtype=torch.float64)
         self.agreement, self.barred = torch.zeros(2, count, dtype=torch.float64)
         self.per_sample = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures])
-        self.shared = ~self.per_sample
-        self.shared[0] = False
         self.alike = candidates.constant
         self.same = self.round = False
         self.probes = self.current = self.held = 0
+
+    @property
+    def biased(self) -> Tensor:
+        """[K] bool, whose steps may sum to zero where the gradients do not: with a matrix for each of the samples."""
+        return self.per_sample & (not self.same)
 
     @property
     def needs_dispersion(self) -> bool:
@@ -120,8 +121,8 @@ class Scoreboard:
         self.held = self.probes + _HOLD
 
     def doubt(self) -> None:
-        """Begin the scores of the samples' own steps anew: their sum may be zero where the loss is not minimal."""
-        self.scores[self.per_sample] = self.scores[self.per_sample].clamp(max=0.0)
+        """Begin the scores of the biased candidates anew."""
+        self.scores[self.biased] = self.scores[self.biased].clamp(max=0.0)
 
     def decide(self, members: Sequence[int]) -> None:
         """Choose the best of the candidates just probed, where it is better than the present one by a margin."""
@@ -133,7 +134,7 @@ class Scoreboard:
             scores = scores + _AGREEMENT * (agreement / agreement[0]).log().clamp(-1, 1)
         scores = torch.where(self.barred > 0, -torch.inf, scores)
         if self.alike:
-            scores[self.shared] += 0.0 if self.round else _PATIENCE
+            scores[1:] += torch.where(self.biased[1:], 0.0, 0.0 if self.round else _PATIENCE)
             scores[self.per_sample] -= _PRICE
         if self.probes < self.held:
             scores[1:] = -torch.inf

@@ -210,7 +210,7 @@ class Selection:
             return
         guard, board = self.guard, self.board
         verdict = guard.judge(last, board.current, on_trial=self.candidates.first_order_only)
-        doubtful = verdict == "doubtful" and bool(board.per_sample[board.current])
+        doubtful = verdict == "doubtful" and bool(board.biased[board.current])
         if board.current != 0 and self.reason is None and (verdict == "lost" or doubtful or guard.alarmed):
             if doubtful:
                 board.doubt()
