@@ -98,7 +98,7 @@ GROUPS = {
             f"Default against plain in loss: {_UNDER}",
             "lower loss than plain training on {0} of {1} tasks under Adam, {3} of {4} under Muon and {6} of {7} under "
             "SOAP; higher on {2}, {5} and {8}",
-            EARLIER,
+            PRESENT,
         ),
         Page("engine.md", "Time and memory of a training step", default=PRESENT),
         Page(

@@ -54,10 +54,12 @@ class Summary:
 def summaries(plan: Plan, rows: Sequence[Row]) -> list[Summary]:
     """Return the subject of the study on every task, under every optimiser and with the best pairs of several.
 
-    A task with an unfinished row under these optimisers is left out, since the best row of a group may be missing.
+    A task with an unfinished row of these groups under these optimisers is left out, since the best may be missing.
     """
     study, found = plan.study, []
-    unfinished = {(one.task, one.optimizer) for one in plan.entries if not plan.complete(one)}
+    names = {study.subject, *study.against}
+    concerned = [one for one in plan.entries if names & {one.name, one.group}]
+    unfinished = {(one.task, one.optimizer) for one in concerned if not plan.complete(one)}
     scopes = {name: [name] for name in study.optimizers}
     if len(scopes) > 1:
         scopes[_BEST] = list(study.optimizers)
