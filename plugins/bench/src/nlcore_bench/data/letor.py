@@ -26,8 +26,8 @@ Integers: TypeAlias = NDArray[np.int64]
 
 _NUMBER = rb"[-+.0-9A-Za-z]++"  # float() decides which of these are numbers
 _LINE = re.compile(
-    rb"[ \t]*+(%b[ \t]++qid:-?[0-9]++(?:[ \t]++[0-9]++:%b)*+[ \t]*+)?+(?:#[^\r\n]*+)?+\r?\n?" % (_NUMBER, _NUMBER)
-)
+    rb"[ \t]*+(%b[ \t]++qid:-?[0-9]++(?:[ \t]++[0-9]++:%b)*[ \t]*+)?(?:#[^\r\n]*+)?\r?\n?" % (_NUMBER, _NUMBER)
+)  # no possessive group: until Python 3.11.4 these match too much
 
 
 class LetorError(NlcoreError, ValueError):
