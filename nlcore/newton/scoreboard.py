@@ -73,7 +73,7 @@ class Scoreboard:
 
     @property
     def biased(self) -> Tensor:
-        """[K] bool, whose steps may sum to zero where the gradients do not: with a matrix for each of the samples."""
+        """[K] bool, the candidates whose steps may sum to zero where gradients do not: samples have other matrices."""
         return self.per_sample & (not self.same)
 
     @property

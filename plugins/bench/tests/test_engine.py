@@ -143,7 +143,7 @@ def test_tables_and_targets_say_what_was_timed(tmp_path: Path) -> None:
         "default / plain over 5000 steps, CNN": False,
         "default / plain over 500 steps, MLP": False,
         "default / plain over 5000 steps, MLP": True,
-        "default / plain over 500 steps, expensive losses and simulators": True,
+        "default / plain over 500 steps, the others": True,
         "memory of the default / plain": True,
     }
 

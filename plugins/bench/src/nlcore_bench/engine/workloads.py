@@ -111,6 +111,15 @@ def _signals(id: str) -> Workload:
     return Workload("other", lambda: nlcore.make(id), lambda: nn.Sequential(mlp((8, 32, 1)), nn.Flatten(1)), batches)
 
 
+def _labels() -> Iterator[Batch]:
+    """Yield 32 samples of 10 features, and which of 6 noisy combinations of them is the largest, [32]."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(10, 6, generator=generator)
+    while True:
+        features = torch.randn(32, 10, generator=generator)
+        yield Batch(features, (features @ weight + torch.randn(32, 6, generator=generator)).argmax(-1))
+
+
 def _undeclared() -> Any:
     """Return the loss of `Heat` without its traits."""
     return nlcore.compose(lambda first: diffused(first, Heat.size, Heat.spread))
@@ -124,6 +133,9 @@ WORKLOADS: dict[str, Workload] = {
     "MLP, drag": _of_task("MLP", lambda: Totals(length=16, algorithm="bench/drag-v1"), limits=_MLP),
     "CNN, NeuralSort": Workload(
         "CNN", lambda: nlcore.make("sorting/neuralsort"), lambda: Scores((16, 32)), _pictures, Limits(1.5, 1.15)
+    ),
+    "small MLP, cross-entropy": Workload(
+        "other", lambda: nlcore.make("core/cross_entropy"), lambda: mlp((10, 48, 6)), _labels
     ),
     "approx_ndcg": _ranking("ranking/approx_ndcg", _grades),
     "spearman": _ranking("ranking/spearman", ranks),
