@@ -20,6 +20,7 @@ from nlcore.newton.candidates import Candidates, CandidatesAtBatch
 from nlcore.newton.chunks import intermediates
 from nlcore.newton.probe import Network, greatest_fall
 from nlcore.newton.problem import Problem
+from nlcore.newton.scoreboard import Scoreboard
 from nlcore.newton.step_length import StepLength
 from tests.unit.newton.losses import Noisy, Wavy, half_square
 
@@ -393,6 +394,20 @@ def test_after_a_stall_a_long_step_shrinks_soon_and_a_short_one_grows_slowly(rat
     assert after[0] <= length.typical <= after[1]
     # It also changes by the factor by which gradients do.
     assert length._next(2.0, 2.0, gradients=True) / length.typical == pytest.approx(2.0, rel=0.01)
+
+
+@pytest.mark.parametrize(("same", "chosen"), [(False, 0), (True, 2)])
+def test_the_samples_own_steps_have_an_advantage_only_where_their_matrices_are_the_same(same, chosen):
+    half, own = GaussNewton(damping=Relative(0.1), power=0.5), GaussNewton(damping=Relative(0.1), aggregate="sample")
+    board = Scoreboard(Candidates.of(EmpiricalFisher(power=0.0), half, own, cautious=half))
+    board.alike, board.same, board.probes = True, same, 10
+    board.scores += torch.tensor([0.0, -1.0, 0.05])
+    board.decide([0, 1, 2])
+    assert board.current == chosen
+    board.scores[1] = 0.05  # one matrix for all has it in either case
+    board.current = 0
+    board.decide([0, 1, 2])
+    assert board.current == 1
 
 
 def test_a_loss_that_rises_for_good_keeps_the_gradient():
