@@ -63,10 +63,19 @@ def _finding(rows: Sequence[Measured]) -> list[str]:
     if not best:
         return []
     first = sum(one > 1 for one in best.values())
+    alone = [row.faster for row in rows if row.library == "nlcore, torch alone" and row.faster is not None]
+    without = (
+        ""
+        if not alone
+        else (
+            f", with numba. In torch alone it is the fastest in {sum(one > 1 for one in alone)} of {len(alone)}: "
+            f"{min(alone):.3g} to {max(alone):.3g} times as fast, {median(alone):.3g} in the median"
+        )
+    )
     return [
         f"**nlcore is the fastest in {first} of {len(best)} comparisons: {min(best.values()):.3g} to "
         f"{max(best.values()):.3g} times as fast as the fastest other library, {median(best.values()):.3g} in the "
-        "median.**\n"
+        f"median{without}.**\n"
     ]
 
 
