@@ -197,6 +197,8 @@ def _of_subject(study: Study, found: Sequence[Summary]) -> Iterator[str]:
 
 def _of_methods(plan: Plan, rows: Sequence[Row]) -> Iterator[str]:
     names = dict.fromkeys(measure.name for row in rows for measure in row.compared)
+    study = plan.study
+    noun = "loss" if study.losses and len(study.tasks) == len(study.optimizers) == 1 else "case"
     for label in dict.fromkeys(row.entry.label for row in rows if row.base):
         members = [row for row in rows if row.entry.label == label]
         for name in names if plan.study.measures else [None]:
@@ -212,7 +214,7 @@ def _of_methods(plan: Plan, rows: Sequence[Row]) -> Iterator[str]:
                     joint = f"{'with' if known[0].word == 'level' else 'than'} {base.label if base else ''}"
                     yield f"{label} is {known[0].word} {joint}{inside}{words} ({known[0].signed()})."
                 elif known:
-                    yield f"{label}{inside}{words}: {_counted(known, 'loss' if plan.study.losses else 'table')}."
+                    yield f"{label}{inside}{words}: {_counted(known, noun)}."
 
 
 def _counted(pairs: Sequence[Paired], noun: str) -> str:
