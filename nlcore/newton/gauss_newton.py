@@ -30,7 +30,8 @@ class GaussNewton(SecondOrder):
         damping: λ as a number, `Relative(ρ)`, or `Bounded()`.
         aggregate: `"batch"` takes one matrix for all samples, right where the Jacobian is the same for all;
             `"sample"` each sample's own.
-        max_ratio: With each sample's own matrix, the longest step in units of the batch's median step.
+        max_ratio: With each sample's own matrix, the longest step in units of the batch's median step, to which longer
+            ones are shortened; `None` for no limit.
         normalize: The root mean square that the directions of a batch are scaled to; True is 1. See `Hessian`.
         power: κ of the direction (C + λI)^(−κ)∇ℓ: 1 is the Newton step, ½ a whitening, 0 the gradient.
         solver: `"cholesky"` or `"eigen"`; or, without forming an m×m matrix, `"cg"`, conjugate gradients, or

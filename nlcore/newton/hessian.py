@@ -34,7 +34,8 @@ class Hessian(SecondOrder):
         psd_scope: Whether they are repaired sample by sample, or once in the mean; samples' own matrices, which
             `aggregate="sample"` and `Bounded()` form, always are.
         aggregate: `"batch"` takes one matrix for all samples, `"sample"` each sample's own.
-        max_ratio: With each sample's own matrix, the longest step in units of the batch's median step.
+        max_ratio: With each sample's own matrix, the longest step in units of the batch's median step, to which longer
+            ones are shortened; `None` for no limit.
         normalize: The root mean square that the directions of a batch are scaled to, in units of the prediction;
             True is 1. A Newton step shrinks with the residual, and an optimiser such as Adam, which remembers
             earlier and larger steps, then shrinks its own; a normalised one leaves the length to the learning rate.

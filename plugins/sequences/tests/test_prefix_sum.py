@@ -211,7 +211,7 @@ def test_specification_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_has_no_options() -> None:
+def test_an_option_that_it_does_not_have_is_refused() -> None:
     import nlcore
 
     assert isinstance(nlcore.make("sequences/prefix_sum"), PrefixSum)

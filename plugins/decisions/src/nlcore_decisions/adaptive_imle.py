@@ -46,8 +46,8 @@ class AdaptiveIMLE(
         2 + log₂(`halvings` + 1) times `num_samples` exact solves per sample, at most.
 
     When it fails:
-        The smallest step is not that of least error: near a tie it is `halvings` halvings below the largest one, and
-        the gradient is long there. Costs of 0 have no scale, and a gradient of 0.
+        The smallest step that changes the solution need not have the least error: near a tie it is the largest step
+        halved `halvings` times, and the gradient is long there. Costs of 0 have no scale, and a gradient of 0.
 
     Reference:
         Minervini, Franceschi, Niepert, [Adaptive Perturbation-Based Gradient Estimation for Discrete Latent Variable

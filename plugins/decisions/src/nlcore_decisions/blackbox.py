@@ -44,9 +44,9 @@ class BlackBox(BlackBoxEstimate, ObjectiveLoss, config=BlackBoxConfig, traits=Tr
     \nabla = \frac{y^*(c + \lambda v) - y^*(c)}{\lambda}:
     $$
 
-    the gradient of a piecewise linear function that agrees with the loss where the solution does not change for a step
-    of λ. L is the number of differing elements, $v = 1 - 2t$; or $\lVert y - t \rVert^2$; or the regret $\langle c_0, y
-    - t \rangle$ under the true costs $c_0$, $v = c_0$.
+    the gradient of a piecewise linear function of the costs, which agrees with the loss wherever adding λv to the costs
+    does not change the solution. L is the number of differing elements, $v = 1 - 2t$; or $\lVert y - t \rVert^2$; or
+    the regret $\langle c_0, y - t \rangle$ under the true costs $c_0$, $v = c_0$.
 
     Shape:
         - prediction: `[batch, *event]`, the costs.

@@ -77,7 +77,7 @@ class CentralDifference(
     Shape:
         - prediction: `[batch, *event]`, the costs.
         - target: `[batch, *event]`, the true solution; the true costs with `objective="regret"`.
-        - value: the loss of the mean solution; 0 where no perturbation leaves the true one.
+        - value: the loss of the mean solution; 0 if every perturbed solution is the true one.
 
     Cost:
         Three times `num_samples` exact solves per sample.

@@ -68,10 +68,11 @@ class IMLE(
     \nabla = \frac{\mathbb{E} [y^*(c + \lambda v - \sigma \varepsilon) - y^*(c - \sigma \varepsilon)]}{\lambda}:
     $$
 
-    the step towards the distribution whose costs were improved by λ, divided by λ so that it does not grow with λ. L is
-    the number of differing elements, $v = 1 - 2t$; or $\lVert y - t \rVert^2$, with v at the mean solution; or the
-    regret under the true costs $c_0$, $v = c_0$. The sum of the noise ε over a solution of `length` elements is Gumbel
-    ("sum_of_gamma"), or the noise of each element is ("gumbel").
+    the change of the mean solution when λv, which makes solutions of larger loss dearer, is added to the costs. The
+    division by λ keeps the gradient from growing with λ. L is the number of differing elements, $v = 1 - 2t$; or
+    $\lVert y - t \rVert^2$, with v at the mean solution; or the regret under the true costs $c_0$, $v = c_0$. The sum
+    of the noise ε over a solution of `length` elements is Gumbel ("sum_of_gamma"), or the noise of each element is
+    ("gumbel").
 
     Shape:
         - prediction: `[batch, *event]`, the costs.
@@ -82,7 +83,8 @@ class IMLE(
         Two times `num_samples` exact solves per sample.
 
     When it fails:
-        As `BlackBox` for λ; the estimate is biased for every λ, towards the difference to the target.
+        λ has the limits that `BlackBox` describes. The estimate is biased for every λ, towards the difference to the
+        target.
 
     Reference:
         Niepert, Minervini, Franceschi, [Implicit MLE: Backpropagating Through Discrete Exponential Family

@@ -39,10 +39,11 @@ class NegativeIdentity(
     \ell(c, t) = \lVert y^*(c) - t \rVert^2, \qquad \nabla = -2\, P_c^\top (y^*(c) - t).
     $$
 
-    A solution avoids what becomes dearer, so the gradient is −v with v = 2(y*(c) − t) the slope of the loss, and
-    without projection it is that of a perceptron. The paper's projections make the costs invariant to what does not
-    change the solution, and $P_c$ is their Jacobian: the mean is taken out ("mean"), or the norm is 1 ("norm"), or both
-    ("standardise"). Since they leave the solution as it is, the solver is given the costs themselves.
+    A solution avoids elements whose costs rise, so minus the identity takes the place of the Jacobian of the solution.
+    The gradient is then −v, with v = 2(y*(c) − t) the slope of the loss; without projection it is that of a perceptron.
+    The paper's projections make the costs invariant to what does not change the solution, and $P_c$ is their Jacobian:
+    the mean is taken out ("mean"), or the norm is 1 ("norm"), or both ("standardise"). Since they leave the solution as
+    it is, the solver is given the costs themselves.
 
     Shape:
         - prediction: `[batch, *event]`, the costs.
@@ -55,8 +56,8 @@ class NegativeIdentity(
     When it fails:
         The gradient ignores by how much a solution is the best, so the margin is never widened: learning stops as soon
         as the solutions of the training data are right. "mean" and "standardise" are for sets whose solutions have all
-        the same sum (subsets of k, assignments, trees); for others, such as paths of different length, the gradient
-        lacks what decides between them.
+        the same sum (subsets of k, assignments, trees); for others, such as paths of different length, they remove the
+        part of the gradient that decides between the solutions.
 
     Reference:
         Sahoo, Paulus, Vlastelica, Musil, Kuleshov, Martius, [Backpropagation through Combinatorial Algorithms: Identity

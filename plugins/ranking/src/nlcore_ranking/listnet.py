@@ -36,7 +36,7 @@ class ListNet(ListLoss, id="ranking/listnet-v1", config=ListNetConfig, traits=CU
         Time and memory O(n) per list, O(n²) with the Hessian.
 
     When it fails:
-        At temperature 1, one grade more multiplies the weight of an item by e only. With few relevant items among many,
+        At temperature 1, one grade more multiplies the weight of an item only by e. With few relevant items among many,
         q is then close to uniform: lower the temperature. The loss does not change when all scores shift, so its
         Hessian is singular along 1.
 

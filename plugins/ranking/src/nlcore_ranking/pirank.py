@@ -34,15 +34,16 @@ class PiRank(ListLoss, id="ranking/pirank-v1", config=PiRankConfig, traits=SMOOT
         - target: `[batch, n]`, the relevance of every item, ≥ 0.
         - mask: `[batch, n]` bool, True at padded items.
         - value: at most 1. P is not doubly stochastic, so a gain may be counted more than once and the loss may fall a
-          little below 0. A list without relevant items has loss 0 and gradient 0, one of one item loss 0.
+          little below 0. A list without relevant items has loss 0 and gradient 0; a list of one item has loss 0.
 
     Cost:
         Time and memory O(n²) per list, O(n·block) with blocks. The Hessian is taken by differentiation.
 
     When it fails:
-        For τ far below the gaps of wrongly ordered scores the gradient vanishes, for τ far above them all lists look
-        alike. With blocks the value depends on the order of the list as far as τ smears it. Twice differentiable
-        wherever no two scores are equal, not convex: the Hessian may be indefinite.
+        If τ is far below the gaps between wrongly ordered scores, the gradient vanishes; if τ is far above them, all
+        orders have nearly the same loss. With blocks, the value depends on the order in which the items are given, the
+        more the larger τ is. The loss is twice differentiable wherever no two scores are equal. It is not convex: the
+        Hessian may be indefinite.
 
     Args:
         temperature: τ > 0, in units of the scores.

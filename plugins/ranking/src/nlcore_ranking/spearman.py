@@ -24,7 +24,8 @@ class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
     \ell(s, r) = \frac{6 \lVert R(s) - R^* \rVert^2}{n (n^2 - 1)}.
     $$
 
-    R(s) are the expected positions under a relaxed sort, R* the true ones, equal grades sharing the mean of theirs.
+    R(s) are the expected positions under a relaxed sort, and R* the true positions. Items of equal relevance share the
+    mean of their positions.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
@@ -39,11 +40,11 @@ class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
 
     When it fails:
         All positions have equal weight, so it is not a loss for the top of a list. Relaxed ranks lie closer together
-        than true ones when τ is not small against the gaps, and SoftSort gives gradient 0 where all scores are equal.
-        The value of a sorting network depends on the order of the list as far as its swaps are soft. FastSoftSort gives
-        gradient 0 where all gaps are larger than τ, LapSum one that decays exponentially with them. Twice
-        differentiable wherever no two scores are equal, not convex: the Hessian may be indefinite. The ranks of
-        `"fast_soft_sort"` are piecewise linear: `traits.order` is 1 then.
+        than true ones unless τ is small compared with the gaps, and SoftSort gives gradient 0 where all scores are
+        equal. With a sorting network, the value depends on the order in which the items are given, the more the softer
+        its swaps are. FastSoftSort gives gradient 0 where all gaps are larger than τ, LapSum one that decays
+        exponentially with them. Twice differentiable wherever no two scores are equal, not convex: the Hessian may be
+        indefinite. The ranks of `"fast_soft_sort"` are piecewise linear: `traits.order` is 1 then.
 
     Args:
         temperature: τ > 0, in units of the scores.

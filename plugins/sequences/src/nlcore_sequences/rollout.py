@@ -67,8 +67,8 @@ class Rollout:
         Gradients grow or vanish exponentially with T. For a chaotic or unstable system they are useless beyond a few
         multiples of its Lyapunov time: shorten the horizon, or observe states on the way. Parameters that only act
         together (a mass and a gain) are not determined, and the curvature is singular along them. A collision or a
-        clamp makes a kink in the loss. A loss that depends on frequencies usually has several minima:
-        start so near that, over the horizon, the simulated phase differs from the true one by less than half a period.
+        clamp makes a kink in the loss. A loss that depends on frequencies usually has several minima: start from values
+        for which the simulated phase differs from the true one by less than half a period over the whole horizon.
 
     Args:
         system: The name of an example system, a step function, or a `System`, which has defaults and so an example.

@@ -18,8 +18,8 @@ class BlackBox(BlackBoxEstimate, SolvedLoss, id="shortest_paths/blackbox-v1", co
     \ell(c, t) = \sum_v |y^*_v(c) - t_v|, \qquad \nabla = \frac{y^*(c + \lambda v) - y^*(c)}{\lambda}:
     $$
 
-    the gradient of a piecewise linear function that agrees with the loss where the path does not change for a step of
-    λ.
+    the gradient of a piecewise linear function of the costs, which agrees with the loss wherever adding λv to the costs
+    does not change the path.
 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.

@@ -42,7 +42,7 @@ class CentralDifference(
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.
         - target: `[batch, H, W]`, the true path, 1 on it and 0 elsewhere.
-        - value: the squared distance of the mean path to the true one; 0 where no perturbation leaves it.
+        - value: the squared distance of the mean path to the true one; 0 if every perturbed path is the true one.
 
     Cost:
         Three times `num_samples` exact solves per map.

@@ -101,7 +101,7 @@ class GraphMaxEntropy(
         Raises:
             ContractError: The costs are not a floating-point tensor of edges.
             NonFiniteError: A cost is NaN or infinite.
-            NumericalError: Walks get more numerous faster than less likely.
+            NumericalError: The number of walks grows faster than their weight falls.
         """
         flat = self._checked_costs(costs.detach()).reshape(-1, len(self.edges))
         return self._uses(flat)[1].reshape(costs.shape).to(costs.dtype)

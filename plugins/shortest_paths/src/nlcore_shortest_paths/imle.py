@@ -19,9 +19,9 @@ class IMLE(IMLEEstimate, PerturbedLoss, id="shortest_paths/imle-v1", config=IMLE
     \nabla = \frac{\mathbb{E} [y^*(c + \lambda v - \sigma \varepsilon) - y^*(c - \sigma \varepsilon)]}{\lambda}:
     $$
 
-    the step towards the distribution whose costs were improved by λ, divided by λ so that it does not grow with λ. The
-    sum of the noise ε over a path of `length` cells is Gumbel ("sum_of_gamma"), or the noise of each cell is
-    ("gumbel").
+    the change of the mean path when λv, which makes paths of larger loss dearer, is added to the costs. The division by
+    λ keeps the gradient from growing with λ. The sum of the noise ε over a path of `length` cells is Gumbel
+    ("sum_of_gamma"), or the noise of each cell is ("gumbel").
 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.
@@ -32,8 +32,8 @@ class IMLE(IMLEEstimate, PerturbedLoss, id="shortest_paths/imle-v1", config=IMLE
         Two times `num_samples` exact solves per map.
 
     When it fails:
-        As `BlackBox` for λ; the estimate is biased for every λ, towards the difference to the target. Changed costs
-        below `min_cost` are set to it.
+        λ has the limits that `BlackBox` describes. The estimate is biased for every λ, towards the difference to the
+        target. Changed costs below `min_cost` are set to it.
 
     Reference:
         Niepert, Minervini, Franceschi, [Implicit MLE: Backpropagating Through Discrete Exponential Family

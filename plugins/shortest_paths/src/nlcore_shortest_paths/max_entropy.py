@@ -46,12 +46,13 @@ class MaxEntropy(
         - value: minus the logarithm of the probability of the true path, in nats.
 
     Cost:
-        One Cholesky factor of an (H·W)² matrix a map, in float64: for maps up to some 1 000 cells.
+        One Cholesky factorisation of an H·W × H·W matrix per map, in float64: for maps of up to about 1 000 cells.
 
     When it fails:
-        If walks get more numerous with their length faster than less likely, Z is infinite. With 8 neighbours
-        β · cost ≥ log 8 ≈ 2.08 in every cell is enough (4 neighbours: log 4 ≈ 1.39); a smaller cost is refused where Z
-        diverges. β · cost of the best path has to stay below some 700, the exponents of float64.
+        Z is infinite if the number of walks grows with their length faster than their weight falls. With 8 neighbours,
+        β · cost ≥ log 8 ≈ 2.08 in every cell prevents this (4 neighbours: log 4 ≈ 1.39); smaller costs raise an error
+        where Z diverges. β times the cost of the best path has to stay below about 700, the range of exponents in
+        float64.
 
     Reference:
         Ziebart, Maas, Bagnell, Dey, [Maximum Entropy Inverse Reinforcement
@@ -80,7 +81,7 @@ class MaxEntropy(
         Raises:
             ContractError: The costs are not a floating-point tensor of maps, or not positive.
             NonFiniteError: A cost is NaN or infinite.
-            NumericalError: Walks get more numerous faster than less likely, or the best one underflows.
+            NumericalError: The number of walks grows faster than their weight falls, or the best one underflows.
         """
         flat = self._checked_costs(costs.detach()).reshape(-1, *costs.shape[-2:])
         return self._solve(flat)[1].reshape(costs.shape).to(costs.dtype)

@@ -18,8 +18,9 @@ class NegativeIdentity(
     \ell(c, t) = \sum_v |y^*_v(c) - t_v|, \qquad \nabla = -2 (y^*(c) - t).
     $$
 
-    A path avoids cells whose costs rise, so the gradient is −v with v = 2(y*(c) − t) the slope of Σ(y − t)², which
-    equals ℓ for paths. It is the gradient of a perceptron, and needs no further solution.
+    A path avoids cells whose costs rise, so minus the identity takes the place of the Jacobian of the path. The
+    gradient is then −v, with v = 2(y*(c) − t) the slope of Σ(y − t)², which equals ℓ for paths. It is the gradient of a
+    perceptron, and needs no further solution.
 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.

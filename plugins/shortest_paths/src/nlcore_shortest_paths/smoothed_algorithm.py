@@ -34,14 +34,14 @@ class SmoothedAlgorithm(SampledLoss, id="shortest_paths/smoothed_algorithm-v1", 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.
         - target: `[batch, H, W]`, the true path, 1 on it and 0 elsewhere.
-        - value: the squared distance of the mean path to the true one; 0 where no perturbation leaves it.
+        - value: the squared distance of the mean path to the true one; 0 if every perturbed path is the true one.
 
     Cost:
         `num_samples` exact solves per map; the Hessian has (H·W)² numbers and needs no further solution.
 
     When it fails:
-        As `SmoothedLoss` with few samples. `CentralDifference` estimates the same gradient with three times the
-        solutions and a small fraction of the noise.
+        With few samples, as `SmoothedLoss`. `CentralDifference` estimates the same gradient from three times as many
+        solutions, with a small fraction of the noise.
 
     Reference:
         Petersen, Borgelt, Sutter, Kuehne, Deussen, Ermon, [Newton Losses](https://arxiv.org/abs/2410.19055), NeurIPS

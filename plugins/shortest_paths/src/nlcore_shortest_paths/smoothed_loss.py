@@ -20,10 +20,10 @@ class SmoothedLoss(SampledLoss, id="shortest_paths/smoothed_loss-v1", config=Smo
 
     $$
     \ell(c, t) = \mathbb{E} f(c + \sigma Z), \qquad \nabla = \frac{\mathbb{E} [f Z]}{\sigma}, \qquad
-    H = \frac{\mathbb{E} [f (Z Z^\top - I)]}{\sigma^2},
+    H = \frac{\mathbb{E} [f (Z Z^\top - I)]}{\sigma^2}.
     $$
 
-    gradient and Hessian both estimated from the samples that the value is the mean of.
+    Gradient and Hessian are estimated from the same samples as the value.
 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.
@@ -34,8 +34,8 @@ class SmoothedLoss(SampledLoss, id="shortest_paths/smoothed_loss-v1", config=Smo
         `num_samples` exact solves per map; the Hessian has (H·W)² numbers and needs no further solution.
 
     When it fails:
-        With few samples: the whole loss is a black box of which only values are used. On 12×12 the cosine to the true
-        gradient is .07 with 3 samples and .30 with 30 (leave-one-out), .03 and .13 without a control variate; a Hessian
+        With few samples, because only the values of the loss are used: on 12×12 cells, the cosine to the true gradient
+        is 0.07 with 3 samples and 0.30 with 30 (leave-one-out), and 0.03 and 0.13 without a control variate. A Hessian
         from 3 samples is harmful. A small σ makes the variance of the gradient large, and a large σ smooths away the
         differences between paths.
 

@@ -38,7 +38,7 @@ class GridEdgesLoss(ProblemLoss, id="decisions/grid_edges-v1", config=GridEdgesC
         An exact solve takes O(height · width), and the method states how many it needs.
 
     When it fails:
-        Best paths tie where costs do: judge a prediction by its regret, not by whether it is the same path.
+        Several paths can have the least cost: judge a prediction by its regret, not by whether it is the same path.
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed

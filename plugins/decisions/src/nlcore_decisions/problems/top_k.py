@@ -37,8 +37,8 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
         An exact solve is a sort, O(n log n), and the method states how many it needs.
 
     When it fails:
-        Where the scores of the elements around the k-th are far apart compared with `sigma`, no perturbation changes
-        the subset and the gradient is that of a perceptron.
+        If the values around the k-th largest are far apart compared with `sigma`, no perturbation changes the subset,
+        and the gradient is that of a perceptron.
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed
