@@ -26,6 +26,8 @@ __all__ = [
     "PathsConfig",
     "PendulumConfig",
     "RankingConfig",
+    "SimulatedConfig",
+    "TaskConfig",
     "TotalsConfig",
 ]
 
@@ -48,14 +50,14 @@ class DragConfig(AlgorithmConfig):
     step: float = Field(0.3, gt=0, description="Time between two pushes.")
 
 
-class _TaskConfig(AlgorithmConfig):
-    """Options of every task."""
+class TaskConfig(AlgorithmConfig):
+    """Options of every task with a loss of the registry."""
 
     algorithm_options: dict[str, Any] = Field({}, description="Options of the loss.")
     loss_batches: int = Field(0, ge=0, description="Batches on which the held-out loss is measured; 0 for no measure.")
 
 
-class TotalsConfig(_TaskConfig):
+class TotalsConfig(TaskConfig):
     """Options of `bench/totals`."""
 
     length: int = Field(16, ge=1, description="m, digits in a row.")
@@ -65,7 +67,7 @@ class TotalsConfig(_TaskConfig):
     hidden: tuple[int, ...] = Field((128, 64), description="Widths of the hidden layers.")
 
 
-class RankingConfig(_TaskConfig):
+class RankingConfig(TaskConfig):
     """Options of `bench/ranking`."""
 
     items: int = Field(5, ge=2, description="n, numbers in a list.")
@@ -81,7 +83,7 @@ class RankingConfig(_TaskConfig):
     transfer: int = Field(0, ge=0, description="Numbers in the lists of a second evaluation; 0 for none.")
 
 
-class ClassificationConfig(_TaskConfig):
+class ClassificationConfig(TaskConfig):
     """Options of `bench/classification`."""
 
     algorithm: str = Field("core/cross_entropy-v1", description="Id of the loss, of logits and classes.")
@@ -93,7 +95,7 @@ class ClassificationConfig(_TaskConfig):
     channels: tuple[int, int] = Field((8, 16), description="Channels of both convolutions.")
 
 
-class LtrConfig(_TaskConfig):
+class LtrConfig(TaskConfig):
     """Options of `bench/ltr`."""
 
     table: Literal["diabetes", "digits"] = Field("diabetes", description="Table of scikit-learn; not read with data.")
@@ -108,7 +110,7 @@ class LtrConfig(_TaskConfig):
     algorithm: str = Field("ranking/ranknet-v1", description="Id of the loss, whose target is graded relevance.")
 
 
-class PathsConfig(_TaskConfig):
+class PathsConfig(TaskConfig):
     """Options of `bench/paths`."""
 
     folder: str | None = Field(
@@ -124,7 +126,7 @@ class PathsConfig(_TaskConfig):
     algorithm_options: dict[str, Any] = Field({"sigma": 1.0, "num_samples": 3}, description="Options of the loss.")
 
 
-class DecisionsConfig(_TaskConfig):
+class DecisionsConfig(TaskConfig):
     """Options of `bench/decisions`."""
 
     problem: Literal["grid", "knapsack", "patients"] = Field(
@@ -148,7 +150,7 @@ class DecisionsConfig(_TaskConfig):
     algorithm: str = Field("", description="Id of the loss; by default that of the problem.")
 
 
-class _SimulatedConfig(AlgorithmConfig):
+class SimulatedConfig(AlgorithmConfig):
     """Options of every task with samples that are drawn once."""
 
     samples: int = Field(1000, ge=1, description="Samples of the training data.")
@@ -156,7 +158,7 @@ class _SimulatedConfig(AlgorithmConfig):
     hidden: tuple[int, ...] = Field((128, 128), description="Widths of the hidden layers.")
 
 
-class OscillatorsConfig(_SimulatedConfig):
+class OscillatorsConfig(SimulatedConfig):
     """Options of `bench/oscillators`."""
 
     steps: int = Field(96, ge=1, description="Pushes, each for one step of time.")
@@ -166,7 +168,7 @@ class OscillatorsConfig(_SimulatedConfig):
     hidden: tuple[int, ...] = Field((20, 20, 20), description="Widths of the hidden layers.")
 
 
-class LinearOscillatorsConfig(_SimulatedConfig):
+class LinearOscillatorsConfig(SimulatedConfig):
     """Options of `bench/linear_oscillators`."""
 
     steps: int = Field(24, ge=1, description="Pushes, each for one step of time.")
@@ -176,7 +178,7 @@ class LinearOscillatorsConfig(_SimulatedConfig):
     hidden: tuple[int, ...] = Field((20, 20, 20), description="Widths of the hidden layers.")
 
 
-class HeatConfig(_SimulatedConfig):
+class HeatConfig(SimulatedConfig):
     """Options of `bench/heat`."""
 
     size: int = Field(12, ge=4, description="Cells on a side.")
@@ -184,7 +186,7 @@ class HeatConfig(_SimulatedConfig):
     samples: int = Field(2000, ge=1, description="Samples of the training data.")
 
 
-class DeblurringConfig(_SimulatedConfig):
+class DeblurringConfig(SimulatedConfig):
     """Options of `bench/deblurring`."""
 
     length: int = Field(48, ge=2, le=640, description="Pixels of a signal.")
@@ -192,7 +194,7 @@ class DeblurringConfig(_SimulatedConfig):
     noise: float = Field(0.05, ge=0, description="Standard deviation of the noise, in that of the signals.")
 
 
-class PendulumConfig(_SimulatedConfig):
+class PendulumConfig(SimulatedConfig):
     """Options of `bench/pendulum`."""
 
     steps: int = Field(40, ge=1, description="Observed angles.")
@@ -200,7 +202,7 @@ class PendulumConfig(_SimulatedConfig):
     hidden: tuple[int, ...] = Field((64, 64), description="Widths of the hidden layers.")
 
 
-class ForecastConfig(_SimulatedConfig):
+class ForecastConfig(SimulatedConfig):
     """Options of `bench/forecast`."""
 
     length: int = Field(48, ge=4, multiple_of=2, description="Points of a series.")
@@ -208,7 +210,7 @@ class ForecastConfig(_SimulatedConfig):
     hidden: tuple[int, ...] = Field((64, 64), description="Widths of the hidden layers.")
 
 
-class MetersConfig(_SimulatedConfig):
+class MetersConfig(SimulatedConfig):
     """Options of `bench/meters`."""
 
     hours: int = Field(48, ge=2, description="Hours of a window.")
@@ -219,7 +221,7 @@ class MetersConfig(_SimulatedConfig):
     hidden: tuple[int, ...] = Field((64, 64), description="Widths of the hidden layers.")
 
 
-class AlignConfig(_SimulatedConfig):
+class AlignConfig(SimulatedConfig):
     """Options of `bench/align`."""
 
     seen: int = Field(6, ge=1, le=6, description="Frames that the network sees.")
@@ -229,7 +231,7 @@ class AlignConfig(_SimulatedConfig):
     hidden: tuple[int, ...] = Field((64, 64), description="Widths of the hidden layers.")
 
 
-class ChoicesConfig(_TaskConfig):
+class ChoicesConfig(TaskConfig):
     """Options of `bench/choices`."""
 
     sample: Literal["swissmetro", "electricity"] = Field("swissmetro", description="Name of the sample.")

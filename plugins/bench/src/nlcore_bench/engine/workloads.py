@@ -122,7 +122,8 @@ def _labels() -> Iterator[Batch]:
 
 def _undeclared() -> Any:
     """Return the loss of `Heat` without its traits."""
-    return nlcore.compose(lambda first: diffused(first, Heat.size, Heat.spread))
+    heat = Heat()
+    return nlcore.compose(lambda first: diffused(first, heat.size, heat.spread))
 
 
 _HEAT = _of_task("other", Heat)

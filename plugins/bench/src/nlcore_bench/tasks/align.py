@@ -20,7 +20,7 @@ __all__ = ["Align"]
 _LONGEST = 29  # frames
 
 
-class Align(SimulatedTask, id="bench/align-v1", config=AlignConfig):
+class Align(AlignConfig, SimulatedTask):
     """A network continues an utterance from its first frames, under a loss that tolerates shifts in time.
 
     The utterances are those of `nlcore_bench.data.vowels.utterances`, with their first coefficients alone. The network
@@ -36,12 +36,6 @@ class Align(SimulatedTask, id="bench/align-v1", config=AlignConfig):
         batch: Utterances in a step.
         hidden: Widths of the hidden layers.
     """
-
-    seen: int = 6
-    channels: int = 4
-    gamma: float = 0.1
-    batch: int = 32
-    hidden: tuple[int, ...] = (64, 64)
 
     known: ClassVar[bool] = False
 

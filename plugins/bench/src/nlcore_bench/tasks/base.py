@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 import nlcore
-from nlcore.config import AlgorithmConfig, Configured
+from nlcore.config import AlgorithmConfig
 from nlcore.errors import ConfigError, ContractError, nearest
 from nlcore.plugin import TaskSpec
 from nlcore.registry.default import registry
 from nlcore.registry.instances import config_class
 from nlcore.registry.isolation import describe, resolve
+from nlcore_bench.config import TaskConfig
 from nlcore_bench.data.digits import PartName
 
 __all__ = ["AlgorithmTask", "Batch", "Measure", "Task", "make_task", "mean_loss", "mlp", "task_settings"]
@@ -175,21 +176,17 @@ def _made(id: str, options: str) -> Task:
     return task
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class AlgorithmTask(Configured):
+class AlgorithmTask(TaskConfig):
     """Base of the tasks with a loss of the registry, whose held-out mean can be a last measure.
+
+    A task is its own configuration: it has the fields of its options.
 
     Attributes:
         algorithm: Id of the loss.
-        algorithm_options: Options of the loss.
-        loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
         outputs: The measures of the outputs.
     """
 
     algorithm: str
-    algorithm_options: dict[str, Any] = field(default_factory=dict)
-    loss_batches: int = 0
-
     outputs: ClassVar[tuple[Measure, ...]]
 
     @cached_property

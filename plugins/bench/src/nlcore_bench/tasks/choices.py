@@ -40,7 +40,7 @@ def conditional_logit() -> Any:
     return nlcore.compose(utility, nlcore.make("core/cross_entropy-v1"))
 
 
-class Choices(AlgorithmTask, id="bench/choices-v1", config=ChoicesConfig):
+class Choices(ChoicesConfig, AlgorithmTask):
     """A network gives every alternative a utility, and the loss receives the chosen alternative.
 
     The data are those of `nlcore_bench.data.choices`; all choices of a person are in one part, 60 / 20 / 20 % of the
@@ -56,12 +56,6 @@ class Choices(AlgorithmTask, id="bench/choices-v1", config=ChoicesConfig):
         algorithm_options: Options of the loss.
         loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
-
-    algorithm: str = "core/cross_entropy-v1"
-    sample: str = "swissmetro"
-    folder: str | None = None
-    batch: int = 128
-    hidden: tuple[int, ...] = ()
 
     outputs: ClassVar[tuple[Measure, ...]] = (
         Measure("surprise", "negative log-likelihood of a choice", "lower", unit=""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ __all__ = ["Classification"]
 _CLASSES = 10
 
 
-class Classification(AlgorithmTask, id="bench/classification-v1", config=ClassificationConfig):
+class Classification(ClassificationConfig, AlgorithmTask):
     """Handwritten digits are classified; the loss is the softmax cross-entropy of ten logits.
 
     Args:
@@ -34,14 +34,6 @@ class Classification(AlgorithmTask, id="bench/classification-v1", config=Classif
         channels: Channels of both convolutions.
         loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
-
-    algorithm: str = "core/cross_entropy-v1"
-    folder: str | None = None
-    pool: Literal[1, 2, 4] = 2
-    batch: int = 100
-    reader: Literal["mlp", "conv"] = "mlp"
-    hidden: tuple[int, ...] = (64,)
-    channels: tuple[int, int] = (8, 16)
 
     outputs: ClassVar[tuple[Measure, ...]] = (Measure("accuracy", "accuracy", threshold=90.0),)
 

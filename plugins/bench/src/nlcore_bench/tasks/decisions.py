@@ -48,7 +48,7 @@ class Problem:
         return found
 
 
-class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
+class Decisions(DecisionsConfig, AlgorithmTask):
     """Costs of a problem from features; the loss receives the best decision, full supervision the costs.
 
     The data are those of `nlcore_bench.data.decisions`: shortest paths on a grid, or knapsacks, with costs that are
@@ -76,22 +76,6 @@ class Decisions(AlgorithmTask, id="bench/decisions-v1", config=DecisionsConfig):
         algorithm_options: Options of the loss.
         loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
-
-    problem: str = "grid"
-    degree: int = 4
-    noise: float = 0.5
-    features: int = 5
-    samples: int = 1000
-    height: int = 5
-    width: int = 5
-    items: int = 32
-    dims: int = 2
-    capacity: float = 20.0
-    chosen: int = 5
-    seed: int = 42
-    batch: int = 32
-    hidden: tuple[int, ...] = ()
-    algorithm: str = ""
 
     outputs: ClassVar[tuple[Measure, ...]] = (
         Measure("regret", "regret, %", "lower", unit=""),  # a difference of 5 % counts, not one of 2 points

@@ -39,7 +39,7 @@ def series(count: int, length: int, generator: torch.Generator) -> Tensor:
     return (height * inside * shape + torch.randn(count, length, generator=generator)) / 6
 
 
-class Forecast(SimulatedTask, id="bench/forecast-v1", config=ForecastConfig):
+class Forecast(ForecastConfig, SimulatedTask):
     """A network continues a series from its first half, under a loss that tolerates shifts in time.
 
     The series are those of `series`. The network sees the first half and predicts the second, [batch, length/2] both;
@@ -54,10 +54,6 @@ class Forecast(SimulatedTask, id="bench/forecast-v1", config=ForecastConfig):
         batch: Samples in a step.
         hidden: Widths of the hidden layers.
     """
-
-    length: int = 48
-    gamma: float = 0.1
-    hidden: tuple[int, ...] = (64, 64)
 
     known: ClassVar[bool] = False
 

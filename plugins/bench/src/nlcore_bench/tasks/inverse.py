@@ -40,7 +40,7 @@ def rectangles(count: int, size: int, generator: torch.Generator) -> Tensor:
     return found.flatten(1)
 
 
-class Heat(SimulatedTask, id="bench/heat-v1", config=HeatConfig):
+class Heat(HeatConfig, SimulatedTask):
     """A network finds the temperature at an earlier time from that at a later one.
 
     The first temperature on a periodic square of 12×12 cells is the sum of four random rectangles (`rectangles`,
@@ -56,10 +56,6 @@ class Heat(SimulatedTask, id="bench/heat-v1", config=HeatConfig):
         batch: Samples in a step.
         hidden: Widths of the hidden layers.
     """
-
-    size: int = 12
-    spread: float = 1.0
-    samples: int = 2000
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -79,7 +75,7 @@ class Heat(SimulatedTask, id="bench/heat-v1", config=HeatConfig):
         return Batch(later, later, first)
 
 
-class Deblurring(SimulatedTask, id="bench/deblurring-v1", config=DeblurringConfig):
+class Deblurring(DeblurringConfig, SimulatedTask):
     """A network restores pieces of the rows of a photograph from their blurred, noisy image.
 
     The signals are those of `nlcore_bench.data.photograph.signals`: `china.jpg` of scikit-learn, in units of their
@@ -95,10 +91,6 @@ class Deblurring(SimulatedTask, id="bench/deblurring-v1", config=DeblurringConfi
         batch: Samples in a step.
         hidden: Widths of the hidden layers.
     """
-
-    length: int = 48
-    width: float = 2.0
-    noise: float = 0.05
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -118,7 +110,7 @@ class Deblurring(SimulatedTask, id="bench/deblurring-v1", config=DeblurringConfi
         return Batch(seen, seen, sharp)
 
 
-class Pendulum(SimulatedTask, id="bench/pendulum-v1", config=PendulumConfig):
+class Pendulum(PendulumConfig, SimulatedTask):
     """A network finds frequency, damping and first state of a damped pendulum from its angles.
 
     The parameters, N(0, 1)⁴, are those of `nlcore_bench.physics.pendulum`: they stand for a frequency and a damping in
@@ -132,10 +124,6 @@ class Pendulum(SimulatedTask, id="bench/pendulum-v1", config=PendulumConfig):
         batch: Samples in a step.
         hidden: Widths of the hidden layers.
     """
-
-    steps: int = 40
-    samples: int = 4000
-    hidden: tuple[int, ...] = (64, 64)
 
     activation: ClassVar[type[nn.Module]] = nn.Tanh
 

@@ -21,7 +21,7 @@ __all__ = ["Ltr"]
 _PAIRS = 1 << 24  # pairs of items that an evaluation compares at once
 
 
-class Ltr(AlgorithmTask, id="bench/ltr-v1", config=LtrConfig):
+class Ltr(LtrConfig, AlgorithmTask):
     """Learning to rank: groups of a table that ships with scikit-learn, or queries of files in the LETOR format.
 
     Args:
@@ -38,17 +38,6 @@ class Ltr(AlgorithmTask, id="bench/ltr-v1", config=LtrConfig):
         algorithm_options: Options of the loss.
         loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
-
-    table: str = "diabetes"
-    data: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    items: int = 20
-    groups: int = 200
-    longest: int = 240
-    batch: int = 32
-    hidden: tuple[int, ...] = (64, 32)
-    algorithm: str = "ranking/ranknet-v1"
 
     outputs: ClassVar[tuple[Measure, ...]] = (
         Measure("ndcg10", "NDCG@10", threshold=80.0),

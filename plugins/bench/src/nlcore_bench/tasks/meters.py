@@ -24,7 +24,7 @@ def _known(features: Tensor, target: Tensor) -> Tensor:
     return torch.where(target.isnan(), 0.0, features - target.nan_to_num()).square().sum(1) / 2
 
 
-class Meters(SimulatedTask, id="bench/meters-v1", config=MetersConfig):
+class Meters(MetersConfig, SimulatedTask):
     """A network finds the hourly flow of water behind a meter from its totals of a few hours each.
 
     The flow is that of `nlcore_bench.data.water.flows`. The network sees the totals of the blocks of a window and
@@ -44,15 +44,8 @@ class Meters(SimulatedTask, id="bench/meters-v1", config=MetersConfig):
         hidden: Widths of the hidden layers.
     """
 
-    hours: int = 48
-    blocks: int = 8
-    readings: int = 16
-    noise: float = 0.02
-    batch: int = 32
-    hidden: tuple[int, ...] = (64, 64)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         if self.hours % self.blocks or self.readings > self.hours:
             raise ConfigError(
                 f"bench/meters: hours={self.hours} must be a multiple of blocks={self.blocks}, and at least "

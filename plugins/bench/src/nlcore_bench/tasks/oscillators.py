@@ -18,7 +18,7 @@ from nlcore_bench.tasks.simulated import SimulatedTask
 __all__ = ["LinearOscillators", "Oscillators"]
 
 
-class Oscillators(SimulatedTask, id="bench/oscillators-v1", config=OscillatorsConfig):
+class Oscillators(OscillatorsConfig, SimulatedTask):
     """Two masses with a cubic coupling have to return to their first state after 96 pushes.
 
     Input, context and target are the first state, U[0, 1]⁴ (two positions, two velocities, without units). The network
@@ -34,12 +34,6 @@ class Oscillators(SimulatedTask, id="bench/oscillators-v1", config=OscillatorsCo
         batch: Samples in a step.
         hidden: Widths of the hidden layers.
     """
-
-    steps: int = 96
-    step: float = 0.125
-    samples: int = 4096
-    batch: int = 128
-    hidden: tuple[int, ...] = (20, 20, 20)
 
     known: ClassVar[bool] = False
 
@@ -64,7 +58,7 @@ class Oscillators(SimulatedTask, id="bench/oscillators-v1", config=OscillatorsCo
         return Batch(start, start, options={"context": start})
 
 
-class LinearOscillators(Oscillators, id="bench/linear_oscillators-v1", config=LinearOscillatorsConfig):
+class LinearOscillators(LinearOscillatorsConfig, Oscillators):
     """Two masses with a linear coupling have to return to their first state after 24 pushes.
 
     As `Oscillators`, from *Physics-based Deep Learning*, Thuerey and others, 2021, chapter *Coupled Oscillators with
@@ -77,12 +71,6 @@ class LinearOscillators(Oscillators, id="bench/linear_oscillators-v1", config=Li
         batch: Samples in a step.
         hidden: Widths of the hidden layers.
     """
-
-    steps: int = 24
-    step: float = 0.5
-    samples: int = 4096
-    batch: int = 256
-    hidden: tuple[int, ...] = (20, 20, 20)
 
     activation: ClassVar[type[nn.Module]] = nn.Tanh
 

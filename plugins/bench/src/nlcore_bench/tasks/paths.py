@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from nlcore_bench.config import PathsConfig, warcraft_folder
+from nlcore_bench.config import PathsConfig
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.data.terrain import Maps, terrain_part
 from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure
@@ -48,7 +47,7 @@ class CostReader(nn.Module):
         return (outputs.squeeze(1) + 4).abs() + self.floor
 
 
-class Paths(AlgorithmTask, id="bench/paths-v1", config=PathsConfig):
+class Paths(PathsConfig, AlgorithmTask):
     """Maps with hidden costs; the loss receives the shortest path, full supervision the costs.
 
     Args:
@@ -60,13 +59,6 @@ class Paths(AlgorithmTask, id="bench/paths-v1", config=PathsConfig):
         algorithm_options: Options of the loss.
         loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
-
-    folder: str | None = field(default_factory=warcraft_folder)
-    batch: int = 50
-    channels: int = 32
-    floor: float = 0.45
-    algorithm: str = "shortest_paths/perturbed_fenchel_young-v1"
-    algorithm_options: dict[str, Any] = field(default_factory=lambda: {"sigma": 1.0, "num_samples": 3})
 
     outputs: ClassVar[tuple[Measure, ...]] = (
         Measure("optimal", "optimal paths", threshold=70.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ def exchanged(ranks: Tensor, share: float, generator: torch.Generator) -> Tensor
     return ranks.scatter(1, pair, torch.where(wrong, found.flip(1), found))
 
 
-class Ranking(AlgorithmTask, id="bench/ranking-v1", config=RankingConfig):
+class Ranking(RankingConfig, AlgorithmTask):
     """Lists of n numbers, each a picture of handwritten digits side by side; the loss receives their order.
 
     Args:
@@ -70,18 +70,6 @@ class Ranking(AlgorithmTask, id="bench/ranking-v1", config=RankingConfig):
         transfer: Numbers in the lists of a second evaluation; 0 for none.
         loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
-
-    items: int = 5
-    digits: int = 4
-    algorithm: str = "sorting/neuralsort-v1"
-    folder: str | None = None
-    pool: Literal[1, 2, 4] = 2
-    batch: int = 100
-    reader: Literal["mlp", "conv"] = "mlp"
-    hidden: tuple[int, ...] = (64, 32)
-    channels: tuple[int, int] = (32, 64)
-    exchanged: float = 0.0
-    transfer: int = 0
 
     outputs: ClassVar[tuple[Measure, ...]] = (
         Measure("exact", "exact match", threshold=30.0),

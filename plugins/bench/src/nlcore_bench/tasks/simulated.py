@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from nlcore.config import Configured
+from nlcore_bench.config import SimulatedConfig
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.tasks.base import Batch, Measure, mlp
 
@@ -22,25 +22,17 @@ _HELD_OUT = 512  # samples of an evaluation
 _SEEDS: dict[PartName, int] = {"train": 101, "validation": 102, "test": 103}
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class SimulatedTask(Configured):
+class SimulatedTask(SimulatedConfig):
     """Base of a task whose samples are the same for every run; only their order depends on the seed.
 
     A subclass has the loss and the samples. Its measures are the error of the outputs, where these are in the data, and
-    the held-out loss.
+    the held-out loss. A task is its own configuration: it has the fields of its options.
 
     Attributes:
-        samples: Samples of the training data.
-        batch: Samples in a step.
-        hidden: Widths of the hidden layers.
         activation: Class of the activations.
         widths: Inputs and outputs of the network.
         known: Whether the outputs are in the data.
     """
-
-    samples: int = 1000
-    batch: int = 50
-    hidden: tuple[int, ...] = (128, 128)
 
     activation: ClassVar[type[nn.Module]] = nn.ReLU
     known: ClassVar[bool] = True

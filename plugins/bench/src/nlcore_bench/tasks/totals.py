@@ -25,7 +25,7 @@ def read(outputs: Tensor) -> Tensor:
     return (outputs * _SCALE + _CENTRE).round().clamp(0, 9)
 
 
-class Totals(AlgorithmTask, id="bench/totals-v1", config=TotalsConfig):
+class Totals(TotalsConfig, AlgorithmTask):
     """m digits in a row are read by one shared network; the loss receives a function of them, such as running totals.
 
     The network predicts (digit − 4.5)/3, and the target is the function `inner` of the loss at these values. The loss
@@ -40,12 +40,6 @@ class Totals(AlgorithmTask, id="bench/totals-v1", config=TotalsConfig):
         hidden: Widths of the hidden layers.
         loss_batches: Batches on which the held-out loss is measured; 0 for no such measure.
     """
-
-    length: int = 16
-    algorithm: str = "sequences/prefix_sum-v1"
-    folder: str | None = None
-    batch: int = 50
-    hidden: tuple[int, ...] = (128, 64)
 
     outputs: ClassVar[tuple[Measure, ...]] = (Measure("accuracy", "digits right", threshold=50.0),)
 
