@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = [
     "cloned",
     "finite_rows",
     "full_precision",
+    "graph_nodes",
     "in_inference",
     "per_sample",
     "signs",
@@ -274,6 +276,19 @@ def finite_rows(flat: Tensor, keep: Tensor | None = None) -> Tensor:
     """Return which rows of [N, m] have only finite entries where kept, [N]; x·0 is 0 only if x is finite."""
     zeros = flat * 0 if keep is None else torch.where(keep, flat * 0, 0.0)
     return zeros.sum(-1) == 0
+
+
+def graph_nodes(roots: Iterable[Any]) -> Iterator[Any]:
+    """Yield the nodes of a graph once each, in an order that depends on the graph alone."""
+    stack = list(dict.fromkeys(root for root in roots if root is not None))
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        yield node
+        for after, _ in node.next_functions:
+            if after is not None and after not in seen:
+                seen.add(after)
+                stack.append(after)
 
 
 def _check_leaf(loss: Capabilities, prediction: Tensor, what: str, leaf: Tensor) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from nlcore.differences import gradient_of, missing_share, outer_gradient_of, second_product
 from nlcore.errors import InPlaceError, NumericalWarning, UnsupportedCurvatureError
-from nlcore.evaluation import Evaluation, per_sample, signs, transformed
+from nlcore.evaluation import Evaluation, graph_nodes, per_sample, signs, transformed
 
 __all__ = [
     "ENOUGH",
@@ -359,17 +359,8 @@ def _warn_of_no_convexity(name: str, curvature: float) -> None:
 
 def _hand_written(value: Tensor) -> bool:
     """Return whether an autograd Function of Python or C++ stands in the graph of a value."""
-    waiting: list[Any] = [value.grad_fn]
-    seen = set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        if isinstance(node, torch.autograd.function.BackwardCFunction) or "Cpp" in node.name():
-            return True
-        seen.add(node)
-        waiting.extend(next_node for next_node, _ in node.next_functions)
-    return False
+    written = torch.autograd.function.BackwardCFunction
+    return any(isinstance(node, written) or "Cpp" in node.name() for node in graph_nodes([value.grad_fn]))
 
 
 def _warn_of_zero(name: str, gradient: Tensor, second: str) -> None:

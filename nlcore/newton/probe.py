@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nlcore.errors import first_line
-from nlcore.evaluation import signs, transformed
+from nlcore.evaluation import graph_nodes, signs, transformed
 from nlcore.newton.problem import Problem
 
 __all__ = ["Network", "UnprobeableError", "cosines", "greatest_fall", "log_ratios"]
@@ -94,7 +94,7 @@ class Network:
                 raise UnprobeableError(_line(error)) from error
         if not any(one is not None and one.requires_grad for one in pulled):
             raise UnprobeableError("the backward pass of the network cannot be differentiated")
-        nodes = _nodes(one.grad_fn for one in pulled if one is not None)
+        nodes = graph_nodes(one.grad_fn for one in pulled if one is not None)
         convolutions = tuple(node for node in nodes if node.name() == _CONVOLUTION)
         network = cls(prediction, leaves, dual, pulled, convolutions)
         if check:
@@ -227,7 +227,7 @@ def _leaves(prediction: Tensor) -> tuple[Tensor, ...]:
     if prediction.grad_fn is None:
         return (prediction,)
     leaves: list[Tensor] = []
-    for node in _nodes([prediction.grad_fn]):
+    for node in graph_nodes([prediction.grad_fn]):
         if node.name().startswith("BackwardHookFunction"):
             raise UnprobeableError("a module has a backward hook, which a probe would call")
         variable = getattr(node, "variable", None)
@@ -238,19 +238,6 @@ def _leaves(prediction: Tensor) -> tuple[Tensor, ...]:
         elif node.name() == _SHARD:
             raise UnprobeableError("its parameters are sharded over several processes")
     return tuple(leaves)
-
-
-def _nodes(roots: Iterable[Any]) -> Iterator[Any]:
-    """Yield the nodes of a graph once each, in an order that depends on the graph alone."""
-    stack = list(dict.fromkeys(root for root in roots if root is not None))
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
-        yield node
-        for after, _ in node.next_functions:
-            if after is not None and after not in seen:
-                seen.add(after)
-                stack.append(after)
 
 
 @contextmanager
