@@ -38,6 +38,24 @@ class ComparingLoss(EstimatedLoss):
             return 1 - 2 * truth.the_solution
         return truth.the_costs if self._objective == "regret" else None
 
+    def _before_and_after(self, truth: Truth, solved: Tensor, costs: Tensor, length: float) -> tuple[Tensor, Tensor]:
+        """Return the solutions of costs, and those after a step along the slope of the loss.
+
+        Args:
+            truth: The target.
+            solved: [N, *event] or [S, N, *event], the costs whose solutions are the first.
+            costs: Of the same shape, where the step begins.
+            length: Length of the step, in units of the slope.
+        """
+        fixed = self._fixed_slope(truth)
+        if fixed is not None:  # both by one call of the solver
+            now, then = self._solutions(truth, solved, self._changed(costs + length * fixed))
+            return now, then
+        (now,) = self._solutions(truth, solved)
+        slope = self._slope(now if now.ndim == self._ndim + 1 else now.mean(0), truth)
+        (then,) = self._solutions(truth, self._changed(costs + length * slope))
+        return now, then
+
 
 class ObjectiveLoss(ComparingLoss, EstimatedDecisionLoss):
     """Base of the methods with an option `objective`."""

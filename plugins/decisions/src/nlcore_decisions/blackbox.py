@@ -22,16 +22,8 @@ class BlackBoxEstimate(ComparingLoss):
         return self._compare(self._solutions(truth, costs)[0], truth)
 
     def _gradient(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        slope, found = self._fixed_slope(truth), None
-        if slope is None:
-            (found,) = self._solutions(truth, costs)
-            slope = self._slope(found, truth)
-        moved = self._changed(costs + self.interpolation * slope)
-        if found is None:
-            found, then = self._solutions(truth, costs, moved)
-        else:
-            (then,) = self._solutions(truth, moved)
-        return self._compare(found, truth), (then - found) / self.interpolation
+        now, then = self._before_and_after(truth, costs, costs, self.interpolation)
+        return self._compare(now, truth), (then - now) / self.interpolation
 
 
 class BlackBox(BlackBoxEstimate, ObjectiveLoss, config=BlackBoxConfig, traits=Traits(order=0, transforms="autograd")):

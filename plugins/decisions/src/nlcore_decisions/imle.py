@@ -44,15 +44,7 @@ class IMLEEstimate(ImplicitEstimate):
 
     def _gradient(self, costs: Tensor, truth: Truth, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         perturbed = self._perturbed(costs, generator)
-        slope, now = self._fixed_slope(truth), None
-        if slope is None:
-            (now,) = self._solutions(truth, self._changed(perturbed))
-            slope = self._slope(now.mean(0), truth)
-        moved = self._changed(perturbed + self.interpolation * slope)
-        if now is None:
-            now, then = self._solutions(truth, self._changed(perturbed), moved)
-        else:
-            (then,) = self._solutions(truth, moved)
+        now, then = self._before_and_after(truth, self._changed(perturbed), perturbed, self.interpolation)
         return self._compare(now, truth).mean(0), (then - now).mean(0) / self.interpolation
 
 
