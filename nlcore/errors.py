@@ -126,33 +126,24 @@ class UnsupportedCurvatureError(NlcoreError, TypeError):
 
 
 class NumericalError(NlcoreError, ArithmeticError):
-    """A computation left the range in which its result means something."""
+    """A computation left the range in which its result means something.
+
+    Args:
+        message: The fault and its remedy.
+        samples: Indices along the batch of the samples at fault; empty when it is the same for all.
+    """
+
+    def __init__(self, message: str, samples: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.samples = tuple(samples)
 
 
 class NonFiniteError(NumericalError):
-    """NaN or infinity where a number was expected.
-
-    Args:
-        message: The fault and its remedy.
-        samples: Indices along the batch of the samples at fault.
-    """
-
-    def __init__(self, message: str, samples: Sequence[int] = ()) -> None:
-        super().__init__(message)
-        self.samples = tuple(samples)
+    """NaN or infinity where a number was expected."""
 
 
 class SingularCurvatureError(NumericalError):
-    """The damped curvature matrix has no inverse in the precision at hand.
-
-    Args:
-        message: The fault and its remedy.
-        samples: Indices along the batch of the samples at fault; empty when one matrix serves all.
-    """
-
-    def __init__(self, message: str, samples: Sequence[int] = ()) -> None:
-        super().__init__(message)
-        self.samples = tuple(samples)
+    """The damped curvature matrix has no inverse in the precision at hand."""
 
 
 class ConformanceError(NlcoreError, AssertionError):

@@ -20,6 +20,3 @@ class InfeasibleError(ContractError):
     def __init__(self, message: str, samples: Sequence[int] = ()) -> None:
         super().__init__(message)
         self.samples = tuple(samples)
-
-    def __reduce__(self) -> tuple[type[InfeasibleError], tuple[str, tuple[int, ...]]]:
-        return type(self), (str(self), self.samples)
