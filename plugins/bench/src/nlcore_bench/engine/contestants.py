@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -109,17 +110,19 @@ def loss_part(entry: BenchLoss, size: int, device: str = "cpu") -> dict[str, Cal
         device: Where the prediction is.
     """
     prediction, target = entry.data(size, device)
-
-    def call(criterion: nn.Module) -> Callable[[], None]:
-        def run() -> None:
-            y = prediction.clone().requires_grad_()
-            criterion(y, target).backward()
-
-        return run
-
-    calls: dict[str, Callable[[], object]] = {name: call(made) for name, made in entry.criteria().items()}
+    calls = _calls(entry.criteria(), prediction, target)
     calls["n double backwards"] = lambda: _double_backwards(entry.loss, prediction, target)
     return calls
+
+
+def _calls(criteria: Mapping[str, nn.Module], prediction: Tensor, target: Tensor) -> dict[str, Callable[[], object]]:
+    """Return a function for each criterion that computes its value and the gradient of the prediction."""
+
+    def run(criterion: nn.Module) -> None:
+        y = prediction.clone().requires_grad_()
+        criterion(y, target).backward()
+
+    return {name: partial(run, criterion) for name, criterion in criteria.items()}
 
 
 def _double_backwards(loss: Any, prediction: Tensor, target: Tensor) -> Tensor:
@@ -221,12 +224,4 @@ def solvers(size: int, count: int, device: str = "cpu") -> dict[str, Callable[[]
         del curvatures["Gauss–Newton, cg"]
     criteria: dict[str, nn.Module] = {"plain": MeanLoss(loss)}
     criteria |= {name: NewtonLoss(loss, curvature) for name, curvature in curvatures.items()}
-
-    def call(criterion: nn.Module) -> Callable[[], None]:
-        def run() -> None:
-            y = prediction.clone().requires_grad_()
-            criterion(y, target).backward()
-
-        return run
-
-    return {name: call(criterion) for name, criterion in criteria.items()}
+    return _calls(criteria, prediction, target)

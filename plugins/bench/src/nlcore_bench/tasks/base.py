@@ -25,7 +25,7 @@ from nlcore.registry.isolation import describe, resolve
 from nlcore_bench.config import TaskConfig
 from nlcore_bench.data.digits import PartName
 
-__all__ = ["AlgorithmTask", "Batch", "Measure", "Task", "make_task", "mean_loss", "mlp", "task_settings"]
+__all__ = ["AlgorithmTask", "Batch", "Measure", "Task", "make_task", "mean_loss", "mlp", "shuffled", "task_settings"]
 
 _WORST = 1e9
 
@@ -237,6 +237,16 @@ def mean_loss(task: Task, network: nn.Module, part: PartName, count: int) -> flo
             for batch in islice(task.batches(2**31, part), count)
         ]
     return fmean(values)
+
+
+def shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield the indices of batches without end, every one of `count` samples once per epoch, [size] int64."""
+    order = torch.empty(0, dtype=torch.int64)
+    while True:
+        while len(order) < size:
+            order = torch.cat([order, torch.randperm(count, generator=generator)])
+        yield order[:size]
+        order = order[size:]
 
 
 def mlp(widths: tuple[int, ...], activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:

@@ -16,7 +16,7 @@ from nlcore_bench.config import DecisionsConfig
 from nlcore_bench.data.decisions import Samples, grid_samples, knapsack_samples, patient_samples
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.readers import DigitReader
-from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, mlp
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, mlp, shuffled
 
 __all__ = ["Decisions", "Problem"]
 
@@ -144,11 +144,7 @@ class Decisions(DecisionsConfig, AlgorithmTask):
         """Yield features with the best decisions and the costs, every sample once per epoch."""
         samples, solutions = self.part(part)
         generator = torch.Generator().manual_seed(seed)
-        order = torch.empty(0, dtype=torch.int64)
-        while True:
-            while len(order) < self.batch:
-                order = torch.cat([order, torch.randperm(len(samples), generator=generator)])
-            index, order = order[: self.batch], order[self.batch :]
+        for index in shuffled(len(samples), self.batch, generator):
             costs, solution = samples.costs[index], solutions[index]
             both = {"costs": costs, "solution": solution}
             yield Batch(samples.features[index], solution, costs, others={"both": both})

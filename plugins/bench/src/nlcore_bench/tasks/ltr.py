@@ -14,7 +14,7 @@ from nlcore_bench.config import LtrConfig
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.data.queries import Queries, digest, files, table
 from nlcore_bench.readers import DigitReader
-from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, shuffled
 
 __all__ = ["Ltr"]
 
@@ -61,11 +61,7 @@ class Ltr(LtrConfig, AlgorithmTask):
     def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
         """Yield lists, each once before any is repeated."""
         queries, generator = self._part(part), torch.Generator().manual_seed(seed)
-        waiting = torch.empty(0, dtype=torch.int64)
-        while True:
-            while len(waiting) < self.batch:
-                waiting = torch.cat([waiting, torch.randperm(len(queries), generator=generator)])
-            chosen, waiting = waiting[: self.batch], waiting[self.batch :]
+        for chosen in shuffled(len(queries), self.batch, generator):
             rows = queries.rows(chosen, self.longest, generator)
             mask = rows < 0
             inputs = queries.features[rows].masked_fill(mask.unsqueeze(2), 0.0)

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from nlcore_bench.config import SimulatedConfig
 from nlcore_bench.data.digits import PartName
-from nlcore_bench.tasks.base import Batch, Measure, mlp
+from nlcore_bench.tasks.base import Batch, Measure, mlp, shuffled
 
 __all__ = ["SimulatedTask"]
 
@@ -83,11 +83,7 @@ class SimulatedTask(SimulatedConfig):
     def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
         """Yield batches without end, every sample once per epoch."""
         whole, generator = self.part(part), torch.Generator().manual_seed(seed)
-        order = torch.empty(0, dtype=torch.int64)
-        while True:
-            while len(order) < self.batch:
-                order = torch.cat([order, torch.randperm(len(whole.inputs), generator=generator)])
-            index, order = order[: self.batch], order[self.batch :]
+        for index in shuffled(len(whole.inputs), self.batch, generator):
             yield _chosen(whole, index)
 
     def evaluate(self, network: nn.Module, part: PartName) -> dict[str, float]:
