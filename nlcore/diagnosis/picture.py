@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlcore.diagnosis.figures import RHOS
-from nlcore.errors import ConfigError
 from nlcore.newton.damping import Bounded
-from nlcore.plotting.figure import BLUE, GREY, ORANGE, new_figure, render
+from nlcore.plotting.figure import BLUE, GREY, ORANGE, new_figure, save
 
 if TYPE_CHECKING:
     from nlcore.diagnosis.report import Diagnosis
@@ -24,9 +23,7 @@ def draw(diagnosis: Diagnosis, path: Path) -> None:
     Raises:
         ConfigError: matplotlib is missing or does not support the ending of the name, or the file cannot be written.
     """
-    figure, format = new_figure(10.5, 3.1, dpi=110), path.suffix[1:].lower()
-    if format not in figure.canvas.get_supported_filetypes():
-        raise ConfigError(f"{path.name!r}: a picture needs an ending such as .png, .svg or .pdf.")
+    figure = new_figure(10.5, 3.1, dpi=110)
     spectrum, dispersion, gradients = figure.subplots(1, 3)
     _spectrum(spectrum, diagnosis)
     _dispersion(dispersion, diagnosis)
@@ -35,10 +32,7 @@ def draw(diagnosis: Diagnosis, path: Path) -> None:
         "" if diagnosis.verdict_outputs == diagnosis.verdict else f"; for the outputs: {diagnosis.verdict_outputs}"
     )
     figure.suptitle(f"{diagnosis.loss}: {diagnosis.verdict}{outputs}", fontsize=11)
-    try:
-        path.write_bytes(render(figure, format))
-    except OSError as error:
-        raise ConfigError(f"The picture cannot be written: {error}.") from error
+    save(figure, path)
 
 
 def _spectrum(axes: Any, diagnosis: Diagnosis) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 from nlcore.errors import ConfigError, nearest
@@ -24,6 +25,7 @@ __all__ = [
     "new_figure",
     "panels",
     "render",
+    "save",
 ]
 
 # Okabe and Ito's palette, which is readable with any colour vision.
@@ -155,3 +157,18 @@ def render(figure: Any, format: str = "png") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=format, metadata=_METADATA.get(format))
     return buffer.getvalue()
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure into a file, in the format of its ending.
+
+    Raises:
+        ConfigError: There is no such format, or the file cannot be written.
+    """
+    format = path.suffix[1:].lower()
+    if format not in figure.canvas.get_supported_filetypes():
+        raise ConfigError(f"{path.name!r}: a picture needs an ending such as .png, .svg or .pdf.")
+    try:
+        path.write_bytes(render(figure, format))
+    except OSError as error:
+        raise ConfigError(f"The picture cannot be written: {error}.") from error

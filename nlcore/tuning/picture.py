@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from nlcore.errors import ConfigError
-from nlcore.plotting.figure import BLUE, GREY, ORANGE, new_figure, render
+from nlcore.plotting.figure import BLUE, GREY, ORANGE, new_figure, save
 
 __all__ = ["draw"]
 
@@ -31,9 +30,7 @@ def draw(
     Raises:
         ConfigError: matplotlib is missing or does not support the ending of the name, or the file cannot be written.
     """
-    figure, format = new_figure(7.0, 3.1, dpi=110), path.suffix[1:].lower()
-    if format not in figure.canvas.get_supported_filetypes():
-        raise ConfigError(f"{path.name!r}: a picture needs an ending such as .png, .svg or .pdf.")
+    figure = new_figure(7.0, 3.1, dpi=110)
     values = [value for value, _, _ in points]
     shares, errors = figure.subplots(1, 2)
     shares.semilogx(values, [100 * share for _, share, _ in points], "o-", color=BLUE, markersize=3)
@@ -48,7 +45,4 @@ def draw(
             axis.axvline(suggested, color=GREY, linewidth=1.2)
         axis.set_xlim(min(values, default=1) / 1.5, max(values, default=1) * 1.5)
     figure.suptitle(title, fontsize=11)
-    try:
-        path.write_bytes(render(figure, format))
-    except OSError as error:
-        raise ConfigError(f"The picture cannot be written: {error}.") from error
+    save(figure, path)
