@@ -20,7 +20,7 @@ from nlcore.evaluation import check_arguments, cloned, in_inference, per_sample
 from nlcore.newton.loss import NewtonLoss
 from nlcore.newton.problem import Problem
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "diagnose", "finite_or_none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +134,13 @@ class Diagnosis:
         for name, value in vars(self).items():
             if name.startswith("amplification"):
                 at = value or (math.nan,) * len(RHOS)
-                flat |= {f"{name}_{rho:g}": _finite(one) for rho, one in zip(RHOS, at, strict=True)}
+                flat |= {f"{name}_{rho:g}": finite_or_none(one) for rho, one in zip(RHOS, at, strict=True)}
             elif name == "progress":
                 flat[name] = " | ".join(f"{expression}: {factor:.3g}" for expression, factor in value)
             elif isinstance(value, tuple) and name not in {"spectrum", "gradient_norms"}:
                 flat[name] = (" " if name == "notes" else " | ").join(value)
             elif name not in {"spectrum", "gradient_norms"}:
-                flat[name] = _finite(value)
+                flat[name] = finite_or_none(value)
         return flat
 
     def plot(self, path: str | Path) -> None:
@@ -371,5 +371,6 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _finite(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
+    """Return a value for JSON, which has neither NaN nor infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -138,16 +138,9 @@ def _rows(inputs: Any, rows: Tensor) -> Any:
 
 def _problem(read: Capabilities, inputs: Any) -> Problem:
     prediction, target, mask, context = inputs
-    if prediction.dtype == torch.float64:
-        target, context = _wide(target), _wide(context)
     source = torch.Generator(prediction.device).manual_seed(0) if read.traits.stochastic else None
-    return Problem.of(read, prediction, target, mask=mask, context=context, generator=source, raising=False)
-
-
-def _wide(inputs: Any) -> Any:
-    return pytree.tree_map(
-        lambda leaf: leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, inputs
-    )
+    problem = Problem.of(read, prediction, target, mask=mask, context=context, generator=source, raising=False)
+    return problem.in_dtype(torch.float64) if prediction.dtype == torch.float64 else problem
 
 
 def _share(some: Tensor, all: Tensor) -> float:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nlcore.config import AlgorithmConfig
+from nlcore.diagnosis.report import finite_or_none
 from nlcore.errors import ConfigError, DeviceError, DtypeError, NlcoreError, ShapeError, nearest
 from nlcore.evaluation import per_sample
 from nlcore.registry import default
@@ -90,8 +91,8 @@ class Tuning:
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON values, `None` for NaN."""
         flat = dataclasses.asdict(self)
-        points = [{name: _finite(value) for name, value in one.items()} for one in flat.pop("points")]
-        return {name: _finite(value) for name, value in flat.items()} | {"points": points}
+        points = [{name: finite_or_none(value) for name, value in one.items()} for one in flat.pop("points")]
+        return {name: finite_or_none(value) for name, value in flat.items()} | {"points": points}
 
     def plot(self, path: str | Path) -> None:
         """Draw the error and the share of vanished items against the option.
@@ -301,7 +302,3 @@ def _first_good(places: list[float], tried: dict[float, TuningPoint]) -> int | N
     """Return the place of the sharpest good value whose softer neighbour is good too, or that is the softest."""
     good = [tried[one].good for one in places]
     return next((i for i, one in enumerate(good) if one and (i + 1 == len(good) or good[i + 1])), None)
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
