@@ -10,14 +10,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from nlcore_decisions._compiled.jit import compiled
+from nlcore.compiled import kernel
 
 __all__ = ["pop", "push"]
 
 _Array = NDArray[Any]
 
 
-@compiled
+@kernel()
 def push(heap: _Array, keys: _Array, size: int, item: int, key: float) -> int:
     """Add an item to a heap of `size` items, and return the new size."""
     hole = size
@@ -28,7 +28,7 @@ def push(heap: _Array, keys: _Array, size: int, item: int, key: float) -> int:
     return size + 1
 
 
-@compiled
+@kernel()
 def pop(heap: _Array, keys: _Array, size: int) -> int:
     """Remove the first item from a heap of `size` ≥ 1 items, and return the new size; read the item beforehand."""
     size -= 1

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlcore_decisions._compiled.jit import compiled
+from nlcore.compiled import kernel
 
 __all__ = ["solve"]
 
@@ -23,7 +23,7 @@ _ROUNDS = 6
 """Improvements of the weights of the resources; more make the bound tighter by little."""
 
 
-@compiled
+@kernel()
 def solve(costs: _Array, weights: _Array, capacities: _Array, budget: int, solutions: _Array, finished: _Array) -> None:
     """Write the cheapest selection of each problem; a search that takes more than `budget` steps is not finished.
 
@@ -57,7 +57,7 @@ def solve(costs: _Array, weights: _Array, capacities: _Array, budget: int, solut
             solutions[sample, item[order[best[k]]]] = True
 
 
-@compiled
+@kernel()
 def _candidates(costs: _Array, weights: _Array, capacities: _Array, item: _Array, solution: _Array) -> tuple[int, bool]:
     """Write the items that are worth taking and fit; return their number, and whether all are taken."""
     n, dims = weights.shape
@@ -84,7 +84,7 @@ def _candidates(costs: _Array, weights: _Array, capacities: _Array, item: _Array
     return count, True
 
 
-@compiled
+@kernel()
 def _joint(load: _Array, share: _Array) -> _Array:
     """Return the aggregated weight of each item; the capacity is 1."""
     joint = np.zeros(load.shape[0])
@@ -94,7 +94,7 @@ def _joint(load: _Array, share: _Array) -> _Array:
     return joint
 
 
-@compiled
+@kernel()
 def _shares(value: _Array, load: _Array, capacities: _Array) -> _Array:
     """Return the weights of the resources, u with Σ u·capacity = 1, that make the bound of the whole problem small."""
     dims = len(capacities)
@@ -118,7 +118,7 @@ def _shares(value: _Array, load: _Array, capacities: _Array) -> _Array:
     return best
 
 
-@compiled
+@kernel()
 def _relaxed(value: _Array, load: _Array, share: _Array) -> tuple[float, _Array]:
     """Return the value of a selection with one item in part that meets the aggregated capacity, and what it uses."""
     joint = _joint(load, share)
@@ -135,7 +135,7 @@ def _relaxed(value: _Array, load: _Array, share: _Array) -> tuple[float, _Array]
     return total, used
 
 
-@compiled
+@kernel()
 def _search(
     value: _Array,
     load: _Array,
@@ -180,7 +180,7 @@ def _search(
             return -1
 
 
-@compiled
+@kernel()
 def _fits(load: _Array, k: int, left: _Array, depth: int) -> bool:
     for d in range(load.shape[1]):
         if load[k, d] > left[depth, d]:
@@ -188,7 +188,7 @@ def _fits(load: _Array, k: int, left: _Array, depth: int) -> bool:
     return True
 
 
-@compiled
+@kernel()
 def _promising(
     value: _Array,
     load: _Array,

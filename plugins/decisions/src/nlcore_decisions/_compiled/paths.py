@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlcore.compiled import kernel
 from nlcore_decisions._compiled.heaps import pop, push
-from nlcore_decisions._compiled.jit import compiled
 
 __all__ = ["solve_dag", "solve_graph"]
 
@@ -21,7 +21,7 @@ _Array = NDArray[Any]
 _Arrays = tuple[_Array, _Array, _Array]
 
 
-@compiled
+@kernel()
 def solve_dag(costs: _Array, masks: _Array, first: _Array, start: _Array, edge: _Array, goal: int) -> None:
     """Mark the shortest path of each sample; the nodes are in topological order."""
     nodes = len(first) - 1
@@ -42,7 +42,7 @@ def solve_dag(costs: _Array, masks: _Array, first: _Array, start: _Array, edge: 
             node = start[back[node]]
 
 
-@compiled
+@kernel()
 def solve_graph(costs: _Array, masks: _Array, inward: _Arrays, outward: _Arrays, goal: int) -> tuple[int, int]:
     """Mark the shortest path of each sample.
 
@@ -90,7 +90,7 @@ def solve_graph(costs: _Array, masks: _Array, inward: _Arrays, outward: _Arrays,
     return -1, 0
 
 
-@compiled
+@kernel()
 def _best(costs: _Array, distance: _Array, back: _Array, slack: float, inward: _Arrays, goal: int) -> bool:
     """Write the first best edge into each node on the walk back from the goal; return whether it arrives."""
     first, start, edge = inward
@@ -106,7 +106,7 @@ def _best(costs: _Array, distance: _Array, back: _Array, slack: float, inward: _
     return node == 0
 
 
-@compiled
+@kernel()
 def _fewest(own: _Array, distance: _Array, back: _Array, slack: float, outward: _Arrays, queue: _Array) -> None:
     """Write the edge by which the shortest path of fewest edges enters each node, the first of several."""
     leaves, end, place = outward
@@ -127,7 +127,7 @@ def _fewest(own: _Array, distance: _Array, back: _Array, slack: float, outward: 
                 back[v] = min(back[v], place[i])
 
 
-@compiled
+@kernel()
 def _dijkstra(own: _Array, distance: _Array, outward: _Arrays, goal: int, heap: _Array, keys: _Array) -> None:
     """Settle nodes in the order of their distance, up to that of the goal."""
     leaves, end, _ = outward
@@ -149,7 +149,7 @@ def _dijkstra(own: _Array, distance: _Array, outward: _Arrays, goal: int, heap: 
                 size = push(heap, keys, size, v, reached)
 
 
-@compiled
+@kernel()
 def _queue(own: _Array, distance: _Array, back: _Array, slack: float, inward: _Arrays, outward: _Arrays) -> int:
     """Relax the edges of the nodes that became closer, first come, first served.
 
@@ -183,7 +183,7 @@ def _queue(own: _Array, distance: _Array, back: _Array, slack: float, inward: _A
     return 0
 
 
-@compiled
+@kernel()
 def _cycle(own: _Array, back: _Array, slack: float, inward: _Arrays, place: _Array, node: int) -> int:
     """Return −1 if the walk back from a node, which runs into a cycle, runs into a negative one, else 1."""
     start = inward[1]

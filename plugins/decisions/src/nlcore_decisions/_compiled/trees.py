@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlcore_decisions._compiled.jit import compiled
+from nlcore.compiled import kernel
 
 __all__ = ["dense_tree", "sparse_tree"]
 
 _Array = NDArray[Any]
 
 
-@compiled
+@kernel()
 def sparse_tree(costs: _Array, masks: _Array, edges: _Array, nodes: int) -> None:
     """Mark the edges of the minimum spanning tree of each sample.
 
@@ -52,7 +52,7 @@ def sparse_tree(costs: _Array, masks: _Array, edges: _Array, nodes: int) -> None
                 component[v] = _root(parent, component[v])
 
 
-@compiled
+@kernel()
 def dense_tree(costs: _Array, masks: _Array, index: _Array) -> None:
     """Mark the edges of the minimum spanning tree of each sample.
 
@@ -85,7 +85,7 @@ def dense_tree(costs: _Array, masks: _Array, index: _Array) -> None:
             last = node
 
 
-@compiled
+@kernel()
 def _least(own: _Array, edges: _Array, live: _Array, count: int, component: _Array, best: _Array, low: _Array) -> int:
     """Find the least edge out of each component; drop the edges within one, and return how many are left."""
     best[:] = -1
@@ -106,7 +106,7 @@ def _least(own: _Array, edges: _Array, live: _Array, count: int, component: _Arr
     return kept
 
 
-@compiled
+@kernel()
 def _root(parent: _Array, v: int) -> int:
     """Return the representative of a component, and shorten the way to it."""
     while parent[v] != v:

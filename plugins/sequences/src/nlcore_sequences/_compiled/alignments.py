@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlcore_sequences._compiled.jit import compiled
+from nlcore.compiled import kernel
 from nlcore_sequences._compiled.lanes import LANES
 from nlcore_sequences._compiled.sweeps import (
     Sample,
@@ -29,7 +29,7 @@ __all__ = ["products", "slopes", "values"]
 _Array = NDArray[Any]
 
 
-@compiled
+@kernel("any")
 def values(costs: _Array, x: _Array, y: _Array, bounds: _Array, lengths: _Array, gamma: float, value: _Array) -> None:
     """Write the values, [batch]; the memory is O(n)."""
     width = bounds.shape[1] + 2 + LANES
@@ -39,7 +39,7 @@ def values(costs: _Array, x: _Array, y: _Array, bounds: _Array, lengths: _Array,
         value[s] = forward(sample, gamma, work, shares)
 
 
-@compiled
+@kernel("any")
 def slopes(
     costs: _Array,
     x: _Array,
@@ -67,7 +67,7 @@ def slopes(
         _unflip(other, second[s])
 
 
-@compiled
+@kernel("any")
 def products(
     costs: _Array,
     x: _Array,
@@ -101,7 +101,7 @@ def products(
             _unflip(other, second[s, k])
 
 
-@compiled
+@kernel("any")
 def _product(
     sample: Sample,
     way: Sample,
@@ -135,7 +135,7 @@ def _product(
             _spread(weights, way, d, first, other)
 
 
-@compiled
+@kernel("any")
 def _changes(sample: Sample, way: Sample, d: int, row: _Array) -> None:
     """Write the derivatives of the costs of an anti-diagonal along a direction."""
     if sample.costs.shape[0]:
@@ -151,7 +151,7 @@ def _changes(sample: Sample, way: Sample, d: int, row: _Array) -> None:
             into[i] += 2 * (x[i] - y[i]) * (u[i] - w[i])
 
 
-@compiled
+@kernel("any")
 def _spread(row: _Array, sample: Sample, d: int, first: _Array, other: _Array) -> None:
     """Write weights of an anti-diagonal to a matrix, or add their products with 2(x − y) to those of x and of −y."""
     a, b, shift = sample.limits[d, 0], sample.limits[d, 1] + 1, sample.m - 1 - d
@@ -169,7 +169,7 @@ def _spread(row: _Array, sample: Sample, d: int, first: _Array, other: _Array) -
             to_y[i] -= 2 * weights[i] * (x[i] - y[i])
 
 
-@compiled
+@kernel("any")
 def _sample(costs: _Array, x: _Array, y: _Array, bounds: _Array, lengths: _Array) -> Sample:
     n, m = lengths[0], lengths[1]
     flipped = np.empty((y.shape[0], m if y.shape[0] else 0))
@@ -179,7 +179,7 @@ def _sample(costs: _Array, x: _Array, y: _Array, bounds: _Array, lengths: _Array
     return Sample(costs, x, flipped, limits_of(bounds, n, m), m)
 
 
-@compiled
+@kernel("any")
 def _memory(costs: _Array, y: _Array, bounds: _Array) -> tuple[_Array, Shares]:
     """Return the memory of the forward sweep, and that of all shares."""
     width = bounds.shape[1] + 2 + LANES
@@ -187,7 +187,7 @@ def _memory(costs: _Array, y: _Array, bounds: _Array) -> tuple[_Array, Shares]:
     return np.zeros(7 * width), Shares(np.zeros(3 * width * count, costs.dtype), width, 3 * width)
 
 
-@compiled
+@kernel("any")
 def _unflip(other: _Array, second: _Array) -> None:
     m = other.shape[1]
     for k in range(other.shape[0]):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nlcore_sequences._compiled.jit import compiled
+from nlcore.compiled import kernel
 from nlcore_sequences._compiled.lanes import LANES, NOTHING, advance, combine
 
 __all__ = ["Sample", "Shares", "alignment_row", "costs_of", "forward", "limits_of", "mean_row", "tangent_row"]
@@ -53,7 +53,7 @@ class Shares(NamedTuple):
     stride: int
 
 
-@compiled
+@kernel("any")
 def limits_of(bounds: _Array, n: int, m: int) -> _Array:
     """Return the first and the last i of every anti-diagonal, from the first and the last j of every i."""
     limits = np.empty((n + m - 1, 2), np.int64)
@@ -67,7 +67,7 @@ def limits_of(bounds: _Array, n: int, m: int) -> _Array:
     return limits
 
 
-@compiled
+@kernel("any")
 def costs_of(sample: Sample, d: int, row: _Array) -> None:
     """Write the costs of an anti-diagonal, or their change where the sample's x and y are directions."""
     a, b = sample.limits[d, 0], sample.limits[d, 1]
@@ -83,7 +83,7 @@ def costs_of(sample: Sample, d: int, row: _Array) -> None:
             into[i] += (one[i] - other[i]) ** 2
 
 
-@compiled
+@kernel("any")
 def forward(sample: Sample, gamma: float, work: _Array, shares: Shares) -> Any:
     """Return the value of a sample, and write the shares; `work` has seven rows."""
     p, width, stride = shares
@@ -112,7 +112,7 @@ def forward(sample: Sample, gamma: float, work: _Array, shares: Shares) -> Any:
     return -gamma * (exponent * math.log(2) + math.log(work[end]))
 
 
-@compiled
+@kernel("any")
 def _from_successors(rows: _Array, here: int, next_: int, after: int, sample: Sample, shares: Shares, d: int) -> None:
     """Add the share of what the three successors of every cell hold to row `here`; zeros beside it."""
     p, width, stride = shares
@@ -126,7 +126,7 @@ def _from_successors(rows: _Array, here: int, next_: int, after: int, sample: Sa
     rows[here + a] = rows[here + b + 2] = 0.0
 
 
-@compiled
+@kernel("any")
 def alignment_row(rows: _Array, here: int, next_: int, after: int, sample: Sample, shares: Shares, d: int) -> None:
     """Write the probabilities that a path visits the cells of an anti-diagonal, from those of the two behind it."""
     a, b = sample.limits[d, 0], sample.limits[d, 1]
@@ -138,7 +138,7 @@ def alignment_row(rows: _Array, here: int, next_: int, after: int, sample: Sampl
     _from_successors(rows, here, next_, after, sample, shares, d)
 
 
-@compiled
+@kernel("any")
 def mean_row(rows: _Array, changes: _Array, sample: Sample, shares: Shares, d: int) -> None:
     """Write for each cell of row d + 2 the mean change of the paths up to it, which includes its own."""
     p, width, stride = shares
@@ -151,7 +151,7 @@ def mean_row(rows: _Array, changes: _Array, sample: Sample, shares: Shares, d: i
     rows[here + a] = rows[here + b + 2] = 0.0
 
 
-@compiled
+@kernel("any")
 def tangent_row(
     rows: _Array,
     here: int,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlcore.compiled import kernel
 from nlcore_decisions._compiled.heaps import pop, push
-from nlcore_decisions._compiled.jit import compiled
 from nlcore_shortest_paths._compiled.lanes import LANES, relax
 
 __all__ = ["solve_by_heap", "solve_by_sweeps"]
@@ -16,7 +16,7 @@ __all__ = ["solve_by_heap", "solve_by_sweeps"]
 _Array = NDArray[Any]
 
 
-@compiled
+@kernel()
 def solve_by_sweeps(costs: _Array, masks: _Array, offsets: _Array, source: int, goal: int) -> int:
     """Solve `LANES` maps at a time; return the index of the first whose path does not reach the source, or −1."""
     count, height, width = costs.shape
@@ -35,7 +35,7 @@ def solve_by_sweeps(costs: _Array, masks: _Array, offsets: _Array, source: int, 
     return -1
 
 
-@compiled
+@kernel()
 def solve_by_heap(costs: _Array, masks: _Array, offsets: _Array, source: int, goal: int) -> int:
     """Solve one map after the other; return the index of the first whose path does not reach the source, or −1."""
     count, height, width = costs.shape
@@ -53,7 +53,7 @@ def solve_by_heap(costs: _Array, masks: _Array, offsets: _Array, source: int, go
     return -1
 
 
-@compiled
+@kernel()
 def _frame(costs: _Array, c: _Array, lanes: int, lane: int) -> None:
     """Write a map into its lane, in a frame of one cell."""
     height, width = costs.shape
@@ -63,7 +63,7 @@ def _frame(costs: _Array, c: _Array, lanes: int, lane: int) -> None:
             c[start + j * lanes] = costs[i, j]
 
 
-@compiled
+@kernel()
 def _sweeps(c: _Array, d: _Array, diagonal: bool, height: int, width: int) -> None:
     """Sweep the rows downwards and upwards, each in both directions, until nothing changes."""
     row = (width + 2) * LANES
@@ -86,7 +86,7 @@ def _sweeps(c: _Array, d: _Array, diagonal: bool, height: int, width: int) -> No
         rounds += 1
 
 
-@compiled
+@kernel()
 def _trace(d: _Array, mask: _Array, offsets: _Array, source: int, goal: int, lanes: int, lane: int) -> bool:
     """Trace the path back from the goal, always to the nearest neighbour; return whether it reaches the source."""
     height, width = mask.shape
@@ -106,7 +106,7 @@ def _trace(d: _Array, mask: _Array, offsets: _Array, source: int, goal: int, lan
     return False
 
 
-@compiled
+@kernel()
 def _dijkstra(c: _Array, d: _Array, offsets: _Array, source: int, goal: int, heap: _Array, keys: _Array) -> None:
     """Settle cells in the order of their distance, up to that of the goal; a cost of 0 marks the frame."""
     size = push(heap, keys, 0, source, d[source])

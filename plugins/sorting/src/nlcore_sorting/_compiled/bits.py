@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from nlcore_sorting._compiled.jit import compiled
+from nlcore.compiled import kernel
 
 __all__ = ["arrange", "exponentials"]
 
@@ -50,7 +50,7 @@ def _bits(_: Any, number: Any) -> Any:
     return (types.int32 if number.bitwidth == 32 else types.int64)(number), code
 
 
-@compiled(exact=True)
+@kernel("contracted")
 def exponentials(numbers: Any) -> None:
     """Replace numbers [n] that are not above 0, −∞ among them, by their exponentials.
 
@@ -69,7 +69,7 @@ def exponentials(numbers: Any) -> None:
         numbers[j] = series * _power(np.int32(exponent), x)
 
 
-@compiled
+@kernel("any")
 def arrange(values: Any, sign: int, order: Any, work: Any) -> None:
     """Write the indices of numbers to `order`, equal ones by index.
 
@@ -82,7 +82,7 @@ def arrange(values: Any, sign: int, order: Any, work: Any) -> None:
         _sort_digits(values, sign, order, work)
 
 
-@compiled
+@kernel("any")
 def _count(values: Any, sign: int, order: Any, place: Any) -> None:
     """Arrange by counting the items that come before each."""
     one, factor = np.int32(1), values.dtype.type(sign)
@@ -97,7 +97,7 @@ def _count(values: Any, sign: int, order: Any, place: Any) -> None:
         order[place[j]] = j
 
 
-@compiled
+@kernel("any")
 def _sort_digits(values: Any, sign: int, order: Any, other: Any) -> None:
     """Arrange by a radix sort of the bits, eight at a time."""
     n, size = values.shape[0], values.itemsize

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nlcore_sorting._compiled.jit import compiled
+from nlcore.compiled import kernel
 from nlcore_sorting._distributions import PHI_EPSILON
 
 __all__ = ["KINDS", "activation", "swap_bend", "swap_slope", "tail", "weights"]
@@ -16,13 +16,13 @@ __all__ = ["KINDS", "activation", "swap_bend", "swap_slope", "tail", "weights"]
 KINDS = {"cauchy": 0, "gaussian": 1, "logistic": 2, "logistic_phi": 3, "optimal": 4, "reciprocal": 5}
 
 
-@compiled
+@kernel("any")
 def activation(kind: int, d: float, steepness: float, art: float) -> float:
     """Return x."""
     return d * steepness / (abs(d) + PHI_EPSILON) ** art if kind == 3 else d * steepness
 
 
-@compiled
+@kernel("any")
 def tail(kind: int, m: float) -> float:
     """Return 1 − F(m) at m = |x|, exact where it is small."""
     if kind == 0:
@@ -37,13 +37,13 @@ def tail(kind: int, m: float) -> float:
     return 0.5 / (1 + 2 * m)
 
 
-@compiled
+@kernel("any")
 def weights(tail: float, gap: float) -> Any:
     """Return the weights of keeping and of swapping two values, given the smaller one and the difference."""
     return (1 - tail, tail) if gap >= 0 else (tail, 1 - tail)
 
 
-@compiled
+@kernel("any")
 def swap_slope(kind: int, d: float, steepness: float, art: float) -> float:
     """Return the derivative of the weight of swapping with respect to d."""
     x = activation(kind, d, steepness, art)
@@ -64,7 +64,7 @@ def swap_slope(kind: int, d: float, steepness: float, art: float) -> float:
     return slope
 
 
-@compiled
+@kernel("any")
 def swap_bend(kind: int, d: float, steepness: float, art: float) -> float:
     """Return the second derivative of the weight of swapping with respect to d; at a jump the one from above."""
     x = activation(kind, d, steepness, art)

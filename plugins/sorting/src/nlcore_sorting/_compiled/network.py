@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from nlcore.compiled import kernel
 from nlcore_sorting._compiled.distributions import activation, swap_slope, tail, weights
-from nlcore_sorting._compiled.jit import compiled
 
 __all__ = ["backward", "forward", "relax_slopes", "relaxed", "size_of"]
 
 
-@compiled
+@kernel("any")
 def _relax(values: Any, network: Any, size: Any, rule: Any, kept: Any) -> None:
     """Sort `values` in place, and write the weights and the differences of one list to `kept`."""
     lower, upper = network[:2]
@@ -40,14 +40,14 @@ def _relax(values: Any, network: Any, size: Any, rule: Any, kept: Any) -> None:
         gaps[c] = b - a
 
 
-@compiled
+@kernel("any")
 def size_of(b: int, network: Any) -> Any:
     """Return the length of list b, and the number of comparators of its layers."""
     lengths, counts = network[2:]
     return lengths[b], counts[lengths[b]]
 
 
-@compiled
+@kernel("any")
 def relaxed(b: int, scores: Any, network: Any, rule: Any, kept: Any, values: Any) -> Any:
     """Sort the scores of list b into `values`; return where its weights are kept, and its size."""
     tails, gaps = kept
@@ -57,7 +57,7 @@ def relaxed(b: int, scores: Any, network: Any, rule: Any, kept: Any, values: Any
     return slot, size
 
 
-@compiled
+@kernel("any")
 def relax_slopes(grad: Any, network: Any, size: Any, rule: Any, kept: Any) -> None:
     """Turn the derivative with respect to the sorted values of one list into that with respect to its scores, in place.
 
@@ -79,7 +79,7 @@ def relax_slopes(grad: Any, network: Any, size: Any, rule: Any, kept: Any) -> No
         grad[j] += slope
 
 
-@compiled
+@kernel("any")
 def forward(scores: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
     """Write the relaxed sorted values of every list to `result` [batch, n]."""
     values = np.empty(scores.shape[1])
@@ -88,7 +88,7 @@ def forward(scores: Any, network: Any, rule: Any, kept: Any, result: Any) -> Non
         result[b] = values
 
 
-@compiled
+@kernel("any")
 def backward(grads: Any, network: Any, rule: Any, kept: Any, result: Any) -> None:
     """Write the derivative with respect to the scores to `result` [batch, n], given that of the sorted values."""
     pull, slopes = np.empty(result.shape[1]), np.zeros(len(network[0]))

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from nlcore.compiled import kernel
 from nlcore_sorting._compiled.distributions import swap_bend, swap_slope, weights
-from nlcore_sorting._compiled.jit import compiled
 from nlcore_sorting._compiled.network import relaxed
 from nlcore_sorting._compiled.network_matrix import mix, mix_keep
 from nlcore_sorting._cross_entropy import LEAST
@@ -19,7 +19,7 @@ from nlcore_sorting._cross_entropy import LEAST
 __all__ = ["hessians"]
 
 
-@compiled
+@kernel("any")
 def _jacobian(network: Any, size: Any, rates: Any, jacobian: Any) -> None:
     """Write D [c, n] of a list, whose comparators have been kept, with their w′."""
     lower, upper = network[:2]
@@ -38,7 +38,7 @@ def _jacobian(network: Any, size: Any, rates: Any, jacobian: Any) -> None:
             second[v] -= rate * own[v]
 
 
-@compiled
+@kernel("any")
 def _largest(row: Any) -> Any:
     """Return the index of the largest number of a row, and the sum of the others."""
     top, others = np.argmax(row), 0.0
@@ -48,7 +48,7 @@ def _largest(row: Any) -> Any:
     return top, max(others, LEAST)
 
 
-@compiled
+@kernel("any")
 def _by_entries(p: Any, places: Any, entries: bool, grad: Any, root: Any, rest: Any) -> float:
     """Write the first derivatives with respect to P [m, m] and the roots of the second where they are not 0.
 
@@ -84,7 +84,7 @@ def _by_entries(p: Any, places: Any, entries: bool, grad: Any, root: Any, rest: 
     return least
 
 
-@compiled
+@kernel("any")
 def _column(k: int, network: Any, size: Any, rates: Any, jacobian: Any, steps: Any, sums: Any, state: Any) -> None:
     """Send a column and its derivative, `state`, through the layers, and add to Γ and F, `sums`.
 
@@ -117,7 +117,7 @@ def _column(k: int, network: Any, size: Any, rates: Any, jacobian: Any, steps: A
         s[j] = swap * a + keep * b
 
 
-@compiled
+@kernel("any")
 def _add_outer(hessian: Any, root: Any, ds: Any) -> None:
     """Add DP (∂²ℓ/∂P²) DPᵀ of some entries."""
     length = hessian.shape[0]
@@ -129,7 +129,7 @@ def _add_outer(hessian: Any, root: Any, ds: Any) -> None:
                     hessian[u, v] += own[u] * own[v]
 
 
-@compiled
+@kernel("any")
 def _add_others(k: int, p: Any, rest: Any, ds: Any, others: Any) -> None:
     """Add the derivative of a column to that of the complements of the largest entries of the rows."""
     for i in range(rest.shape[0]):
@@ -138,7 +138,7 @@ def _add_others(k: int, p: Any, rest: Any, ds: Any, others: Any) -> None:
                 others[i, v] += ds[i, v]
 
 
-@compiled
+@kernel("any")
 def _add_bends(hessian: Any, network: Any, size: Any, rule: Any, rates: Any, jacobian: Any, sums: Any) -> None:
     """Add what the comparators give, the last first."""
     lower, upper = network[:2]
@@ -164,7 +164,7 @@ def _add_bends(hessian: Any, network: Any, size: Any, rule: Any, rates: Any, jac
                 hessian[u, v] += one * own[v] + two * flow[v]
 
 
-@compiled
+@kernel("any")
 def hessians(scores: Any, network: Any, rule: Any, entries: bool, places: Any, result: Any, least: Any) -> None:
     """Write the Hessian of every list to `result` [batch, n, n], and its smallest true entry of P to `least` [batch].
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from nlcore.compiled import kernel
 from nlcore_sorting._compiled.distributions import weights
-from nlcore_sorting._compiled.jit import compiled
 from nlcore_sorting._compiled.network import relax_slopes, relaxed, size_of
 
 __all__ = ["SELECTIONS", "backward", "forward", "mix", "mix_keep"]
@@ -39,7 +39,7 @@ _STEPS = 1 << 18
 """Numbers that the comparators may keep without being split into sections."""
 
 
-@compiled
+@kernel("any")
 def mix(state: Any, network: Any, course: int, span: Any, kept: Any) -> None:
     """Send the rows of `state` through some comparators.
 
@@ -60,7 +60,7 @@ def mix(state: Any, network: Any, course: int, span: Any, kept: Any) -> None:
             lower_row[k] = swap * a + keep * b
 
 
-@compiled
+@kernel("any")
 def mix_keep(state: Any, network: Any, course: int, span: Any, kept: Any, steps: Any) -> None:
     """Like `mix`; keeps the differences b − a in `steps`, in the order in which they are met."""
     lower, upper = network[:2]
@@ -78,7 +78,7 @@ def mix_keep(state: Any, network: Any, course: int, span: Any, kept: Any, steps:
             lower_row[k] = swap * a + keep * b
 
 
-@compiled
+@kernel("any")
 def _mix_back(grad: Any, network: Any, course: int, span: Any, kept: Any, results: Any) -> None:
     """Send the derivative back through some comparators, and add those with respect to the weights to `slopes`."""
     lower, upper = network[:2]
@@ -102,12 +102,12 @@ def _mix_back(grad: Any, network: Any, course: int, span: Any, kept: Any, result
         slopes[c] += total
 
 
-@compiled
+@kernel("any")
 def _block(columns: int) -> int:
     return 1 if columns == 1 else min(_COLUMNS, (max(columns, 1) + 15) // 16 * 16)
 
 
-@compiled
+@kernel("any")
 def _units(state: Any, kind: int, places: Any, first: int, last: int) -> None:
     """Make `state` the unit vectors that a block begins with."""
     state[:] = 0
@@ -119,7 +119,7 @@ def _units(state: Any, kind: int, places: Any, first: int, last: int) -> None:
         state[places[k] if kind == _ROWS else k, k - first] = 1
 
 
-@compiled
+@kernel("any")
 def _write(state: Any, kind: int, places: Any, span: Any, result: Any) -> None:
     """Write what the layers made of the unit vectors of a block into the result of a list."""
     first, last = span
@@ -132,7 +132,7 @@ def _write(state: Any, kind: int, places: Any, span: Any, result: Any) -> None:
             result[0, k] = state[places[k], k - first]
 
 
-@compiled
+@kernel("any")
 def _read(grads: Any, kind: int, places: Any, span: Any, grad: Any) -> None:
     """Write the derivative with respect to what `_write` read to `grad`, given that with respect to the result."""
     first, last = span
@@ -146,7 +146,7 @@ def _read(grads: Any, kind: int, places: Any, span: Any, grad: Any) -> None:
             grad[places[k], k - first] = grads[0, k]
 
 
-@compiled
+@kernel("any")
 def forward(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
     """Write the selected part of every matrix to `result`."""
     batch, n = scores.shape
@@ -166,7 +166,7 @@ def forward(scores: Any, network: Any, rule: Any, selection: Any, kept: Any, res
             _write(state, kind, chosen, (first, last), result[b])
 
 
-@compiled
+@kernel("any")
 def backward(grads: Any, network: Any, rule: Any, selection: Any, kept: Any, result: Any) -> None:
     """Write the derivative with respect to the scores to `result` [batch, n], given that of the selected part."""
     batch, n = result.shape

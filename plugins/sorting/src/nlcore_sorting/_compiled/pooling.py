@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nlcore_sorting._compiled.jit import compiled
+from nlcore.compiled import kernel
 
 __all__ = ["block_end", "pool_logs", "pool_means", "rank_slopes", "sort_slopes"]
 
 
-@compiled
+@kernel("any")
 def pool_means(values: Any, starts: Any, means: Any, first: Any) -> None:
     """Write the first position of every block of means of a list to `starts`; `means` and `first` are room for them."""
     top = 0
@@ -30,7 +30,7 @@ def pool_means(values: Any, starts: Any, means: Any, first: Any) -> None:
     _spread(starts, first, top)
 
 
-@compiled
+@kernel("any")
 def _spread(starts: Any, first: Any, top: int) -> None:
     """Write the first position of its block to every position, of `top` blocks that begin at `first`."""
     end = starts.shape[0]
@@ -40,7 +40,7 @@ def _spread(starts: Any, first: Any, top: int) -> None:
         end = first[top]
 
 
-@compiled
+@kernel("any")
 def pool_logs(y: Any, w: Any, starts: Any, room: Any, first: Any) -> None:
     """Write the first position of every block of differences of log-sum-exps, LSE(y) − LSE(w), of a list to `starts`.
 
@@ -62,7 +62,7 @@ def pool_logs(y: Any, w: Any, starts: Any, room: Any, first: Any) -> None:
     _spread(starts, first, top)
 
 
-@compiled
+@kernel("any")
 def block_end(start: int, starts: Any) -> int:
     """Return the end of the block that begins at `start`."""
     end = start + 1
@@ -71,7 +71,7 @@ def block_end(start: int, starts: Any) -> int:
     return end
 
 
-@compiled
+@kernel("any")
 def rank_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
     """Write the derivative of soft ranks with respect to the scores to `result`."""
     for b in range(result.shape[0]):
@@ -89,7 +89,7 @@ def rank_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: An
         result[b, m:] = 0
 
 
-@compiled
+@kernel("any")
 def sort_slopes(grads: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
     """Write the derivative of soft values with respect to the scores to `result`."""
     for b in range(result.shape[0]):

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from nlcore.compiled import kernel
 from nlcore_sorting._compiled.bits import arrange, exponentials
-from nlcore_sorting._compiled.jit import compiled
 from nlcore_sorting._compiled.pooling import block_end, pool_logs
 
 __all__ = ["rank", "sort"]
 
 
-@compiled
+@kernel("any")
 def _relative(values: Any, starts: Any, shares: Any) -> None:
     """Write the exponentials of decreasing numbers over the first one of their block to `shares`."""
     for i in range(starts.shape[0]):
@@ -26,7 +26,7 @@ def _relative(values: Any, starts: Any, shares: Any) -> None:
     exponentials(shares)
 
 
-@compiled
+@kernel("any")
 def _share(start: int, starts: Any, shares: Any) -> Any:
     """Make exponentials the shares of the block that begins at `start`; return its end, and their sum."""
     end, total = block_end(start, starts), 0.0
@@ -37,7 +37,7 @@ def _share(start: int, starts: Any, shares: Any) -> Any:
     return end, total
 
 
-@compiled
+@kernel("any")
 def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
     """Write the soft ranks, from 0 to n − 1, to `result` [batch, n], and orders, blocks and shares to `kept`."""
     batch, n = scores.shape
@@ -63,7 +63,7 @@ def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
         result[b, m:] = 0
 
 
-@compiled
+@kernel("any")
 def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
     """Write the soft values, smallest first, to `result` [batch, n]; see `rank`."""
     batch, n = scores.shape

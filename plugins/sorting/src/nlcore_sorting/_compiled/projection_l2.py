@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from nlcore.compiled import kernel
 from nlcore_sorting._compiled.bits import arrange
-from nlcore_sorting._compiled.jit import compiled
 from nlcore_sorting._compiled.pooling import block_end, pool_means
 
 __all__ = ["rank", "sort"]
 
 
-@compiled
+@kernel("any")
 def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
     """Write the soft ranks, from 0 to n − 1, to `result` [batch, n], and orders and blocks to `kept`."""
     batch, n = scores.shape
@@ -44,7 +44,7 @@ def rank(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> 
         result[b, m:] = 0
 
 
-@compiled
+@kernel("any")
 def sort(scores: Any, lengths: Any, strength: float, kept: Any, result: Any) -> None:
     """Write the soft values, smallest first, to `result` [batch, n]; see `rank`."""
     batch, n = scores.shape

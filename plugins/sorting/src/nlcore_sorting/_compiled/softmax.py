@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from nlcore.compiled import kernel
 from nlcore_sorting._compiled.bits import arrange, exponentials
-from nlcore_sorting._compiled.jit import compiled
 
 __all__ = ["neuralsort", "neuralsort_slopes", "softsort", "softsort_slopes"]
 
@@ -21,7 +21,7 @@ _TILE = 2048
 """Logits, in whole rows, from which on they are turned into weights, while the fastest cache still has them."""
 
 
-@compiled
+@kernel("any")
 def _pad(matrix: Any, m: int) -> None:
     """Write the logits of the identity beyond the first m rows and columns."""
     for i in range(matrix.shape[0]):
@@ -29,7 +29,7 @@ def _pad(matrix: Any, m: int) -> None:
             matrix[i, j] = 0 if j == i else -np.inf
 
 
-@compiled
+@kernel("any")
 def _softmax(rows: Any) -> None:
     """Replace logits [rows, n], the largest of every row 0, by their softmax."""
     exponentials(rows.reshape(-1))
@@ -43,7 +43,7 @@ def _softmax(rows: Any) -> None:
             row[j] *= share
 
 
-@compiled
+@kernel("any")
 def neuralsort(scores: Any, lengths: Any, scale: float, kept: Any, matrices: Any) -> None:
     """Write the softmax of ((2i + 1 − m)s_j − Σ_k |s_j − s_k|)/τ to `matrices`, and `order`."""
     (order,) = kept
@@ -81,7 +81,7 @@ def neuralsort(scores: Any, lengths: Any, scale: float, kept: Any, matrices: Any
                 done = line + 1
 
 
-@compiled
+@kernel("any")
 def neuralsort_slopes(grads: Any, lengths: Any, scale: float, kept: Any, result: Any) -> None:
     """Write the derivative with respect to the scores to `result`, given that with respect to the matrices."""
     order, scores, matrices = kept
@@ -116,7 +116,7 @@ def neuralsort_slopes(grads: Any, lengths: Any, scale: float, kept: Any, result:
             start, below = end, below + group
 
 
-@compiled
+@kernel("any")
 def softsort(scores: Any, lengths: Any, scale: float, kept: Any, matrices: Any) -> None:
     """Write the softmax of −|s_(i) − s_j|/τ to `matrices`, and `order`."""
     (order,) = kept
@@ -139,7 +139,7 @@ def softsort(scores: Any, lengths: Any, scale: float, kept: Any, matrices: Any) 
                 done = line + 1
 
 
-@compiled
+@kernel("any")
 def softsort_slopes(grads: Any, lengths: Any, scale: float, kept: Any, result: Any) -> None:
     """Write the derivative with respect to the scores to `result`, given that with respect to the matrices."""
     order, scores, matrices = kept
