@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 
 from nlcore.compiled import has_numba
+from nlcore.modes import forward_mode, has_memory
 from nlcore_sequences._compiled import bridge
 from nlcore_sequences._wavefront import Skewed, alignment_of, product_of, value_of
 
@@ -32,7 +32,7 @@ def solve(
         inputs: The costs [batch, n, m]; or, where `fused`, x and y, [batch, channels, n or m].
         slopes: Whether derivatives are returned; they can be differentiated in turn.
     """
-    if torch.compiler.is_compiling() or _forward_mode(*inputs):
+    if torch.compiler.is_compiling() or forward_mode(*inputs):
         return _plain(gamma, bounds, lengths, inputs[0], slopes=slopes)
     if slopes or (torch.is_grad_enabled() and _differentiated(*inputs)):
         found: tuple[Tensor, ...] = _Solve.apply(gamma, bounds, lengths, *inputs)  # type: ignore[no-untyped-call]
@@ -43,21 +43,12 @@ def solve(
 def fused(*series: Tensor) -> bool:
     """Return whether squared distances of these series are best left to `solve`."""
     there = all(one.device.type == "cpu" and one.numel() > 0 for one in series) and has_numba()
-    return there and not torch.compiler.is_compiling() and not _forward_mode(*series)
+    return there and not torch.compiler.is_compiling() and not forward_mode(*series)
 
 
 def _compiled(tensors: Sequence[Tensor]) -> bool:
     first = tensors[0]
-    return first.device.type == "cpu" and first.numel() > 0 and has_numba() and all(map(_has_memory, tensors))
-
-
-def _has_memory(tensor: Tensor) -> bool:
-    """Return whether a tensor holds numbers; those of `torch.autograd.grad(…, is_grads_batched=True)` do not."""
-    try:
-        tensor.untyped_storage()
-    except (NotImplementedError, RuntimeError):
-        return False
-    return True
+    return first.device.type == "cpu" and first.numel() > 0 and has_numba() and all(map(has_memory, tensors))
 
 
 def _plain(gamma: float, bounds: Tensor, lengths: Tensor, costs: Tensor, *, slopes: bool) -> tuple[Tensor, ...]:
@@ -69,16 +60,6 @@ def _plain(gamma: float, bounds: Tensor, lengths: Tensor, costs: Tensor, *, slop
 
 def _differentiated(*tensors: Tensor) -> bool:
     return any(one.requires_grad for one in tensors)
-
-
-def _forward_mode(*tensors: Tensor) -> bool:
-    """Return whether there are tangents; a nested forward mode would silently lose a part of a Function's `jvp`."""
-    if torch.compiler.is_compiling():
-        return False
-    stack = torch._C._functorch.get_interpreter_stack() or ()
-    if any(one.key() == torch._C._functorch.TransformType.Jvp for one in stack):
-        return True
-    return any(unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
 
 
 class _Value(torch.autograd.Function):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from nlcore.capabilities import parameters_of
 from nlcore.errors import ContractError, DeviceError, DtypeError, ShapeError, nearest, shorten
+from nlcore.evaluation import transformed
 from nlcore.inputs import check_inputs, holds, working
 from nlcore_sequences._unroll import Inputs
 from nlcore_sequences.config import Predicts
 from nlcore_sequences.systems import System
 
-__all__ = ["ID", "Options", "named_arguments", "parameters_of", "read_inputs"]
+__all__ = ["ID", "Options", "named_arguments", "read_inputs"]
 
 ID = "sequences/rollout-v1"
 
@@ -45,18 +46,9 @@ class Options(Protocol):
     def inner(self, prediction: Tensor, *, context: Mapping[str, Tensor] | None) -> Tensor: ...
 
 
-def parameters_of(function: Any) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of a function, or of a module's `forward`; none of a builtin."""
-    forward = getattr(function, "forward", None)
-    try:
-        return inspect.signature(forward if callable(forward) else function).parameters
-    except (TypeError, ValueError):
-        return {}
-
-
 def named_arguments(step: Any) -> dict[str, bool]:
     """Return the keyword-only parameters of a step function, each with whether it is required."""
-    keyword_only = [one for one in parameters_of(step).values() if one.kind is one.KEYWORD_ONLY]
+    keyword_only = [one for one in parameters_of(step) if one.kind is one.KEYWORD_ONLY]
     return {one.name: one.default is one.empty for one in keyword_only}
 
 
@@ -91,9 +83,7 @@ def read_inputs(loss: Options, prediction: Tensor, mask: Tensor | None, context:
     named: dict[str, Any] = dict(given)
     if "dt" in loss.names and "dt" not in given:
         named["dt"] = loss.time_step
-    # A transform of torch.func saves no checkpoints.
-    plain = torch.compiler.is_compiling() or torch.func.debug_unwrap(prediction) is not prediction
-    recorded = torch.is_grad_enabled() and not plain
+    recorded = torch.is_grad_enabled() and not transformed(prediction)  # a transform saves no checkpoints
     return Inputs(loss.dynamics.step, state, controls, parameters, named, padded, steps, recorded)
 
 

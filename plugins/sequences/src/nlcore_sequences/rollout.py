@@ -9,13 +9,14 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
+from nlcore.capabilities import keywords
 from nlcore.errors import ConfigError, ContractError, NlcoreError
 from nlcore.evaluation import full_precision
 from nlcore.inputs import check_inputs, holds
 from nlcore.protocol import Traits
 from nlcore_sequences._constraints import constrained, unconstrained
 from nlcore_sequences._example import context_of_example, draw_example
-from nlcore_sequences._inputs import ID, named_arguments, parameters_of, read_inputs
+from nlcore_sequences._inputs import ID, named_arguments, read_inputs
 from nlcore_sequences._unroll import Inputs, segment_length, unroll, unstable
 from nlcore_sequences.config import Constraint, Predicts, RolloutConfig
 from nlcore_sequences.systems import SYSTEMS, System
@@ -143,7 +144,7 @@ class Rollout:
         system = SYSTEMS[self.system] if isinstance(self.system, str) else self.system
         self._set("dynamics", system if isinstance(system, System) else System(system))
         self._set("names", named_arguments(self.dynamics.step))
-        self._set("_skips", not callable(self.criterion) or "mask" in parameters_of(self.criterion))
+        self._set("_skips", not callable(self.criterion) or "mask" in keywords(self.criterion))
         masks, ndim = self.predicts == "controls" and self._skips, 1 if self.channels is None else 2
         self._set("traits", Traits(event_ndim=ndim, takes_mask=masks, takes_context=True))
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from nlcore.compiled import has_numba
+from nlcore.modes import has_memory
 
-__all__ = ["Kernel", "compiles", "dispatch", "forward_mode", "has_memory", "in_place_forbidden", "ordinary"]
+__all__ = ["Kernel", "compiles", "dispatch", "in_place_forbidden", "ordinary"]
 
 
 class Kernel(Protocol):
@@ -81,23 +82,6 @@ def in_place_forbidden() -> bool:
         or torch._C._len_torch_dispatch_stack()
         or torch._C._get_tracing_state() is not None
     )
-
-
-def forward_mode(*tensors: Tensor) -> bool:
-    """Return whether there are tangents; a nested forward mode would silently lose a part of a Function's `jvp`."""
-    stack = torch._C._functorch.get_interpreter_stack() or ()
-    if any(one.key() == torch._C._functorch.TransformType.Jvp for one in stack):
-        return True
-    return any(unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
-
-
-def has_memory(tensor: Tensor) -> bool:
-    """Return whether a tensor holds numbers; those of `torch.autograd.grad(…, is_grads_batched=True)` do not."""
-    try:
-        tensor.untyped_storage()
-    except (NotImplementedError, RuntimeError):
-        return False
-    return True
 
 
 class _ByKernel(torch.autograd.Function):

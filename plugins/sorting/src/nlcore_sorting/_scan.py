@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlcore_sorting._dispatch import forward_mode
+from nlcore.modes import forward_mode
 
 __all__ = ["decayed_sums"]
 
