@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["lazy_exports"]
+__all__ = ["lazy_exports", "moved_names"]
 
 
 def lazy_exports(
@@ -34,3 +35,22 @@ def lazy_exports(
         return value
 
     return load, lambda: sorted(home)
+
+
+def moved_names(module: str, home: str, names: Iterable[str]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module whose names have moved to another one, until 0.3; it warns.
+
+    Args:
+        module: The module, `__name__`.
+        home: The module that has the names now.
+        names: The names.
+    """
+
+    def load(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        text = f"{module}.{name} is deprecated and will be removed in 0.3; import {home}.{name}."
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return getattr(import_module(home), name)
+
+    return load
