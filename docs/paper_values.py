@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from records import rows
 
@@ -157,6 +157,44 @@ def _paths(folder: Path) -> dict[str, str]:
     return found
 
 
+def _ranking(folder: Path) -> dict[str, str]:
+    """Return the differences of the methods by task, to plain training and to clipping."""
+    tasks: dict[str, Groups] = {}
+    for row in rows("paper_ranking", folder):
+        tasks.setdefault(row.entry.task, {}).setdefault(row.entry.group, {})[row.entry.label] = row
+    values: dict[str, str] = {}
+    for task, groups in tasks.items():
+        values |= _beside(task, groups)
+    every = {f"{task}, {group}": one for task, groups in tasks.items() for group, one in groups.items()}
+    return values | _beside("every", every)
+
+
+def _paper_paths(folder: Path) -> dict[str, str]:
+    """Return the differences of the methods by kind of loss, to plain training and to clipping."""
+    groups = grouped("paper_paths", folder)
+    kinds = {"bellman": "Bellman", "smoothed": "smoothed", "young": "Fenchel"}
+    kinds |= {f"samples_{count}": f" {count} samples" for count in (3, 10, 30)}
+    values = _beside("every", groups)
+    for name, part in kinds.items():
+        values |= _beside(name, {group: one for group, one in groups.items() if part in f" {group}"})
+    return values
+
+
+def _beside(prefix: str, groups: Groups) -> dict[str, str]:
+    """Return counts and spans of the differences of every method to plain training, and of curvatures to clipping."""
+    beside = [(mine, "plain", f"{prefix}_{mine}") for mine in ("clipping", "Fisher", "Hessian", "default")]
+    beside += [(mine, "clipping", f"{prefix}_{mine}_clipping") for mine in ("Fisher", "Hessian", "default")]
+    values: dict[str, str] = {}
+    for mine, base, name in [*beside, ("Hessian", "Fisher", f"{prefix}_Hessian_Fisher")]:
+        pairs = [_paired(one, mine, base) for one in groups.values() if mine in one]
+        if pairs:
+            values |= {**_counts(name, pairs), f"{name}_mean": f"{fmean(one.difference.mean for one in pairs):+.1f}"}
+        for word in ("better", "worse"):
+            sizes = [abs(pair.difference.mean) for pair in pairs if pair.word == word]
+            values |= {f"{name}_{word}_by": _span(sizes)} if sizes else {}
+    return values
+
+
 def _no_harm(folder: Path) -> dict[str, str]:
     found = rows("paper_no_harm", folder)
     values: dict[str, str] = {}
@@ -203,4 +241,6 @@ _STUDIES: Mapping[str, Callable[[Path], dict[str, str]]] = {
     "paper_damping": _damping,
     "paper_no_harm": _no_harm,
     "paths": _paths,
+    "paper_ranking": _ranking,
+    "paper_paths": _paper_paths,
 }

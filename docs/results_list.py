@@ -136,6 +136,10 @@ GROUPS = {
         Page(
             "paper_ranking/report.md",
             "The ranking table of the paper, reduced",
+            rf"Clipping: {_COUNT}.*Fisher: {_COUNT}.*Hessian: {_COUNT}.*Default: {_COUNT}",
+            "with the exact loss, better than plain training in {0} (clipping), {4} (Fisher matrix), {8} (Hessian) and "
+            "{12} (default) of {1} cases; worse in {3}, {7}, {11} and {15}",
+            PRESENT,
         ),
         Page("paper_paths/report.md", "The shortest paths of the paper, reduced"),
         Page(
