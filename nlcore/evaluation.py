@@ -198,7 +198,7 @@ def check_arguments(loss: Capabilities, prediction: Any, target: Any, context: A
     """Refuse arguments that no loss can take; no value is read, so nothing waits for the device.
 
     Raises:
-        DtypeError: The prediction is not a floating-point tensor.
+        DtypeError: The prediction is not a floating-point tensor, or the target holds an array of NumPy.
         ShapeError: It lacks a batch dimension, has the wrong number of dimensions, or the target has another batch.
         DeviceError: The target is on another device.
         ContractError: The loss does not take a context.
@@ -231,6 +231,11 @@ def check_arguments(loss: Capabilities, prediction: Any, target: Any, context: A
         for leaf in (tree,) if isinstance(tree, Tensor) else pytree.tree_leaves(tree):
             if isinstance(leaf, Tensor):
                 _check_leaf(loss, prediction, what, leaf)
+            elif getattr(leaf, "ndim", 0) and hasattr(leaf, "__array__"):  # of which no part of the samples is taken
+                raise DtypeError(
+                    f"{loss.name}: the {what} holds a {type(leaf).__name__}, and tensors are needed. "
+                    f"Call torch.as_tensor on it."
+                )
 
 
 def per_sample(tensor: Tensor) -> Tensor:

@@ -29,7 +29,9 @@ __all__ = [
     "check_mask",
     "check_second",
     "check_soundness",
+    "check_weight",
     "modules_in",
+    "parameters_in",
     "undisturbed",
 ]
 
@@ -117,8 +119,8 @@ def check_soundness(
         if not _check_repeated(evaluation, flat, value):
             return True
         apart = _check_independent(evaluation, flat, value)
-        if "gradient" not in evaluation.loss.supplies and not moves:
-            _check_moved(evaluation, flat, counts)
+        if "gradient" not in evaluation.loss.supplies and not moves and not _check_moved(evaluation, flat, counts):
+            _check_graph(evaluation, flat)
         if second and moves:
             check_second(evaluation, flat, counts, second)
     return moves and apart
@@ -167,6 +169,18 @@ def _check_heeded(evaluation: Evaluation, flat: Tensor, value: Tensor, mask: Ten
         warnings.warn(
             f"{evaluation.loss.name} has a parameter `mask`, but its loss changes with what stands at padded outputs "
             f"({_example(value, beside)}): the padding counts. Leave padded outputs out, as by masked_fill.",
+            NumericalWarning,
+            stacklevel=2,
+        )
+
+
+def check_weight(name: str, weight: Any) -> None:
+    """Warn of weights that require a gradient: a step gives them none."""
+    if isinstance(weight, Tensor) and weight.requires_grad:
+        warnings.warn(
+            f"{name}: weight requires a gradient, and gets none: the curvature is taken at fixed weights. Detach it, "
+            f"or leave it out and multiply the losses by it, as in (weight * criterion(…)).sum() with "
+            f"reduction='none'.",
             NumericalWarning,
             stacklevel=2,
         )
@@ -236,8 +250,27 @@ def _check_independent(evaluation: Evaluation, flat: Tensor, value: Tensor) -> b
     return True
 
 
-def _check_moved(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> None:
-    """Warn if a loss with zero gradients changes in proportion to a small step, which it does not at an optimum."""
+def _check_graph(evaluation: Evaluation, flat: Tensor) -> None:
+    """Warn if the value of a loss has no graph at all, for which torch would raise an error."""
+    with torch.enable_grad():
+        value = evaluation.value(flat.detach().requires_grad_())
+    if value.requires_grad:
+        return
+    warnings.warn(
+        f"{evaluation.loss.name}: the loss has no derivative with respect to the prediction, so the gradient is zero "
+        f"for every sample, where loss.backward() of torch raises an error. It does not depend on the prediction, or "
+        f"through argmax, a comparison or a rounding alone. The network learns nothing from it.",
+        NumericalWarning,
+        stacklevel=2,
+    )
+
+
+def _check_moved(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> bool:
+    """Warn if a loss with zero gradients changes in proportion to a small step, which it does not at an optimum.
+
+    Returns:
+        Whether it did.
+    """
     evaluation, flat = _widest(evaluation, flat)
     along = signs(flat, tuple(flat.shape))
     step = torch.finfo(flat.dtype).eps ** 0.25 * _scale(evaluation, flat)
@@ -247,13 +280,13 @@ def _check_moved(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> None:
                 evaluation.value(flat + share * step * along).double() for share in (1.0, -1.0, 0.0, 0.5, -0.5)
             )
     except Exception:  # a loss may refuse outputs outside its domain as it likes
-        return
+        return False
     odd, even, half = (up - down).abs(), (up - 2 * here + down).abs(), (half_up - half_down).abs()
     rounding = 100 * torch.finfo(flat.dtype).eps * here.abs().clamp(min=torch.finfo(flat.dtype).tiny)
     linear = (odd < 3 * half) & (half < odd)  # a cubic term would give an eighth at half the step
     moved = (linear & (odd > 2 * even) & (odd > rounding))[counts]
     if not moved.numel() or float(moved.double().mean()) < _MOVING:
-        return
+        return False
     warnings.warn(
         f"{evaluation.loss.name}: the gradient is exactly zero for every sample, although the loss changes with the "
         f"prediction. Its graph is cut: look for .detach(), .data, .item(), torch.no_grad() or a trip through NumPy, "
@@ -261,6 +294,7 @@ def _check_moved(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> None:
         NumericalWarning,
         stacklevel=2,
     )
+    return True
 
 
 def check_second(evaluation: Evaluation, flat: Tensor, counts: Tensor, second: str) -> None:
@@ -413,7 +447,17 @@ def undisturbed(evaluation: Evaluation, device: torch.device) -> Iterator[None]:
 
 def modules_in(function: Any, depth: int = 3) -> list[nn.Module]:
     """Return the modules that a function is or refers to: by its binding, fields, closure or global names."""
-    if isinstance(function, nn.Module):
+    return [one for one in _referred(function, depth) if isinstance(one, nn.Module)]
+
+
+def parameters_in(function: Any, depth: int = 3) -> list[nn.Parameter]:
+    """Return the parameters that a function refers to in the same way, apart from those of modules."""
+    return [one for one in _referred(function, depth) if isinstance(one, nn.Parameter)]
+
+
+def _referred(function: Any, depth: int) -> list[Any]:
+    """Return the modules and parameters that a function is or refers to."""
+    if isinstance(function, nn.Module | nn.Parameter):
         return [function]
     if depth == 0 or isinstance(function, type):
         return []
@@ -427,7 +471,8 @@ def modules_in(function: Any, depth: int = 3) -> list[nn.Module]:
         parts = [function.func, *function.args, *function.keywords.values()]
     elif hasattr(function, "__dict__"):
         parts = list(vars(function).values())
-    return [module for part in parts if callable(part) for module in modules_in(part, depth - 1)]
+    wanted = (part for part in parts if callable(part) or isinstance(part, nn.Parameter))
+    return [one for part in wanted for one in _referred(part, depth - 1)]
 
 
 def _scale(evaluation: Evaluation, flat: Tensor) -> Tensor:

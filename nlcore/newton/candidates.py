@@ -224,11 +224,11 @@ class CandidatesAtBatch:
         self._known[bounded.kind] = replace(derivatives, jacobian=None, outer_hvp=None)  # their matrices are all formed
         own, samples = self._examined(bounded, matrix) if features is None else (features.root, matrix.samples)
         roots = features is not None
-        rhos = torch.tensor([_ALIKE_RHO, *(members[k].damping.rho for k in newton)])
+        rhos = torch.tensor([_ALIKE_RHO, *(members[k].damping.rho for k in newton)], device="cpu")
         strengths = rhos.to(matrix.mean) * matrix.mean_curvature
         quantile = bounded.damping.quantile
         amplifications = amplification(matrix.mean, own, strengths, samples, quantile, roots=roots).cpu()
-        single = torch.tensor([members[k].aggregate == "sample" for k in newton])
+        single = torch.tensor([members[k].aggregate == "sample" for k in newton], device="cpu")
         barred = (amplifications[1:] > _OVERSTEP) & ~single
         if derivatives.features is not None:
             noise = validated_rho(matrix.mean, matrix.mean_curvature, matrix.samples, derivatives)

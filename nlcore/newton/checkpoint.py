@@ -26,7 +26,7 @@ _UNKNOWN = -1e300
 def save_damping(state: DampingState | None) -> Tensor:
     """Return the state of a `Bounded` damping, [3] float64: ρ or zero, whether per sample, age."""
     if state is None:
-        return torch.zeros(3, dtype=torch.float64)
+        return torch.zeros(3, dtype=torch.float64, device="cpu")
     age = torch.tensor(float(state.age), dtype=torch.float64, device=state.rho.device)
     return torch.stack([state.rho.detach(), state.own.double(), age]).cpu()
 
@@ -50,7 +50,7 @@ def translate_0_1(state_dict: dict[str, Any], prefix: str) -> None:
     """Replace the entries of a checkpoint of version 0.1 by that of today."""
     age = state_dict.get(f"{prefix}_extra_state")
     if isinstance(age, int) and f"{prefix}_rho" in state_dict:
-        old = (state_dict.pop(f"{prefix}_rho"), state_dict.pop(f"{prefix}_per_sample"), torch.tensor(age))
+        old = (state_dict.pop(f"{prefix}_rho"), state_dict.pop(f"{prefix}_per_sample"), torch.tensor(age, device="cpu"))
         state_dict[f"{prefix}_extra_state"] = torch.stack([one.double().cpu() for one in old])
 
 
@@ -63,9 +63,14 @@ def save_selection(of: Selection) -> Tensor:
     counts += [len(of.matrices.kept), board.held]
     means = [_UNKNOWN if math.isnan(one) else one for one in (of.length.earlier, of.last, *of.guard.state())]
     levels = [*lengths, of.length.falling, *means]
-    pieces = [torch.tensor([*counts, *levels], dtype=torch.float64), board.scores, board.agreement, board.barred]
+    pieces = [
+        torch.tensor([*counts, *levels], dtype=torch.float64, device="cpu"),
+        board.scores,
+        board.agreement,
+        board.barred,
+    ]
     for member, (age, kept) in of.matrices.kept.items():
-        pieces.append(torch.tensor([member, age, len(kept.inverse), kept.damping], dtype=torch.float64))
+        pieces.append(torch.tensor([member, age, len(kept.inverse), kept.damping], dtype=torch.float64, device="cpu"))
         pieces.append(kept.inverse.flatten().cpu())
     return torch.cat(pieces)
 

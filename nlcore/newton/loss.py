@@ -25,6 +25,7 @@ from nlcore.newton.checkpoint import (
     translate_0_1,
 )
 from nlcore.newton.curvature import Curvature
+from nlcore.newton.failures import Result
 from nlcore.newton.fisher import GRADIENT, EmpiricalFisher
 from nlcore.newton.hessian import Hessian
 from nlcore.newton.options import check_choice
@@ -33,12 +34,14 @@ from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
 from nlcore.newton.selection import Probe, Selection
 from nlcore.newton.step import OnFailure, resolve_curvature, take_step
-from nlcore.soundness import ENOUGH, modules_in, undisturbed
+from nlcore.soundness import ENOUGH, check_weight, modules_in, parameters_in, undisturbed
 
 __all__ = ["NewtonLoss"]
 
 Reduction = Literal["mean", "sum", "none"]
 Value = Literal["original", "newton"]
+
+_CHOICES: dict[str, Any] = {"reduction": Reduction, "value": Value, "on_failure": OnFailure, "backend": Backend}
 
 
 class NewtonLoss(nn.Module):
@@ -108,10 +111,9 @@ class NewtonLoss(nn.Module):
         super().__init__()
         if misplaced:
             raise _misplaced(*next(iter(misplaced.items())))
-        check_choice("", "reduction", reduction, get_args(Reduction))
-        check_choice("", "value", value, get_args(Value))
-        check_choice("", "on_failure", on_failure, get_args(OnFailure))
-        check_choice("", "backend", backend, get_args(Backend))
+        given = {"reduction": reduction, "value": value, "on_failure": on_failure, "backend": backend}
+        for name, choices in _CHOICES.items():
+            check_choice("", name, given[name], get_args(choices))
         if isinstance(loss, NewtonLoss):
             raise ContractError("The loss is a NewtonLoss already. Pass the loss that it was made of: criterion.loss.")
         self._capabilities = read_capabilities(loss)
@@ -125,8 +127,22 @@ class NewtonLoss(nn.Module):
         self._selection: Selection | None = None
         self._saved: Tensor | None = None
         self._modules_of_loss = tuple(modules_in(loss))  # in a tuple: not registered a second time
+        self._parameters_of_loss = tuple(parameters_in(loss))
         self._learns: bool | None = None
         self.last_step: NewtonStep | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse another loss or curvature, which state, checks and choice would not fit; check the other options."""
+        if "last_step" in self.__dict__:  # the last attribute of the constructor
+            if name in ("loss", "curvature"):
+                raise ConfigError(
+                    f"The {name} of a NewtonLoss cannot be replaced: its state and its checks are of the one it was "
+                    f"made with. Make a new one, nlcore.NewtonLoss(loss, curvature); "
+                    f"new.load_state_dict(criterion.state_dict()) takes the state over."
+                )
+            if name in _CHOICES:
+                check_choice("", name, value, get_args(_CHOICES[name]))
+        super().__setattr__(name, value)
 
     def forward(
         self,
@@ -162,6 +178,8 @@ class NewtonLoss(nn.Module):
             with torch.inference_mode(False), torch.set_grad_enabled(training):
                 trees = cloned((prediction, target, {"weight": weight, "mask": mask, "context": context}))
                 return self.forward(trees[0], trees[1], **trees[2])
+        if training and weight is not None and not self._memory.checks:
+            check_weight(self._capabilities.name, weight)
         compiling = torch.compiler.is_compiling()  # such a step always decides anew, without probes, and keeps no state
 
         def choose(problem: Problem) -> Curvature:
@@ -189,7 +207,7 @@ class NewtonLoss(nn.Module):
         if not compiling:
             self._memory = step.memory
         self.last_step = step
-        value = self._with_own_parameters(value, problem, compiling=compiling)
+        value = self._with_own_parameters(value, problem, step.codes, compiling=compiling)
         return self._reduce(_Attach.apply(prediction, value, step.direction), problem)
 
     def explain(self) -> str:
@@ -295,19 +313,25 @@ class NewtonLoss(nn.Module):
         with full_precision(prediction.device):
             return self._reduce(problem.evaluation.value(problem.prediction), problem)
 
-    def _with_own_parameters(self, value: Tensor, problem: Problem, *, compiling: bool) -> Tensor:
+    def _with_own_parameters(self, value: Tensor, problem: Problem, codes: Tensor, *, compiling: bool) -> Tensor:
         """Return the value [N] with a graph that leads to the parameters of the loss itself, if it has any.
 
-        Those of modules are seen at every step; whether a function reads others shows at the first.
+        Those of modules, and those that a function refers to, are seen at every step; whether it reads others shows at
+        the first. Samples that do
+        not count, or are not finite, are left out of that graph: zero times the derivative of a NaN is a NaN.
         """
         looking = self._learns is None and not compiling
         learns = any(one.requires_grad for module in self._modules_of_loss for one in module.parameters())
+        learns = learns or any(one.requires_grad for one in self._parameters_of_loss)
         if not (learns or self._learns or looking) or not value.shape[0]:
             return value
-        evaluation = problem.evaluation.detached()
+        evaluation, flat = problem.evaluation.detached(), problem.prediction
         apart = undisturbed(evaluation, value.device) if looking else nullcontext()
-        with full_precision(problem.prediction.device), apart:
-            traced = evaluation.value(problem.prediction)
+        index = None if compiling else _not_all(problem, codes)
+        with full_precision(flat.device), apart:
+            traced = evaluation.value(flat) if index is None else evaluation.take(index).value(flat[index])
+        if index is not None:
+            traced = traced.new_zeros(value.shape).index_copy(0, index, traced)
         if looking:
             self._learns = traced.requires_grad
         return value + (traced - traced.detach()).to(value.dtype) if traced.requires_grad else value
@@ -361,6 +385,15 @@ def _misplaced(name: str, value: object) -> ConfigError:
             return ConfigError(f"{given}: this is an option of a curvature. Use {call}.")
     options = list(inspect.signature(NewtonLoss).parameters)[1:-1]
     return ConfigError(f"{given}: there is no such option{nearest(name, options)}. Options: {', '.join(options)}.")
+
+
+def _not_all(problem: Problem, codes: Tensor) -> Tensor | None:
+    """Return the indices of the samples that count and are finite, or `None` where all are known to."""
+    if problem.raising and problem.largest_weight is None:
+        return None
+    sound = problem.samples.weight > 0
+    sound = sound if problem.raising else sound & (codes != Result.nonfinite.value)
+    return None if bool(sound.all()) else sound.nonzero().flatten()
 
 
 def _require_order(problem: Problem) -> None:

@@ -176,7 +176,7 @@ class OperatorMatrix(CurvatureMatrix):
     def of(cls, operator: CurvatureOperator, problem: Problem) -> OperatorMatrix:
         """Return the matrix over the outputs of a problem."""
         size = problem.prediction.shape[1]
-        numbers = torch.tensor([operator.trace / size, operator.largest], dtype=torch.float64)
+        numbers = torch.tensor([operator.trace / size, operator.largest], dtype=torch.float64, device="cpu")
         mean, largest = numbers.to(problem.prediction.device).unbind()
         return cls(problem.samples, None, size, mean, largest, operator=operator)
 

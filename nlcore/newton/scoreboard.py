@@ -64,9 +64,9 @@ class Scoreboard:
     def __init__(self, candidates: Candidates) -> None:
         self.candidates = candidates
         count = len(candidates.curvatures)
-        self.scores = torch.zeros(count, dtype=torch.float64)
-        self.agreement, self.barred = torch.zeros(2, count, dtype=torch.float64)
-        self.per_sample = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures])
+        self.scores = torch.zeros(count, dtype=torch.float64, device="cpu")  # whatever the default device
+        self.agreement, self.barred = torch.zeros(2, count, dtype=torch.float64, device="cpu")
+        self.per_sample = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures], device="cpu")
         self.alike = candidates.constant
         self.same = self.round = False
         self.probes = self.current = self.held = 0
@@ -140,7 +140,7 @@ class Scoreboard:
             scores[1:] = -torch.inf
         trusted = self.same or self.candidates.constant
         if self.probes < _TRUST and not trusted:
-            known = torch.tensor([0, self.candidates.cautious])
+            known = torch.tensor([0, self.candidates.cautious], device="cpu")
             scores = torch.full_like(scores, -torch.inf).index_copy(0, known, scores[known])
         best = int(scores.argmax())
         first = self.probes == 0 and trusted

@@ -47,6 +47,33 @@ def plain_gradient(loss: Learned, prediction: Tensor, target: Tensor, reduce: Ca
     return gradient
 
 
+def test_a_parameter_of_a_function_that_is_unfrozen_later_receives_its_gradient():
+    scale, (prediction, target) = nn.Parameter(torch.ones(3), requires_grad=False), data()
+    criterion = nlcore.NewtonLoss(lambda y, t: (scale * y - t).square().sum(-1) / 2)
+    criterion(prediction, target).backward()
+    assert scale.grad is None
+    scale.requires_grad_(True)
+    (wanted,) = torch.autograd.grad(((scale * prediction - target).square().sum(-1) / 2).mean(), [scale])
+    criterion(prediction, target).backward()
+    torch.testing.assert_close(scale.grad, wanted)
+
+
+@pytest.mark.parametrize("curvature", CURVATURES, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("on_failure", ["raise", "fallback"])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_sample_that_is_nan_and_does_not_count_leaves_their_gradient_finite(curvature, on_failure, weighted):
+    if not weighted and on_failure == "raise":
+        return
+    loss, (prediction, target) = Learned(), data()
+    others = torch.arange(8) != 2
+    wanted = plain_gradient(loss, prediction[others], target[others], Tensor.mean) * (1 if weighted else 7 / 8)
+    spoilt = torch.where(others.unsqueeze(1), prediction.detach(), torch.nan).requires_grad_()
+    criterion = nlcore.NewtonLoss(loss, curvature, on_failure=on_failure)
+    criterion(spoilt, target, weight=others.double() if weighted else None).backward()
+    torch.testing.assert_close(loss.scale.grad, wanted)
+    assert spoilt.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("curvature", CURVATURES, ids=lambda one: type(one).__name__)
 @pytest.mark.parametrize("value", ["original", "newton"])
 def test_they_receive_the_plain_gradient(curvature, value):
