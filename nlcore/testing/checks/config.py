@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from nlcore.config import AlgorithmConfig
@@ -86,6 +87,13 @@ def attributes(subject: Subject) -> None:
             f"the attribute {name!r} is {found!r}, and the option is {value!r}",
             "Store the option as it is.",
         )
+    for name, value in _others(subject):
+        found = getattr(subject.factory(**{**_values(_settings(subject)), name: value}), name, None)
+        ensure(
+            same_option(found, value),
+            f"made with {name}={value!r}, the object has {name}={found!r}",
+            "Store the option as it is: the constructor ignores it.",
+        )
 
 
 @check("config.immutable", requires=("config.attributes",), when=_CONFIGURED)
@@ -138,6 +146,21 @@ def _settings(subject: Subject, **more: Any) -> AlgorithmConfig:
         if field.is_required() and name not in given and hasattr(subject.algorithm, name):
             given[name] = getattr(subject.algorithm, name)
     return config(**{**given, **more})
+
+
+def _others(subject: Subject) -> Iterator[tuple[str, Any]]:
+    """Yield options with a number other than the present one that configuration and constructor accept."""
+    for name, value in _values(_settings(subject)).items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        for other in (value + 1, value * 0.5, value * 1.5):
+            try:
+                settings = _settings(subject, **{name: other})
+                subject.factory(**_values(settings))
+            except Exception:  # outside its range, or of no sense beside the other options
+                continue
+            yield name, getattr(settings, name)
+            break
 
 
 def _values(settings: AlgorithmConfig) -> dict[str, Any]:

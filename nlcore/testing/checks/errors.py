@@ -35,7 +35,24 @@ def shape(subject: Subject) -> None:
         narrow = _mapped(target, _narrowed)
         wrong["targets whose last dimension is 1, which would be broadcast"] = (prediction, narrow)
     for what, given in wrong.items():
+        if "broadcast" in what and not _broadcasts(subject, *given, target):
+            continue
         _expect_refusal(subject, *given, what, "Compare the shapes and raise nlcore.errors.ShapeError with both.")
+
+
+def _broadcasts(subject: Subject, prediction: Tensor, narrow: Any, target: Any) -> bool:
+    """Return whether narrow targets count as wide ones with equal entries; else their width may be free."""
+    try:
+        found = subject.value(prediction, narrow).detach()
+        wide = subject.value(prediction, _filled(target)).detach()
+    except Exception:  # refused, which is right, or an error that the check names
+        return True
+    return found.shape != wide.shape or bool(torch.isclose(found, wide, equal_nan=True).any())
+
+
+def _filled(target: Any) -> Any:
+    """Return a target with every leaf's last dimension filled with its first entry."""
+    return _mapped(target, lambda t: _narrowed(t).expand_as(t))
 
 
 def _narrowed(leaf: Tensor) -> Tensor:

@@ -101,6 +101,28 @@ def convex(subject: Subject) -> None:
         )
 
 
+@check(
+    "hessian.constant",
+    requires=("hessian.differences", "hessian.symmetric"),
+    when=only_if(lambda subject: subject.traits.constant_curvature, "traits.constant_curvature is False"),
+)
+def constant(subject: Subject) -> None:
+    """A loss that promises constant curvature has one Hessian for all samples, predictions and targets."""
+    if subject.traits.order < 2 and "hessian" not in subject.supplies:
+        return
+    first: Tensor | None = None
+    for seed, (prediction, target) in enumerate(subject.draws(_DRAWS)):
+        matrix = _matrix(subject, prediction * (1.0, 3.0, 0.2)[seed], target)
+        first = matrix[:1] if first is None else first
+        gap = difference(matrix, first.expand_as(matrix), subject.tolerance * 1e-1 * float(first.abs().max()))
+        ensure(
+            not gap,
+            f"traits.constant_curvature is True, but the Hessian changes with sample, prediction or target ({gap} of "
+            f"the first sample)",
+            "Set Traits(constant_curvature=False): the engine otherwise takes the matrix of the first batch for good.",
+        )
+
+
 def lowest_eigenvalue(matrix: Tensor) -> tuple[int, float, float]:
     """Return the sample with the lowest eigenvalue of [batch, m, m], that value, and the largest in magnitude."""
     values = torch.linalg.eigvalsh(((matrix + matrix.mT) / 2).detach().double())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from nlcore.testing.check import SOUND, check, ensure, only_if
+from nlcore.testing.check import SOUND, InconclusiveError, check, ensure, only_if
 from nlcore.testing.comparison import compare
-from nlcore.testing.subject import BATCH, Subject
+from nlcore.testing.subject import BATCH, Subject, TargetInContext, leaves, target_of
 
 _TAKES_MASK = only_if(lambda subject: subject.traits.takes_mask, "traits.takes_mask is False")
 _LEAVE_OUT = "Leave out outputs where mask is True."
@@ -46,6 +50,45 @@ def padding(subject: Subject) -> None:
             ensure(not derivative[mask].any(), f"a padded output has a {name}", _LEAVE_OUT)
 
 
+@check("mask.nan", requires=("mask.padding",), when=_TAKES_MASK)
+def nan(subject: Subject) -> None:
+    """NaN at a padded output, of the prediction or of a target of its shape, has no influence."""
+    prediction, target, mask = _example(subject)
+    before = subject.value(prediction, target, mask=mask)
+    held = leaves(target_of(target))
+    spoilt: dict[str, tuple[Tensor, Any]] = {"prediction": (prediction.masked_fill(mask, torch.nan), target)}
+    if any(one.shape == mask.shape and one.is_floating_point() for one in held):
+        spoilt["target"] = (prediction, _mapped(target, lambda t: _with_nan(t, mask)))
+    for what, given in spoilt.items():
+        after = subject.value(*given, mask=mask)
+        derivative = subject.derivative(*given, mask=mask)
+        remedy = "Replace it before the computation, as by masked_fill(mask, 0.0); NaN times zero is NaN."
+        compare(subject, after, before, f"NaN at a padded output of the {what} changes the loss", remedy)
+        sound = derivative.isfinite().all() and not derivative[mask].any()
+        ensure(sound, f"NaN at a padded output of the {what} spoils the derivative", remedy)
+
+
+@check("mask.shorter", requires=("mask.padding",), when=_TAKES_MASK)
+def shorter(subject: Subject) -> None:
+    """The loss of a padded sample is that of the shorter sample, where the targets have the shape of the prediction."""
+    prediction, target, mask = _example(subject)
+    held = leaves(target_of(target))
+    if prediction.ndim != 2 or subject.traits.takes_context or any(one.shape != mask.shape for one in held):
+        raise InconclusiveError("prediction and target cannot both be cut")
+    padded = subject.value(prediction, target, mask=mask)
+    try:
+        cut = subject.value(prediction[:, :-1], _mapped(target, lambda t: t[:, :-1]))
+    except Exception as error:  # a target that is no longer valid, as a permutation
+        raise InconclusiveError(f"the cut sample is refused with {type(error).__name__}") from error
+    compare(
+        subject,
+        padded,
+        cut,
+        "the loss of a sample with a padded output is not that of the sample without it",
+        f"{_LEAVE_OUT} A mean is over the outputs that are not padded.",
+    )
+
+
 @check("mask.sample", requires=("mask.padding",), when=_TAKES_MASK)
 def sample(subject: Subject) -> None:
     """A sample that is padding throughout has loss 0 and gradient 0, and changes no other."""
@@ -72,3 +115,15 @@ def _derivatives(subject: Subject, prediction: Tensor, target: object, mask: Ten
     supplied = [name for name in subject.methods if name != "__call__"]
     own = {name: subject.supplied(name, prediction, target, mask=mask).detach() for name in supplied}
     return {"derivative": subject.derivative(prediction, target, mask=mask), **own}
+
+
+def _with_nan(leaf: Tensor, mask: Tensor) -> Tensor:
+    """Return a tensor of the target with NaN at padded outputs, if it has the shape of the prediction."""
+    return leaf.masked_fill(mask, torch.nan) if leaf.shape == mask.shape and leaf.is_floating_point() else leaf
+
+
+def _mapped(target: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return a target with each tensor changed, and the same context."""
+    if isinstance(target, TargetInContext):
+        return target._replace(target=_mapped(target.target, function))
+    return pytree.tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, target)

@@ -15,6 +15,7 @@ from .sound import (
     InContext,
     Large,
     Masked,
+    Module,
     Noisy,
     OldSine,
     Sound,
@@ -559,7 +560,19 @@ class CountsEmptySamples(Masked):
 class DividesByNothing(Masked):
     def __call__(self, prediction, target, *, generator=None, mask=None):
         loss = super().__call__(prediction, target, mask=mask)
-        return loss if mask is None else loss / (~mask).sum(1) * mask.shape[1]
+        return loss / (prediction.shape[1] if mask is None else (~mask).sum(1))
+
+
+class MultipliesByMask(Masked):
+    def __call__(self, prediction, target, *, generator=None, mask=None):
+        refuse_wrong(prediction, target)
+        each = (prediction - target).square()
+        return (each if mask is None else each * ~mask).sum(1)
+
+
+class CountsPaddingInTheMean(Masked):
+    def __call__(self, prediction, target, *, generator=None, mask=None):
+        return super().__call__(prediction, target, mask=mask) / prediction.shape[1]
 
 
 class NanBehindWhere(Masked):
@@ -678,6 +691,25 @@ class SettableWave(MutableWave):
 class OtherDefault(AlgorithmConfig):
     rate: float = Field(2.5, gt=0, description="Frequency.")
     orders: tuple[int, ...] = Field((1, 2), description="Powers.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IgnoringWave(Wave):
+    """Keeps the default whatever it was given; prediction, target: [batch, n]."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "rate", 1.5)
+
+
+class FalseConstant(Sound):
+    traits = Traits(constant_curvature=True)
+
+
+class ConstantOnTheCpu(Module):
+    """A module with a constant on the CPU; prediction, target: [batch, 4]."""
+
+    def forward(self, prediction, target, *, generator=None):
+        return super().forward(prediction, target) + (prediction * torch.ones(4, dtype=prediction.dtype)).sum(1)
 
 
 class Undescribed(AlgorithmConfig):

@@ -205,6 +205,7 @@ class Masked(Sound):
 
     def __call__(self, prediction, target, *, generator=None, mask=None):
         refuse_wrong(prediction, target)
+        prediction = prediction if mask is None else prediction.masked_fill(mask, 0.0)
         each = target * prediction.sin() + 0.1 * prediction.square()
         return (each if mask is None else each.masked_fill(mask, 0.0)).sum(1)
 
@@ -332,6 +333,17 @@ class Linear(Sound):
         return (t * y).sum(1)
 
 
+class FreeWidth(Sound):
+    """Points that are softly assigned to any number of centres; prediction: [batch, n], target: [batch, k]."""
+
+    def __call__(self, prediction, target, *, generator=None):
+        if prediction.ndim != 2 or target.ndim != 2 or len(prediction) != len(target):
+            raise ShapeError(f"prediction has shape {list(prediction.shape)}, the target {list(target.shape)}")
+        refuse_wrong(prediction, prediction.detach().to(target.device))
+        distances = (prediction[:, :, None] - target[:, None, :]).square() / 2
+        return -torch.logsumexp(-distances, -1).sum(-1)
+
+
 class WaveConfig(AlgorithmConfig):
     rate: float = Field(1.5, gt=0, description="Frequency.")
     orders: tuple[int, ...] = Field((1, 2), description="Powers that are added up.")
@@ -387,6 +399,7 @@ SOUND = {
     "positive_outputs": Positive(),
     "many_outputs": Large(),
     "no_target": Unsupervised(),
+    "any_number_of_centres": FreeWidth(),
 }
 CONFIGURED = {
     "options": (Wave(), WaveConfig, {}),
