@@ -317,8 +317,8 @@ class NewtonLoss(nn.Module):
         """Return the value [N] with a graph that leads to the parameters of the loss itself, if it has any.
 
         Those of modules, and those that a function refers to, are seen at every step; whether it reads others shows at
-        the first. Samples that do
-        not count, or are not finite, are left out of that graph: zero times the derivative of a NaN is a NaN.
+        the first. Samples that do not count, or are not finite, are left out of that graph: zero times the derivative
+        of a NaN is a NaN.
         """
         looking = self._learns is None and not compiling
         learns = any(one.requires_grad for module in self._modules_of_loss for one in module.parameters())
