@@ -119,8 +119,8 @@ class CandidatesAtBatch:
         """Return the derivatives for a curvature, zero where they are not finite."""
         kind: Kind = curvature.kind if curvature.power else "gradient"
         if kind not in self._known:
-            plainly = kind == "gauss_newton" and self._blocks_too_large
-            self._known[kind] = self._differentiate(self.problem, curvature, "gradient" if plainly else kind).zeroed()
+            taken: Kind = "gradient" if self._in_parts(kind) else kind
+            self._known[kind] = self._differentiate(self.problem, curvature, taken).zeroed()
         return self._known[kind]
 
     def _differentiate(self, problem: Problem, curvature: Curvature, kind: Kind) -> Derivatives:
@@ -128,13 +128,20 @@ class CandidatesAtBatch:
         self.jvp_sound = self.jvp_sound if derivatives.jvp_sound is None else derivatives.jvp_sound
         return derivatives
 
-    @property
-    def _blocks_too_large(self) -> bool:
-        """Whether the samples' own Gauss–Newton matrices are too many to hold, and none of them is a candidate's."""
+    def _in_parts(self, kind: Kind) -> bool:
+        """Return whether samples' own Gauss–Newton matrices are too many to hold, and none of them is a candidate's."""
         samples, (count, size) = self.problem.samples, self.problem.prediction.shape
-        if self.candidates.bounded is None or samples.keep is not None or samples.ranks is not None:
+        if kind != "gauss_newton" or self.candidates.bounded is None:
+            return False
+        if samples.keep is not None or samples.ranks is not None:
             return False
         return count * size**2 > _MANY and all(one.aggregate == "batch" for one in self.candidates.curvatures)
+
+    def _of_batch(self, curvature: Curvature) -> CurvatureMatrix:
+        """Return the matrix of the batch, in parts where it is too large as a whole."""
+        if self._in_parts(curvature.kind):
+            return self._mean_of_parts(curvature)
+        return curvature.matrix(self.derivatives(curvature), self.problem)
 
     def _mean_of_parts(self, curvature: Curvature) -> CurvatureMatrix:
         """Return the matrix of the batch, from those of a few samples at a time."""
@@ -163,10 +170,8 @@ class CandidatesAtBatch:
         if curvature.aggregate == "sample" and features is not None:
             return features
         if self.formed is None:
-            first = (None if features is not None else self.candidates.bounded) or curvature
-            many = curvature.kind == "gauss_newton" and self._blocks_too_large
-            formed = self._mean_of_parts(curvature) if many else first.matrix(self.derivatives(first), self.problem)
-            self.formed = formed
+            plainly = features is not None or self._in_parts(curvature.kind)
+            self.formed = self._of_batch(curvature if plainly else self.candidates.bounded or curvature)
         return self.formed
 
     def mean_matrix(self, curvature: Curvature, *, same: bool) -> CurvatureMatrix:
@@ -180,7 +185,7 @@ class CandidatesAtBatch:
         if self.formed is not None:
             return self.formed
         if not same or samples.keep is not None or samples.ranks is not None:
-            return curvature.matrix(self.derivatives(curvature), self.problem)
+            return self._of_batch(curvature)
         one = self.problem.take(samples.weight.argmax().unsqueeze(0))
         return curvature.matrix(self._differentiate(one, curvature, curvature.kind), one)
 
