@@ -166,6 +166,32 @@ def test_a_matrix_from_few_samples_at_a_time_is_that_of_all(monkeypatch, few):
     assert all_of_them.round == some_of_them.round
 
 
+def test_a_matrix_from_few_samples_at_a_time_is_formed_between_probes_too(monkeypatch):
+    loss = nlcore.compose(bent, traits=nlcore.Traits())
+    prediction, target = torch.randn(2, N, M, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    half, bounded = GaussNewton(power=0.5), GaussNewton(Bounded())
+    candidates = Candidates((EmpiricalFisher(power=0.0), half), newton=None, bounded=bounded)
+    means = []
+    for many in (2**18, 0):
+        monkeypatch.setattr("nlcore.newton.candidates._MANY", many)
+        problem = Problem.of(nlcore.capabilities.read_capabilities(loss), prediction, target)
+        means.append(CandidatesAtBatch(candidates, problem).mean_matrix(half, same=False).mean)
+    assert torch.allclose(*means, rtol=1e-12, atol=1e-14)
+
+
+def test_a_training_with_many_features_goes_on_between_probes():
+    torch.manual_seed(0)
+    net, mix = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 80)), torch.randn(80, 80) / 80**0.5
+    criterion = NewtonLoss(nlcore.compose(lambda y: torch.tanh(y @ mix)))
+    for seed in range(120):
+        x = torch.randn(64, 4, generator=torch.Generator().manual_seed(seed))
+        criterion(net(x), torch.tanh(x.repeat(1, 20))).backward()
+        selection = criterion._selection
+        selection.board.current = [one.kind for one in selection.candidates.curvatures].index("gauss_newton")
+    ages = {age for age, _ in selection.matrices.kept.values()}
+    assert ages - {probe.step for probe in selection.history}  # a matrix was formed at a step without a probe
+
+
 def test_the_first_step_is_that_of_the_curvature_it_reports():
     for loss in (nlcore.compose(bent), Wavy(), half_square, nlcore.make("sequences/prefix_sum")):
         net = network()
