@@ -111,17 +111,14 @@ class NewtonLoss(nn.Module):
         super().__init__()
         if misplaced:
             raise _misplaced(*next(iter(misplaced.items())))
-        given = {"reduction": reduction, "value": value, "on_failure": on_failure, "backend": backend}
-        for name, choices in _CHOICES.items():
-            check_choice("", name, given[name], get_args(choices))
+        self.reduction, self.value, self.on_failure = reduction, value, on_failure
+        self.generator, self.backend = generator, backend
         if isinstance(loss, NewtonLoss):
             raise ContractError("The loss is a NewtonLoss already. Pass the loss that it was made of: criterion.loss.")
         self._capabilities = read_capabilities(loss)
         self.loss = loss
         self.curvature = Auto() if curvature is None else curvature
         resolve_curvature(self.curvature, self._capabilities)
-        self.reduction, self.value, self.on_failure = reduction, value, on_failure
-        self.generator, self.backend = generator, backend
         self.process_group = process_group
         self._memory = Memory()
         self._selection: Selection | None = None
@@ -133,15 +130,14 @@ class NewtonLoss(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse another loss or curvature, which state, checks and choice would not fit; check the other options."""
-        if "last_step" in self.__dict__:  # the last attribute of the constructor
-            if name in ("loss", "curvature"):
-                raise ConfigError(
-                    f"The {name} of a NewtonLoss cannot be replaced: its state and its checks are of the one it was "
-                    f"made with. Make a new one, nlcore.NewtonLoss(loss, curvature); "
-                    f"new.load_state_dict(criterion.state_dict()) takes the state over."
-                )
-            if name in _CHOICES:
-                check_choice("", name, value, get_args(_CHOICES[name]))
+        if name in ("loss", "curvature") and "last_step" in self.__dict__:  # the last attribute of the constructor
+            raise ConfigError(
+                f"The {name} of a NewtonLoss cannot be replaced: its state and its checks are of the one it was made "
+                f"with. Make a new one, nlcore.NewtonLoss(loss, curvature); "
+                f"new.load_state_dict(criterion.state_dict()) takes the state over."
+            )
+        if name in _CHOICES:
+            check_choice("", name, value, get_args(_CHOICES[name]))
         super().__setattr__(name, value)
 
     def forward(
