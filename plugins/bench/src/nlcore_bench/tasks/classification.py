@@ -23,7 +23,7 @@ _CLASSES = 10
 class Classification(ClassificationConfig, AlgorithmTask):
     """Handwritten digits are classified; the loss is the softmax cross-entropy of ten logits.
 
-    Args:
+    Attributes:
         algorithm: Id of the loss, of logits and classes.
         algorithm_options: Options of the loss.
         folder: Folder of the four IDX files of MNIST, which are read instead of scikit-learn's digits.

@@ -56,7 +56,7 @@ class Decisions(DecisionsConfig, AlgorithmTask):
     ask for the costs (`target = "outputs"`), for the decision, or for a dictionary with `costs` and `solution`
     (`target = "both"`), so that SPO+ need not solve for the best decision.
 
-    Args:
+    Attributes:
         problem: `"grid"`, the shortest path on a grid with costs on edges, `"knapsack"`, or `"patients"`, whose network
             sees the ten columns of one patient at a time.
         degree: Degree of the polynomial; a linear network can be exact for 1.

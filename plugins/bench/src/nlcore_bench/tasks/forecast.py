@@ -47,7 +47,7 @@ class Forecast(ForecastConfig, SimulatedTask):
     gradient, Hessian nor split. After *Soft-DTW: a Differentiable Loss Function for Time-Series*, Cuturi and Blondel,
     ICML 2017. The second half itself is the target for full supervision, which does not tolerate shifts.
 
-    Args:
+    Attributes:
         length: Points of a series, an even number.
         gamma: Temperature of the soft minimum, in the unit of a squared difference.
         samples: Samples of the training data.

@@ -49,7 +49,7 @@ class Heat(HeatConfig, SimulatedTask):
     in *Scale-invariant Learning by Physics Inversion*, Holl, Koltun and Thuerey, NeurIPS 2022, on a smaller square. The
     loss declares its constant curvature. The error is that of the first temperature, relative to its norm.
 
-    Args:
+    Attributes:
         size: Cells on a side.
         spread: √(2κt) in cells, the standard deviation to which a hot point has spread.
         samples: Samples of the training data.
@@ -83,7 +83,7 @@ class Deblurring(DeblurringConfig, SimulatedTask):
     loss is half the squared distance of the blurred prediction to what it sees. The error is that of the signal,
     relative to its norm. The noise of a sample is drawn once.
 
-    Args:
+    Attributes:
         length: Pixels of a signal.
         width: Standard deviation of the Gaussian blur in pixels.
         noise: Standard deviation of the noise, in the unit of the signals.
@@ -118,7 +118,7 @@ class Pendulum(PendulumConfig, SimulatedTask):
     predicts the parameters, [batch, 4]; the loss is half the squared distance of their trajectory to the given one.
     The error is that of the parameters, relative to their norm.
 
-    Args:
+    Attributes:
         steps: Observed angles.
         samples: Samples of the training data.
         batch: Samples in a step.

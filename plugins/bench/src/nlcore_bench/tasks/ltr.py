@@ -24,7 +24,7 @@ _PAIRS = 1 << 24  # pairs of items that an evaluation compares at once
 class Ltr(LtrConfig, AlgorithmTask):
     """Learning to rank: groups of a table that ships with scikit-learn, or queries of files in the LETOR format.
 
-    Args:
+    Attributes:
         table: `"diabetes"` or `"digits"`; not read with `data`.
         data: A file of training queries.
         validation: A file of validation queries; without one, 20 % of the training queries.

@@ -34,7 +34,7 @@ class Meters(MetersConfig, SimulatedTask):
     The error is that of the hours, relative to their norm about the mean; `over_chow_lin` is the same in units of the
     error of Chow and Lin's disaggregation of the same totals.
 
-    Args:
+    Attributes:
         hours: Hours of a window, a multiple of `blocks`.
         blocks: Totals that the network sees.
         readings: Readings of the meter in every window, one of them at the last hour.

@@ -27,7 +27,7 @@ class Oscillators(OscillatorsConfig, SimulatedTask):
     128, ReLU layers of 20, 20 and 20, Runge–Kutta steps of 0.125. The right pushes are not unique, so there is no
     measure of them.
 
-    Args:
+    Attributes:
         steps: Pushes, each for one step of time.
         step: Time of a step.
         samples: Samples of the training data.
@@ -64,7 +64,7 @@ class LinearOscillators(LinearOscillatorsConfig, Oscillators):
     As `Oscillators`, from *Physics-based Deep Learning*, Thuerey and others, 2021, chapter *Coupled Oscillators with
     Half-Inverse Gradients*: 4096 samples, batches of 256, tanh layers of 20, 20 and 20, Runge–Kutta steps of 0.5.
 
-    Args:
+    Attributes:
         steps: Pushes, each for one step of time.
         step: Time of a step.
         samples: Samples of the training data.

@@ -50,7 +50,7 @@ class CostReader(nn.Module):
 class Paths(PathsConfig, AlgorithmTask):
     """Maps with hidden costs; the loss receives the shortest path, full supervision the costs.
 
-    Args:
+    Attributes:
         folder: Folder of the Warcraft files; `None` for the procedural terrain.
         batch: Maps in a step.
         channels: Width of the network.

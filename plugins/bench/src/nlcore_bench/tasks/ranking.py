@@ -55,7 +55,7 @@ def exchanged(ranks: Tensor, share: float, generator: torch.Generator) -> Tensor
 class Ranking(RankingConfig, AlgorithmTask):
     """Lists of n numbers, each a picture of handwritten digits side by side; the loss receives their order.
 
-    Args:
+    Attributes:
         items: n, numbers in a list.
         digits: Digits of a number.
         algorithm: Id of the loss, whose target are ranks.

@@ -31,7 +31,7 @@ class Totals(TotalsConfig, AlgorithmTask):
     The network predicts (digit − 4.5)/3, and the target is the function `inner` of the loss at these values. The loss
     is that of the registry, without a division by m: Adam is invariant to the scale of the gradient.
 
-    Args:
+    Attributes:
         length: m, digits in a row.
         algorithm: Id of a loss with a Gauss–Newton split: `sequences/prefix_sum`, `bench/blur`, `bench/drag`.
         algorithm_options: Options of the loss.
