@@ -163,7 +163,7 @@ def save(figure: Any, path: Path) -> None:
     """Write a figure into a file, in the format of its ending.
 
     Raises:
-        ConfigError: There is no such format, or the file cannot be written.
+        ConfigError: The ending names no format that matplotlib can write, or the file cannot be written.
     """
     format = path.suffix[1:].lower()
     if format not in figure.canvas.get_supported_filetypes():

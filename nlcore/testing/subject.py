@@ -187,6 +187,13 @@ def leaves(target: Any) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(target) if isinstance(leaf, Tensor)]
 
 
+def mapped(target: Any, function: Callable[..., Tensor], *, everything: bool = False) -> Any:
+    """Return a target with each tensor changed; its context is kept unless `everything` is changed."""
+    if isinstance(target, TargetInContext) and not everything:
+        return target._replace(target=mapped(target.target, function))
+    return pytree.tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, target)
+
+
 def clone(target: Any) -> Any:
     """Return a copy of a nested structure of tensors, apart from any graph."""
     return pytree.tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, target)

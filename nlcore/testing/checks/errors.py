@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from nlcore.errors import NlcoreError
 from nlcore.testing.check import SOUND, check, ensure, fail, only_if
 from nlcore.testing.comparison import compare
-from nlcore.testing.subject import BATCH, Subject, TargetInContext, leaves, target_of
+from nlcore.testing.subject import BATCH, Subject, leaves, mapped, target_of
 
 _ACCEPTED = (NlcoreError, ValueError, TypeError)
 
@@ -22,37 +20,39 @@ def shape(subject: Subject) -> None:
     """A prediction or target of the wrong shape is refused by name, and not broadcast."""
     prediction, target = subject.draw(BATCH)
     event, tensors = list(prediction.shape[1:]), leaves(target_of(target))
-    first = _mapped(target, lambda t: t[0], everything=True)
-    longer = _mapped(target, lambda t: t[None], everything=True)
+    first = mapped(target, lambda t: t[0], everything=True)
+    longer = mapped(target, lambda t: t[None], everything=True)
     wrong: dict[str, tuple[Tensor, Any]] = {
         f"a prediction without its batch, {event}": (prediction[0], first),
         f"a prediction with one dimension more, {[1, BATCH, *event]}": (prediction[None], longer),
     }
     for count in (BATCH - 1, 1) if tensors else ():
-        fewer = _mapped(target, lambda t, count=count: t[:count])
+        fewer = mapped(target, lambda t, count=count: t[:count])
         wrong[f"a batch of {BATCH} predictions and one of {count} targets"] = (prediction, fewer)
     if any(_narrowed(leaf).shape != leaf.shape for leaf in tensors):
-        narrow = _mapped(target, _narrowed)
-        wrong["targets whose last dimension is 1, which would be broadcast"] = (prediction, narrow)
+        narrow = mapped(target, _narrowed)
+        if _broadcasts(subject, prediction, narrow, target):
+            wrong["targets whose last dimension is 1, which would be broadcast"] = (prediction, narrow)
     for what, given in wrong.items():
-        if "broadcast" in what and not _broadcasts(subject, *given, target):
-            continue
         _expect_refusal(subject, *given, what, "Compare the shapes and raise nlcore.errors.ShapeError with both.")
 
 
 def _broadcasts(subject: Subject, prediction: Tensor, narrow: Any, target: Any) -> bool:
-    """Return whether narrow targets count as wide ones with equal entries; else their width may be free."""
+    """Return whether targets of width 1 are refused, or have the loss of wide ones with equal entries.
+
+    If neither, they are valid targets of another width.
+    """
     try:
         found = subject.value(prediction, narrow).detach()
         wide = subject.value(prediction, _filled(target)).detach()
-    except Exception:  # refused, which is right, or an error that the check names
+    except Exception:  # whether it is a refusal by name, the check finds out
         return True
     return found.shape != wide.shape or bool(torch.isclose(found, wide, equal_nan=True).any())
 
 
 def _filled(target: Any) -> Any:
     """Return a target with every leaf's last dimension filled with its first entry."""
-    return _mapped(target, lambda t: _narrowed(t).expand_as(t))
+    return mapped(target, lambda t: _narrowed(t).expand_as(t))
 
 
 def _narrowed(leaf: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def dtype(subject: Subject) -> None:
 def device(subject: Subject) -> None:
     """A target on another device is refused by name."""
     prediction, target = subject.draw(BATCH)
-    elsewhere = _mapped(target, lambda t: t.to("meta"))
+    elsewhere = mapped(target, lambda t: t.to("meta"))
     _expect_refusal(
         subject,
         prediction,
@@ -130,10 +130,3 @@ def _check_message(error: Exception, what: str) -> None:
         f"{what} raised {type(error).__name__} with the message {text!r}",
         "Say what was wrong, with the values, and what to do.",
     )
-
-
-def _mapped(target: Any, function: Callable[..., Tensor], *, everything: bool = False) -> Any:
-    """Return a target with each tensor changed; the context stays unless `everything` is to change."""
-    if isinstance(target, TargetInContext) and not everything:
-        return target._replace(target=_mapped(target.target, function))
-    return pytree.tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, target)

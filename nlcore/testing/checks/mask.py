@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from nlcore.testing.check import SOUND, InconclusiveError, check, ensure, only_if
 from nlcore.testing.comparison import compare
-from nlcore.testing.subject import BATCH, Subject, TargetInContext, leaves, target_of
+from nlcore.testing.subject import BATCH, Subject, leaves, mapped, target_of
 
 _TAKES_MASK = only_if(lambda subject: subject.traits.takes_mask, "traits.takes_mask is False")
 _LEAVE_OUT = "Leave out outputs where mask is True."
@@ -58,7 +56,7 @@ def nan(subject: Subject) -> None:
     held = leaves(target_of(target))
     spoilt: dict[str, tuple[Tensor, Any]] = {"prediction": (prediction.masked_fill(mask, torch.nan), target)}
     if any(one.shape == mask.shape and one.is_floating_point() for one in held):
-        spoilt["target"] = (prediction, _mapped(target, lambda t: _with_nan(t, mask)))
+        spoilt["target"] = (prediction, mapped(target, lambda t: _with_nan(t, mask)))
     for what, given in spoilt.items():
         after = subject.value(*given, mask=mask)
         derivative = subject.derivative(*given, mask=mask)
@@ -77,8 +75,8 @@ def shorter(subject: Subject) -> None:
         raise InconclusiveError("prediction and target cannot both be cut")
     padded = subject.value(prediction, target, mask=mask)
     try:
-        cut = subject.value(prediction[:, :-1], _mapped(target, lambda t: t[:, :-1]))
-    except Exception as error:  # a target that is no longer valid, as a permutation
+        cut = subject.value(prediction[:, :-1], mapped(target, lambda t: t[:, :-1]))
+    except Exception as error:  # the cut target may be invalid, such as a permutation that lacks an entry
         raise InconclusiveError(f"the cut sample is refused with {type(error).__name__}") from error
     compare(
         subject,
@@ -120,10 +118,3 @@ def _derivatives(subject: Subject, prediction: Tensor, target: object, mask: Ten
 def _with_nan(leaf: Tensor, mask: Tensor) -> Tensor:
     """Return a tensor of the target with NaN at padded outputs, if it has the shape of the prediction."""
     return leaf.masked_fill(mask, torch.nan) if leaf.shape == mask.shape and leaf.is_floating_point() else leaf
-
-
-def _mapped(target: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Return a target with each tensor changed, and the same context."""
-    if isinstance(target, TargetInContext):
-        return target._replace(target=_mapped(target.target, function))
-    return pytree.tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, target)

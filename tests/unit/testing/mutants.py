@@ -695,7 +695,7 @@ class OtherDefault(AlgorithmConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class IgnoringWave(Wave):
-    """Keeps the default whatever it was given; prediction, target: [batch, n]."""
+    """Ignores its option `rate`, which always has the default; prediction, target: [batch, n]."""
 
     def __post_init__(self):
         object.__setattr__(self, "rate", 1.5)
