@@ -62,21 +62,17 @@ def _finding(rows: Sequence[Measured]) -> list[str]:
             best[key] = max(best.get(key, 0.0), row.faster)
     if not best:
         return []
-    first = sum(one > 1 for one in best.values())
     alone = [row.faster for row in rows if row.library == "nlcore, torch alone" and row.faster is not None]
-    without = (
-        ""
-        if not alone
-        else (
-            f", with numba. In torch alone it is the fastest in {sum(one > 1 for one in alone)} of {len(alone)}: "
-            f"{min(alone):.3g} to {max(alone):.3g} times as fast, {median(alone):.3g} in the median"
-        )
+    without = f", with numba. In torch alone it is {_counted(alone)}" if alone else ""
+    return [f"**nlcore is {_counted(list(best.values()))}{without}.**\n"]
+
+
+def _counted(ratios: Sequence[float]) -> str:
+    """Return in words how many of some ratios are above one, their span and their median."""
+    return (
+        f"the fastest in {sum(one > 1 for one in ratios)} of {len(ratios)} comparisons: {min(ratios):.3g} to "
+        f"{max(ratios):.3g} times as fast as the fastest other library, {median(ratios):.3g} in the median"
     )
-    return [
-        f"**nlcore is the fastest in {first} of {len(best)} comparisons: {min(best.values()):.3g} to "
-        f"{max(best.values()):.3g} times as fast as the fastest other library, {median(best.values()):.3g} in the "
-        f"median{without}.**\n"
-    ]
 
 
 def _table(size: str, rows: Sequence[Measured]) -> Table:

@@ -169,17 +169,6 @@ def _ranking(folder: Path) -> dict[str, str]:
     return values | _beside("every", every)
 
 
-def _paper_paths(folder: Path) -> dict[str, str]:
-    """Return the differences of the methods by kind of loss, to plain training and to clipping."""
-    groups = grouped("paper_paths", folder)
-    kinds = {"bellman": "Bellman", "smoothed": "smoothed", "young": "Fenchel"}
-    kinds |= {f"samples_{count}": f" {count} samples" for count in (3, 10, 30)}
-    values = _beside("every", groups)
-    for name, part in kinds.items():
-        values |= _beside(name, {group: one for group, one in groups.items() if part in f" {group}"})
-    return values
-
-
 def _beside(prefix: str, groups: Groups) -> dict[str, str]:
     """Return counts and spans of the differences of every method to plain training, and of curvatures to clipping."""
     beside = [(mine, "plain", f"{prefix}_{mine}") for mine in ("clipping", "Fisher", "Hessian", "default")]
@@ -242,5 +231,4 @@ _STUDIES: Mapping[str, Callable[[Path], dict[str, str]]] = {
     "paper_no_harm": _no_harm,
     "paths": _paths,
     "paper_ranking": _ranking,
-    "paper_paths": _paper_paths,
 }

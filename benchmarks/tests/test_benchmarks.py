@@ -12,7 +12,8 @@ import torch
 from benchmarks import __main__ as command
 from benchmarks import paths, sorting
 from benchmarks.heaps import array_heap_path, heap_path
-from benchmarks.measure import Case, Operator, measure
+from benchmarks.measure import Case, Measured, Operator, measure
+from benchmarks.report import _finding
 from benchmarks.sorting import GROUPS, Contender, Group, contenders
 from nlcore_shortest_paths import shortest_path
 
@@ -105,3 +106,17 @@ def test_the_heap_finds_what_the_solver_finds() -> None:
         found = torch.tensor([heap_path(one, stop=stop) for one in costs.numpy()], dtype=torch.float64)
         assert torch.equal(found, shortest_path(costs))
     assert np.array_equal([array_heap_path(one) for one in costs.numpy()], shortest_path(costs))
+
+
+def test_the_finding_tells_apart_what_needs_numba() -> None:
+    times = {"nlcore": 1.0, "nlcore, torch alone": 8.0, "another": 4.0}
+    rows = [
+        Measured("sorts", library, n, 1, time, None, 0.0, 1, 4.0 / time if library.startswith("nlcore") else None)
+        for n in (5, 6)
+        for library, time in times.items()
+    ]
+    (found,) = _finding(rows)
+    assert "the fastest in 2 of 2 comparisons: 4 to 4 times" in found
+    assert "with numba. In torch alone it is the fastest in 0 of 2 comparisons: 0.5 to 0.5 times" in found
+    (found,) = _finding([row for row in rows if "alone" not in row.library])
+    assert "numba" not in found
