@@ -259,7 +259,7 @@ def _check_graph(evaluation: Evaluation, flat: Tensor) -> None:
     warnings.warn(
         f"{evaluation.loss.name}: the loss has no derivative with respect to the prediction, so the gradient is zero "
         f"for every sample, where loss.backward() of torch raises an error. It does not depend on the prediction, or "
-        f"through argmax, a comparison or a rounding alone. The network learns nothing from it.",
+        f"only through an argmax, a comparison or a rounding. The network learns nothing from it.",
         NumericalWarning,
         stacklevel=2,
     )
