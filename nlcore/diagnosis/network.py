@@ -19,7 +19,7 @@ from nlcore.newton.chunks import BUDGET, intermediates
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.derivatives import Derivatives, differentiate
 from nlcore.newton.pace import probes_within
-from nlcore.newton.probe import Network, UnprobeableError, cosines, greatest_fall, log_ratios
+from nlcore.newton.probe import Network, UnprobeableError, cosines, descend, log_ratios
 from nlcore.newton.problem import Problem
 from nlcore.newton.selection import Selection
 from nlcore.newton.solve import directions
@@ -141,8 +141,8 @@ def _judged(problem: Problem, plain: Derivatives, network: Network, candidates: 
     for given, half in enumerate(halves):
         weight = half.samples.weight.unsqueeze(-1)
         moves = torch.stack([network.jvp(network.vjp(weight * one)) for one in found[given]])
-        falls = [greatest_fall(one, plain.value, plain.gradient, moves, kept=kept) for one in halves]
-        logs += [log_ratios(fall) for fall in falls]
+        descents = [descend(one, plain.value, plain.gradient, moves, kept=kept) for one in halves]
+        logs += [log_ratios(one.fall) for one in descents]
         if newton is not None:
             other = 1 - given
             realised.append(float(cosines(halves[other], found[other][newton], moves[newton : newton + 1])))

@@ -16,8 +16,11 @@ from nlcore.newton.selection import Probe, Selection
 
 __all__ = ["is_selection", "load_damping", "load_selection", "save_damping", "save_selection", "translate_0_1"]
 
-_COUNTS, _GUARD, _HEADER = 13, 18, 28
+_COUNTS, _GUARD, _HEADER = 13, 19, 29
 """Numbers at the start of a saved state: whole ones, all before those of the guard, and all."""
+
+_PER_CANDIDATE = 4
+"""Numbers of each candidate after them."""
 
 _UNKNOWN = -1e300
 """A number of a saved state that is not known yet."""
@@ -62,11 +65,12 @@ def save_selection(of: Selection) -> Tensor:
     counts += [of.reason is not None, len(of.history) > 0, board.alike, board.same, board.round]
     counts += [len(of.matrices.kept), board.held]
     means = [_UNKNOWN if math.isnan(one) else one for one in (of.length.earlier, of.last, *of.guard.state())]
-    levels = [*lengths, of.length.falling, *means]
+    levels = [*lengths, of.length.falling, of.learning_rate.value, *means]
     pieces = [
         torch.tensor([*counts, *levels], dtype=torch.float64, device="cpu"),
         board.scores,
         board.agreement,
+        board.reach,
         board.barred,
     ]
     for member, (age, kept) in of.matrices.kept.items():
@@ -80,7 +84,7 @@ def is_selection(state: Any) -> bool:
     if not _is_finite_vector(state) or len(state) < _HEADER or bool((state[:_COUNTS] != state[:_COUNTS].round()).any()):
         return False
     count, current, kept = (int(state[k]) for k in (0, 4, 11))
-    offset = _HEADER + 3 * count
+    offset = _HEADER + _PER_CANDIDATE * count
     for _ in range(max(0, kept)):
         if not offset + 4 <= len(state) or not 0 <= int(state[offset]) < count:
             return False
@@ -105,11 +109,12 @@ def load_selection(of: Selection, state: Tensor) -> None:
     board.probes, of.age, of.next_probe, board.current, of.dense_until, *flags, kept, board.held = counts
     blind, begun, board.alike, board.same, board.round = map(bool, flags)
     numbers = [math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist()]
-    *lengths, of.length.falling, of.length.earlier, of.last = numbers[: _GUARD - _COUNTS]
+    *lengths, of.length.falling, of.learning_rate.value, of.length.earlier, of.last = numbers[: _GUARD - _COUNTS]
     of.guard = LossGuard.of(numbers[_GUARD - _COUNTS :])
     of.length.typical, of.length.recent = (one if one > 0 else math.nan for one in lengths)
-    offset = _HEADER + 3 * count
-    board.scores, board.agreement, board.barred = state[_HEADER:offset].view(3, count).clone()
+    offset = _HEADER + _PER_CANDIDATE * count
+    rows = state[_HEADER:offset].view(_PER_CANDIDATE, count).clone()
+    board.scores, board.agreement, board.reach, board.barred = rows
     of.reason, of.checked = "as before the checkpoint" if blind else None, begun
     board.current = 0 if blind else board.current
     if begun:

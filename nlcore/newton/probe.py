@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from nlcore.errors import first_line
 from nlcore.evaluation import graph_nodes, signs, transformed
 from nlcore.newton.problem import Problem
 
-__all__ = ["Network", "UnprobeableError", "cosines", "greatest_fall", "log_ratios"]
+__all__ = ["Descent", "Network", "UnprobeableError", "cosines", "descend", "log_ratios"]
 
 _LENGTHS = (1.0, 2.0**-4, 2.0**-8)
 """The lengths of the line search, in units of the step that would bring a linear loss to zero."""
@@ -137,7 +137,19 @@ class Network:
         return moved.detach().flatten(1) if moved.ndim > 1 else moved.detach().unsqueeze(-1)
 
 
-def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Iterable[Tensor], *, kept: int) -> Tensor:
+class Descent(NamedTuple):
+    """The best points of K line searches.
+
+    Attributes:
+        fall: [K] float64, how far the mean loss falls, at least 0.
+        length: [K] float64, the α of these points.
+    """
+
+    fall: Tensor
+    length: Tensor
+
+
+def descend(problem: Problem, value: Tensor, slope: Tensor, moves: Iterable[Tensor], *, kept: int) -> Descent:
     """Return how far the mean loss falls at best along each of K moves of the outputs.
 
     Args:
@@ -147,15 +159,13 @@ def greatest_fall(problem: Problem, value: Tensor, slope: Tensor, moves: Iterabl
         moves: K moves Δ [N, m], of which few are held at a time; the outputs go along −αΔ, α > 0.
         kept: How many numbers an evaluation keeps, by `nlcore.newton.chunks.intermediates`.
 
-    Returns:
-        [K] float64, at least 0.
     """
     fitting = max(1, _RESULTS_AT_A_TIME // max(1, kept))
     at_a_time = 1 if problem.loss.traits.stochastic else fitting  # all see the same draw
-    waiting, falls = iter(moves), []
+    waiting, found = iter(moves), []
     while some := list(islice(waiting, at_a_time)):
-        falls.append(_falls(problem, value, slope, torch.stack(some), at_a_time))
-    return torch.cat(falls)
+        found.append(_descend(problem, value, slope, torch.stack(some), at_a_time))
+    return Descent(*map(torch.cat, zip(*found, strict=True)))
 
 
 def log_ratios(falls: Tensor) -> Tensor:
@@ -174,8 +184,8 @@ def cosines(problem: Problem, reference: Tensor, moves: Tensor) -> Tensor:
     return (inner / torch.where(sizes > 0, sizes, 1.0).sqrt()).cpu()
 
 
-def _falls(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor, at_a_time: int) -> Tensor:
-    """Return the greatest falls [K] along moves [K, N, m], with so many evaluations at a time."""
+def _descend(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor, at_a_time: int) -> Descent:
+    """Search along moves [K, N, m], with so many evaluations at a time."""
     share = problem.samples.shares
     start = problem.samples.total((share * torch.where(share > 0, value, 0.0)).sum())
     along = torch.einsum("nm,knm->kn", slope.to(moves.dtype), moves).double()
@@ -200,8 +210,9 @@ def _falls(problem: Problem, value: Tensor, slope: Tensor, moves: Tensor, at_a_t
         vertex = torch.where(bend > 0, initial * length.square() / (2 * bend.clamp(min=1e-300)), 4 * length)
         vertex = torch.minimum(torch.maximum(vertex, length / 8), 8 * length)
         lengths, losses = torch.cat([lengths, vertex.unsqueeze(0)]), torch.cat([losses, means(vertex.unsqueeze(0))])
-    fall = start - torch.nan_to_num(losses, nan=torch.inf).amin(0)
-    return torch.where((initial > 0) & (unit > 0), fall.clamp(min=0.0), 0.0)
+    least, index = torch.nan_to_num(losses, nan=torch.inf).min(0)
+    fall = torch.where((initial > 0) & (unit > 0), (start - least).clamp(min=0.0), 0.0)
+    return Descent(fall, lengths.gather(0, index.unsqueeze(0))[0])
 
 
 def _tried(problem: Problem, predictions: Tensor) -> Tensor:

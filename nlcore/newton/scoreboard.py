@@ -51,6 +51,7 @@ class Scoreboard:
     Attributes:
         scores: [K], mean log ratios of the falls along the candidates; the first, the gradient's, is zero.
         agreement: [K], mean cosines with the samples' own Newton steps.
+        reach: [K], mean logs of the best lengths along the candidates, in units of the gradient.
         barred: [K], not zero for a candidate that may not be chosen.
         per_sample: [K] bool, which candidates have a matrix for each sample.
         alike: Whether one matrix serves all samples; as `same` and `round`, see `Dispersion`.
@@ -65,7 +66,7 @@ class Scoreboard:
         self.candidates = candidates
         count = len(candidates.curvatures)
         self.scores = torch.zeros(count, dtype=torch.float64, device="cpu")  # whatever the default device
-        self.agreement, self.barred = torch.zeros(2, count, dtype=torch.float64, device="cpu")
+        self.agreement, self.reach, self.barred = torch.zeros(3, count, dtype=torch.float64, device="cpu")
         self.per_sample = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures], device="cpu")
         self.alike = candidates.constant
         self.same = self.round = False
@@ -115,6 +116,12 @@ class Scoreboard:
     def agree(self, cosines: Tensor, members: Sequence[int]) -> None:
         """Count the cosines [len(members)] of a probe that is not complete yet."""
         self._mix(self.agreement, cosines, members, more=1)
+
+    def reached(self, lengths: Tensor, members: Sequence[int]) -> None:
+        """Count the best lengths [len(members)] of a probe that is not complete yet, in units of the gradient."""
+        logs = lengths.log()
+        if bool(logs.isfinite().all()):
+            self._mix(self.reach, logs, members, more=1)
 
     def hold(self) -> None:
         """Keep to the gradient for the next probes."""

@@ -25,10 +25,11 @@ from nlcore.newton.curvature import Curvature
 from nlcore.newton.derivatives import FORMED, SECOND, Derivatives, differentiate, operator_of
 from nlcore.newton.fisher import HALF_FISHER, EmpiricalFisher
 from nlcore.newton.guard import LossGuard
+from nlcore.newton.learning_rate import EffectiveLearningRate, entries
 from nlcore.newton.matrix import DenseMatrix
 from nlcore.newton.outcome import NewtonStep
 from nlcore.newton.pace import DENSE, next_gap
-from nlcore.newton.probe import Network, UnprobeableError, cosines, greatest_fall, log_ratios
+from nlcore.newton.probe import Descent, Network, UnprobeableError, cosines, descend, log_ratios
 from nlcore.newton.problem import Problem
 from nlcore.newton.reused import EarlierMatrices
 from nlcore.newton.scoreboard import Scoreboard
@@ -39,6 +40,9 @@ __all__ = ["Probe", "Selection"]
 
 _AGAIN = 10
 """Steps of dense probes in which a direction that was in doubt can show that the loss rose by noise alone."""
+
+_LOOKS = 10
+"""Probes at which an optimiser may show that its steps are proportional to the gradient."""
 
 _WAITING = 2**25
 """Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
@@ -80,6 +84,7 @@ class Selection:
         board: The scores of the candidates, and the one in use.
         matrices: The matrices of earlier batches.
         length: The length of the steps.
+        learning_rate: That of the optimiser, as its steps show it.
         history: The probes so far.
         reason: Why the network cannot be probed; `None` while it can.
         age: Number of steps so far.
@@ -94,7 +99,8 @@ class Selection:
         self.candidates, self.name = candidates, name
         self.board = Scoreboard(candidates)
         self.age = self.next_probe = self.dense_until = 0
-        self.length, self.guard = StepLength(), LossGuard()
+        self.length, self.guard, self.learning_rate = StepLength(), LossGuard(), EffectiveLearningRate()
+        self._step = 0.0
         self.history: list[Probe] = []
         self.reason: str | None = None
         self._pending: _Pending | None = None
@@ -118,6 +124,7 @@ class Selection:
         """
         if problem.samples.ranks is None and not len(prediction):
             return self.curvature
+        self.learning_rate.see(self.board.current, self._step)
         self._observe()
         at_batch = CandidatesAtBatch(self.candidates, problem, self._jvp_sound)
         due = self.age >= self.next_probe and all(_formed(one, problem) for one in self.candidates.curvatures)
@@ -160,8 +167,13 @@ class Selection:
             self.last = loss / count if count > 0 else math.nan
         if self.reason is not None:
             return step
-        fitted = self.length.fit(gradient, plainly=plainly, steady=self.guard.risen > 0, training=training)
-        if fitted == length or not (length > 0 and 0 < fitted < math.inf):
+        farthest = self.learning_rate.farthest(math.exp(float(self.board.reach[self.board.current])))
+        steady = self.guard.risen > 0
+        fitted = self.length.fit(gradient, plainly=plainly, steady=steady, training=training, farthest=farthest)
+        fitted = fitted if length > 0 and 0 < fitted < math.inf else length
+        if training:
+            self._step = fitted
+        if fitted == length:
             return step
         direction = step.direction * (fitted / length)
         target = problem.prediction.view_as(direction) - direction
@@ -302,7 +314,7 @@ class Selection:
         here = len(pending.leaves) == len(network.leaves)
         if here and all(a is b for a, b in zip(pending.leaves, network.leaves, strict=True)):
             moves = (network.jvp(change) for change in pending.changes)
-            scores = (scores + log_ratios(self._fall(problem, plain, moves))) / 2
+            scores = (scores + log_ratios(self._descend(problem, plain, moves).fall)) / 2
         self._record(scores, pending.members)
 
     def _record(self, scores: Tensor, members: list[int]) -> None:
@@ -322,8 +334,11 @@ class Selection:
         newton = self.candidates.newton
         reference = next(at_batch.directions([used[members.index(newton)]])) if newton in members else None
         waits = len(members) * sum(leaf.numel() for leaf in network.leaves) <= _WAITING
+        watched = self.learning_rate.value > 0 or board.probes < _LOOKS
         changes: list[tuple[Tensor, ...]] = []
         aligned: list[Tensor] = []
+        sizes: list[Tensor] = []
+        asked: list[Tensor] = []
 
         def moves() -> Iterator[Tensor]:
             for direction in at_batch.directions(used):
@@ -332,12 +347,21 @@ class Selection:
                     change = tuple(problem.samples.total(part) for part in change)
                 if waits:
                     changes.append(change)
+                if watched:
+                    sizes.append(problem.samples.root_mean_square(direction))
+                    asked.append(entries(change) / sizes[-1])
                 move = network.jvp(change)
                 if reference is not None:
                     aligned.append(cosines(problem, reference, move.unsqueeze(0)))
                 yield move
 
-        scores = log_ratios(self._fall(problem, plain, moves()))
+        descent = self._descend(problem, plain, moves())
+        scores = log_ratios(descent.fall)
+        if watched:
+            self.learning_rate.ask(network.leaves, dict(zip(members, asked, strict=True)))
+            lengths = torch.stack(sizes).double()
+            unit = lengths[0] if math.isnan(self.length.recent) else self.length.recent
+            board.reached((descent.length * lengths / unit).cpu(), members)
         if aligned:
             board.agree(torch.cat(aligned), members)
         if not waits:
@@ -346,11 +370,11 @@ class Selection:
         self._pending = _Pending(network.leaves, members, changes, scores)
         board.begin(scores, members)
 
-    def _fall(self, problem: Problem, plain: Derivatives, moves: Iterable[Tensor]) -> Tensor:
+    def _descend(self, problem: Problem, plain: Derivatives, moves: Iterable[Tensor]) -> Descent:
         if not self._intermediates:  # the same number on all ranks, which then exchange as many times
             count = torch.tensor(intermediates(problem), device=problem.prediction.device)
             self._intermediates = int(problem.samples.largest(count))
-        return greatest_fall(problem, plain.value, plain.gradient, moves, kept=self._intermediates)
+        return descend(problem, plain.value, plain.gradient, moves, kept=self._intermediates)
 
 
 def _shown(curvature: Curvature) -> str:

@@ -28,6 +28,9 @@ noisy training leave most of the others below the running mean."""
 _FAR = 10.0
 """Before a stall, the length follows the gradients over 20 steps while it is this many times that of recent ones."""
 
+_SHRINK = 0.9
+"""The factor by which the length shrinks at most from step to step where it is greater than it may be."""
+
 _NEAR = 1.5
 """Largest length, in units of recent gradients, at which steps differ in length after a stall. Steps of equal length
 would end at the minimum of another loss: with batches of one sample, where the unit vectors of the gradients sum to
@@ -71,7 +74,9 @@ class StepLength:
                 self.falling = 0.0
         self.earlier += (loss - self.earlier) / _SLOW
 
-    def fit(self, gradient_length: float, *, plainly: bool, steady: bool, training: bool) -> float:
+    def fit(
+        self, gradient_length: float, *, plainly: bool, steady: bool, training: bool, farthest: float = math.inf
+    ) -> float:
         """Return the length of a step.
 
         It is the root mean square of the gradients, in the geometric mean with a memory of 1 000 steps: constant while
@@ -86,9 +91,12 @@ class StepLength:
             plainly: Whether the direction is the gradient.
             steady: Whether this step has the typical length, after a stall too.
             training: Whether the state changes; not in an evaluation.
+            farthest: The greatest length before a stall, in units of recent gradients.
         """
         stalled, recent = self.falling <= 0, _followed(self.recent, gradient_length, 1 / _SOON)
         length = self._next(gradient_length, recent, gradients=plainly or stalled)
+        if not (plainly or stalled) and length > farthest * recent:
+            length = max(farthest * recent, min(length, _SHRINK * self.typical))
         if training:
             self.typical, self.recent = length, recent
         if plainly and length == recent:

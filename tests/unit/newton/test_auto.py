@@ -18,7 +18,7 @@ from nlcore import Auto, Bounded, EmpiricalFisher, GaussNewton, NewtonLoss, Rela
 from nlcore.errors import ConfigError, PerformanceWarning
 from nlcore.newton.candidates import Candidates, CandidatesAtBatch
 from nlcore.newton.chunks import intermediates
-from nlcore.newton.probe import Network, greatest_fall
+from nlcore.newton.probe import Network, descend
 from nlcore.newton.problem import Problem
 from nlcore.newton.scoreboard import Scoreboard
 from nlcore.newton.step_length import StepLength
@@ -119,7 +119,7 @@ def test_the_changes_of_convolutions_are_those_of_torch(layers, shape):
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_the_greatest_fall_is_that_of_a_fine_search(scale):
+def test_a_descent_is_that_of_a_fine_search(scale):
     torch.manual_seed(1)
     loss = nlcore.compose(bent)
     prediction, target = torch.randn(N, M, dtype=torch.float64), torch.randn(N, M, dtype=torch.float64)
@@ -128,15 +128,18 @@ def test_the_greatest_fall_is_that_of_a_fine_search(scale):
     value = loss(y, target)
     (slope,) = torch.autograd.grad(value.sum(), y)
     moves = torch.stack([slope, slope @ torch.randn(M, M, dtype=torch.float64).abs(), -slope]) * scale
-    found = greatest_fall(problem, value.detach(), slope, moves, kept=intermediates(problem))
+    found = descend(problem, value.detach(), slope, moves, kept=intermediates(problem))
     lengths = torch.logspace(-6, 2, 4000, dtype=torch.float64) / scale
-    for move, fall in zip(moves[:2], found[:2], strict=True):
+    for move, fall, best_length in zip(moves[:2], found.fall[:2], found.length[:2], strict=True):
         values = torch.stack([loss(prediction - length * move, target).mean() for length in lengths])
         best = value.mean() - values.min()
         assert 0.9 * best <= fall <= 1.01 * best
-    assert found[2] == 0
-    alone = [greatest_fall(problem, value.detach(), slope, [move], kept=2**20) for move in moves]
-    assert torch.allclose(torch.cat(alone), found, rtol=1e-10)
+        reached = value.mean() - loss(prediction - best_length * move, target).mean()
+        assert torch.isclose(reached, fall)
+    assert found.fall[2] == 0
+    alone = [descend(problem, value.detach(), slope, [move], kept=2**20) for move in moves]
+    assert torch.allclose(torch.cat([one.fall for one in alone]), found.fall, rtol=1e-10)
+    assert torch.allclose(torch.cat([one.length for one in alone]), found.length, rtol=1e-10)
 
 
 @pytest.mark.parametrize("few", [1, 5 * M**2])

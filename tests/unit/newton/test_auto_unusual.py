@@ -13,7 +13,7 @@ from nlcore import Auto, Bounded, GaussNewton, NewtonLoss, Relative, newton_step
 from nlcore.capabilities import read_capabilities
 from nlcore.errors import NumericalWarning, PerformanceWarning
 from nlcore.evaluation import per_sample
-from nlcore.newton.probe import greatest_fall
+from nlcore.newton.probe import descend
 from nlcore.newton.problem import Problem, Samples
 from tests.unit.newton.losses import Noisy, half_square
 from tests.unit.newton.test_auto import N, batch, bent, network, started, train
@@ -192,9 +192,10 @@ def test_a_random_loss_is_searched_with_one_draw():
     value = problem.evaluation.value(prediction)
     slope = torch.func.grad(lambda y: problem.evaluation.value(y).sum())(prediction)
     moves = [slope, slope.sign(), torch.ones_like(slope)]
-    together = greatest_fall(problem, value, slope, moves, kept=1)
-    one_by_one = torch.cat([greatest_fall(problem, value, slope, [one], kept=2**20) for one in moves])
-    assert torch.equal(together, one_by_one)
+    together = descend(problem, value, slope, moves, kept=1)
+    one_by_one = [descend(problem, value, slope, [one], kept=2**20) for one in moves]
+    assert torch.equal(together.fall, torch.cat([one.fall for one in one_by_one]))
+    assert torch.equal(together.length, torch.cat([one.length for one in one_by_one]))
 
 
 def test_cross_validation_sees_noise_in_a_loss_that_supplies_its_hessian():

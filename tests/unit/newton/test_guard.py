@@ -194,36 +194,3 @@ def test_gradients_that_grow_lengthen_the_steps():
     for _ in range(60):
         fitted = length.fit(2.0, plainly=False, steady=False, training=True)
     assert fitted > 5  # gradients that shrink do not shorten them as soon
-
-
-def trained_from_a_long_gradient(seed, make, learning_rate, bias=0.0):
-    """Train by SGD towards outputs of mean 1.5, which the network lacks at first: its first gradients are the longest.
-
-    Returns:
-        The loss after the training.
-    """
-    torch.manual_seed(seed)
-    x = torch.randn(900, 8)
-    target = (torch.tanh(x @ torch.randn(8, 12)) + 1.5).cumsum(1) / 4
-    layers = [nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU()]
-    net = nn.Sequential(*layers, nn.Linear(32, 12))
-    nn.init.constant_(net[-1].bias, bias)
-    loss = nlcore.compose(lambda y: y.cumsum(1) / 4)
-    criterion, optimizer = make(loss), torch.optim.SGD(net.parameters(), learning_rate, momentum=0.9)
-    for _ in range(400):
-        index = torch.randint(900, (32,))
-        optimizer.zero_grad()
-        criterion(net(x[index]), target[index]).backward()
-        optimizer.step()
-    with torch.no_grad():
-        return float(loss(net(x), target).mean())
-
-
-@pytest.mark.parametrize(("learning_rate", "bias"), [(0.005, 0.0), (0.02, 1.5)])
-def test_the_remedies_of_a_long_first_gradient(learning_rate, bias):
-    ratios = [
-        trained_from_a_long_gradient(seed, NewtonLoss, learning_rate, bias)
-        / trained_from_a_long_gradient(seed, lambda loss: lambda *given: loss(*given).mean(), learning_rate, bias)
-        for seed in range(3)
-    ]
-    assert math.prod(ratios) ** (1 / 3) < 0.8, ratios  # about 2 with a learning rate of 0.02 and a bias of 0
