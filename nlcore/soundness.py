@@ -422,27 +422,31 @@ def _widest(evaluation: Evaluation, flat: Tensor) -> tuple[Evaluation, Tensor]:
 
 @contextmanager
 def undisturbed(evaluation: Evaluation, device: torch.device) -> Iterator[None]:
-    """Restore what further evaluations may change: random states, and buffers of modules in the loss."""
+    """Restore what further evaluations may change: random states, and buffers of modules in the loss.
+
+    The evaluations see copies of the buffers. A buffer that is changed and restored in place would break a graph that
+    has saved it, as batch normalisation in training mode saves its running statistics.
+    """
     numpy: Any = sys.modules.get("numpy")
     states = random.getstate(), None if numpy is None else numpy.random.get_state()
     drawn = None if evaluation.generator is None else evaluation.generator.get_state()
-    buffers = [
-        (one, one.detach().clone()) for module in modules_in(evaluation.loss.function) for one in module.buffers()
-    ]
+    modules = [one for module in modules_in(evaluation.loss.function) for one in module.modules()]
+    buffers = [(one, name, held) for one in modules for name, held in one._buffers.items() if held is not None]
+    copies = {held: held.clone() for _, _, held in buffers}
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         try:
+            for module, name, buffer in buffers:
+                module._buffers[name] = copies[buffer]
             yield
         finally:
+            for module, name, buffer in buffers:
+                module._buffers[name] = buffer
             random.setstate(states[0])
             if numpy is not None:
                 numpy.random.set_state(states[1])
             if evaluation.generator is not None and drawn is not None:
                 evaluation.generator.set_state(drawn)
-            with torch.no_grad():
-                for buffer, kept in buffers:
-                    if not torch.equal(buffer, kept):
-                        buffer.copy_(kept)
 
 
 def modules_in(function: Any, depth: int = 3) -> list[nn.Module]:

@@ -209,3 +209,37 @@ def test_both_are_trained():
     loss = Learned()
     assert trained(loss) < 0.25 * trained(Learned().requires_grad_(False))
     assert float(loss.scale.detach()) > 2.5
+
+
+class Normalised(Learned):
+    """Learned, behind a batch normalisation in training mode; prediction, target: [batch, 3]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return [batch]."""
+        return super().forward(self.norm(prediction), target)
+
+
+@pytest.mark.filterwarnings("ignore:Normalised. the loss of a sample changes:nlcore.errors.NumericalWarning")
+@pytest.mark.parametrize("curvature", CURVATURES)
+def test_a_batch_normalisation_in_training_mode_trains_with_the_loss(curvature):
+    loss, (prediction, target) = Normalised(), data()
+    plain = copy.deepcopy(loss)
+    criterion = nlcore.NewtonLoss(loss, curvature)
+    for _ in range(3):
+        loss.zero_grad()
+        criterion(prediction, target).backward()
+        plain.zero_grad()
+        plain(prediction, target).mean().backward()
+        for one, wanted in zip(loss.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(one.grad, wanted.grad)
+
+
+def test_the_buffers_of_a_loss_are_its_own_after_the_checks():
+    loss, (prediction, target) = Normalised().eval(), data()
+    before = dict(loss.named_buffers())
+    nlcore.NewtonLoss(loss, nlcore.EmpiricalFisher())(prediction, target).backward()
+    assert all(one is before[name] for name, one in loss.named_buffers())
