@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from nlcore.differences import gradient_of, missing_share, outer_gradient_of, second_product
-from nlcore.errors import InPlaceError, NumericalWarning, UnsupportedCurvatureError
+from nlcore.errors import InPlaceError, NumericalWarning, UnsupportedCurvatureError, shorten
 from nlcore.evaluation import Evaluation, graph_nodes, per_sample, signs, transformed
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "modules_in",
     "parameters_in",
     "undisturbed",
+    "warn_of_invalid_weights",
 ]
 
 ENOUGH = 3
@@ -184,6 +185,34 @@ def check_weight(name: str, weight: Any) -> None:
             NumericalWarning,
             stacklevel=2,
         )
+
+
+def warn_of_invalid_weights(name: str, weight: Any) -> bool:
+    """Warn of weights that are negative or not finite, and count as 0; waits for the device.
+
+    Args:
+        name: Of the loss.
+        weight: [N]; one of another form, or whose values cannot be read, is left alone.
+
+    Returns:
+        Whether there are any.
+    """
+    if not isinstance(weight, Tensor) or weight.ndim != 1 or weight.is_meta or transformed(weight):
+        return False
+    weight = weight.detach()
+    invalid = ~((weight >= 0) & weight.isfinite())
+    if not bool(invalid.any()):
+        return False
+    samples, values = invalid.nonzero().flatten().tolist(), weight[invalid].tolist()
+    warnings.warn(
+        f"{name}: the weight of the samples {shorten(samples)} is negative or not finite, and counts as 0: "
+        f"{shorten(values)}. A mean curvature has no meaning with such weights. Clamp them; or, to ascend the loss of "
+        f"some samples, leave weight out and multiply the losses, as in (weight * criterion(…)).mean() with "
+        f"reduction='none'. criterion.stats['invalid_weights'] counts them at every step.",
+        NumericalWarning,
+        stacklevel=2,
+    )
+    return True
 
 
 def _check_leaves(evaluation: Evaluation) -> None:

@@ -34,7 +34,7 @@ from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
 from nlcore.newton.selection import Probe, Selection
 from nlcore.newton.step import OnFailure, resolve_curvature, take_step
-from nlcore.soundness import ENOUGH, check_weight, modules_in, parameters_in, undisturbed
+from nlcore.soundness import ENOUGH, check_weight, modules_in, parameters_in, undisturbed, warn_of_invalid_weights
 
 __all__ = ["NewtonLoss"]
 
@@ -68,9 +68,10 @@ class NewtonLoss(nn.Module):
         value: `"original"` reports ℓ, so that logs compare with plain training; `"newton"` reports ½‖z* − y‖², with
             and without gradients. The gradient is the same.
         on_failure: `"raise"` an error that names the samples at fault, or `"fallback"` to the plain gradient for
-            them; they are counted in `stats`. After the first step, a fixed curvature waits for the device in an
-            eigen-decomposition alone; the default waits once a step, to read loss and lengths, and in its probes. An
-            exception of the loss itself is always raised.
+            them; they are counted in `stats`, and so are weights that are negative or not finite: these count as 0,
+            with a warning at the first step. After it, a fixed curvature waits for the device in an eigen-decomposition
+            alone; the default waits once a step, to read loss and lengths, and in its probes. An exception of the loss
+            itself is always raised.
         generator: Random numbers of a stochastic loss.
         backend: `"autograd"`, `"func"` for `torch.func`, or `"auto"`; see `newton_step`.
         process_group: The ranks over which a batch is spread: the curvature is that of the global batch, and a mean is
@@ -126,6 +127,7 @@ class NewtonLoss(nn.Module):
         self._modules_of_loss = tuple(modules_in(loss))  # in a tuple: not registered a second time
         self._parameters_of_loss = tuple(parameters_in(loss))
         self._learns: bool | None = None
+        self._weights_warned = False
         self.last_step: NewtonStep | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -167,6 +169,8 @@ class NewtonLoss(nn.Module):
         """
         given: dict[str, Any] = {"weight": weight, "mask": mask, "context": context, "generator": self.generator}
         training = torch.is_grad_enabled() and isinstance(prediction, Tensor) and prediction.requires_grad
+        if weight is not None:
+            self._check_weights(weight, training=training)
         _require_reverse_mode(self._capabilities.name, prediction)
         if not training and self.value == "original":
             return self._evaluated(prediction, target, given)
@@ -174,8 +178,6 @@ class NewtonLoss(nn.Module):
             with torch.inference_mode(False), torch.set_grad_enabled(training):
                 trees = cloned((prediction, target, {"weight": weight, "mask": mask, "context": context}))
                 return self.forward(trees[0], trees[1], **trees[2])
-        if training and weight is not None and not self._memory.checks:
-            check_weight(self._capabilities.name, weight)
         compiling = torch.compiler.is_compiling()  # such a step always decides anew, without probes, and keeps no state
 
         def choose(problem: Problem) -> Curvature:
@@ -300,6 +302,17 @@ class NewtonLoss(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *lists)
         if f"{prefix}_extra_state" in missing:  # not required: the present state is kept
             missing.remove(f"{prefix}_extra_state")
+
+    def _check_weights(self, weight: Any, *, training: bool) -> None:
+        """Warn of weights that require a gradient, and once of those that a fallback counts as 0.
+
+        The latter are looked for while the loss is checked: a later step does not wait for the device.
+        """
+        name, checks = self._capabilities.name, self._memory.checks
+        if training and not checks:
+            check_weight(name, weight)
+        if self.on_failure == "fallback" and checks < ENOUGH and not self._weights_warned:
+            self._weights_warned = warn_of_invalid_weights(name, weight)
 
     def _evaluated(self, prediction: Tensor, target: Any, given: dict[str, Any]) -> Tensor:
         """Return the original loss without a step, on this process alone."""

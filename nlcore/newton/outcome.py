@@ -28,6 +28,8 @@ class StepDetail:
         residual: [N], the relative residual of an iterative solve; `None` for a direct one.
         negative: [], the share of negative eigenvalues before repair, where known.
         per_sample: [] bool, whether `Bounded` chose each sample's own matrix.
+        invalid_weights: [], the number of samples whose weight is negative or not finite, and counts as 0; `None`
+            where no weights were given, or such a weight raises.
     """
 
     strength: Tensor
@@ -37,6 +39,7 @@ class StepDetail:
     residual: Tensor | None = None
     negative: Tensor | None = None
     per_sample: Tensor | None = None
+    invalid_weights: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,8 @@ class NewtonStep:
         (estimate for C + λI), `per_sample` (whether `Bounded` chose each sample's own matrix), `residual` (of an
         iterative solve), `negative` (share of negative eigenvalues before repair, where known), `cosine` (mean cosine
         between direction and gradient), `step` (root mean square of the direction over the outputs that count), and the
-        number of samples `indefinite`, `singular`, `nonfinite`.
+        number of samples `indefinite`, `singular`, `nonfinite`; with weights and `on_failure="fallback"` also that of
+        `invalid_weights`, which are negative or not finite, and count as 0.
         """
         of = self.curvature.of if isinstance(self.curvature, Reused) else self.curvature
         stats: dict[str, float | str] = {"curvature": type(of).__name__ if of.power else "gradient"}
@@ -109,6 +113,8 @@ class NewtonStep:
                 number = getattr(self.detail, name)
                 if number is not None and number.numel():
                     stats[name] = float(number.max())
+            if self.detail.invalid_weights is not None:
+                stats["invalid_weights"] = int(self.detail.invalid_weights)
         if self.detail is not None and self.direction.numel():
             gradient, direction = per_sample(self.gradient).double(), per_sample(self.direction).double()
             moving = (gradient.norm(dim=1) > 0) & (direction.norm(dim=1) > 0)

@@ -152,6 +152,8 @@ class Problem:
             that all count the same.
         backend: How derivatives are taken.
         raising: Whether a failure raises, which waits for the device, and does not fall back.
+        invalid_weights: [], the number of samples of this process whose weight is negative or not finite, and counts as
+            0; `None` where no weights were given, or such a weight raises.
     """
 
     loss: Capabilities
@@ -161,6 +163,7 @@ class Problem:
     largest_weight: Tensor | None = None
     backend: Backend = "auto"
     raising: bool = True
+    invalid_weights: Tensor | None = None
 
     @classmethod
     def of(
@@ -190,7 +193,8 @@ class Problem:
         flat = per_sample(prediction.detach())
         flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
         samples, largest = _samples(loss, prediction, weight, mask, ranks, raising=raising)
-        return cls(loss, evaluation, flat, samples, largest, backend, raising)
+        invalid = None if raising or weight is None else (~valid_weights(weight.detach())).sum()
+        return cls(loss, evaluation, flat, samples, largest, backend, raising, invalid)
 
     def at(self, prediction: Tensor) -> Problem:
         """Return the problem at another prediction, [N, m]."""
@@ -246,12 +250,17 @@ def _weights(loss: Capabilities, prediction: Tensor, weight: Tensor | None, *, r
     if raising:
         _require_weights(loss, given)
         return given
-    return torch.where((given >= 0) & (given < math.inf), given, 0.0)
+    return torch.where(valid_weights(given), given, 0.0)
+
+
+def valid_weights(weight: Tensor) -> Tensor:
+    """Return which weights [N] are finite and not negative, [N] bool."""
+    return (weight >= 0) & (weight < math.inf)
 
 
 def _require_weights(loss: Capabilities, weight: Tensor) -> None:
     """Refuse weights that are negative or not finite, waiting for the device."""
-    sound = (weight >= 0) & (weight < math.inf)
+    sound = valid_weights(weight)
     if bool(sound.all()):
         return
     samples = (~sound).nonzero().flatten().tolist()

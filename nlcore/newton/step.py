@@ -23,7 +23,7 @@ from nlcore.newton.outcome import Memory, NewtonStep, StepDetail
 from nlcore.newton.problem import Backend, Problem
 from nlcore.newton.ranks import Ranks, resolve_group
 from nlcore.newton.solve import limit_lengths, solve
-from nlcore.soundness import check_first_use
+from nlcore.soundness import check_first_use, warn_of_invalid_weights
 
 __all__ = ["OnFailure", "newton_step", "resolve_curvature", "take_step"]
 
@@ -62,7 +62,8 @@ def newton_step(
         context: Tensors that the loss needs beside the prediction, a nested structure of tensors, batch
             first; for a loss that takes it.
         on_failure: `"raise"` an error that names the samples, or `"fallback"` to the plain gradient for those whose
-            curvature failed, and to no step for those whose gradient itself is not finite.
+            curvature failed, and to no step for those whose gradient itself is not finite. A weight that is negative or
+            not finite raises, or counts as 0 with a warning.
         generator: Random numbers of a stochastic loss; by default seeded from torch's global generator.
         backend: `"autograd"`, `"func"` for `torch.func`, or `"auto"`: autograd, and `torch.func` under one of its
             transforms or `torch.compile`.
@@ -81,7 +82,7 @@ def newton_step(
 
     Warns:
         NumericalWarning: The loss is not what a Newton loss needs: a cut graph, samples that mix, random values; it
-            takes no mask and is given one.
+            takes no mask and is given one; a weight counts as 0, since it is negative or not finite.
 
     Example:
         >>> import torch, nlcore
@@ -120,6 +121,8 @@ def newton_step(
             NumericalWarning,
             stacklevel=2,
         )
+    if on_failure == "fallback" and weight is not None:
+        warn_of_invalid_weights(capabilities.name, weight)
     given |= {"hold": hold, "generator": generator, "backend": backend, "raising": on_failure == "raise"}
 
     def choose(problem: Problem) -> Curvature:
@@ -228,6 +231,7 @@ def _step(
         residual=solution.residual,
         negative=matrix.negative,
         per_sample=damped.own,
+        invalid_weights=problem.invalid_weights,
     )
     shape, target = problem.evaluation.shape, problem.prediction - direction
     if gradient.shape != shape:

@@ -289,7 +289,38 @@ def test_a_fallback_leaves_out_a_sample_with_a_weight_that_means_nothing(weight)
     y, t = data()
     given = torch.tensor([1.0, 2.0, weight, 1.0, 1.0])
     leaf = y.clone().requires_grad_()
-    NewtonLoss(half_square, Hessian(damping=0.5), on_failure="fallback")(leaf, t, weight=given).backward()
+    criterion = NewtonLoss(half_square, Hessian(damping=0.5), on_failure="fallback")
+    with pytest.warns(NumericalWarning, match=r"of the samples 2 is negative or not finite, and counts as 0"):
+        criterion(leaf, t, weight=given).backward()
+    assert criterion.stats["invalid_weights"] == 1
     zero = y.clone().requires_grad_()
-    NewtonLoss(half_square, Hessian(damping=0.5))(zero, t, weight=given.nan_to_num(0.0, 0.0).clamp(min=0)).backward()
+    sound = NewtonLoss(half_square, Hessian(damping=0.5), on_failure="fallback")
+    sound(zero, t, weight=given.nan_to_num(0.0, 0.0).clamp(min=0)).backward()
     assert torch.equal(leaf.grad, zero.grad)
+    assert sound.stats["invalid_weights"] == 0
+
+
+def test_invalid_weights_are_counted_at_every_step_and_warned_of_at_the_first():
+    y, t = data()
+    criterion = NewtonLoss(half_square, Hessian(damping=0.5), on_failure="fallback")
+    with pytest.warns(NumericalWarning, match="negative or not finite"):
+        criterion(y.clone().requires_grad_(), t, weight=-torch.ones(5))
+    for count in (5, 0, 2):
+        weight = torch.ones(5)
+        weight[:count] = -1.0
+        criterion(y.clone().requires_grad_(), t, weight=weight)
+        assert criterion.stats["invalid_weights"] == count
+    criterion(y.clone().requires_grad_(), t)
+    assert "invalid_weights" not in criterion.stats
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_value_without_gradients_and_a_single_step_warn_of_invalid_weights(reduction):
+    y, t = data()
+    weight = torch.tensor([1.0, -2.0, 1.0, 1.0, 1.0])
+    criterion = NewtonLoss(half_square, Hessian(), on_failure="fallback", reduction=reduction)
+    with torch.no_grad(), pytest.warns(NumericalWarning, match="of the samples 1 is negative or not finite"):
+        criterion(y, t, weight=weight)
+    with pytest.warns(NumericalWarning, match="of the samples 1 is negative or not finite"):
+        step = newton_step(half_square, y, t, Hessian(), weight=weight, on_failure="fallback")
+    assert step.stats["invalid_weights"] == 1
