@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
@@ -32,7 +33,7 @@ _SpecT = TypeVar("_SpecT", bound=Spec)
 StudySource: TypeAlias = str | Path | Mapping[str, Any]
 """A study: the path of its TOML file, or its content."""
 
-_PROJECT = "nlcore"
+_PROJECT, _PREFIX = "nlcore", "nlcore_"
 GROUP_PREFIX = "nlcore.plugins"
 GROUP = f"{GROUP_PREFIX}.v1"
 
@@ -94,9 +95,10 @@ class _Specifications:
     nlcore_studies = staticmethod(nlcore_studies)
 
     def __dir__(self) -> list[str]:
-        return ["nlcore_algorithms", "nlcore_commands", "nlcore_tasks", "nlcore_studies"]
+        return list(_NAMES)
 
 
+_NAMES = ("nlcore_algorithms", "nlcore_commands", "nlcore_tasks", "nlcore_studies")
 _SPECIFICATIONS: Any = _Specifications()
 
 
@@ -115,8 +117,8 @@ class Hooks:
         plugin: The module or object that the entry point names.
 
     Raises:
-        RegistryError: It has no hook implementation.
-        pluggy.PluginValidationError: A hook has an unknown name, or parameters that nlcore does not pass.
+        RegistryError: It has no hook implementation, or one of a hook that does not exist.
+        pluggy.PluginValidationError: A hook has parameters that nlcore does not pass.
     """
 
     def __init__(self, namespace: str, plugin: object) -> None:
@@ -124,8 +126,11 @@ class Hooks:
         self._manager = _Manager(_PROJECT)
         self._manager.add_hookspecs(_SPECIFICATIONS)
         self._manager.register(plugin, name=namespace)
-        self._manager.check_pending()
-        if not self._manager.get_hookcallers(plugin):
+        callers = self._manager.get_hookcallers(plugin) or []
+        for caller in callers:
+            if not caller.has_spec():
+                _require_optional(caller)
+        if not callers:
             raise RegistryError(
                 f"{getattr(plugin, '__name__', plugin)!r} implements no hook: define nlcore_algorithms and put "
                 "@hookimpl of nlcore.plugin on it"
@@ -187,3 +192,17 @@ class Hooks:
     def commands(self, subparsers: Subparsers) -> None:
         """Let the plugin add its commands to the command line."""
         self._manager.hook.nlcore_commands(subparsers=subparsers)
+
+
+def _require_optional(unknown: pluggy.HookCaller) -> None:
+    """Refuse the implementations of a hook that does not exist, unless they are marked as optional."""
+    for one in unknown.get_hookimpls():
+        if one.optionalhook:
+            continue
+        hooks = {hook.removeprefix(_PREFIX): hook for hook in _NAMES}
+        near = get_close_matches(unknown.name.removeprefix(_PREFIX), hooks, n=1, cutoff=0.5)
+        hint = f" (did you mean {hooks[near[0]]!r}?)" if near else ""
+        raise RegistryError(
+            f"the function {one.function.__name__} is marked with @hookimpl, but nlcore has no hook {unknown.name!r}"
+            f"{hint}. Rename it, or update nlcore if a later version has that hook; this one has {', '.join(_NAMES)}"
+        )

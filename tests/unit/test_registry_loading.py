@@ -36,8 +36,25 @@ FAULTS = {
     "no marker": ("def nlcore_algorithms(): return []", RegistryError, "implements no hook.*@hookimpl"),
     "unknown hook": (
         "from nlcore.plugin import hookimpl\n@hookimpl\ndef nlcore_algoritms(): return []",
-        pluggy.PluginValidationError,
-        "unknown hook 'nlcore_algoritms'",
+        RegistryError,
+        r"the function nlcore_algoritms is marked with @hookimpl, but nlcore has no hook "
+        r"'nlcore_algoritms' \(did you mean 'nlcore_algorithms'\?\)\. Rename it",
+    ),
+    "hook without the prefix": (
+        "from nlcore.plugin import hookimpl\n@hookimpl\ndef task(): return []",
+        RegistryError,
+        r"no hook 'task' \(did you mean 'nlcore_tasks'\?\)",
+    ),
+    "hook unlike any": (
+        "from nlcore.plugin import hookimpl\n@hookimpl\ndef nlcore_zoom(): return []",
+        RegistryError,
+        r"no hook 'nlcore_zoom'\. Rename it, or update nlcore if a later version has that hook; this one has "
+        "nlcore_algorithms, nlcore_commands, nlcore_tasks, nlcore_studies",
+    ),
+    "unknown hook by specname": (
+        "from nlcore.plugin import hookimpl\n@hookimpl(specname='nlcore_study')\ndef studies(): return []",
+        RegistryError,
+        r"the function studies is marked .* no hook 'nlcore_study' \(did you mean 'nlcore_studies'\?\)",
     ),
     "wrong signature": (
         "from nlcore.plugin import hookimpl\n@hookimpl\ndef nlcore_algorithms(registry): return []",
@@ -145,6 +162,12 @@ FAULTS = {
         "'bad/a-v1' twice",
     ),
 }
+
+
+def test_an_unknown_hook_that_is_optional_is_ignored(shelf, registry_of):
+    later = "\n\n@hookimpl(optionalhook=True)\ndef nlcore_pictures(): return []\n"
+    shelf.add("good", HOOK.format(body="return [AlgorithmSpec(id='good/a-v1', factory='a:b')]") + later)
+    assert registry_of().names() == ["good/a-v1"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
