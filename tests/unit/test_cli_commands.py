@@ -321,6 +321,15 @@ class TestNew:
             assert not (file.is_file() and "@package@" in file.read_text("utf-8"))
             assert file.suffix != ".template"
 
+    def test_the_algorithm_has_the_form_of_the_guide(self, run, tmp_path):
+        run("new", "my_losses", "--dir", str(tmp_path / "a"))
+        algorithm = (tmp_path / "a/src/nlcore_my_losses/smooth_maximum.py").read_text("utf-8")
+        guide = (Path(__file__).parents[2] / "docs/guides/write-a-plugin.md").read_text("utf-8")
+        for text, id in ((algorithm, "my_losses/smooth_maximum-v1"), (guide, "echo/echo-v1")):
+            assert re.search(rf'class \w+\(\s*Configured,\s*id="{id}",\s*config=\w+Config,\s*traits=Traits\(', text)
+            assert "check_inputs(self.id, " in text
+            assert "dataclass(" not in text
+
     def test_as_json_into_a_folder(self, run, tmp_path):
         code, out, _ = run("new", "my_losses", "--dir", str(tmp_path / "a" / "b"), "--json")
         found = json.loads(out)
@@ -407,7 +416,9 @@ class TestNew:
                 file
             )
             assert "smooth_maximum" not in file.read_text("utf-8")
-        assert "class SoftCount(Configured):" in (tmp_path / "plugin/src/nlcore_mine/soft_count.py").read_text("utf-8")
+        assert "class SoftCount(\n    Configured,\n" in (tmp_path / "plugin/src/nlcore_mine/soft_count.py").read_text(
+            "utf-8"
+        )
 
     @pytest.mark.parametrize(
         ("name", "message"),
