@@ -330,6 +330,13 @@ class TestNew:
             assert "check_inputs(self.id, " in text
             assert "dataclass(" not in text
 
+    def test_the_specification_asks_for_a_reference(self, run, tmp_path):
+        run("new", "my_losses", "--dir", str(tmp_path / "a"))
+        plugin = (tmp_path / "a/src/nlcore_my_losses/_plugin.py").read_text("utf-8")
+        guide = (Path(__file__).parents[2] / "docs/guides/write-a-plugin.md").read_text("utf-8")
+        for text in (plugin, guide):
+            assert re.search(r'# .*the paper or page that defines the algorithm.*\n +reference=".*",\n', text)
+
     def test_as_json_into_a_folder(self, run, tmp_path):
         code, out, _ = run("new", "my_losses", "--dir", str(tmp_path / "a" / "b"), "--json")
         found = json.loads(out)
