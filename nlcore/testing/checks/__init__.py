@@ -5,6 +5,7 @@ from __future__ import annotations
 from nlcore.testing.check import Check
 from nlcore.testing.checks import (
     config,
+    context,
     device,
     docs,
     dtype,
@@ -40,6 +41,7 @@ _GROUPS = (
     operator,
     transforms,
     mask,
+    context,
     errors,
     config,
     instance,

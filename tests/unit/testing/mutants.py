@@ -617,6 +617,22 @@ class BatchlessContext(InContext):
         return {"field": torch.randn(4, generator=generator, dtype=dtype, device=device)}
 
 
+class IgnoresContext(InContext):
+    def __call__(self, prediction, target, *, generator=None, context=None):
+        refuse_wrong(prediction, target)
+        return self.formula(prediction, target)
+
+
+class IgnoresConstantContext(IgnoresContext):
+    def example_context(self, batch_size, *, generator, dtype, device):
+        return torch.ones(batch_size, 1, dtype=dtype, device=device)
+
+
+class IgnoresAField(InContext):
+    def example_context(self, batch_size, **made):
+        return {**super().example_context(batch_size, **made), "scale": torch.rand(batch_size, 1, **made)}
+
+
 class SplitWithoutContext(SplitInContext):
     def inner(self, prediction, *, context=None):
         return Split.inner(self, prediction)

@@ -258,6 +258,27 @@ class MaskedInContext(Masked):
     example_context = SplitInContext.example_context
 
 
+class ContextOfLengths(Sound):
+    """The number of outputs of each sample is its context; prediction, target: [batch, n], context: [batch]."""
+
+    traits = Traits(takes_context=True)
+
+    def __call__(self, prediction, target, *, generator=None, context=None):
+        refuse_wrong(prediction, target)
+        each = target * prediction.sin() + 0.1 * prediction.square()
+        return (each * (torch.arange(prediction.shape[1], device=context.device) < context[:, None])).sum(1)
+
+    def example_context(self, batch_size, *, generator, dtype, device):
+        return torch.randint(1, 5, (batch_size,), generator=generator, device=device)
+
+
+class ConstantLengths(ContextOfLengths):
+    """The same with one length for all; prediction, target: [batch, n], context: [batch]."""
+
+    def example_context(self, batch_size, *, generator, dtype, device):
+        return torch.full((batch_size,), 3, device=device)
+
+
 class Module(nn.Module):
     """A module with a buffer and no options; prediction, target: [batch, 4]."""
 
@@ -393,6 +414,8 @@ SOUND = {
     "split_in_a_context": SplitInContext(),
     "context_left_out": OptionalContext(),
     "mask_and_context": MaskedInContext(),
+    "context_of_lengths": ContextOfLengths(),
+    "constant_lengths": ConstantLengths(),
     "module_with_buffer": Module(),
     "sample_by_sample": Sample(),
     "linear": Linear(),

@@ -10,6 +10,7 @@ from nlcore.testing import Status, check_algorithm
 from nlcore.testing.checks import CATALOGUE, newton
 
 from . import mutants as m
+from . import sound
 from .sound import CONFIGURED, SOUND, Sound, Wave, WaveConfig
 
 torch.set_num_threads(1)
@@ -25,6 +26,9 @@ FAULTS = [
     (m.ChangesContext(), {"purity.inputs"}),
     (m.SpreadsContext(), BATCH_IN_VALUE),
     (m.SplitWithoutContext(), {"gauss_newton.split"}),
+    (m.IgnoresContext(), {"context.used"}),
+    (m.IgnoresConstantContext(), {"context.used"}),
+    (m.IgnoresAField(), {"context.used"}),
     (m.PaddingInTheSplit(), {"mask.padding"}),
     (m.TraitsAsDict(), {"protocol.traits"}),
     (m.UnknownTransforms(), {"protocol.traits"}),
@@ -149,6 +153,18 @@ def test_a_second_derivative_that_is_not_finite_is_not_called_a_wrong_one():
     report = failing(m.UnguardedRoot())
     assert report.failed == ("hessian.differences",)
     assert "a second derivative that is not finite" in str(report)
+
+
+def test_the_part_of_a_context_that_is_ignored_is_named():
+    found = {one.name: one.message for one in failing(m.IgnoresAField()).outcomes}
+    assert "the part ['scale'] of the context has no influence" in found["context.used"]
+    assert "['field']" not in found["context.used"]
+
+
+@pytest.mark.parametrize(("algorithm", "status"), [("ContextOfLengths", "passed"), ("ConstantLengths", "skipped")])
+def test_whole_numbers_in_a_context_are_exchanged_with_those_of_other_samples(algorithm, status):
+    report = check_algorithm(getattr(sound, algorithm)())
+    assert {one.name: one.status for one in report.outcomes}["context.used"] == status
 
 
 @pytest.mark.parametrize(("algorithm", "config", "options", "names"), CONFIG_FAULTS)
