@@ -28,7 +28,7 @@ ALLOWED = {
     "capabilities": {"errors", "protocol"},
     "evaluation": {"capabilities", "errors"},
     "differences": {"evaluation"},
-    "soundness": {"differences", "errors", "evaluation"},
+    "soundness": {"differences", "errors", "evaluation", "soundness"},
     "pullbacks": {"capabilities", "errors"},
     "newton": {"capabilities", "errors", "evaluation", "newton", "protocol", "pullbacks", "soundness"},
     "plotting": {"capabilities", "errors", "newton", "plotting", "protocol"},
