@@ -11,10 +11,11 @@ from torch import Tensor
 
 from nlcore.evaluation import signs
 from nlcore.newton.curvature import Curvature
+from nlcore.newton.damping import rho_of_noise
 from nlcore.newton.derivatives import Derivatives, Kind, differentiate
-from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, FeatureMatrix
+from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, FeatureMatrix, OperatorMatrix
 from nlcore.newton.problem import Problem, Samples
-from nlcore.newton.rho import amplification, examined, validated_rho
+from nlcore.newton.rho import amplification, examined
 from nlcore.newton.second_order import form_features
 from nlcore.newton.solve import directions
 
@@ -215,11 +216,22 @@ class CandidatesAtBatch:
         own: Tensor = matrix_of_few.own  # type: ignore[attr-defined]
         return own, matrix_of_few.samples
 
+    def _dispersion_of_one(self) -> Dispersion | None:
+        """Return which Newton steps would fit noise where one matrix serves all samples by declaration."""
+        members = self.candidates.curvatures
+        newton = [k for k, one in enumerate(members) if one.kind != "gradient" and one.power == 1]
+        matrix, derivatives = self.matrix(members[newton[0]]), self.derivatives(members[newton[0]])
+        if derivatives.features is None or not isinstance(matrix, DenseMatrix | OperatorMatrix):
+            return None
+        rhos = torch.tensor([members[k].damping.rho for k in newton], device="cpu")
+        barred = rhos < float(rho_of_noise(matrix, derivatives))
+        return Dispersion(alike=True, same=False, round=False, barred=barred, judged=newton)
+
     def dispersion(self) -> Dispersion | None:
-        """Return how much the samples differ; `None` where their own matrices are not formed."""
+        """Return how much the samples differ; `None` where neither that nor the noise can be judged."""
         bounded = self.candidates.bounded
         if bounded is None:
-            return None
+            return self._dispersion_of_one() if self.candidates.constant else None
         members = self.candidates.curvatures
         newton = [k for k, one in enumerate(members) if one.kind == bounded.kind and one.power == 1]
         of_batch = next(one for one in members if one.kind == bounded.kind and one.aggregate == "batch")
@@ -236,8 +248,7 @@ class CandidatesAtBatch:
         single = torch.tensor([members[k].aggregate == "sample" for k in newton], device="cpu")
         barred = (amplifications[1:] > _OVERSTEP) & ~single
         if derivatives.features is not None:
-            noise = validated_rho(matrix.mean, matrix.mean_curvature, matrix.samples, derivatives)
-            barred |= rhos[1:] < float(noise)
+            barred |= rhos[1:] < float(rho_of_noise(matrix, derivatives))
         several = float(samples.total((samples.weight > 0).sum())) > 1
         values = torch.linalg.eigvalsh(matrix.mean)
         least = torch.where(values > _FLAT * values[-1], values, torch.inf).amin()

@@ -217,6 +217,15 @@ def choose_damping(
     return Damped(strength if matrix.unit is None else strength / matrix.unit)
 
 
+def rho_of_noise(matrix: DenseMatrix | OperatorMatrix, derivatives: Derivatives) -> Tensor:
+    """Return the ρ of least generalised cross-validation for one matrix for all samples, []."""
+    if isinstance(matrix, DenseMatrix):
+        return validated_rho(matrix.mean, matrix.mean_curvature, matrix.samples, derivatives)
+    scales = matrix.mean_curvature, matrix.largest
+    strengths = damping_strength(matrix.mean_curvature.new_tensor(VALIDATED), *scales)
+    return validated_rho_by_solves(matrix, derivatives, strengths, damping_strength(0.0, *scales))
+
+
 def _operator_damping(
     damping: Bounded, matrix: OperatorMatrix, state: DampingState | None, derivatives: Derivatives | None
 ) -> Damped:
@@ -224,10 +233,7 @@ def _operator_damping(
     if state is None or state.age == 0:
         rho = torch.full_like(matrix.mean_curvature, min(CANDIDATES))
         if damping.validated and derivatives is not None and derivatives.features is not None:
-            scales = matrix.mean_curvature, matrix.largest
-            strengths = damping_strength(rho.new_tensor(VALIDATED), *scales)
-            least = damping_strength(0.0, *scales)
-            rho = torch.maximum(rho, validated_rho_by_solves(matrix, derivatives, strengths, least))
+            rho = torch.maximum(rho, rho_of_noise(matrix, derivatives))
         state = DampingState(rho, torch.zeros_like(rho, dtype=torch.bool), 0)
     strength = damping_strength(state.rho, matrix.mean_curvature, matrix.largest)
     return Damped(strength, None, replace(state, age=(state.age + 1) % damping.refresh))

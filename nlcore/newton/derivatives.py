@@ -167,7 +167,7 @@ def _without_differentiation(problem: Problem, kind: Kind) -> Derivatives | None
     if not flat.shape[0]:  # a rank without samples still takes part in the sums over the ranks
         nothing = flat.new_zeros(0, flat.shape[1], flat.shape[1])
         # 0: a Gauss–Newton matrix; the number of features is not known without samples.
-        features = 0 if kind == "gauss_newton" else None
+        features = 0 if kind == "gauss_newton" else _residuals(problem) if kind == "hessian" else None
         return Derivatives.of(problem, flat.new_zeros(0), flat, supplied=nothing, features=features)
     if kind == "hessian" and "hessian" in problem.loss.supplies:
         plain = differentiate(problem, "gradient")
@@ -185,7 +185,9 @@ def _residuals(problem: Problem) -> int | None:
     """Return of how many residuals a loss is known to be half the sum of squares; `None` if it is not, or masked."""
     if not problem.loss.traits.constant_curvature or "split" not in problem.loss.supplies:
         return None
-    return None if problem.samples.keep is not None else problem.evaluation.inner(problem.prediction)[0].numel()
+    if problem.samples.keep is not None:
+        return None
+    return problem.evaluation.inner(problem.prediction)[0].numel() if len(problem.prediction) else 0
 
 
 def operator_of(problem: Problem) -> CurvatureOperator | None:

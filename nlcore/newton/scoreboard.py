@@ -80,7 +80,7 @@ class Scoreboard:
     @property
     def needs_dispersion(self) -> bool:
         """Whether the next probe looks how much the samples differ; rarely once they have one matrix."""
-        return not (self.same and self.probes % _FULL_EVERY)
+        return not ((self.same or self.candidates.constant) and self.probes % _FULL_EVERY)
 
     def note(self, dispersion: Dispersion) -> None:
         """Bar the Newton steps that amplify what other samples or noise would ask for; note if samples are alike."""

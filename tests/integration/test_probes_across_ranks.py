@@ -26,7 +26,15 @@ def bent(y):
     return torch.sin(y).cumsum(-1) + 0.1 * y
 
 
-def train(rank: int, world: int, folder: Path, sizes: tuple[int, int], outputs: int) -> None:
+LOSSES = {"bent": lambda: nlcore.compose(bent), "sum": lambda: nlcore.make("sequences/prefix_sum")}
+OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+ALONE = (7, 15, 20, 23)
+"""Steps at which all samples are on the first rank; 15 and 20 have a probe."""
+
+
+def train(
+    rank: int, world: int, folder: Path, loss: str, optimizer_name: str, sizes: tuple[int, int], outputs: int
+) -> None:
     torch.set_num_threads(1)
     if world > 1:
         meet = f"file://{folder / 'meet'}"
@@ -34,13 +42,13 @@ def train(rank: int, world: int, folder: Path, sizes: tuple[int, int], outputs: 
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 24), nn.Tanh(), nn.Linear(24, outputs)).double()
     network = nn.parallel.DistributedDataParallel(net) if world > 1 else net
-    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
-    criterion = nlcore.NewtonLoss(nlcore.compose(bent))
+    optimizer = OPTIMIZERS[optimizer_name](net.parameters(), 1e-2)
+    criterion = nlcore.NewtonLoss(LOSSES[loss]())
     for seed in range(STEPS):
         x = torch.randn(sum(sizes), 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         target = torch.cat([x.pow(1 + k) for k in range(outputs // 4 + 1)], 1)[:, :outputs].cumsum(1)
         optimizer.zero_grad()
-        here = (sizes if seed % 8 != 7 else (sum(sizes), 0))[rank]  # then all on the first rank
+        here = ((sum(sizes), 0) if seed in ALONE else sizes)[rank]
         part = slice(None) if world == 1 else slice(rank * (sum(sizes) - here), rank * sum(sizes) + (1 - rank) * here)
         criterion(network(x[part]), target[part]).backward()
         optimizer.step()
@@ -70,11 +78,22 @@ def train_blind(rank: int, folder: Path) -> None:
 
 
 @pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch is built without gloo")
-@pytest.mark.parametrize(("sizes", "outputs"), [((8, 8), 6), ((64, 112), 16)])
-def test_two_ranks_choose_and_train_as_one_process(tmp_path: Path, sizes: tuple[int, int], outputs: int):
-    numbers = [str(one) for one in (*sizes, outputs)]
+@pytest.mark.parametrize(
+    ("loss", "optimizer", "sizes", "outputs"),
+    [
+        ("bent", "adam", (8, 8), 6),
+        ("bent", "adam", (64, 112), 16),
+        ("bent", "sgd", (8, 8), 6),
+        ("sum", "sgd", (8, 8), 6),
+        ("sum", "adam", (5, 9), 300),
+    ],
+)
+def test_two_ranks_choose_and_train_as_one_process(
+    tmp_path: Path, loss: str, optimizer: str, sizes: tuple[int, int], outputs: int
+):
+    given = [loss, optimizer, *(str(one) for one in (*sizes, outputs))]
     for world in (1, 2):
-        words = [[sys.executable, __file__, str(rank), str(world), str(tmp_path), *numbers] for rank in range(world)]
+        words = [[sys.executable, __file__, str(rank), str(world), str(tmp_path), *given] for rank in range(world)]
         processes = [subprocess.Popen(one) for one in words]
         assert [process.wait(120) for process in processes] == [0] * world
     chosen, scores, weights = torch.load(tmp_path / "1-0.pt")
@@ -101,5 +120,6 @@ if __name__ == "__main__":
     if sys.argv[2] == "blind":
         train_blind(int(sys.argv[1]), Path(sys.argv[3]))
     else:
-        first, second, outputs = (int(one) for one in sys.argv[4:])
-        train(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), (first, second), outputs)
+        loss, optimizer = sys.argv[4:6]
+        first, second, outputs = (int(one) for one in sys.argv[6:])
+        train(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), loss, optimizer, (first, second), outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import pytest
@@ -223,3 +224,43 @@ def test_low_rank_solves_what_damping_makes_regular():
     fast = newton_step(loss, prediction, target, GaussNewton(damping=Relative(0.01), solver="low_rank"))
     exact = newton_step(loss, prediction.double(), target.double(), GaussNewton(damping=Relative(0.01)))
     assert cosine(per_sample(fast.direction).double(), exact.direction) > 0.9999
+
+
+@pytest.mark.parametrize("size", [8, 300])
+def test_newton_steps_that_would_fit_noise_are_barred_where_curvature_is_constant(size):
+    barred = []
+    for noise in (0.0, 3.0):
+        torch.manual_seed(0)
+        criterion, net = NewtonLoss(nlcore.make("sequences/prefix_sum")), nn.Linear(4, size)
+        true = torch.randn(4, size)
+        for _ in range(2):
+            x = torch.randn(64, 4)
+            seen = (x @ true).cumsum(1)
+            criterion(net(x), seen + noise * seen.std() * torch.randn(64, size)).backward()
+        board = criterion._selection.board
+        barred.append([int(board.barred[k]) for k, name in enumerate(criterion.directions) if "power" not in name])
+    # The gradient, the Fisher matrix, and the Newton steps with ρ = 0.001 and 0.1.
+    assert barred == [[0, 0, 0, 0], [0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("learning_rate", [0.001, 0.003])
+def test_a_few_noisy_samples_with_constant_curvature_do_no_harm(learning_rate):
+    ratios = []
+    for seed in range(3):
+        lasts = []
+        for make in (NewtonLoss, lambda loss: lambda *given: loss(*given).mean()):
+            torch.manual_seed(seed)
+            loss, x = nlcore.make("sequences/prefix_sum"), torch.randn(80, 8)
+            clean = torch.tanh(x @ torch.randn(8, 16) / 2).cumsum(1)
+            target = clean + 0.1 * clean.std() * torch.randn(80, 16)
+            net = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 16))
+            criterion, optimizer = make(loss), torch.optim.Adam(net.parameters(), learning_rate)
+            for _ in range(500):
+                index = torch.randint(80, (20,))
+                optimizer.zero_grad()
+                criterion(net(x[index]), target[index]).backward()
+                optimizer.step()
+            with torch.no_grad():
+                lasts.append(float(loss(net(x), target).mean()))
+        ratios.append(lasts[0] / lasts[1])
+    assert sum(math.log(one) for one in ratios) < 0, ratios
