@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nlcore.errors import ConfigError, ContractError, DeviceError, DtypeError, NonFiniteError, ShapeError
-from nlcore_ranking import ListLoss, PiRank, RankNet, TopKClassification
+from nlcore_ranking import ListLoss, PiRank, RankNet, Spearman, TopKClassification
 
 SCORES = torch.zeros(2, 3)
 GRADES = torch.tensor([[0.0, 1.0, 2.0], [2.0, 0.0, 0.0]])
@@ -28,11 +28,6 @@ WRONG: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (ContractError, "prediction is a list", {"prediction": SCORES.tolist()}),
     (ContractError, "target is a list", {"target": GRADES.tolist()}),
     (ContractError, "mask is a str", {"mask": "first two"}),
-    (
-        ContractError,
-        "samples 1 has negative relevance; sample 1 is .2, -1, 0.",
-        {"target": GRADES - torch.tensor([[0.0, 0, 0], [0, 1, 0]])},
-    ),
     (NonFiniteError, "samples 1 are NaN", {"prediction": SCORES + torch.tensor([[0.0], [torch.nan]])}),
     (NonFiniteError, "samples 0, 1 are NaN or infinite", {"prediction": SCORES - torch.inf}),
     (NonFiniteError, "target of samples 0 is NaN", {"target": GRADES + torch.tensor([[torch.nan], [0.0]])}),
@@ -47,6 +42,17 @@ def test_wrong_inputs(graded: ListLoss, error: type[Exception], message: str, gi
     options = {"prediction": SCORES, "target": GRADES, "mask": None, **given}
     with pytest.raises(error, match=message) as caught:
         graded(options["prediction"], options["target"], mask=options["mask"])
+    assert str(caught.value).startswith(graded.id + ":")
+
+
+def test_negative_grades_are_refused_except_where_only_the_order_counts(graded: ListLoss) -> None:
+    negative = GRADES - torch.tensor([[0.0, 0, 0], [0, 1, 0]])
+    if isinstance(graded, Spearman):
+        scores = torch.tensor([[0.3, 1.0, 2.0], [0.5, 0.1, 0.0]])
+        assert torch.equal(graded(scores, negative), graded(scores, negative + 1))
+        return
+    with pytest.raises(ContractError, match=r"samples 1 has negative relevance; sample 1 is .2, -1, 0.") as caught:
+        graded(SCORES, negative)
     assert str(caught.value).startswith(graded.id + ":")
 
 

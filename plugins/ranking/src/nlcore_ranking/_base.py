@@ -32,12 +32,13 @@ class ListLoss(Configured, ABC):
     more the better. `mask` [batch, n] is True at padded items; values there are ignored, and the loss is that of the
     shorter list. A list of padding only has loss 0 and gradient 0, and the engine does not count it as a sample. Scores
     [batch, 1] are lists of one item each, with nothing to rank, and raise a warning. Half precision is computed in
-    float32 and rounded at the end.
+    float32 and rounded at the end. `Spearman`, a correlation, takes values of either sign.
 
     Objects are immutable, hashable, equal by their options, and serve every n.
     """
 
     _target: ClassVar[str] = RELEVANCE
+    _lowest: ClassVar[float] = 0.0
 
     def __call__(
         self,
@@ -51,7 +52,7 @@ class ListLoss(Configured, ABC):
 
         Args:
             prediction: [batch, n], the scores.
-            target: [batch, n], the relevance of every item, ≥ 0; any real dtype.
+            target: [batch, n], the relevance of every item, ≥ 0 except for `Spearman`; any real dtype.
             mask: [batch, n] bool, True at padded items.
             generator: Not used; the loss is deterministic.
 
@@ -104,4 +105,5 @@ class ListLoss(Configured, ABC):
         """Return the validated lists."""
         Lists.check(self.id, prediction, target, mask, needed=self._target)
         warn_of_a_column(self.id, prediction)
-        return Lists.of(self.id, prediction, target, mask, limit=self._limit(working(prediction)))
+        limit = self._limit(working(prediction))
+        return Lists.of(self.id, prediction, target, mask, limit=limit, lowest=self._lowest)

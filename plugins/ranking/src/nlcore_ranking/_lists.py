@@ -50,7 +50,9 @@ class Lists:
         check_inputs(name, prediction=(scores, _SCORES), target=(target, needed, *advice), mask=padding)
 
     @classmethod
-    def of(cls, name: str, scores: Tensor, target: Tensor, mask: Tensor | None, *, limit: float) -> Lists:
+    def of(
+        cls, name: str, scores: Tensor, target: Tensor, mask: Tensor | None, *, limit: float, lowest: float = 0.0
+    ) -> Lists:
         """Validate the values of lists that fit together, and blank their padding.
 
         A list of nothing but padding becomes one of a single item with score and relevance 0, so that nothing is
@@ -62,6 +64,7 @@ class Lists:
             target: [batch, n] relevance, or [batch] classes.
             mask: [batch, n] bool, True at padded items.
             limit: Largest magnitude of a score for which nothing overflows.
+            lowest: Smallest relevance; −∞ for values of either sign.
 
         Raises:
             ContractError: A grade is negative, a class out of range or padded.
@@ -71,7 +74,7 @@ class Lists:
         valid = torch.ones_like(scores, dtype=torch.bool) if mask is None else ~mask
         if target.ndim == 2:
             target = target.to(scores.dtype)
-        _check_values(name, scores.detach(), target.detach(), valid, limit)
+        _check_values(name, scores.detach(), target.detach(), valid, limit=limit, lowest=lowest)
         if target.ndim == 1:
             classes = target if mask is None else target.masked_fill(mask.all(dim=1), 0)
             positions = torch.arange(scores.shape[1], device=scores.device)
@@ -134,7 +137,7 @@ def laplacian(weights: Tensor) -> Tensor:
     return torch.diag_embed(between.sum(dim=-1)) - between
 
 
-def _check_values(name: str, scores: Tensor, target: Tensor, valid: Tensor, limit: float) -> None:
+def _check_values(name: str, scores: Tensor, target: Tensor, valid: Tensor, *, limit: float, lowest: float) -> None:
     """Raise unless scores and targets are in range; synchronises with the device once, or not under transforms.
 
     Args:
@@ -143,13 +146,14 @@ def _check_values(name: str, scores: Tensor, target: Tensor, valid: Tensor, limi
         target: [batch, n] relevance, or [batch] classes.
         valid: bool [batch, n], False at padded items. A list without items is not checked.
         limit: Largest magnitude of a score.
+        lowest: Smallest relevance.
     """
     n = valid.shape[1]
     if target.ndim == 1:
         inside = (target >= 0) & (target < n)
         target_fits = (inside & valid.gather(1, target.clamp(0, n - 1)[:, None])[:, 0]) | ~valid.any(dim=1)
     else:
-        target_fits = ((target >= 0) & (target < torch.inf) | ~valid).all(dim=1)
+        target_fits = ((target >= lowest) & (target.abs() < torch.inf) | ~valid).all(dim=1)
     scores_fit = ((scores.abs() <= limit) | ~valid).all(dim=1)
     if holds(torch.stack([scores_fit, target_fits])):
         return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import final
+import math
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
 
     Shape:
         - prediction: `[batch, n]`, the scores.
-        - target: `[batch, n]`, the relevance of every item, ≥ 0, of which only the order counts.
+        - target: `[batch, n]`, a value for every item, of either sign, of which only the order counts.
         - mask: `[batch, n]` bool, True at padded items.
         - value: without ties and for τ towards 0 it is one minus Spearman's correlation, from 0 to 2. A list of
           one item has loss 0. If all items have the same relevance, the loss is 0 at equal scores.
@@ -63,6 +64,8 @@ class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
         >>> Spearman(temperature=0.01)(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[2.0, 1.0, 0.0]]))
         tensor([2.])
     """
+
+    _lowest: ClassVar[float] = -math.inf
 
     temperature: float = 1.0
     relaxation: SoftRank = "neuralsort"
