@@ -267,10 +267,9 @@ class CrossEntropy(_Elementary):
 
     def _checked(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return logits and target in working precision, with 0 at padded classes."""
-        if not isinstance(target, Tensor) or target.dtype != torch.int64:
+        if not isinstance(target, Tensor) or (target.is_floating_point() and target.ndim != 1):
             return _values(self._id, prediction, target, mask)
-        form = "[batch] int64"
-        check_inputs(self._id, prediction=(prediction, _FORM), target=(target, form), mask=(mask, *_MASK))
+        check_inputs(self._id, prediction=(prediction, _FORM), target=(target, *_CLASSES), mask=(mask, *_MASK))
         logits = working(prediction)
         if mask is not None:
             empty = mask.all(-1)
@@ -287,6 +286,10 @@ class CrossEntropy(_Elementary):
 
 
 _FORM = "[batch, m] floating"
+_CLASSES = (
+    "[batch] int64",
+    "Give the class of each sample, [batch], with .long(), or probabilities, [batch, classes], with .float().",
+)
 _MASK = "[batch, m] bool or None", "It is True at padded outputs."
 
 

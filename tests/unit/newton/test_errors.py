@@ -484,6 +484,10 @@ def test_cross_entropy_wants_classes():
     refused(ContractError, r"0 … 3; .* 0 … 4", CrossEntropy(), prediction, torch.tensor([0, 1, 2, 4, 0]))
     refused(ShapeError, r"\[5, 1\], but \[batch\] = \[5\]", CrossEntropy(), prediction, torch.zeros(5, 1).long())
     refused(DtypeError, r"torch\.int32", CrossEntropy(), prediction, torch.zeros(5, 4, dtype=torch.int32))
+    for dtype in (torch.int32, torch.float32):
+        refused(DtypeError, rf"{dtype}, but int64.*long", CrossEntropy(), prediction, torch.zeros(5).to(dtype))
+    one_hot = torch.eye(5, 4, dtype=torch.int64)
+    refused(ShapeError, r"\[5, 4\], but \[batch\] = \[5\].*float", CrossEntropy(), prediction, one_hot)
 
 
 def test_several_tensors_as_a_prediction_are_to_be_joined():
