@@ -220,7 +220,7 @@ def check_arguments(loss: Capabilities, prediction: Any, target: Any, context: A
     if loss.declared and prediction.ndim != 1 + loss.traits.event_ndim:
         raise ShapeError(
             f"{loss.name}: the prediction must have {1 + loss.traits.event_ndim} dimensions, the batch and "
-            f"{loss.traits.event_ndim} of the event, but has shape {shape}."
+            f"{loss.traits.event_ndim} of the event, but has shape {shape}. {_dimensions(loss, prediction)}"
         )
     if context is not None and "context" not in loss.accepts:
         raise ContractError(
@@ -236,6 +236,19 @@ def check_arguments(loss: Capabilities, prediction: Any, target: Any, context: A
                     f"{loss.name}: the {what} holds a {type(leaf).__name__}, and tensors are needed. "
                     f"Call torch.as_tensor on it."
                 )
+
+
+def _dimensions(loss: Capabilities, prediction: Tensor) -> str:
+    """Return what to do about a prediction with too few or too many dimensions."""
+    if prediction.ndim < 1 + loss.traits.event_ndim:
+        one = "For one output per sample, call prediction.unsqueeze(1). " if prediction.ndim == 1 else ""
+        return f"{one}For a single sample, call prediction.unsqueeze(0)."
+    if prediction.shape[-1] == 1:
+        return "Call prediction.squeeze(-1)."
+    return (
+        f"If the loss is yours and takes such outputs, declare nlcore.Traits(event_ndim={prediction.ndim - 1}), as in "
+        "nlcore.compose(…, traits=…)."
+    )
 
 
 def per_sample(tensor: Tensor) -> Tensor:

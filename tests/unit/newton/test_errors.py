@@ -122,9 +122,10 @@ def test_a_prediction_that_is_no_tensor(prediction):
 
 def test_a_prediction_without_a_batch_or_outputs():
     refused(ShapeError, r"has shape \[\]", half_square, torch.zeros(()), torch.zeros(1))
-    refused(ShapeError, r"must have 2 dimensions.*\[5\]", Wavy(), torch.zeros(5), torch.zeros(5))
-    refused(ShapeError, r"must have 2 dimensions.*\[5, 2, 2\]", Wavy(), torch.zeros(5, 2, 2), torch.zeros(5))
-    refused(ShapeError, r"must have 3 dimensions.*\[5, 2\]", Wavy(Traits(event_ndim=2)), *data(5, 2))
+    refused(ShapeError, r"must have 2 dimensions.*\[5\].*unsqueeze\(1\)", Wavy(), torch.zeros(5), torch.zeros(5))
+    refused(ShapeError, r"2 dimensions.*\[5, 2, 1\].*squeeze\(-1\)", Wavy(), torch.zeros(5, 2, 1), torch.zeros(5))
+    refused(ShapeError, r"\[5, 2, 2\].*Traits\(event_ndim=2\)", Wavy(), torch.zeros(5, 2, 2), torch.zeros(5))
+    refused(ShapeError, r"3 dimensions.*\[5, 2\].*unsqueeze\(0\)", Wavy(Traits(event_ndim=2)), *data(5, 2))
     with pytest.raises(ShapeError, match=r"\[5, 0\] has no outputs"):
         newton_step(half_square, torch.zeros(5, 0), torch.zeros(5, 0))
     with pytest.raises(ShapeError, match=r"\[0, 0\] has no outputs"):
