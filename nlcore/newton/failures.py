@@ -6,10 +6,11 @@ import math
 from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
 
+import torch
 from torch import Tensor
 
 from nlcore.errors import NonFiniteError, SingularCurvatureError, shorten
-from nlcore.evaluation import finite_rows
+from nlcore.evaluation import finite_rows, per_sample
 
 if TYPE_CHECKING:
     from nlcore.newton.problem import Problem
@@ -42,12 +43,24 @@ def raise_nonfinite(problem: Problem, usable: Tensor) -> NoReturn:
         usable: [N] bool, which samples have a finite prediction, loss and gradient.
 
     Raises:
-        NonFiniteError: Some sample is not finite; the message names the samples, and whether the network or the loss is
-            at fault.
+        NonFiniteError: Some sample is not finite; the message names the samples, and whether the network, the target or
+            the loss is at fault.
     """
     name, finite = problem.loss.name, finite_rows(problem.prediction, problem.samples.keep)
+    after = "With on_failure='fallback' such samples take no step and are counted."
     if not bool(finite.all()):
-        what, remedy, wrong = "the prediction is NaN or infinite", "Look at the network.", ~finite
+        what, wrong = "the prediction is NaN or infinite", ~finite
+        remedy = "Look at the network and at its inputs, and leave such samples out of the batch."
+        after = (
+            "With on_failure='fallback' the direction of such samples is 0, but in the backward pass of the network "
+            "0 · NaN is NaN."
+        )
+    elif missing := int((_lacks_target(problem) & ~usable).sum()):
+        what, wrong = "the loss or its gradient is NaN or infinite", ~usable
+        remedy = (
+            f"The target is NaN or infinite in {missing} of them. If this is padding, give a mask, True at padded "
+            f"outputs; a loss of your own has to leave them out by masked_fill, as 0 · NaN is NaN."
+        )
     else:
         what = "the loss or its gradient is NaN or infinite, at predictions that are finite,"
         wrong = ~usable
@@ -58,10 +71,22 @@ def raise_nonfinite(problem: Problem, usable: Tensor) -> NoReturn:
         )
     samples = wrong.nonzero().flatten().tolist()
     raise NonFiniteError(
-        f"{name}: {what} in {len(samples)} of {finite.shape[0]} samples: {shorten(samples)}. {remedy} With "
-        f"on_failure='fallback' such samples take no step and are counted.",
-        samples,
+        f"{name}: {what} in {len(samples)} of {finite.shape[0]} samples: {shorten(samples)}. {remedy} {after}", samples
     )
+
+
+def _lacks_target(problem: Problem) -> Tensor:
+    """Return which samples have a target that is NaN or infinite, [N] bool.
+
+    Padded outputs count in a plain function, which may multiply them by 0, and not in an `AlgorithmicLoss`.
+    """
+    target, mask = problem.evaluation.target, problem.evaluation.mask
+    if not isinstance(target, Tensor) or target.shape[:1] != problem.prediction.shape[:1]:
+        return problem.prediction.new_zeros(problem.prediction.shape[0], dtype=torch.bool)
+    wrong = ~target.isfinite()
+    if mask is not None and problem.loss.declared and mask.shape == target.shape:
+        wrong &= ~mask
+    return per_sample(wrong).any(dim=1)
 
 
 def raise_unsolved(

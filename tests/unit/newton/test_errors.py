@@ -151,6 +151,24 @@ def test_a_prediction_that_is_not_finite(backend, curvature, bad):
     assert step.stats["nonfinite"] == 2
 
 
+def test_a_target_that_is_not_finite_is_named():
+    def ignoring(prediction, target, *, mask=None):
+        return ((prediction - target).square() * ~mask).sum(1)
+
+    prediction, target = data()
+    target[1, 3] = target[4, 0] = float("nan")
+    mask = torch.zeros(5, 4, dtype=torch.bool)
+    with pytest.raises(NonFiniteError, match=r"2 of 5 samples: 1, 4\. The target .* in 2 of them.*mask") as caught:
+        newton_step(half_square, prediction, target)
+    assert caught.value.samples == (1, 4)
+    mask[1, 3] = mask[4, 0] = True
+    with pytest.raises(NonFiniteError, match=r"2 of 5 samples: 1, 4\. The target .* in 2 of them.*masked_fill"):
+        newton_step(ignoring, prediction, target, mask=mask)
+    mask[4, 0] = False
+    with pytest.raises(NonFiniteError, match=r"1 of 5 samples: 4\. The target .* in 1 of them.*mask"):
+        newton_step(SquaredError(), prediction, target, mask=mask)
+
+
 def test_many_samples_at_fault_are_shortened():
     prediction, target = data(30)
     prediction[5:25] = float("nan")
