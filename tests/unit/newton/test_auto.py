@@ -515,6 +515,25 @@ def test_masks_weights_and_an_empty_batch(loss):
     assert all(torch.isfinite(p.grad).all() for p in net.parameters())
 
 
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_batch_that_is_not_finite_does_not_end_the_probes(bad):
+    """Its parameters get no step, as under a GradScaler; the products of the check are NaN, which proves nothing."""
+    net, criterion = network(), NewtonLoss(nlcore.compose(bent), on_failure="fallback")
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PerformanceWarning)
+        for step in range(12):
+            x, target = batch(step)
+            if step == bad:
+                x[0, 0] = torch.nan
+            optimizer.zero_grad()
+            criterion(net(x), target).backward()
+            if all(p.grad.isfinite().all() for p in net.parameters()):
+                optimizer.step()
+    assert criterion.stats["probes"] > 0
+    assert criterion.stats["nonfinite"] == 0
+
+
 def test_evaluation_changes_nothing():
     criterion, net, _ = started(nlcore.compose(bent), value="newton")
     before = criterion.get_extra_state()
