@@ -20,7 +20,7 @@ from nlcore.protocol import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Capabilities", "context_parameter", "keywords", "parameters_of", "read_capabilities"]
+__all__ = ["Capabilities", "context_parameter", "keywords", "parameters_of", "read_capabilities", "unserved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,13 @@ def context_parameter(function: Callable[..., Any]) -> inspect.Parameter | None:
         return None
     second = positional[1]
     return second if second.name == "context" or second.default is second.empty else None
+
+
+def unserved(loss: Callable[..., Any]) -> list[str]:
+    """Return the parameters of a plain loss, beside prediction and target, that nothing is passed for."""
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [one for one in parameters_of(loss) if one.default is one.empty and one.kind not in variable]
+    return [one.name for one in needed[2:] if one.name not in {"mask", "context"}]
 
 
 def _methods(loss: object) -> frozenset[str]:

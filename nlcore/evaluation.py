@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from nlcore.capabilities import Capabilities
+from nlcore.capabilities import Capabilities, unserved
 from nlcore.errors import ContractError, DeviceError, DtypeError, InPlaceError, ShapeError, first_line
 
 __all__ = [
@@ -178,6 +178,14 @@ class Evaluation:
             return function(shaped, *target, **options)
         try:
             return function(shaped, *target, **options)
+        except TypeError as error:
+            if not self.loss.declared and (names := unserved(function)):
+                error.add_note(
+                    f"{self.loss.name} needs {', '.join(names)}, but a Newton loss gives it prediction, target, and by "
+                    "keyword mask and context. Data of each sample are the context: name the parameter `context`, "
+                    "and call criterion(prediction, target, context=…). Bind constants by functools.partial."
+                )
+            raise
         except RuntimeError as error:
             note = (
                 f"Raised in the loss {self.loss.name}. `nlcore check` lists what a loss must not do to be "

@@ -113,6 +113,25 @@ def test_a_loss_that_takes_none_refuses_one(loss):
             call()
 
 
+def test_a_loss_with_a_parameter_of_another_name_is_told_of_the_context():
+    def scaled(prediction, target, lengths, *, mask=None):
+        return ((prediction - target) / lengths).square().sum(1)
+
+    y, t = data()
+    for call in (lambda: NewtonLoss(scaled)(y, t), lambda: NewtonLoss(scaled)(y.requires_grad_(), t)):
+        with pytest.raises(TypeError, match="lengths") as caught:
+            call()
+        assert "scaled needs lengths" in caught.value.__notes__[0]
+        assert "context=" in caught.value.__notes__[0]
+
+
+def test_an_error_of_a_loss_that_needs_no_more_has_no_note():
+    y, t = data()
+    with pytest.raises(TypeError) as caught:
+        NewtonLoss(lambda prediction, target, *, mask=None: prediction.sum(1) + "1")(y, t)
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_a_missing_context_is_named():
     y, t = data()
     with pytest.raises(ContractError, match=r"needs a context, its parameter 'start'.*context="):
