@@ -33,7 +33,8 @@ def half_squared_error(features: Tensor, target: Tensor, *, mask: Tensor | None 
     """
     if features.shape != target.shape:
         raise ShapeError(
-            f"squared_error: the features have shape {list(features.shape)} and the target {list(target.shape)}."
+            f"squared_error: the features have shape {list(features.shape)} and the target {list(target.shape)}. "
+            "Give the target the shape that the inner function returns."
         )
     if mask is not None and mask.shape == features.shape:
         features, target = (one.masked_fill(mask, 0.0) for one in (features, target))
@@ -84,7 +85,8 @@ class Composed:
         if context is None and parameter.default is parameter.empty:
             raise ContractError(
                 f"The inner function of this loss needs a context, its parameter {parameter.name!r}: give "
-                f"criterion(prediction, target, context=…)."
+                f"criterion(prediction, target, context=…). If that is the target, the function is a whole loss: give "
+                "it to nlcore.NewtonLoss without compose."
             )
         return self.inner_function(prediction, context, **options)
 

@@ -102,6 +102,7 @@ def test_an_error_of_a_function_for_one_problem_names_the_wrapper(generator) -> 
         PerturbedFenchelYoung(first_is_cheap)(costs, BEST(true))
     assert "a batch of costs, [16, 5]" in caught.value.__notes__[0]
     assert "Instances(function)" in caught.value.__notes__[0]
+    assert "give context=" in caught.value.__notes__[0]
 
 
 def test_targets_that_are_no_solutions_are_told(generator) -> None:

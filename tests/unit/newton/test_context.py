@@ -134,7 +134,7 @@ def test_an_error_of_a_loss_that_needs_no_more_has_no_note():
 
 def test_a_missing_context_is_named():
     y, t = data()
-    with pytest.raises(ContractError, match=r"needs a context, its parameter 'start'.*context="):
+    with pytest.raises(ContractError, match=r"needs a context, its parameter 'start'.*context=.*without compose"):
         newton_step(compose(driven), y, t, GaussNewton())
 
 

@@ -102,7 +102,8 @@ class CheckedArgmin:
             if self.solver is None:
                 error.add_note(
                     f"{self.name}: the argmin was called with a batch of costs, {list(costs.shape)}. If the function "
-                    "solves one problem at a time, wrap it: Instances(function)."
+                    "solves one problem at a time, wrap it: Instances(function). If it uses data of each sample, "
+                    "take them as a second parameter, and give context=…: this batch is only a part of yours."
                 )
             raise
 
