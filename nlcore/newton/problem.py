@@ -245,7 +245,9 @@ def _weights(loss: Capabilities, prediction: Tensor, weight: Tensor | None, *, r
         return torch.ones(count, dtype=torch.float64, device=device)
     if not isinstance(weight, Tensor) or weight.shape != prediction.shape[:1]:
         got = list(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
-        raise ShapeError(f"{loss.name}: weight needs one number per sample, shape {[count]}, got {got}.")
+        each = isinstance(weight, Tensor) and weight.shape == prediction.shape and weight.numel() > count
+        advice = " Mark padded outputs by mask=; other weights of single outputs belong in the loss." if each else ""
+        raise ShapeError(f"{loss.name}: weight needs one number per sample, shape {[count]}, got {got}.{advice}")
     given = weight.detach().to(device, torch.float64)
     if raising:
         _require_weights(loss, given)

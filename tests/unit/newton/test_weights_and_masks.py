@@ -234,6 +234,12 @@ def test_gauss_newton_with_padding_and_repetition(aggregate):
     close(step.direction[kept], newton_step(SPLIT, prediction[kept], target[kept], curvature).direction)
 
 
+def test_weights_of_single_outputs_are_told_of_the_mask():
+    prediction, target = data()
+    with pytest.raises(ShapeError, match=r"got \[5, 4\]\. Mark padded outputs by mask="):
+        newton_step(Wavy(), prediction, target, EmpiricalFisher(), weight=torch.ones(5, 4))
+
+
 @pytest.mark.parametrize("weight", [torch.ones(4), torch.ones(5, 1), torch.ones(()), [1.0] * 5, 2.0], ids=repr)
 def test_weights_of_a_wrong_shape(weight):
     prediction, target = data()
