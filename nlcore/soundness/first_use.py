@@ -124,8 +124,8 @@ def _check_repeated(evaluation: Evaluation, flat: Tensor, value: Tensor) -> bool
         return True
     warnings.warn(
         f"{name}: two evaluations of the same batch differ ({example(value, again)}), as with dropout in training "
-        f"mode or a random number. Call .eval() on the modules in it, or declare Traits(stochastic=True) and draw from "
-        f"`generator` alone.",
+        f"mode or a random number. Call .eval() on the modules in it, or draw the numbers outside and pass them as the "
+        f"context; an AlgorithmicLoss may also declare Traits(stochastic=True) and draw from `generator` alone.",
         NumericalWarning,
         stacklevel=2,
     )
