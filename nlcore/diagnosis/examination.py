@@ -139,8 +139,10 @@ def _in_float64(view: View, notes: list[str]) -> View:
         wide.derivatives(wide.flat, "gradient")
     except Exception as error:  # a loss written for one precision may raise anything in another
         view.derivatives(view.flat, "gradient")
-        dtype = view.flat.dtype
-        notes.append(f"The loss runs in {dtype} alone, so that precision was not compared ({type(error).__name__}).")
+        notes.append(
+            f"The loss runs in {view.flat.dtype} alone, so that precision was not compared ({first_line(error)}). A "
+            f"tensor of its own follows the prediction by .to(prediction)."
+        )
         return view
     return wide
 

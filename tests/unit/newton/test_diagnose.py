@@ -559,6 +559,7 @@ class TestKinds:
         assert found.condition == pytest.approx(8.0, rel=1e-4)
         assert math.isnan(found.float32_error)
         assert "float32 alone" in " ".join(found.notes)
+        assert "same dtype" in " ".join(found.notes)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
     def test_the_prediction_may_have_any_precision(self, dtype):
