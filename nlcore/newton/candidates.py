@@ -25,6 +25,10 @@ _ALIKE, _ALIKE_RHO, _OVERSTEP = 4.0, 1e-2, 2.0
 """Samples are alike where their curvature is amplified at most this much by the inverse of the mean with this ρ; the
 Newton step of a batch is barred where its own ρ amplifies more than the last number."""
 
+_NOISY = 4.0
+"""Where curvature is constant by declaration, a Newton step is barred while this many times its ρ is below the one of
+cross-validation, which varies by a factor of three from batch to batch without noise."""
+
 _ROUND, _FLAT = 10.0, 1e-6
 """Condition of a mean matrix under which it counts as round, and the share of its largest eigenvalue under which
 another one is left out of that."""
@@ -224,7 +228,7 @@ class CandidatesAtBatch:
         if derivatives.features is None or not isinstance(matrix, DenseMatrix | OperatorMatrix):
             return None
         rhos = torch.tensor([members[k].damping.rho for k in newton], device="cpu")
-        barred = rhos < float(rho_of_noise(matrix, derivatives))
+        barred = _NOISY * rhos < float(rho_of_noise(matrix, derivatives))
         return Dispersion(alike=True, same=False, round=False, barred=barred, judged=newton)
 
     def dispersion(self) -> Dispersion | None:

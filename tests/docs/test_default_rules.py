@@ -36,6 +36,7 @@ SENTENCES = (
     "by no more than ${_SAME}$ times its largest entry",
     "Until {_TRUST} probes are complete, only the gradient and the half power",
     "is above {_OVERSTEP} for more than one sample in ten",
+    "excluded only while {_NOISY} times its ρ is below the validated one",
     "If the loss exceeds {_RISE} times its running mean in {_IN_A_ROW} consecutive steps",
     "the excess of a single loss over it is limited to {_SPIKE} times the mean",
     "itself exceeds {_RISE} times its lowest value so far, the default returns to the gradient and keeps it for "
