@@ -65,7 +65,8 @@ def save_selection(of: Selection) -> Tensor:
     counts += [of.reason is not None, len(of.history) > 0, board.alike, board.same, board.round]
     counts += [len(of.matrices.kept), board.held]
     means = [_UNKNOWN if math.isnan(one) else one for one in (of.length.earlier, of.last, *of.guard.state())]
-    levels = [*lengths, of.length.falling, of.learning_rate.value, *means]
+    rate = _UNKNOWN if of.learning_rate.value is None else of.learning_rate.value
+    levels = [*lengths, of.length.falling, rate, *means]
     pieces = [
         torch.tensor([*counts, *levels], dtype=torch.float64, device="cpu"),
         board.scores,
@@ -109,7 +110,8 @@ def load_selection(of: Selection, state: Tensor) -> None:
     board.probes, of.age, of.next_probe, board.current, of.dense_until, *flags, kept, board.held = counts
     blind, begun, board.alike, board.same, board.round = map(bool, flags)
     numbers = [math.nan if one == _UNKNOWN else one for one in state[_COUNTS:_HEADER].tolist()]
-    *lengths, of.length.falling, of.learning_rate.value, of.length.earlier, of.last = numbers[: _GUARD - _COUNTS]
+    *lengths, of.length.falling, rate, of.length.earlier, of.last = numbers[: _GUARD - _COUNTS]
+    of.learning_rate.value = None if math.isnan(rate) else rate
     of.guard = LossGuard.of(numbers[_GUARD - _COUNTS :])
     of.length.typical, of.length.recent = (one if one > 0 else math.nan for one in lengths)
     offset = _HEADER + _PER_CANDIDATE * count

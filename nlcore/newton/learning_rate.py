@@ -26,15 +26,20 @@ class EffectiveLearningRate:
     """How far a step changes the parameters, relative to the change that its direction asks for.
 
     Attributes:
-        value: The largest ratio seen so far; zero as long as steps are not known to be proportional.
+        value: The largest ratio seen so far; zero if the first step was not proportional, `None` before it.
     """
 
     def __init__(self) -> None:
-        self.value = 0.0
+        self.value: float | None = None
         self._leaves: Sequence[Tensor] = ()
         self._before: Tensor | None = None
         self._asked: Mapping[int, Tensor] = {}
         self._taken: tuple[Tensor, float] | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether further steps are to be looked at."""
+        return self.value is None or self.value > 0
 
     def ask(self, leaves: Sequence[Tensor], asked: Mapping[int, Tensor]) -> None:
         """Keep a few entries of the parameters before a step.
@@ -64,23 +69,26 @@ class EffectiveLearningRate:
             along, whole, change = torch.stack([one.sum(1) for one in products.split(sizes, 1)], 1)
             if not bool(change.any()):
                 return
-            self._judge(along, whole, change, length)
+            several = torch.tensor(sizes, device="cpu") > 1  # one entry is always along what was asked for
+            self._judge(along[several], whole[several], change[several], length)
         self._leaves, self._before, self._asked = (), None, {}
 
     def _judge(self, along: Tensor, whole: Tensor, change: Tensor, length: float) -> None:
         explained = torch.where(whole > 0, along.square() / whole, 0.0).sum() / change.sum()
-        if length > 0 and (self.value > 0 or float(explained) >= _SHARE):
-            self.value = max(self.value, -float(along.sum() / whole.sum()) / length)  # a NaN does not count
+        if not length > 0:
+            return
+        if self.value or float(explained) >= _SHARE:
+            self.value = max(self.value or 0.0, -float(along.sum() / whole.sum()) / length)  # a NaN does not count
+        elif self.value is None:
+            self.value = 0.0
 
     def farthest(self, reach: float) -> float:
-        """Return how long a step may be, in units of recent gradients: infinity if steps are not proportional.
-
-        A step goes no farther than the best point of the line search, unless a recent gradient is longer.
+        """Return the length of a step to the best point of a line search; infinity if steps are not proportional.
 
         Args:
-            reach: That point, in units of the gradient.
+            reach: The length of the change of the outputs to that point, per unit of the effective learning rate.
         """
-        return max(1.0, reach / self.value) if self.value > 0 else math.inf
+        return reach / self.value if self.value else math.inf
 
 
 def entries(tensors: Sequence[Tensor]) -> Tensor:

@@ -51,7 +51,8 @@ class Scoreboard:
     Attributes:
         scores: [K], mean log ratios of the falls along the candidates; the first, the gradient's, is zero.
         agreement: [K], mean cosines with the samples' own Newton steps.
-        reach: [K], mean logs of the best lengths along the candidates, in units of the gradient.
+        reach: [K], logs of the best lengths along the candidates, in units of recent gradients: the mean, or that of
+            the last probe where it is smaller.
         barred: [K], not zero for a candidate that may not be chosen.
         per_sample: [K] bool, which candidates have a matrix for each sample.
         alike: Whether one matrix serves all samples; as `same` and `round`, see `Dispersion`.
@@ -118,10 +119,11 @@ class Scoreboard:
         self._mix(self.agreement, cosines, members, more=1)
 
     def reached(self, lengths: Tensor, members: Sequence[int]) -> None:
-        """Count the best lengths [len(members)] of a probe that is not complete yet, in units of the gradient."""
+        """Count the best lengths [len(members)] of a probe that is not complete yet, in units of recent gradients."""
         logs = lengths.log()
         if bool(logs.isfinite().all()):
             self._mix(self.reach, logs, members, more=1)
+            self.reach[members] = torch.minimum(self.reach[members], logs)
 
     def hold(self) -> None:
         """Keep to the gradient for the next probes."""

@@ -41,9 +41,6 @@ __all__ = ["Probe", "Selection"]
 _AGAIN = 10
 """Steps of dense probes in which a direction that was in doubt can show that the loss rose by noise alone."""
 
-_LOOKS = 10
-"""Probes at which an optimiser may show that its steps are proportional to the gradient."""
-
 _WAITING = 2**25
 """Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
 
@@ -334,11 +331,12 @@ class Selection:
         newton = self.candidates.newton
         reference = next(at_batch.directions([used[members.index(newton)]])) if newton in members else None
         waits = len(members) * sum(leaf.numel() for leaf in network.leaves) <= _WAITING
-        watched = self.learning_rate.value > 0 or board.probes < _LOOKS
+        watched = self.learning_rate.wanted
         changes: list[tuple[Tensor, ...]] = []
         aligned: list[Tensor] = []
         sizes: list[Tensor] = []
         asked: list[Tensor] = []
+        weight = problem.samples.total(problem.samples.weight.sum()).clamp(min=torch.finfo(torch.float32).tiny)
 
         def moves() -> Iterator[Tensor]:
             for direction in at_batch.directions(used):
@@ -349,7 +347,7 @@ class Selection:
                     changes.append(change)
                 if watched:
                     sizes.append(problem.samples.root_mean_square(direction))
-                    asked.append(entries(change) / sizes[-1])
+                    asked.append(entries(change) / (sizes[-1] * weight))
                 move = network.jvp(change)
                 if reference is not None:
                     aligned.append(cosines(problem, reference, move.unsqueeze(0)))
@@ -361,7 +359,7 @@ class Selection:
             self.learning_rate.ask(network.leaves, dict(zip(members, asked, strict=True)))
             lengths = torch.stack(sizes).double()
             unit = lengths[0] if math.isnan(self.length.recent) else self.length.recent
-            board.reached((descent.length * lengths / unit).cpu(), members)
+            board.reached((descent.length * lengths * weight.double() / unit).cpu(), members)
         if aligned:
             board.agree(torch.cat(aligned), members)
         if not waits:

@@ -31,6 +31,9 @@ _FAR = 10.0
 _SHRINK = 0.9
 """The factor by which the length shrinks at most from step to step where it is greater than it may be."""
 
+_LEAST_LENGTH = 0.1
+"""The length that a step may have in any case after a stall, in units of recent gradients."""
+
 _NEAR = 1.5
 """Largest length, in units of recent gradients, at which steps differ in length after a stall. Steps of equal length
 would end at the minimum of another loss: with batches of one sample, where the unit vectors of the gradients sum to
@@ -91,18 +94,21 @@ class StepLength:
             plainly: Whether the direction is the gradient.
             steady: Whether this step has the typical length, after a stall too.
             training: Whether the state changes; not in an evaluation.
-            farthest: The greatest length before a stall, in units of recent gradients.
+            farthest: The length to the best point of the line search, in units of recent gradients. No step goes
+                farther; but before a stall it may always be as long as they are, and after it a tenth as long.
         """
         stalled, recent = self.falling <= 0, _followed(self.recent, gradient_length, 1 / _SOON)
         length = self._next(gradient_length, recent, gradients=plainly or stalled)
-        if not (plainly or stalled) and length > farthest * recent:
-            length = max(farthest * recent, min(length, _SHRINK * self.typical))
+        least = _LEAST_LENGTH if stalled else 1.0
+        limit = math.inf if plainly or math.isinf(farthest) else recent * max(farthest, least)
+        if length > limit:
+            length = max(limit, min(length, _SHRINK * self.typical))
         if training:
             self.typical, self.recent = length, recent
         if plainly and length == recent:
             return gradient_length
         varies = plainly or (stalled and not steady and length <= _NEAR * recent)
-        return length * gradient_length / recent if varies and recent > 0 else length
+        return min(length * gradient_length / recent, max(length, limit)) if varies and recent > 0 else length
 
     def _next(self, gradient_length: float, recent: float, *, gradients: bool) -> float:
         """Return the typical length after a gradient.

@@ -49,7 +49,7 @@ SENTENCES = (
     "from step {_SLOW} on, once the running mean is as high as the mean with a memory of {_SLOW} steps",
     "over {_SOON} steps if it is longer, so that steps soon shrink, and over {_MEMORY} steps if it is shorter",
     "once the typical length is at most {_NEAR} times the mean length of recent gradients",
-    "At each of the first {_LOOKS} probes, it compares the change",
+    "before a stall, and {_LEAST_LENGTH} times that mean afterwards",
     "If at least {_SHARE} of the squared change is along $q$",
     "it shrinks by at most the factor {_SHRINK} in each step",
     "A loss is then too high if it is more than {_DEVIATIONS} mean deviations above $m$.",

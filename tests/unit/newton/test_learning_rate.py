@@ -10,7 +10,9 @@ from torch import nn
 
 import nlcore
 from nlcore import NewtonLoss
+from nlcore.newton.candidates import Candidates
 from nlcore.newton.learning_rate import EffectiveLearningRate, entries
+from nlcore.newton.scoreboard import Scoreboard
 from nlcore.newton.step_length import StepLength
 
 LOSS = nlcore.compose(lambda y: y.cumsum(1) / 4)
@@ -81,8 +83,7 @@ def test_steps_that_are_rescaled_have_none(name, seed):
 @pytest.mark.parametrize("learning_rate", [1e-4, 1e-2])
 def test_that_of_sgd_is_its_learning_rate(learning_rate, dtype):
     criterion = started(lambda p: torch.optim.SGD(p, learning_rate), dtype=dtype)
-    # Of a mean over the 32 samples, whose weights sum to 32 in a probe.
-    assert criterion._selection.learning_rate.value == pytest.approx(learning_rate / 32, rel=1e-3)
+    assert criterion._selection.learning_rate.value == pytest.approx(learning_rate, rel=1e-3)
 
 
 def test_clipping_is_part_of_it():
@@ -94,20 +95,19 @@ def test_clipping_is_part_of_it():
 @pytest.mark.parametrize(("name", "proportional"), [("sgd", True), ("adam", False)])
 def test_a_step_for_several_batches_is_waited_for(name, proportional):
     optimizer = (PROPORTIONAL | RESCALING)[name]
-    assert started(optimizer, steps=4, every=4)._selection.learning_rate.value == 0  # compared at the next batch
+    assert started(optimizer, steps=4, every=4)._selection.learning_rate.value is None  # compared at the next batch
     assert (started(optimizer, steps=5, every=4)._selection.learning_rate.value > 0) == proportional
 
 
 def test_a_step_without_effect_is_no_evidence():
     warmup = started(lambda p: torch.optim.SGD(p, 0.0), steps=12)
-    assert warmup._selection.learning_rate.value == 0
+    assert warmup._selection.learning_rate.value is None
 
 
 def test_a_step_goes_no_farther_than_the_best_point_of_the_search():
     selection = started(PROPORTIONAL["sgd"], steps=3)._selection
     rate = selection.learning_rate.value
     assert selection.learning_rate.farthest(3 * rate) == pytest.approx(3)
-    assert selection.learning_rate.farthest(0.1 * rate) == 1  # a recent gradient may always be followed
     assert started(RESCALING["adam"])._selection.learning_rate.farthest(1.0) == math.inf
 
 
@@ -117,6 +117,32 @@ def test_too_great_a_length_shrinks_step_by_step():
     assert lengths[0] == pytest.approx(3.6, rel=1e-3)
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[-1] == pytest.approx(2.0, rel=1e-2)
+
+
+@pytest.mark.parametrize(("stalled", "least"), [(False, 1.0), (True, 0.1)])
+def test_a_step_may_be_as_long_as_recent_gradients_before_a_stall_and_a_tenth_after_it(stalled, least):
+    length = StepLength(typical=1.5, recent=1.0, falling=0.0 if stalled else 1.0)
+    for _ in range(40):
+        fitted = length.fit(1.0, plainly=False, steady=False, training=True, farthest=0.01)
+    assert fitted == pytest.approx(least, rel=1e-2)
+
+
+def test_a_nearer_best_point_counts_at_once_and_a_farther_one_in_the_mean():
+    half = nlcore.GaussNewton(power=0.5)
+    board = Scoreboard(Candidates.of(nlcore.EmpiricalFisher(power=0.0), half, cautious=half))
+    for length, expected in ((1.0, 1.0), (0.01, 0.01), (1.0, 0.01 ** (2 / 3))):
+        board.reached(torch.tensor([1.0, length], dtype=torch.float64), [0, 1])
+        board.probes += 1
+        assert float(board.reach[1].exp()) == pytest.approx(expected)
+
+
+def test_parameters_of_one_entry_are_no_evidence():
+    rate = EffectiveLearningRate()
+    leaves = (torch.ones(1), torch.ones(1))
+    rate.ask(leaves, {0: entries(leaves)})
+    leaves[0].sub_(0.1)
+    rate.see(0, 1.0)
+    assert rate.value == 0
 
 
 def test_it_is_part_of_a_checkpoint():
@@ -178,7 +204,7 @@ def test_a_network_that_is_changed_between_two_steps_is_no_evidence(change):
     else:
         layer.weight.data = torch.zeros(8, 4)
     rate.see(0, 1.0)
-    assert rate.value == 0
+    assert rate.value is None
 
 
 def test_a_step_without_length_is_no_evidence():
@@ -187,7 +213,7 @@ def test_a_step_without_length_is_no_evidence():
     rate.ask((leaf,), {0: entries((leaf,))})
     leaf -= 0.1
     rate.see(0, 0.0)
-    assert rate.value == 0
+    assert rate.value is None
     rate.ask((leaf,), {0: entries((leaf,))})
     leaf -= 0.09  # along the leaf itself
     rate.see(0, 2.0)
