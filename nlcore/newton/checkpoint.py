@@ -19,7 +19,7 @@ __all__ = ["is_selection", "load_damping", "load_selection", "save_damping", "sa
 _COUNTS, _GUARD, _HEADER = 13, 19, 29
 """Numbers at the start of a saved state: whole ones, all before those of the guard, and all."""
 
-_PER_CANDIDATE = 4
+_PER_CANDIDATE = 5
 """Numbers of each candidate after them."""
 
 _UNKNOWN = -1e300
@@ -71,7 +71,8 @@ def save_selection(of: Selection) -> Tensor:
         torch.tensor([*counts, *levels], dtype=torch.float64, device="cpu"),
         board.scores,
         board.agreement,
-        board.reach,
+        board.mean_reach,
+        board.last_reach,
         board.barred,
     ]
     for member, (age, kept) in of.matrices.kept.items():
@@ -116,7 +117,7 @@ def load_selection(of: Selection, state: Tensor) -> None:
     of.length.typical, of.length.recent = (one if one > 0 else math.nan for one in lengths)
     offset = _HEADER + _PER_CANDIDATE * count
     rows = state[_HEADER:offset].view(_PER_CANDIDATE, count).clone()
-    board.scores, board.agreement, board.reach, board.barred = rows
+    board.scores, board.agreement, board.mean_reach, board.last_reach, board.barred = rows
     of.reason, of.checked = "as before the checkpoint" if blind else None, begun
     board.current = 0 if blind else board.current
     if begun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -51,8 +52,8 @@ class Scoreboard:
     Attributes:
         scores: [K], mean log ratios of the falls along the candidates; the first, the gradient's, is zero.
         agreement: [K], mean cosines with the samples' own Newton steps.
-        reach: [K], logs of the best lengths along the candidates, in units of recent gradients: the mean, or that of
-            the last probe where it is smaller.
+        mean_reach: [K], mean logs of the best lengths along the candidates, in units of recent gradients.
+        last_reach: [K], the same of the last probe of each.
         barred: [K], not zero for a candidate that may not be chosen.
         per_sample: [K] bool, which candidates have a matrix for each sample.
         alike: Whether one matrix serves all samples; as `same` and `round`, see `Dispersion`.
@@ -67,11 +68,18 @@ class Scoreboard:
         self.candidates = candidates
         count = len(candidates.curvatures)
         self.scores = torch.zeros(count, dtype=torch.float64, device="cpu")  # whatever the default device
-        self.agreement, self.reach, self.barred = torch.zeros(3, count, dtype=torch.float64, device="cpu")
+        self.agreement, self.mean_reach, self.last_reach, self.barred = torch.zeros(
+            4, count, dtype=torch.float64, device="cpu"
+        )
         self.per_sample = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures], device="cpu")
         self.alike = candidates.constant
         self.same = self.round = False
         self.probes = self.current = self.held = 0
+
+    @property
+    def reach(self) -> float:
+        """The best length along the candidate in use, in units of recent gradients: the shorter of mean and last."""
+        return math.exp(min(float(self.mean_reach[self.current]), float(self.last_reach[self.current])))
 
     @property
     def biased(self) -> Tensor:
@@ -122,8 +130,8 @@ class Scoreboard:
         """Count the best lengths [len(members)] of a probe that is not complete yet, in units of recent gradients."""
         logs = lengths.log()
         if bool(logs.isfinite().all()):
-            self._mix(self.reach, logs, members, more=1)
-            self.reach[members] = torch.minimum(self.reach[members], logs)
+            self._mix(self.mean_reach, logs, members, more=1)
+            self.last_reach[members] = logs
 
     def hold(self) -> None:
         """Keep to the gradient for the next probes."""

@@ -164,7 +164,7 @@ class Selection:
             self.last = loss / count if count > 0 else math.nan
         if self.reason is not None:
             return step
-        farthest = self.learning_rate.farthest(math.exp(float(self.board.reach[self.board.current])))
+        farthest = self.learning_rate.farthest(self.board.reach)
         steady = self.guard.risen > 0
         fitted = self.length.fit(gradient, plainly=plainly, steady=steady, training=training, farthest=farthest)
         fitted = fitted if length > 0 and 0 < fitted < math.inf else length
