@@ -169,6 +169,23 @@ def _ranking(folder: Path) -> dict[str, str]:
     return values | _beside("every", every)
 
 
+def _paper_paths(folder: Path) -> dict[str, str]:
+    """Return the differences of the methods by kind of loss, to plain training and to clipping."""
+    groups = grouped("paper_paths", folder)
+    few = {group for group in groups if group.endswith(" 3 samples")}
+    kinds = {
+        "every": set(groups),
+        "bellman": {group for group in groups if group.startswith("Bellman")},
+        "young": {group for group in groups if group.startswith("Fenchel")},
+    }
+    smoothed = kinds["every"] - kinds["bellman"] - kinds["young"]
+    kinds |= {"smoothed": smoothed, "few": smoothed & few, "more": smoothed - few}
+    values: dict[str, str] = {}
+    for name, members in kinds.items():
+        values |= _beside(name, {group: groups[group] for group in groups if group in members})
+    return values
+
+
 def _beside(prefix: str, groups: Groups) -> dict[str, str]:
     """Return counts and spans of the differences of every method to plain training, and of curvatures to clipping."""
     beside = [(mine, "plain", f"{prefix}_{mine}") for mine in ("clipping", "Fisher", "Hessian", "default")]
@@ -231,4 +248,5 @@ _STUDIES: Mapping[str, Callable[[Path], dict[str, str]]] = {
     "paper_no_harm": _no_harm,
     "paths": _paths,
     "paper_ranking": _ranking,
+    "paper_paths": _paper_paths,
 }

@@ -141,7 +141,14 @@ GROUPS = {
             "{12} (default) of {1} cases; worse in {3}, {7}, {11} and {15}",
             PRESENT,
         ),
-        Page("paper_paths/report.md", "The shortest paths of the paper, reduced"),
+        Page(
+            "paper_paths/report.md",
+            "The shortest paths of the paper, reduced",
+            rf"Clipping: {_COUNT}.*Fisher: {_COUNT}.*Default: {_COUNT}.*Hessian: {_COUNT}",
+            "better than plain training on {0} (clipping) and {4} (Fisher matrix) of {1} losses, {8} of {9} (default) "
+            "and {12} of {13} (Hessian); worse on {3}, {7}, {11} and {15}",
+            PRESENT,
+        ),
         Page(
             "paper_damping/report.md",
             "The damping of Newton losses over six orders of magnitude",
