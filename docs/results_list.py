@@ -66,7 +66,7 @@ GROUPS = {
             r"level on (\d+), worse on (\d+)",
             "in equal steps, lower loss than plain training on {0}; higher on {1} of all {2}. In equal time, lower on "
             "{3} of {4}, higher on {6}",
-            f"{PRESENT} and {EARLIER}",
+            PRESENT,
             "8",
         ),
         Page(
@@ -75,7 +75,7 @@ GROUPS = {
             rf"Default, aim loss in loss: {_COUNT}\. Default, aim loss in loss at equal time: {_COUNT}",
             "loss against plain training: in equal steps lower in {0} of {1} cases, higher in {3}; in equal time lower "
             "in {4}, higher in {7}",
-            EARLIER,
+            PRESENT,
         ),
         Page(
             "totals/report.md",
