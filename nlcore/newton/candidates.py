@@ -12,7 +12,7 @@ from torch import Tensor
 from nlcore.evaluation import signs
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import rho_of_noise
-from nlcore.newton.derivatives import Derivatives, Kind, differentiate
+from nlcore.newton.derivatives import FORMED, Derivatives, Kind, differentiate
 from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, FeatureMatrix, OperatorMatrix
 from nlcore.newton.problem import Problem, Samples
 from nlcore.newton.rho import amplification, examined
@@ -224,7 +224,16 @@ class CandidatesAtBatch:
         """Return which Newton steps would fit noise where one matrix serves all samples by declaration."""
         members = self.candidates.curvatures
         newton = [k for k, one in enumerate(members) if one.kind != "gradient" and one.power == 1]
-        matrix, derivatives = self.matrix(members[newton[0]]), self.derivatives(members[newton[0]])
+        curvature, samples = members[newton[0]], self.problem.samples
+        if samples.keep is None and samples.ranks is None and self.problem.prediction.shape[1] <= FORMED:
+            # One sample has the matrix of all, which need not be formed.
+            one = self.problem.take(samples.weight.argmax().unsqueeze(0))
+            of_one = self._differentiate(one, curvature, curvature.kind)
+            matrix: CurvatureMatrix | None = curvature.matrix(of_one, one)
+            derivatives = replace(self.derivatives(members[0]), features=of_one.features)
+            matrix = replace(matrix, samples=samples) if isinstance(matrix, DenseMatrix) else matrix
+        else:
+            matrix, derivatives = self.matrix(curvature), self.derivatives(curvature)
         if derivatives.features is None or not isinstance(matrix, DenseMatrix | OperatorMatrix):
             return None
         rhos = torch.tensor([members[k].damping.rho for k in newton], device="cpu")
