@@ -191,8 +191,13 @@ class CandidatesAtBatch:
             return self.formed
         if not same or samples.keep is not None or samples.ranks is not None:
             return self._of_batch(curvature)
-        one = self.problem.take(samples.weight.argmax().unsqueeze(0))
-        return curvature.matrix(self._differentiate(one, curvature, curvature.kind), one)
+        return self._of_one(curvature)[0]
+
+    def _of_one(self, curvature: Curvature) -> tuple[CurvatureMatrix, Derivatives]:
+        """Return the matrix of one sample that counts, where all have the same, and its derivatives."""
+        one = self.problem.take(self.problem.samples.weight.argmax().unsqueeze(0))
+        derivatives = self._differentiate(one, curvature, curvature.kind)
+        return curvature.matrix(derivatives, one), derivatives
 
     def _in_features(self, curvature: Curvature) -> FeatureMatrix | None:
         """Return the samples' own matrices in the space of few features; `None` where they are not to be had."""
@@ -226,12 +231,9 @@ class CandidatesAtBatch:
         newton = [k for k, one in enumerate(members) if one.kind != "gradient" and one.power == 1]
         curvature, samples = members[newton[0]], self.problem.samples
         if samples.keep is None and samples.ranks is None and self.problem.prediction.shape[1] <= FORMED:
-            # One sample has the matrix of all, which need not be formed.
-            one = self.problem.take(samples.weight.argmax().unsqueeze(0))
-            of_one = self._differentiate(one, curvature, curvature.kind)
-            matrix: CurvatureMatrix | None = curvature.matrix(of_one, one)
-            derivatives = replace(self.derivatives(members[0]), features=of_one.features)
-            matrix = replace(matrix, samples=samples) if isinstance(matrix, DenseMatrix) else matrix
+            of_one, derivatives_of_one = self._of_one(curvature)
+            derivatives = replace(self.derivatives(members[0]), features=derivatives_of_one.features)
+            matrix: CurvatureMatrix | None = replace(of_one, samples=samples)
         else:
             matrix, derivatives = self.matrix(curvature), self.derivatives(curvature)
         if derivatives.features is None or not isinstance(matrix, DenseMatrix | OperatorMatrix):

@@ -167,7 +167,7 @@ def _without_differentiation(problem: Problem, kind: Kind) -> Derivatives | None
     if not flat.shape[0]:  # a rank without samples still takes part in the sums over the ranks
         nothing = flat.new_zeros(0, flat.shape[1], flat.shape[1])
         # 0: a Gauss–Newton matrix; the number of features is not known without samples.
-        features = 0 if kind == "gauss_newton" else _residuals(problem) if kind == "hessian" else None
+        features = {"gauss_newton": 0, "hessian": _residuals(problem)}.get(kind)
         return Derivatives.of(problem, flat.new_zeros(0), flat, supplied=nothing, features=features)
     if kind == "hessian" and "hessian" in problem.loss.supplies:
         plain = differentiate(problem, "gradient")

@@ -68,9 +68,8 @@ class Scoreboard:
         self.candidates = candidates
         count = len(candidates.curvatures)
         self.scores = torch.zeros(count, dtype=torch.float64, device="cpu")  # whatever the default device
-        self.agreement, self.mean_reach, self.last_reach, self.barred = torch.zeros(
-            4, count, dtype=torch.float64, device="cpu"
-        )
+        self.agreement, self.barred = torch.zeros(2, count, dtype=torch.float64, device="cpu")
+        self.mean_reach, self.last_reach = torch.zeros(2, count, dtype=torch.float64, device="cpu")
         self.per_sample = torch.tensor([one.aggregate == "sample" for one in candidates.curvatures], device="cpu")
         self.alike = candidates.constant
         self.same = self.round = False

@@ -206,7 +206,8 @@ def _check_moved(evaluation: Evaluation, flat: Tensor, counts: Tensor) -> bool:
     warnings.warn(
         f"{evaluation.loss.name}: the gradient is exactly zero for every sample, although the loss changes with the "
         f"prediction. Its graph is cut: look for .detach(), .data, .item(), torch.no_grad() or a trip through NumPy, "
-        f"and give a derivative by an autograd Function or a method `gradient`. The network learns nothing otherwise.",
+        f"and define the derivative in a torch.autograd.Function or a method `gradient`. The network learns nothing "
+        f"otherwise.",
         NumericalWarning,
         stacklevel=2,
     )
