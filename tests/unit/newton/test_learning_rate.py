@@ -184,7 +184,14 @@ def plainly(loss):
 
 @pytest.mark.parametrize(
     ("learning_rate", "activation", "momentum"),
-    [(0.006, nn.ReLU, 0.9), (0.0125, nn.ReLU, 0.9), (0.015, nn.ReLU, 0.0), (0.03, nn.ReLU, 0.0), (0.06, nn.Tanh, 0.0)],
+    [
+        (0.006, nn.ReLU, 0.9),
+        (0.0125, nn.ReLU, 0.9),
+        (0.015, nn.ReLU, 0.0),
+        (0.03, nn.ReLU, 0.0),
+        (0.06, nn.ReLU, 0.0),
+        (0.06, nn.Tanh, 0.0),
+    ],
 )
 def test_a_long_first_gradient_does_no_harm(learning_rate, activation, momentum):
     ratios = [
