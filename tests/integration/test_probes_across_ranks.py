@@ -7,6 +7,7 @@ A rank that cannot probe its network takes the others along to the curvature wit
 from __future__ import annotations
 
 import datetime
+import os
 import subprocess
 import sys
 import warnings
@@ -123,3 +124,4 @@ if __name__ == "__main__":
         loss, optimizer = sys.argv[4:6]
         first, second, outputs = (int(one) for one in sys.argv[6:])
         train(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), loss, optimizer, (first, second), outputs)
+    os._exit(0)  # a thread of gloo that still runs when the interpreter is taken down would abort the process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import subprocess
 import sys
 import warnings
@@ -74,3 +75,4 @@ def test_a_sharded_network_is_not_probed(tmp_path: Path, kind: str):
 
 if __name__ == "__main__":
     train(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    os._exit(0)  # a thread of gloo that still runs when the interpreter is taken down would abort the process
