@@ -2,21 +2,23 @@ r"""Smoothing of any batched argmin of a linear objective by Gaussian noise, and
 
 An argmin here is a function of costs [N, *event] that returns y*(c) = argmin_y ⟨c, y⟩ for each of N problems, [N,
 *event], over a set that does not depend on c: paths, matchings, subsets, permutations, the vertices of a polytope. It
-is constant almost everywhere, so it has no useful derivative; its smoothed version y_σ(c) = E[y*(c + σZ)], Z standard
-normal, has.
+is constant almost everywhere, so its derivative is of no use. With Z standard normal, the smoothed version y_σ(c) =
+E[y*(c + σZ)] is differentiable.
 
-Samples come as noise Z and solutions y*, both [S, N, *event]. With a *score function* the derivative of any mean is
-read off the samples, E[f(y*) Z]/σ; control variates make it less noisy and leave its mean as it is:
+Samples are given as noise Z and solutions y*, both [S, N, *event]. The *score function* estimates the derivative of any
+mean E[f(y*)] from the samples alone, as E[f(y*) Z]/σ. Control variates make the estimate less noisy and do not change
+its mean:
 
 - `"none"`: nothing is subtracted;
 - `"leave_one_out"`: from each f the mean of the others;
 - `"antithetic"`: Z comes in pairs Z, −Z; from each f the mean of the other pairs.
 
-That does not use linearity: y_σ is the gradient of F_σ(c) = E[min_y ⟨c + σZ, y⟩], so its Jacobian J is a
-Hessian, and symmetric (and negative semi-definite, as a minimum of linear functions is concave). Hence for a loss
-ℓ(y_σ(c)) with v = ∂ℓ/∂y_σ the gradient Jᵀv equals Jv, the derivative of y_σ *along* v, which a difference of two means
-shows at once: see `central_difference`. It holds for exact minimisers of an objective that is linear in the costs; not
-for a relaxation, not where the feasible set depends on c, and not where the noise does.
+The score function does not use that the objective is linear in the costs. If it is, y_σ is the gradient of F_σ(c) =
+E[min_y ⟨c + σZ, y⟩]. Its Jacobian J is then a Hessian, so it is symmetric (and negative semi-definite, since a minimum
+of linear functions is concave). For a loss ℓ(y_σ(c)) with v = ∂ℓ/∂y_σ, the gradient Jᵀv therefore equals Jv, the
+derivative of y_σ *along* v, which a difference of two means estimates: see `central_difference`. This holds for exact
+minimisers of an objective that is linear in the costs. It does not hold for a relaxation, nor if the feasible set or
+the noise depends on c.
 
 *Multiplicative* noise keeps the sign of every cost (Dalle, Baty, Bouvier, Parmentier, [Learning with Combinatorial
 Optimization Layers](https://arxiv.org/abs/2207.13513), 2022): the costs are multiplied by $M = \exp(\sigma Z -
@@ -60,7 +62,7 @@ def draw_noise(
 ) -> Tensor:
     """Return standard normal noise, [num_samples, *costs.shape]; for `"antithetic"` the second half mirrors the first.
 
-    Of an odd number of antithetic samples the last of the first half has no mirror image.
+    If the number of antithetic samples is odd, the last of the first half has no mirror image.
 
     Args:
         costs: Gives shape, dtype and device.
@@ -260,11 +262,10 @@ def central_difference(
 ) -> Tensor:
     """Return the estimate (y_σ(c + hv) − y_σ(c − hv))/2h of Jᵀv, both means over the same noise.
 
-    By the symmetry of J that is the gradient of a loss with slope v at y_σ; no score function and no control variate is
-    needed. Its error in h is of second order, and the variance for small h that of the few solutions that change, about
-    1/(S·h); with the noise drawn anew for either side it would be 1/(S·h²). The rule for h: the costs are moved by at
-    most `step`·σ, h = step·σ/max|v|, so that h follows the scale of v and of the noise, the only lengths over which y_σ
-    varies.
+    By the symmetry of J, this is the gradient of a loss with slope v at y_σ; no score function and no control variate
+    is needed. Its error in h is of second order. For small h, only few solutions change, and its variance is about
+    1/(S·h); with noise drawn anew for either side it would be 1/(S·h²). With h = step·σ/max|v|, the costs are moved by
+    at most `step`·σ, so h follows the scales of v and of the noise, the only lengths over which y_σ varies.
 
     Args:
         argmin: The solver; it is called once with 2·S·N problems.

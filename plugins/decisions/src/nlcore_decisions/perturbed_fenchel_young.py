@@ -71,7 +71,8 @@ class PerturbedFenchelYoung(
 ):
     r"""Perturbed Fenchel–Young loss: the cost of the true solution minus the mean least cost under noise.
 
-    With Z standard normal, $y_\sigma$ the mean solution of noisy costs, and additive noise,
+    Let $y^*(c)$ be the solution of least cost and Z standard normal. With additive noise, and $y_\sigma$ the mean
+    solution of the noisy costs,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_y \langle c + \sigma Z, y \rangle, \qquad
@@ -85,22 +86,23 @@ class PerturbedFenchelYoung(
     \nabla = t - \mathbb{E} [M \odot y^*(c \odot M)].
     $$
 
-    Both are convex in c. The Hessian is −∂y_σ/∂c = −E[y* Zᵀ]/σ, or minus `perturbed.multiplied_jacobian`. The returned
-    value is the mean of ⟨c̃, t − y*(c̃)⟩ over the draws of noisy costs c̃, and the gradient the derivative of that
-    mean; the conjugate term of the Fenchel–Young loss, which depends only on t, is left out. With the same state of the
-    generator, value, gradient and `hessian` use the same samples; the Hessian needs no further solution.
+    Both are convex in c. The Hessian is −∂y_σ/∂c = −E[y* Zᵀ]/σ with additive noise, and minus the Jacobian of
+    `perturbed.multiplied_jacobian` with multiplicative noise. The returned value is the mean of ⟨c̃, t − y*(c̃)⟩ over
+    `num_samples` draws of noisy costs c̃, and the gradient is the derivative of this mean. The conjugate term of the
+    Fenchel–Young loss, which depends only on t, is left out. With the same state of the generator, value, gradient and
+    `hessian` use the same draws; the Hessian needs no further call of the solver.
 
     Shape:
         - prediction: `[batch, *event]`, the costs.
         - target: `[batch, *event]`, the true solution.
-        - value: at least 0, in units of the costs. 0 means that the true solution is the best for every sample of the
+        - value: at least 0, in units of the costs. 0 means that the true solution is the best for every draw of the
           noise; the value is not the regret.
 
     Cost:
         `num_samples` exact solves per sample; the Hessian has m² entries, m being the number of costs.
 
     When it fails:
-        The estimate of the Hessian is symmetrised, but from few samples it is indefinite: use it with
+        The estimate of the Hessian is symmetrised, but from few draws it is indefinite: use it with
         `nlcore.Hessian(psd="abs")` or `"clip"`. If σ is far below the differences between costs, the noise never
         changes the solution, and the loss becomes the perceptron loss. Multiplicative noise does not change costs of 0.
 

@@ -20,13 +20,16 @@ __all__ = ["ApproxNDCG"]
 class ApproxNDCG(ListLoss, id="ranking/approx_ndcg-v1", config=ApproxNDCGConfig, traits=SMOOTH):
     r"""One minus NDCG with smooth positions.
 
+    With scores $s$, relevance $r$, the logistic sigmoid $\sigma$ and steepness $\alpha$,
+
     $$
     \ell(s, r) = 1 - \frac{1}{\text{ideal}} \sum_i \frac{G_i}{\log_2 (1 + \pi_i)}, \qquad
     \pi_i = 1 + \sum_{j \ne i} \sigma(\alpha (s_j - s_i)),
     $$
 
-    where $\pi_i$ is the smooth position of item $i$, $G_i$ the gain of its relevance $r_i$, and "ideal" the DCG of the
-    best order.
+    where $\pi_i$ is the smooth position of item $i$, and $G_i$ the gain of its relevance $r_i$. The sum is the
+    discounted cumulative gain (DCG) of the list, and "ideal" the DCG of the best order. Their ratio is the normalised
+    DCG, NDCG.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
@@ -44,7 +47,7 @@ class ApproxNDCG(ListLoss, id="ranking/approx_ndcg-v1", config=ApproxNDCGConfig,
 
     Args:
         alpha: Steepness α > 0, in inverse units of the scores.
-        gain: `"exponential"` or `"linear"`.
+        gain: `"exponential"`, 2^r − 1, or `"linear"`, r.
 
     Raises:
         ConfigError: An option is of the wrong type or out of range.

@@ -29,22 +29,22 @@ __all__ = ["Rollout"]
 class Rollout:
     r"""A simulated system supervised by its states; a network predicts its controls, parameters or initial state.
 
-    With a step function f, the initial state $s_0$, controls u and parameters p, an observation g and a convex
-    criterion,
+    With a step function f, the initial state $s_0$, controls u, parameters p, a function g that returns what is
+    observed of a state, and target observations o, the loss with the default criterion is
 
     $$
     \ell(y, o) = \tfrac12 \sum_{t=1}^{T} \lVert g(s_t) - o_t \rVert^2, \qquad s_t = f(s_{t-1}, u_t, p).
     $$
 
-    The prediction y is the controls, the parameters (with or without the initial state), or the initial state; the
-    context has the rest. A padded step leaves the state as it is and its observation does not count, so the loss of a
-    sample is that of its other steps alone. Half precision is computed in float32, and a context is converted to the
-    precision of the prediction.
+    The prediction y is the controls, the parameters (with or without the initial state), or the initial state. The
+    other inputs are passed as the context. A padded step leaves the state unchanged, and its observation does not
+    count, so the loss of a sample is that of its other steps alone. Inputs in half precision are computed in float32,
+    and the context is converted to the precision of the prediction.
 
     A step function maps `(state, control, parameters)`, of the shapes `[batch, *state]`, `[batch]` or `[batch, c]`, and
-    `[batch, p]`, to the next state. Without controls or parameters it receives None for them. Its keyword-only
-    parameters are read from the context by their names; a time step `dt`, `[batch]`, is also found as 'step'. The
-    function has to be deterministic.
+    `[batch, p]`, to the next state. If there are no controls or no parameters, it receives None for them. Its
+    keyword-only parameters are read from the context by their names. A parameter `dt`, the time step `[batch]`, may
+    also be given as 'step'. The function has to be deterministic.
 
     Shape:
         - prediction: `[batch, T]` or `[batch, T, c]`, the controls; or `[batch, p]`, the parameters or initial state.
@@ -58,21 +58,22 @@ class Rollout:
 
     Cost:
         Time and memory O(T) per sample: T evaluations of the step function, one after the other, and as many again for
-        each pull-back (a product with Jᵀ). With `checkpoint`, by default above 512 steps, only O(√T) states are kept,
-        and a pull-back runs each segment again: up to 1.5 times the time of a gradient. A Gauss–Newton matrix takes F
-        pull-backs where the F observations are at most twice the m outputs, else m pushes forward (products with J) and
-        m pull-backs, all in one batch. A few parameters of a long rollout are therefore cheap. Pushes keep the graph of
-        a backward pass, whose memory grows with T even with `checkpoint`.
+        each vector–Jacobian product (VJP). With `checkpoint`, by default above 512 steps, only O(√T) states are kept,
+        and a VJP runs each segment between them again: up to 1.5 times the time of a gradient. A Gauss–Newton matrix
+        takes F VJPs if the F observations are at most twice the m outputs. Otherwise it takes m Jacobian–vector
+        products (JVPs) and m VJPs, all in one batch, so a few parameters of a long rollout are cheap. JVPs keep the
+        graph of a backward pass, whose memory grows with T even with `checkpoint`.
 
     When it fails:
-        Gradients grow or vanish exponentially with T. For a chaotic or unstable system they are useless beyond a few
-        multiples of its Lyapunov time: shorten the horizon, or observe states on the way. Parameters that only act
-        together (a mass and a gain) are not determined, and the curvature is singular along them. A collision or a
-        clamp makes a kink in the loss. A loss that depends on frequencies usually has several minima: start from values
-        for which the simulated phase differs from the true one by less than half a period over the whole horizon.
+        Gradients can grow or vanish exponentially with T. For a chaotic or unstable system they are useless beyond a
+        few multiples of its Lyapunov time: shorten the horizon, or observe intermediate states. Parameters that only
+        act together (a mass and a gain) are not determined: the curvature is singular along the direction in which they
+        compensate each other. A collision or a clamp makes a kink in the loss. A loss that depends on frequencies
+        usually has several minima: start from values for which the simulated phase differs from the true one by less
+        than half a period over the whole horizon.
 
     Args:
-        system: The name of an example system, a step function, or a `System`, which has defaults and so an example.
+        system: The name of an example system, a step function, or a `System`, whose default values give an example.
         predicts: `"controls"`, `"parameters"` or `"initial"`.
         initial_size: How many numbers at the end of predicted parameters are the initial state.
         observe: Indices of the observed components, a function `[batch, *state] -> [batch, *observation]`, or `None`.
@@ -83,12 +84,12 @@ class Rollout:
             `"positive"`, log(1 + eʸ); `"exponential"`, eʸ; `(low, high)`, a scaled sigmoid; or `None`.
         channels: Predicted controls of a step, `[batch, T, channels]`.
         steps: T for a system without controls.
-        dt: Time step where the context lacks it.
-        checkpoint: Steps between two states that are kept, `"auto"`, or `None`.
-        on_unstable: `"raise"` or `"nan"`.
+        dt: Time step, if it is not in the context.
+        checkpoint: Number of steps between two states that are kept; `"auto"`; or `None`, which keeps all states.
+        on_unstable: `"raise"` an error if a rollout is not finite while gradients are recorded, or return `"nan"`.
 
     Raises:
-        ConfigError: An option has a value it cannot take.
+        ConfigError: An option is of the wrong type or out of range.
 
     References:
         Backpropagation through time: Werbos, *Backpropagation through time: what it does and how to do it*, Proceedings
@@ -129,7 +130,7 @@ class Rollout:
     _skips: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Validate the options; functions, which a configuration cannot hold, are left out of that.
+        """Validate the options, except functions, which a configuration cannot hold.
 
         `dynamics` is the step function with its defaults, and `names` has its keyword-only parameters, each with True
         where it is required.
@@ -189,7 +190,8 @@ class Rollout:
     ) -> Tensor:
         """Return the observations, [batch, T, *observation] or [batch, *observation].
 
-        Those that do not count are the largest number of their dtype, by which `outer` leaves them out.
+        Observations that do not count are set to the largest number of their dtype, a mark by which `outer` leaves them
+        out.
         """
         inputs = read_inputs(self, prediction, mask, context)
         every = self.supervise == "trajectory"
@@ -236,13 +238,13 @@ class Rollout:
         return last if states is None else states
 
     def constrained(self, outputs: Tensor) -> Tensor:
-        """Return the values that outputs of the network stand for, each in its range, of the same shape."""
+        """Return the values in their ranges that belong to outputs of the network, of the same shape."""
         single = self.predicts == "controls" and self.channels is None
         values = constrained(ID, outputs.unsqueeze(-1) if single else outputs, self.constrain)
         return values.squeeze(-1) if single else values
 
     def unconstrained(self, values: Tensor) -> Tensor:
-        """Return the outputs that stand for given values, the inverse of `constrained`.
+        """Return the outputs of the network that belong to given values, the inverse of `constrained`.
 
         Raises:
             ContractError: A value is not inside its range.

@@ -21,11 +21,12 @@ __all__ = ["SoftDTW", "SoftDTWDivergence", "cosine_cost", "lengths_of"]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SoftDTW(AlignmentLoss):
-    r"""Soft minimum of the costs of all alignments of two series.
+    r"""Soft minimum of the costs of all alignments of two series, predicted and target.
 
-    An alignment A is a path of cells (i, j) from the first time steps of both series to the last, by steps (1, 0),
-    (0, 1) and (1, 1). Its cost c(A) is the sum of the local costs $c_{ij}$ along the path, each between time step i of
-    the prediction x and time step j of the target y. The loss is the soft minimum of c(A) over all alignments,
+    A cell (i, j) pairs time step i of the prediction x with time step j of the target y, at the local cost $c_{ij}$. An
+    alignment A is a path of cells from the first time steps of both series to the last, by steps (1, 0), (0, 1) and
+    (1, 1). Its cost c(A) is the sum of the local costs along the path. The loss is the soft minimum of c(A) over all
+    alignments,
 
     $$
     \ell(x, y) = s_\gamma(x, y) = -\gamma \log \sum_A \exp\left(-\frac1\gamma \sum_{(i, j) \in A} c_{ij}\right),
@@ -47,11 +48,11 @@ class SoftDTW(AlignmentLoss):
     $$
 
     With `curvature="fixed_alignment"`, the loss supplies only the first of the two terms as its Hessian. For squared
-    distances this is a diagonal matrix, with $2 \sum_j E_{ij}$ at time step i. As $s_\gamma$ is concave in the local
-    costs, it is the Hessian of a quadratic upper bound on the loss that touches the loss at the prediction. A Newton
-    step with each sample's own matrix and without damping therefore never raises the loss: with `max_ratio=None`, it
-    moves every time step to the mean of the target's time steps, weighted by E. The value and the gradient of the loss
-    do not depend on `curvature`.
+    distances this is a diagonal matrix, with $2 \sum_j E_{ij}$ at time step i. This matrix is the Hessian of a
+    quadratic upper bound on the loss that touches the loss at the prediction, since $s_\gamma$ is concave in the local
+    costs. A Newton step with each sample's own matrix and without damping therefore never raises the loss: with
+    `max_ratio=None`, it moves every time step to the mean of the target's time steps, weighted by E. The value and the
+    gradient of the loss do not depend on `curvature`.
 
     A mask removes padded time steps from the prediction, at any position; single channels of a time step can be padded
     too. Targets of different lengths are given with their lengths or a mask. Inputs in half precision are computed in
@@ -125,7 +126,7 @@ class SoftDTW(AlignmentLoss):
 
     @property
     def traits(self) -> Traits:
-        """The assumptions that the engine may make: at a fixed alignment the curvature is supplied, and convex."""
+        """The assumptions that the engine may make; a fixed alignment supplies a positive semi-definite Hessian."""
         dimensions = 2 if self.multivariate else 1
         if self.curvature == "exact":
             return Traits(event_ndim=dimensions, takes_mask=True, supplies=frozenset())
@@ -139,8 +140,8 @@ class SoftDTW(AlignmentLoss):
     def alignment(self, prediction: Tensor, target: Any, *, mask: Tensor | None = None) -> Tensor:
         """Return the expected alignment of each sample, the derivative of the loss with respect to the local costs.
 
-        Every entry is the probability that an alignment visits the cell; the sums over anti-diagonals are at most 1. It
-        can be differentiated in turn.
+        Every entry is the probability that an alignment visits the cell; the sums over anti-diagonals are at most 1.
+        The result can be differentiated.
 
         Args:
             prediction: As in the call.

@@ -47,7 +47,7 @@ def spread(scores: Tensor, length: Tensor | None = None) -> Tensor:
 
 
 def _neighbours(key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the ascending order, and for every item how many are smaller, and how many are not larger."""
+    """Return the ascending order, and for every item the number of smaller and of not larger items."""
     ordered, order = key.sort(dim=-1, stable=True)
     n = key.shape[-1]
     places = torch.arange(n, device=key.device).expand(key.shape)
@@ -86,14 +86,15 @@ class NeuralSort(SoftmaxSort):
     \ell(s, r) = -\frac{1}{n} \sum_j \log P_{r_j j}.
     $$
 
-    With `objective="entries"`, it is the binary cross-entropy of all entries of P, averaged over the $n^2$ entries.
+    With `objective="entries"`, it is the binary cross-entropy between the entries of P and those of the true
+    permutation matrix, averaged over the $n^2$ entries.
 
     Rows sum to 1; columns in general do not. For every $\tau$, the largest entry of row $i$ is at the item of rank $i$.
     `P @ scores` is close to the sorted list only if $\tau$ is small compared with the gaps between neighbouring scores.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
-        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
+        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `nlcore_sorting.ranks`.
         - mask: `[batch, n]` bool, True at padded items.
         - value: near 0 for the right order with gaps far above τ; log n for equal scores and `objective="rows"`.
 
@@ -161,10 +162,11 @@ class NeuralSort(SoftmaxSort):
     def _curvature(self, scores: Tensor, length: Tensor | None) -> Tensor:
         """Return τ²·Σ_i J_iᵀ(diag p_i − p_i p_iᵀ)J_i; see `_softmax_sort`.
 
-        With a_i = 2r + 1 − n, r the rank of item i, and S[i, j] = sign(s_i − s_j), 0 where |·| has no derivative, let
-        F[j, i] be Q[j, i](a_i − Σ_k S[j, k]), and R hold the weights Q of the other items, minus the sum of each column
-        in the diagonal. The means under all p_i are the columns of M = F − SR. The means of squares add up to a
-        diagonal from F and, as R + Rᵀ is a Laplacian but for its diagonal, to X + Xᵀ with X in terms of M and S.
+        Let Q[j, i] be the weight of item j at the rank r of item i, a_i = 2r + 1 − n, S[i, j] = sign(s_i − s_j), 0
+        where |·| has no derivative, and F[j, i] = Q[j, i](a_i − Σ_k S[j, k]). R is Q with another diagonal: minus the
+        sum of the other entries of the column. The means under all p_i are then the columns of M = F − SR. The means
+        of squares add up to a diagonal matrix from F, and to X + Xᵀ with X in terms of M and S, since R + Rᵀ is a
+        Laplacian except for its diagonal.
 
         Args:
             scores: [batch, n].
