@@ -1,13 +1,14 @@
 """The effective learning rate of an optimiser whose steps are proportional to the gradient, as SGD's are.
 
 Under such an optimiser a direction twice as long makes a step twice as long. Adam, Muon and SOAP divide by the lengths
-of the gradients so far, each in its own way. It is seen at the parameters, and includes any clipping.
+of the gradients so far, each in its own way. It is seen at the parameters, and includes any clipping. With momentum, a
+step repeats a share of the step before; that is taken off first.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ which the steps count as proportional. For normal numbers, 2/π of Adam's first 
 _ENTRIES = 256
 """Entries of a parameter that are compared, up to twice as many."""
 
+_APART = 1e-6
+"""Share of the squared change of the step before that must not lie along the change asked for, to tell them apart."""
+
 
 class EffectiveLearningRate:
     """How far a step changes the parameters, relative to the change that its direction asks for.
@@ -32,55 +36,77 @@ class EffectiveLearningRate:
     def __init__(self) -> None:
         self.value: float | None = None
         self._leaves: Sequence[Tensor] = ()
+        self._earlier: Tensor | None = None
         self._before: Tensor | None = None
-        self._asked: Mapping[int, Tensor] = {}
-        self._taken: tuple[Tensor, float] | None = None
+        self._asked: Tensor | None = None
+        self._length: float | None = None
 
     @property
     def wanted(self) -> bool:
         """Whether further steps are to be looked at."""
         return self.value is None or self.value > 0
 
-    def ask(self, leaves: Sequence[Tensor], asked: Mapping[int, Tensor]) -> None:
+    def remember(self) -> None:
+        """Keep a few entries of the parameters of the last `ask`, one step before the next."""
+        self._earlier = entries(self._leaves) if self._leaves and self.wanted else None
+
+    def ask(self, leaves: Sequence[Tensor], asked: Tensor) -> None:
         """Keep a few entries of the parameters before a step.
 
         Args:
             leaves: The parameters.
-            asked: By direction, the `entries` of the change of the parameters that a step of unit length asks for.
+            asked: The `entries` of the change of the parameters that a step of unit length asks for.
         """
-        self._leaves, self._before, self._asked, self._taken = leaves, entries(leaves), asked, None
+        self._leaves, self._before, self._asked, self._length = leaves, entries(leaves), asked, None
 
-    def see(self, direction: int, length: float) -> None:
+    def see(self, length: float) -> None:
         """Compare the change of the parameters since `ask` with the one asked for; wait if there is none yet.
 
         An optimiser that steps once for several batches has not moved them.
 
         Args:
-            direction: The direction of the step after `ask`.
-            length: The length of that step.
+            length: The length of the last step.
         """
-        if self._before is None:
+        if self._before is None or self._asked is None:
             return
-        asked, length = self._taken = self._taken or (self._asked[direction], length)
+        self._length = length if self._length is None else self._length
         now, before = entries(self._leaves), self._before
-        if now.shape == before.shape and now.device == before.device:  # not if the network was moved or resized
-            moved, sizes = now - before, [_few(leaf).numel() for leaf in self._leaves]
-            products = torch.stack([moved * asked, asked.square(), moved.square()]).double().cpu()
-            along, whole, change = torch.stack([one.sum(1) for one in products.split(sizes, 1)], 1)
-            if not bool(change.any()):
+        if _comparable(now, before):  # not if the network was moved or resized
+            sizes = [_few(leaf).numel() for leaf in self._leaves]
+            earlier = before if self._earlier is None else self._earlier
+            last = before - earlier if _comparable(earlier, before) else torch.zeros_like(before)
+            changes = torch.stack([now - before, self._asked, last]).double()
+            products = torch.stack([part @ part.T for part in changes.cpu().split(sizes, 1)])
+            if not bool(products[:, 0, 0].any()):
                 return
             several = torch.tensor(sizes, device="cpu") > 1  # one entry is always along what was asked for
-            self._judge(along[several], whole[several], change[several], length)
-        self._leaves, self._before, self._asked = (), None, {}
+            self._judge(products[several], self._length)
+        self._earlier = self._before = self._asked = None
+        if not self.wanted:
+            self._leaves = ()
 
-    def _judge(self, along: Tensor, whole: Tensor, change: Tensor, length: float) -> None:
-        explained = torch.where(whole > 0, along.square() / whole, 0.0).sum() / change.sum()
+    def _judge(self, products: Tensor, length: float) -> None:
+        """Note the ratio, by least squares: the change is a multiple of the one asked for and a share of the last.
+
+        The multiple is each parameter's own, the share is common to all.
+
+        Args:
+            products: [parameters, 3, 3], the inner products of the change of a parameter, the one asked for and that of
+                the step before.
+            length: The length of the step.
+        """
         if not length > 0:
             return
-        if self.value or float(explained) >= _SHARE:
-            self.value = max(self.value or 0.0, -float(along.sum() / whole.sum()) / length)  # a NaN does not count
-        elif self.value is None:
+        along, whole, repeated = products[:, 0, 1], products[:, 1, 1], products[:, 1, 2]
+        inverse = torch.where(whole > 0, 1 / whole, 0.0)
+        explained = (along.square() * inverse).sum() / products[:, 0, 0].sum()
+        if self.value is None and not float(explained) >= _SHARE:
             self.value = 0.0
+            return
+        last, apart = products[:, 2, 2].sum(), (products[:, 2, 2] - repeated.square() * inverse).sum()
+        share = (products[:, 0, 2] - along * repeated * inverse).sum() / apart if apart > _APART * last else 0.0
+        ratio = float((share * repeated - along).sum() / whole.sum()) / length
+        self.value = max(self.value or 0.0, ratio)  # a NaN does not count
 
     def farthest(self, reach: float) -> float:
         """Return the length of a step to the best point of a line search; infinity if steps are not proportional.
@@ -89,6 +115,10 @@ class EffectiveLearningRate:
             reach: The length of the change of the outputs to that point, per unit of the effective learning rate.
         """
         return reach / self.value if self.value else math.inf
+
+
+def _comparable(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.device == other.device
 
 
 def entries(tensors: Sequence[Tensor]) -> Tensor:

@@ -121,13 +121,15 @@ class Selection:
         """
         if problem.samples.ranks is None and not len(prediction):
             return self.curvature
-        self.learning_rate.see(self.board.current, self._step)
+        self.learning_rate.see(self._step)
         self._observe()
         at_batch = CandidatesAtBatch(self.candidates, problem, self._jvp_sound)
         due = self.age >= self.next_probe and all(_formed(one, problem) for one in self.candidates.curvatures)
         if self.reason is None and (due or self._pending is not None):
             self._try_to_probe(at_batch, prediction, due=due)
         self.age += 1
+        if self.age == self.next_probe:
+            self.learning_rate.remember()
         chosen = self._reusing(self.board.current, at_batch) if _formed(self.curvature, problem) else HALF_FISHER
         self._jvp_sound = at_batch.jvp_sound
         if not self.checked and self.reason is None:
@@ -356,17 +358,18 @@ class Selection:
         descent = self._descend(problem, plain, moves())
         scores = log_ratios(descent.fall)
         if watched:
-            self.learning_rate.ask(network.leaves, dict(zip(members, asked, strict=True)))
             lengths = torch.stack(sizes).double()
             unit = lengths[0] if math.isnan(self.length.recent) else self.length.recent
             board.reached((descent.length * lengths * weight.double() / unit).cpu(), members)
         if aligned:
             board.agree(torch.cat(aligned), members)
-        if not waits:
+        if waits:
+            self._pending = _Pending(network.leaves, members, changes, scores)
+            board.begin(scores, members)
+        else:
             self._record(scores, members)
-            return
-        self._pending = _Pending(network.leaves, members, changes, scores)
-        board.begin(scores, members)
+        if watched and board.current in members:
+            self.learning_rate.ask(network.leaves, asked[members.index(board.current)])
 
     def _descend(self, problem: Problem, plain: Derivatives, moves: Iterable[Tensor]) -> Descent:
         if not self._intermediates:  # the same number on all ranks, which then exchange as many times

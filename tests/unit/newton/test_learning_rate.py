@@ -86,6 +86,12 @@ def test_that_of_sgd_is_its_learning_rate(learning_rate, dtype):
     assert criterion._selection.learning_rate.value == pytest.approx(learning_rate, rel=1e-3)
 
 
+@pytest.mark.parametrize("momentum", [0.5, 0.9, 0.99])
+def test_what_momentum_repeats_is_no_part_of_it(momentum):
+    criterion = started(lambda p: torch.optim.SGD(p, 1e-3, momentum=momentum), steps=40)
+    assert criterion._selection.learning_rate.value == pytest.approx(1e-3, rel=1e-3)
+
+
 def test_clipping_is_part_of_it():
     clipped = started(PROPORTIONAL["sgd"], before=lambda p: nn.utils.clip_grad_norm_(p, 0.1), steps=2)
     plain = started(PROPORTIONAL["sgd"], steps=2)
@@ -140,9 +146,9 @@ def test_a_nearer_best_point_counts_at_once_and_a_farther_one_in_the_mean():
 def test_parameters_of_one_entry_are_no_evidence():
     rate = EffectiveLearningRate()
     leaves = (torch.ones(1), torch.ones(1))
-    rate.ask(leaves, {0: entries(leaves)})
+    rate.ask(leaves, entries(leaves))
     leaves[0].sub_(0.1)
-    rate.see(0, 1.0)
+    rate.see(1.0)
     assert rate.value == 0
 
 
@@ -207,23 +213,23 @@ def test_a_network_that_is_changed_between_two_steps_is_no_evidence(change):
     rate = EffectiveLearningRate()
     layer = nn.Linear(4, 4)
     leaves = tuple(layer.parameters())
-    rate.ask(leaves, {0: entries(leaves)})
+    rate.ask(leaves, entries(leaves))
     if change == "moved":
         layer.to("meta")
     else:
         layer.weight.data = torch.zeros(8, 4)
-    rate.see(0, 1.0)
+    rate.see(1.0)
     assert rate.value is None
 
 
 def test_a_step_without_length_is_no_evidence():
     rate = EffectiveLearningRate()
     leaf = torch.ones(8)
-    rate.ask((leaf,), {0: entries((leaf,))})
+    rate.ask((leaf,), entries((leaf,)))
     leaf -= 0.1
-    rate.see(0, 0.0)
+    rate.see(0.0)
     assert rate.value is None
-    rate.ask((leaf,), {0: entries((leaf,))})
+    rate.ask((leaf,), entries((leaf,)))
     leaf -= 0.09  # along the leaf itself
-    rate.see(0, 2.0)
+    rate.see(2.0)
     assert rate.value == pytest.approx(0.05)
