@@ -226,6 +226,7 @@ def check_arguments(loss: Capabilities, prediction: Any, target: Any, context: A
     if prediction.ndim == 0:
         raise ShapeError(f"{loss.name}: the prediction needs the batch in front, but has shape [].")
     if loss.declared and prediction.ndim != 1 + loss.traits.event_ndim:
+        _let_the_loss_refuse(loss, prediction, target)
         raise ShapeError(
             f"{loss.name}: the prediction must have {1 + loss.traits.event_ndim} dimensions, the batch and "
             f"{loss.traits.event_ndim} of the event, but has shape {shape}. {_dimensions(loss, prediction)}"
@@ -244,6 +245,17 @@ def check_arguments(loss: Capabilities, prediction: Any, target: Any, context: A
                     f"{loss.name}: the {what} holds a {type(leaf).__name__}, and tensors are needed. "
                     f"Call torch.as_tensor on it."
                 )
+
+
+def _let_the_loss_refuse(loss: Capabilities, prediction: Tensor, target: Any) -> None:
+    """Raise the loss's own error about too many dimensions, which may name an option of it."""
+    if prediction.ndim > 1 + loss.traits.event_ndim and prediction.shape[-1] != 1:
+        try:
+            loss.function(prediction, target)
+        except ShapeError:
+            raise
+        except Exception:  # of a loss that does not look at shapes
+            return
 
 
 def _dimensions(loss: Capabilities, prediction: Tensor) -> str:

@@ -466,6 +466,11 @@ def test_wrong_inputs_are_refused_by_name(
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
+def test_a_newton_loss_repeats_what_to_do_about_channels() -> None:
+    with pytest.raises(ShapeError, match="need multivariate=True"):
+        nlcore.NewtonLoss(SoftDTW())(torch.zeros(2, 3, 2, requires_grad=True), torch.zeros(2, 3, 2))
+
+
 def test_a_band_without_an_alignment_names_the_samples() -> None:
     loss = SoftDTW(band="itakura", slope=1.5)
     lengths = torch.tensor([3, 9, 3])
