@@ -17,7 +17,7 @@ from nlcore_sequences._compiled.sweeps import (
     Sample,
     Shares,
     alignment_row,
-    costs_of,
+    changes_of,
     forward,
     limits_of,
     mean_row,
@@ -36,7 +36,7 @@ def values(costs: _Array, x: _Array, y: _Array, bounds: _Array, lengths: _Array,
     work, shares = np.zeros(7 * width), Shares(np.zeros(3 * width, costs.dtype), width, 0)
     for s in range(value.shape[0]):
         sample = _sample(costs[s], x[s], y[s], bounds[s], lengths[s])
-        value[s] = forward(sample, gamma, work, shares)
+        value[s] = forward(sample, gamma, work, shares, sample, work[:0], work[:0])
 
 
 @kernel("any")
@@ -57,7 +57,7 @@ def slopes(
     rows = np.zeros(3 * width)
     for s in range(value.shape[0]):
         sample = _sample(costs[s], x[s], y[s], bounds[s], lengths[s])
-        value[s] = forward(sample, gamma, work, shares)
+        value[s] = forward(sample, gamma, work, shares, sample, work[:0], work[:0])
         other = np.zeros_like(sample.y)
         rows[:] = 0.0
         for d in range(len(sample.limits) - 1, -1, -1):
@@ -88,16 +88,14 @@ def products(
     alignment, means, rows = np.zeros(len(shares.p) // 3), np.zeros(len(shares.p) // 3 + width), np.zeros(3 * width)
     for s in range(costs.shape[0]):
         sample = _sample(costs[s], x[s], y[s], bounds[s], lengths[s])
-        forward(sample, gamma, work, shares)
         alignment[-2 * width :] = 0.0
-        last = len(sample.limits) - 1
-        alignment[(last + 1) * width : (last + 3) * width] = 0.0
-        for d in range(last, -1, -1):
-            alignment_row(alignment, d * width, (d + 1) * width, (d + 2) * width, sample, shares, d)
+        alignment[len(sample.limits) * width : (len(sample.limits) + 2) * width] = 0.0
         for k in range(first.shape[1]):
             way = _sample(along[0][s, k], along[1][s, k], along[2][s, k], bounds[s], lengths[s])
             other = np.zeros_like(sample.y)
-            _product(sample, way, gamma, shares, alignment, means, rows, first[s, k], other)
+            _product(
+                sample, way, gamma, work[: 0 if k else len(work)], shares, alignment, means, rows, first[s, k], other
+            )
             _unflip(other, second[s, k])
 
 
@@ -106,6 +104,7 @@ def _product(
     sample: Sample,
     way: Sample,
     gamma: float,
+    work: _Array,
     shares: Shares,
     alignment: _Array,
     means: _Array,
@@ -113,18 +112,26 @@ def _product(
     first: _Array,
     other: _Array,
 ) -> None:
-    """Add the derivative along one direction to `first`, and to `other`, which is reversed."""
+    """Add the derivative along one direction to `first`, and to `other`, which is reversed.
+
+    Unless `work` is empty, the same two sweeps write shares and alignment, which later directions use.
+    """
     width, count = shares.width, len(sample.limits)
     changes = np.zeros(width)
     means[: 2 * width] = 0.0
-    for d in range(count):
-        _changes(sample, way, d, changes)
-        mean_row(means, changes, sample, shares, d)
+    if len(work):
+        forward(sample, gamma, work, shares, way, changes, means)
+    else:
+        for d in range(count):
+            changes_of(sample, way, d, changes)
+            mean_row(means, changes, sample, shares, d)
     total = means[(count + 1) * width + sample.limits[count - 1, 1] + 1]
     rows[:] = 0.0
     turned = np.zeros(width)
     for d in range(count - 1, -1, -1):
-        _changes(sample, way, d, changes)
+        if len(work):
+            alignment_row(alignment, d * width, (d + 1) * width, (d + 2) * width, sample, shares, d)
+        changes_of(sample, way, d, changes)
         here, a, b = d % 3 * width, sample.limits[d, 0] + 1, sample.limits[d, 1] + 2
         weights, up_to = alignment[d * width : (d + 1) * width], means[(d + 2) * width : (d + 3) * width]
         tangent_row(rows, here, (d + 1) % 3 * width, (d + 2) % 3 * width, weights, changes, sample, shares, d)
@@ -133,22 +140,6 @@ def _product(
         _spread(turned, sample, d, first, other)
         if not sample.costs.shape[0]:
             _spread(weights, way, d, first, other)
-
-
-@kernel("any")
-def _changes(sample: Sample, way: Sample, d: int, row: _Array) -> None:
-    """Write the derivatives of the costs of an anti-diagonal along a direction."""
-    if sample.costs.shape[0]:
-        costs_of(way, d, row)
-        return
-    a, b, shift = sample.limits[d, 0], sample.limits[d, 1] + 1, sample.m - 1 - d
-    into = row[a + 1 : b + 1]
-    into[:] = 0.0
-    for k in range(sample.x.shape[0]):
-        x, y = sample.x[k, a:b], sample.y[k, shift + a : shift + b]
-        u, w = way.x[k, a:b], way.y[k, shift + a : shift + b]
-        for i in range(len(into)):
-            into[i] += 2 * (x[i] - y[i]) * (u[i] - w[i])
 
 
 @kernel("any")

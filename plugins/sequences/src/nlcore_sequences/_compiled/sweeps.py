@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nlcore.compiled import kernel
 from nlcore_sequences._compiled.lanes import LANES, NOTHING, advance, combine
 
-__all__ = ["Sample", "Shares", "alignment_row", "costs_of", "forward", "limits_of", "mean_row", "tangent_row"]
+__all__ = ["Sample", "Shares", "alignment_row", "changes_of", "forward", "limits_of", "mean_row", "tangent_row"]
 
 _Array = NDArray[Any]
 _LARGEST = 2.0**49
@@ -84,8 +84,42 @@ def costs_of(sample: Sample, d: int, row: _Array) -> None:
 
 
 @kernel("any")
-def forward(sample: Sample, gamma: float, work: _Array, shares: Shares) -> Any:
-    """Return the value of a sample, and write the shares; `work` has seven rows."""
+def changes_of(sample: Sample, way: Sample, d: int, row: _Array) -> None:
+    """Write the derivatives of the costs of an anti-diagonal along a direction."""
+    if sample.costs.shape[0]:
+        costs_of(way, d, row)
+        return
+    a, b, shift = sample.limits[d, 0], sample.limits[d, 1] + 1, sample.m - 1 - d
+    into = row[a + 1 : b + 1]
+    into[:] = 0.0
+    for k in range(sample.x.shape[0]):
+        x, y = sample.x[k, a:b], sample.y[k, shift + a : shift + b]
+        u, w = way.x[k, a:b], way.y[k, shift + a : shift + b]
+        for i in range(len(into)):
+            into[i] += 2 * (x[i] - y[i]) * (u[i] - w[i])
+
+
+@kernel("any")
+def mean_row(rows: _Array, changes: _Array, sample: Sample, shares: Shares, d: int) -> None:
+    """Write for each cell of row d + 2 the mean change of the paths up to it, which includes its own."""
+    p, width, stride = shares
+    a, b = sample.limits[d, 0], sample.limits[d, 1]
+    here, q = (d + 2) * width, d * stride
+    rows[here + a + 1 : here + b + 2] = changes[a + 1 : b + 2]
+    last, before = here - width, here - 2 * width
+    for i in range(a + 1, b + 2, LANES):
+        combine(rows, p, here + i, before + i - 1, last + i - 1, last + i, q + i, q + width + i, q + 2 * width + i)
+    rows[here + a] = rows[here + b + 2] = 0.0
+
+
+@kernel("any")
+def forward(
+    sample: Sample, gamma: float, work: _Array, shares: Shares, way: Sample, changes: _Array, means: _Array
+) -> Any:
+    """Return the value of a sample, and write the shares; `work` has seven rows.
+
+    Unless `means` is empty, the same sweep writes there the rows of `mean_row` for the direction `way`.
+    """
     p, width, stride = shares
     bits, row, count = 1 / (gamma * math.log(2)), work[6 * width : 7 * width], len(sample.limits)
     for r in range(0, 6, 2):
@@ -105,6 +139,9 @@ def forward(sample: Sample, gamma: float, work: _Array, shares: Shares) -> Any:
             work[here + i], work[here + width + i] = 0.0, NOTHING
             for q in range(d * stride + i, d * stride + i + 3 * width, width):
                 p[q] = 0.0
+        if len(means):
+            changes_of(sample, way, d, changes)
+            mean_row(means, changes, sample, shares, d)
     end = 2 * ((count - 1) % 3) * width + sample.limits[count - 1, 1] + 1
     exponent = work[end + width]
     if not abs(exponent) < _LARGEST:
@@ -136,19 +173,6 @@ def alignment_row(rows: _Array, here: int, next_: int, after: int, sample: Sampl
         return
     rows[here + a : here + b + 3] = 0.0
     _from_successors(rows, here, next_, after, sample, shares, d)
-
-
-@kernel("any")
-def mean_row(rows: _Array, changes: _Array, sample: Sample, shares: Shares, d: int) -> None:
-    """Write for each cell of row d + 2 the mean change of the paths up to it, which includes its own."""
-    p, width, stride = shares
-    a, b = sample.limits[d, 0], sample.limits[d, 1]
-    here, q = (d + 2) * width, d * stride
-    rows[here + a + 1 : here + b + 2] = changes[a + 1 : b + 2]
-    last, before = here - width, here - 2 * width
-    for i in range(a + 1, b + 2, LANES):
-        combine(rows, p, here + i, before + i - 1, last + i - 1, last + i, q + i, q + width + i, q + 2 * width + i)
-    rows[here + a] = rows[here + b + 2] = 0.0
 
 
 @kernel("any")
