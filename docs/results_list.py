@@ -170,7 +170,7 @@ GROUPS = {
             rf"Clipped: {_COUNT}.*?Default: {_COUNT}",
             "default better than plain training in {4} of {5} cases, level in {6}, worse in {7}; clipping {0} / {2} / "
             "{3}",
-            EARLIER,
+            PRESENT,
         ),
         Page(
             "paths/report.md",
