@@ -42,7 +42,7 @@ class Page:
     seeds: str = ""
 
 
-PRESENT, EARLIER, FIRST = "present", "earlier", "version 0.1"
+PRESENT, FIRST = "present", "version 0.1"
 GROUPS = {
     "The default": (
         Page(
@@ -202,7 +202,7 @@ GROUPS = {
         Page(
             "choices.md",
             "Choices of travellers and customers, fitted to their published likelihood",
-            default=EARLIER,
+            default=PRESENT,
         ),
         Page("algorithms_cost.md", "The cost of curvature for each algorithm"),
         Page("sorting.md", "Speed of sorting operators beside other libraries"),
