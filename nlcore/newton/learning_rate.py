@@ -23,7 +23,7 @@ _ENTRIES = 256
 """Entries of a parameter that are compared, up to twice as many."""
 
 _APART = 1e-6
-"""Share of the squared change of the step before that must not lie along the change asked for; else none is taken off."""
+"""Share of the squared change of the step before that must lie off the change asked for; else none is taken off."""
 
 
 class EffectiveLearningRate:

@@ -27,6 +27,9 @@ __all__ = ["Descent", "Network", "UnprobeableError", "cosines", "descend", "log_
 _LENGTHS = (1.0, 2.0**-4, 2.0**-8)
 """The lengths of the line search, in units of the step that would bring a linear loss to zero."""
 
+_EVALUATED = 1024
+"""Most samples of a batch whose losses are evaluated along a move, evenly spread."""
+
 _REFINEMENTS = 2
 """Parabolas that are fitted to the best length so far."""
 
@@ -151,7 +154,7 @@ class Descent(NamedTuple):
 
 
 def descend(problem: Problem, value: Tensor, slope: Tensor, moves: Iterable[Tensor], *, kept: int) -> Descent:
-    """Return how far the mean loss falls at best along each of K moves of the outputs.
+    """Return how far the mean loss falls at best along each of K moves of the outputs, by 1 024 samples at most.
 
     Args:
         problem: The loss and the samples.
@@ -161,6 +164,11 @@ def descend(problem: Problem, value: Tensor, slope: Tensor, moves: Iterable[Tens
         kept: How many numbers an evaluation keeps, by `nlcore.newton.chunks.intermediates`.
 
     """
+    if len(value) > _EVALUATED and problem.samples.ranks is None:
+        every = -(-len(value) // _EVALUATED)
+        few = torch.arange(0, len(value), every, device=value.device)
+        kept //= every
+        problem, value, slope, moves = problem.take(few), value[few], slope[few], (move[few] for move in moves)
     fitting = max(1, _RESULTS_AT_A_TIME // max(1, kept))
     at_a_time = 1 if problem.loss.traits.stochastic else fitting  # all see the same draw
     waiting, found = iter(moves), []
@@ -220,9 +228,10 @@ def _tried(problem: Problem, predictions: Tensor) -> Tensor:
     """Return the losses [r, N] at [r, N, m] predictions, infinite where the loss raises, as for negative costs."""
     trials, (count, size) = len(predictions), problem.prediction.shape
     index = torch.arange(count, device=predictions.device).repeat(trials)
+    evaluation = problem.evaluation if trials == 1 else problem.evaluation.take(index)
     try:
         with torch.no_grad():
-            losses = problem.evaluation.take(index).value(predictions.reshape(-1, size).to(problem.prediction.dtype))
+            losses = evaluation.value(predictions.reshape(-1, size).to(problem.prediction.dtype))
     except Exception:  # a loss may raise anything outside its domain
         if trials == 1:
             return torch.full((1, count), torch.inf, dtype=torch.float64, device=predictions.device)

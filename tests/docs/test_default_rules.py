@@ -23,6 +23,7 @@ SENTENCES = (
     "has more than {FORMED} outputs, or a Hessian that takes more than {_MOST_PULLS} backward passes",
     "The loss has a split whose matrix takes more than {_MOST_PULLS} backward passes",
     "evaluated at $\\alpha$ = {_LENGTHS_0}, {_LENGTHS_1} and {_LENGTHS_2}, and then {_REFINEMENTS} times more",
+    "Of a batch of more than {_EVALUATED} samples in one process",
     "clipped to the interval from {_LEAST} to {_MOST}, so that a lucky line search",
     "would hold more than ${_WAITING}$ numbers",
     "number of probes so far, but at least with the weight {_RATE}.",

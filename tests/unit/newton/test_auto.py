@@ -142,6 +142,27 @@ def test_a_descent_is_that_of_a_fine_search(scale):
     assert torch.allclose(torch.cat([one.length for one in alone]), found.length, rtol=1e-10)
 
 
+def test_a_descent_of_a_large_batch_evaluates_few_of_its_samples():
+    seen = []
+
+    def loss(y, t):
+        seen.append(len(y))
+        return (bent(y) - t).square().sum(1)
+
+    generator = torch.Generator().manual_seed(0)
+    prediction, target = torch.randn(2, 5000, M, generator=generator, dtype=torch.float64)
+    problem = Problem.of(nlcore.capabilities.read_capabilities(loss), prediction, target)
+    y = prediction.clone().requires_grad_()
+    value = loss(y, target)
+    (slope,) = torch.autograd.grad(value.sum(), y)
+    seen.clear()
+    found = descend(problem, value.detach(), slope, [slope], kept=2**30)
+    assert len(seen) == 5
+    assert all(500 < count <= 1024 for count in seen)
+    reached = value.mean() - loss(prediction - found.length[0] * slope, target).mean()
+    assert torch.isclose(found.fall[0], reached, rtol=0.1)
+
+
 @pytest.mark.parametrize("few", [1, 5 * M**2])
 def test_a_matrix_from_few_samples_at_a_time_is_that_of_all(monkeypatch, few):
     loss = nlcore.compose(bent, traits=nlcore.Traits())
