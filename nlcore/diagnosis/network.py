@@ -18,8 +18,9 @@ from nlcore.newton.candidates import Candidates, CandidatesAtBatch
 from nlcore.newton.chunks import BUDGET, intermediates
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.derivatives import Derivatives, differentiate
+from nlcore.newton.network import Network, UnprobeableError
 from nlcore.newton.pace import probes_within
-from nlcore.newton.probe import Network, UnprobeableError, cosines, descend, log_ratios
+from nlcore.newton.probe import cosines, descend, log_ratios
 from nlcore.newton.problem import Problem
 from nlcore.newton.selection import Selection
 from nlcore.newton.solve import directions

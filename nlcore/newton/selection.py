@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,11 +24,12 @@ from nlcore.newton.curvature import Curvature
 from nlcore.newton.derivatives import FORMED, SECOND, Derivatives, differentiate, operator_of
 from nlcore.newton.fisher import HALF_FISHER, EmpiricalFisher
 from nlcore.newton.guard import LossGuard
-from nlcore.newton.learning_rate import EffectiveLearningRate, entries
+from nlcore.newton.learning_rate import EffectiveLearningRate
 from nlcore.newton.matrix import DenseMatrix
+from nlcore.newton.network import Network, UnprobeableError
 from nlcore.newton.outcome import NewtonStep
 from nlcore.newton.pace import DENSE, next_gap
-from nlcore.newton.probe import Descent, Network, UnprobeableError, cosines, descend, log_ratios
+from nlcore.newton.probe import Findings, descend, log_ratios, measure
 from nlcore.newton.problem import Problem
 from nlcore.newton.reused import EarlierMatrices
 from nlcore.newton.scoreboard import Scoreboard
@@ -40,9 +40,6 @@ __all__ = ["Probe", "Selection"]
 
 _AGAIN = 10
 """Steps of dense probes in which a direction that was in doubt can show that the loss rose by noise alone."""
-
-_WAITING = 2**25
-"""Numbers that may wait for the next batch, 128 MiB in float32; with more a probe is of its own batch alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +55,6 @@ class Probe:
     step: int
     scores: tuple[float, ...]
     chosen: int
-
-
-@dataclass(slots=True)
-class _Pending:
-    """The part of a probe that waits for the next batch: a change of the parameters for each candidate."""
-
-    leaves: tuple[Tensor, ...]
-    members: list[int]
-    changes: list[tuple[Tensor, ...]]
-    scores: Tensor
 
 
 class Selection:
@@ -100,7 +87,7 @@ class Selection:
         self._step = 0.0
         self.history: list[Probe] = []
         self.reason: str | None = None
-        self._pending: _Pending | None = None
+        self._pending: Findings | None = None
         self.last = math.nan
         self.matrices = EarlierMatrices(candidates.constant, candidates.refresh)
         self._intermediates = 0
@@ -274,14 +261,12 @@ class Selection:
                 prediction.grad = kept
 
     def _probe(self, at_batch: CandidatesAtBatch, prediction: Tensor, *, due: bool) -> None:
-        ranks = at_batch.problem.samples.ranks
         network, reason = None, "another rank cannot probe its network"
         try:
             network = Network.of(prediction, check=not self.history)
         except UnprobeableError as error:
             reason = str(error)
-        blind = torch.tensor(int(network is None), device=prediction.device)
-        blind = blind if ranks is None else ranks.largest(blind)
+        blind = at_batch.problem.samples.largest(torch.tensor(int(network is None), device=prediction.device))
         if network is None or bool(blind):
             self._give_up(reason)
             return
@@ -310,10 +295,10 @@ class Selection:
         if pending is None:
             return
         scores = pending.scores
-        here = len(pending.leaves) == len(network.leaves)
-        if here and all(a is b for a, b in zip(pending.leaves, network.leaves, strict=True)):
+        if [*map(id, pending.leaves)] == [*map(id, network.leaves)]:
             moves = (network.jvp(change) for change in pending.changes)
-            scores = (scores + log_ratios(self._descend(problem, plain, moves).fall)) / 2
+            descent = descend(problem, plain.value, plain.gradient, moves, kept=self._kept(problem))
+            scores = (scores + log_ratios(descent.fall)) / 2
         self._record(scores, pending.members)
 
     def _record(self, scores: Tensor, members: list[int]) -> None:
@@ -327,55 +312,37 @@ class Selection:
         dispersion = at_batch.dispersion() if board.needs_dispersion else None
         if dispersion is not None:
             board.note(dispersion)
-        members = board.members()
+        members, newton = board.members(), self.candidates.newton
         reuse = self.candidates.constant or board.same
         used = [self._reusing(k, at_batch) if reuse else self.candidates.curvatures[k] for k in members]
-        newton = self.candidates.newton
-        reference = next(at_batch.directions([used[members.index(newton)]])) if newton in members else None
-        waits = len(members) * sum(leaf.numel() for leaf in network.leaves) <= _WAITING
-        watched = self.learning_rate.wanted
-        changes: list[tuple[Tensor, ...]] = []
-        aligned: list[Tensor] = []
-        sizes: list[Tensor] = []
-        asked: list[Tensor] = []
-        weight = problem.samples.total(problem.samples.weight.sum()).clamp(min=torch.finfo(torch.float32).tiny)
-
-        def moves() -> Iterator[Tensor]:
-            for direction in at_batch.directions(used):
-                change = network.vjp(problem.samples.weight.unsqueeze(-1) * direction)
-                if problem.samples.ranks is not None:
-                    change = tuple(problem.samples.total(part) for part in change)
-                if waits:
-                    changes.append(change)
-                if watched:
-                    sizes.append(problem.samples.root_mean_square(direction))
-                    asked.append(entries(change) / (sizes[-1] * weight))
-                move = network.jvp(change)
-                if reference is not None:
-                    aligned.append(cosines(problem, reference, move.unsqueeze(0)))
-                yield move
-
-        descent = self._descend(problem, plain, moves())
-        scores = log_ratios(descent.fall)
-        if watched:
-            lengths = torch.stack(sizes).double()
-            unit = lengths[0] if math.isnan(self.length.recent) else self.length.recent
-            board.reached((descent.length * lengths * weight.double() / unit).cpu(), members)
-        if aligned:
-            board.agree(torch.cat(aligned), members)
-        if waits:
-            self._pending = _Pending(network.leaves, members, changes, scores)
-            board.begin(scores, members)
+        found = measure(
+            problem,
+            plain,
+            network,
+            members,
+            at_batch.directions(used),
+            reference=next(at_batch.directions([used[members.index(newton)]])) if newton in members else None,
+            kept=self._kept(problem),
+            recent=self.length.recent if self.learning_rate.wanted else None,
+        )
+        if found.reach is not None:
+            board.reached(found.reach, members)
+        if found.cosines is not None:
+            board.agree(found.cosines, members)
+        if found.changes:
+            self._pending = found
+            board.begin(found.scores, members)
         else:
-            self._record(scores, members)
-        if watched and board.current in members:
-            self.learning_rate.ask(network.leaves, asked[members.index(board.current)])
+            self._record(found.scores, members)
+        if board.current in found.asked:
+            self.learning_rate.ask(found.leaves, found.asked[board.current])
 
-    def _descend(self, problem: Problem, plain: Derivatives, moves: Iterable[Tensor]) -> Descent:
-        if not self._intermediates:  # the same number on all ranks, which then exchange as many times
+    def _kept(self, problem: Problem) -> int:
+        """Return how many numbers an evaluation keeps, the same on all ranks, which then exchange as many times."""
+        if not self._intermediates:
             count = torch.tensor(intermediates(problem), device=problem.prediction.device)
             self._intermediates = int(problem.samples.largest(count))
-        return descend(problem, plain.value, plain.gradient, moves, kept=self._intermediates)
+        return self._intermediates
 
 
 def _shown(curvature: Curvature) -> str:

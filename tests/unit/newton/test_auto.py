@@ -18,7 +18,8 @@ from nlcore import Auto, Bounded, EmpiricalFisher, GaussNewton, NewtonLoss, Rela
 from nlcore.errors import ConfigError, PerformanceWarning
 from nlcore.newton.candidates import Candidates, CandidatesAtBatch
 from nlcore.newton.chunks import intermediates
-from nlcore.newton.probe import Network, descend
+from nlcore.newton.network import Network
+from nlcore.newton.probe import descend
 from nlcore.newton.problem import Problem
 from nlcore.newton.scoreboard import Scoreboard
 from nlcore.newton.step_length import StepLength
@@ -580,7 +581,7 @@ def test_a_part_that_can_be_differentiated_once_may_come_later():
 
 
 def test_large_networks_keep_nothing_for_the_next_batch(monkeypatch):
-    monkeypatch.setattr("nlcore.newton.selection._WAITING", 10)
+    monkeypatch.setattr("nlcore.newton.probe._WAITING", 10)
     criterion, _, _ = started(nlcore.compose(bent), steps=12)
     assert not criterion.pending
     assert len(criterion.history) == 3

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nlcore import NewtonLoss
-from nlcore.newton.probe import Network
+from nlcore.newton.network import Network
 from nlcore_bench.criteria import MeanLoss
 from nlcore_bench.engine.workloads import WORKLOADS, Workload
 from nlcore_bench.tasks.base import Batch
