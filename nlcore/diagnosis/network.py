@@ -111,7 +111,7 @@ def _probed(problem: Problem, prediction: Tensor) -> NetworkFigures:
     if found is not None:
         barred[found.judged] = found.barred.float()
     logs, realised = _judged(problem, plain, network, candidates)
-    names, newton = Selection(candidates, problem.loss.name).names, candidates.newton
+    names, newton = candidates.names, candidates.newton
     best = int(torch.where(barred > 0, -torch.inf, logs).argmax())
     return NetworkFigures(
         progress=tuple((_expression(name), math.exp(one)) for name, one in zip(names, logs.tolist(), strict=True))[1:],

@@ -13,6 +13,7 @@ from nlcore.evaluation import signs
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import rho_of_noise
 from nlcore.newton.derivatives import FORMED, Derivatives, Kind, differentiate
+from nlcore.newton.fisher import EmpiricalFisher
 from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, FeatureMatrix, OperatorMatrix
 from nlcore.newton.problem import Problem, Samples
 from nlcore.newton.rho import amplification, examined
@@ -66,6 +67,11 @@ class Candidates:
     def first_order_only(self) -> bool:
         """Whether no candidate has a second derivative of the loss."""
         return all(one.kind == "gradient" for one in self.curvatures)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The candidates, as constructor calls; the first is "the gradient"."""
+        return ("the gradient", *map(_shown, self.curvatures[1:]))
 
     @classmethod
     def of(
@@ -274,6 +280,11 @@ class CandidatesAtBatch:
             barred=barred,
             judged=newton,
         )
+
+
+def _shown(curvature: Curvature) -> str:
+    """Return the constructor call, without the option `max_step`: `StepLength` decides the length."""
+    return repr(replace(curvature, max_step=100.0) if isinstance(curvature, EmpiricalFisher) else curvature)
 
 
 def _are_same(mean: Tensor, own: Tensor, samples: Samples, *, roots: bool) -> bool:

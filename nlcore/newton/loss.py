@@ -248,7 +248,7 @@ class NewtonLoss(nn.Module):
     @property
     def directions(self) -> tuple[str, ...]:
         """The directions that are probed, which the `history` gives by their indices; empty before the first step."""
-        return () if self._selection is None else self._selection.names
+        return () if self._selection is None else self._selection.candidates.names
 
     def plot(self, *, format: str = "png", dark: bool = False) -> bytes:
         """Return a picture of what `Auto(aim="loss")` chose when, and of the progress of each candidate.

@@ -163,6 +163,24 @@ class Scoreboard:
         if first or scores[best] > scores[self.current] + _MARGIN:
             self.current = best
 
+    def explain(self) -> str:
+        """Return the choice and its reason, in a sentence."""
+        count = len(self.candidates.curvatures)
+        probes = f"the mean of {self.probes} probes of {count} directions on the network"
+        probes = probes if self.probes else f"the first probe of {count} directions on the network"
+        if self.current == 0:
+            rose = self.probes < self.held
+            why = "the loss rose along another one" if rose else "no other direction lets the loss fall further"
+            return f"the gradient, because {why}; {probes}."
+        further = math.exp(float(self.scores[self.current]))
+        times = "" if f"{further:.2g}" == "1" else f"{further:.2g} times "
+        fall = f"the loss falls {times}as far as along the gradient"
+        if further < 1:
+            why = f"because directions of small curvature are trained as well, although {fall}"
+        else:
+            why = f"because {fall}{', and directions of small curvature are trained as well' if further < 1.1 else ''}"
+        return f"{self.candidates.names[self.current]}, {why}; {probes}."
+
     def _mix(self, means: Tensor, numbers: Tensor, members: Sequence[int], more: int = 0) -> None:
         """Bring running means nearer to the numbers of a probe.
 

@@ -22,7 +22,7 @@ from nlcore.newton.candidates import Candidates, CandidatesAtBatch
 from nlcore.newton.chunks import intermediates
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.derivatives import FORMED, SECOND, Derivatives, differentiate, operator_of
-from nlcore.newton.fisher import HALF_FISHER, EmpiricalFisher
+from nlcore.newton.fisher import HALF_FISHER
 from nlcore.newton.guard import LossGuard
 from nlcore.newton.learning_rate import EffectiveLearningRate
 from nlcore.newton.matrix import DenseMatrix
@@ -171,30 +171,11 @@ class Selection:
         """Whether a probe waits for the next batch."""
         return self._pending is not None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The candidates, as constructor calls; the first is "the gradient"."""
-        return ("the gradient", *(_shown(one) for one in self.candidates.curvatures[1:]))
-
     def explain(self) -> str:
         """Return the choice and its reason, in a sentence."""
         if self.reason is not None:
             return f"the plain gradient, because the network cannot be probed: {self.reason}."
-        count = len(self.candidates.curvatures)
-        probes = f"the mean of {self.board.probes} probes of {count} directions on the network"
-        probes = probes if self.board.probes else f"the first probe of {count} directions on the network"
-        if self.board.current == 0:
-            rose = self.board.probes < self.board.held
-            why = "the loss rose along another one" if rose else "no other direction lets the loss fall further"
-            return f"the gradient, because {why}; {probes}."
-        further = math.exp(float(self.board.scores[self.board.current]))
-        times = "" if f"{further:.2g}" == "1" else f"{further:.2g} times "
-        fall = f"the loss falls {times}as far as along the gradient"
-        if further < 1:
-            why = f"because directions of small curvature are trained as well, although {fall}"
-        else:
-            why = f"because {fall}{', and directions of small curvature are trained as well' if further < 1.1 else ''}"
-        return f"{_shown(self.curvature)}, {why}; {probes}."
+        return self.board.explain()
 
     def stats(self) -> dict[str, float]:
         """Return the numbers of the choice: probes, progress, length."""
@@ -343,11 +324,6 @@ class Selection:
             count = torch.tensor(intermediates(problem), device=problem.prediction.device)
             self._intermediates = int(problem.samples.largest(count))
         return self._intermediates
-
-
-def _shown(curvature: Curvature) -> str:
-    """Return the constructor call, without the option `max_step`: `StepLength` decides the length."""
-    return repr(replace(curvature, max_step=100.0) if isinstance(curvature, EmpiricalFisher) else curvature)
 
 
 def _formed(curvature: Curvature, problem: Problem) -> bool:

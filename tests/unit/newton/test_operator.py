@@ -143,7 +143,7 @@ def test_the_default_probes_its_powers_and_trains(powers: tuple[float, ...]) -> 
         optimizer.step()
         values.append(value.item())
     assert values[-1] < 0.5 * values[0]
-    halves = [one for one in criterion._selection.names if "power=0.5" in one]
+    halves = [one for one in criterion.directions if "power=0.5" in one]
     assert len(halves) == 1
     assert ("EmpiricalFisher" in halves[0]) == (0.5 not in powers)
     assert loss.operator.solves > 0
