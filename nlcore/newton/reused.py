@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nlcore.newton.candidates import Candidates, CandidatesAtBatch
 from nlcore.newton.curvature import Curvature
 from nlcore.newton.damping import choose_damping
 from nlcore.newton.derivatives import Derivatives, Kind
@@ -50,31 +51,46 @@ class EarlierMatrices:
     """The inverses of the matrices of earlier batches, for the candidates of a choice.
 
     Attributes:
-        constant: Whether the matrix is the same for all steps, so that an inverse serves for good.
-        refresh: Steps for which an inverse serves otherwise.
+        candidates: The candidates; `constant` and `refresh` say how long an inverse serves.
         kept: By the index of a candidate, the step of its inverse and the candidate with that inverse.
     """
 
-    constant: bool
-    refresh: int
+    candidates: Candidates
     kept: dict[int, tuple[int, Reused]] = field(default_factory=dict)
 
     def serving(self, member: int, problem: Problem, step: int) -> Reused | None:
         """Return a candidate by the matrix of an earlier batch, where that serves at a step."""
         age, kept = self.kept.get(member, (0, None))
-        constant = self.constant and problem.samples.keep is None
+        constant = self.candidates.constant and problem.samples.keep is None
         if kept is None or len(kept.inverse) != problem.prediction.shape[1]:
             return None
-        if not constant and step - age >= self.refresh:
+        if not constant and step - age >= self.candidates.refresh:
             return None
         return replace(kept, inverse=kept.inverse.to(problem.prediction.device))
 
-    def keep(self, member: int, step: int, curvature: Curvature, matrix: DenseMatrix) -> Reused | None:
-        """Keep the inverse of the matrix of a batch, and return the candidate by it; `None` if it is not positive."""
+    def candidate(self, member: int, at_batch: CandidatesAtBatch, step: int, *, same: bool) -> Curvature:
+        """Return a candidate by the matrix of an earlier batch where that serves; else by one of this batch, kept.
+
+        Samples' own matrices, those that are not formed and those that are not positive are not kept.
+
+        Args:
+            member: Its index.
+            at_batch: The candidates at this batch.
+            step: The step.
+            same: See `CandidatesAtBatch.mean_matrix`.
+        """
+        curvature = self.candidates.curvatures[member]
+        if curvature.aggregate == "sample" or not curvature.power or curvature.kind == "gradient":
+            return curvature
+        if (kept := self.serving(member, at_batch.problem, step)) is not None:
+            return kept
+        matrix = at_batch.mean_matrix(curvature, same=same)
+        if not isinstance(matrix, DenseMatrix):
+            return curvature
         damped = choose_damping(curvature.damping, matrix)
         inverse = inverse_power(matrix, damped, curvature.power)
         if inverse is None:
-            return None
+            return curvature
         unit = 1.0 if matrix.unit is None else matrix.unit
         reused = Reused(curvature, inverse, float(damped.strength * unit))
         self.kept[member] = step, reused

@@ -25,7 +25,6 @@ from nlcore.newton.derivatives import FORMED, SECOND, Derivatives, differentiate
 from nlcore.newton.fisher import HALF_FISHER
 from nlcore.newton.guard import LossGuard
 from nlcore.newton.learning_rate import EffectiveLearningRate
-from nlcore.newton.matrix import DenseMatrix
 from nlcore.newton.network import Network, UnprobeableError
 from nlcore.newton.outcome import NewtonStep
 from nlcore.newton.pace import DENSE, next_gap
@@ -89,7 +88,7 @@ class Selection:
         self.reason: str | None = None
         self._pending: Findings | None = None
         self.last = math.nan
-        self.matrices = EarlierMatrices(candidates.constant, candidates.refresh)
+        self.matrices = EarlierMatrices(candidates)
         self._intermediates = 0
         self.checked = False
         self._jvp_sound: bool | None = None
@@ -117,7 +116,7 @@ class Selection:
         self.age += 1
         if self.age == self.next_probe:
             self.learning_rate.remember()
-        chosen = self._reusing(self.board.current, at_batch) if _formed(self.curvature, problem) else HALF_FISHER
+        chosen = self._candidate(self.board.current, at_batch) if _formed(self.curvature, problem) else HALF_FISHER
         self._jvp_sound = at_batch.jvp_sound
         if not self.checked and self.reason is None:
             self._check_second(problem, chosen)
@@ -213,17 +212,8 @@ class Selection:
                 with undisturbed(problem.evaluation, counts.device):
                     check_second(problem.evaluation, problem.prediction, counts, SECOND[kind])
 
-    def _reusing(self, member: int, at_batch: CandidatesAtBatch) -> Curvature:
-        """Return a candidate, by the matrix of an earlier batch where it serves still."""
-        curvature, problem = self.candidates.curvatures[member], at_batch.problem
-        if curvature.aggregate == "sample" or not curvature.power or curvature.kind == "gradient":
-            return curvature
-        if (kept := self.matrices.serving(member, problem, self.age)) is not None:
-            return kept
-        matrix = at_batch.mean_matrix(curvature, same=self.board.same)
-        if not isinstance(matrix, DenseMatrix):
-            return curvature
-        return self.matrices.keep(member, self.age, curvature, matrix) or curvature
+    def _candidate(self, member: int, at_batch: CandidatesAtBatch) -> Curvature:
+        return self.matrices.candidate(member, at_batch, self.age, same=self.board.same)
 
     def _try_to_probe(self, at_batch: CandidatesAtBatch, prediction: Tensor, *, due: bool) -> None:
         """Probe the network, or give up; a gradient that the prediction retains stays as it is."""
@@ -295,7 +285,7 @@ class Selection:
             board.note(dispersion)
         members, newton = board.members(), self.candidates.newton
         reuse = self.candidates.constant or board.same
-        used = [self._reusing(k, at_batch) if reuse else self.candidates.curvatures[k] for k in members]
+        used = [self._candidate(k, at_batch) if reuse else self.candidates.curvatures[k] for k in members]
         found = measure(
             problem,
             plain,
