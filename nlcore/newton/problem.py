@@ -13,6 +13,7 @@ from nlcore.capabilities import Capabilities
 from nlcore.errors import ContractError, ShapeError, shorten
 from nlcore.evaluation import Evaluation, finite_rows, per_sample
 from nlcore.newton.ranks import Ranks
+from nlcore.soundness import valid_weights
 
 __all__ = ["Backend", "Problem", "Samples"]
 
@@ -249,24 +250,10 @@ def _weights(loss: Capabilities, prediction: Tensor, weight: Tensor | None, *, r
         advice = " Mark padded outputs by mask=; other weights of single outputs belong in the loss." if each else ""
         raise ShapeError(f"{loss.name}: weight needs one number per sample, shape {[count]}, got {got}.{advice}")
     given = weight.detach().to(device, torch.float64)
-    if raising:
-        _require_weights(loss, given)
-        return given
-    return torch.where(valid_weights(given), given, 0.0)
-
-
-def valid_weights(weight: Tensor) -> Tensor:
-    """Return which weights [N] are finite and not negative, [N] bool."""
-    return (weight >= 0) & (weight < math.inf)
-
-
-def _require_weights(loss: Capabilities, weight: Tensor) -> None:
-    """Refuse weights that are negative or not finite, waiting for the device."""
-    sound = valid_weights(weight)
-    if bool(sound.all()):
-        return
-    samples = (~sound).nonzero().flatten().tolist()
-    raise ContractError(
-        f"{loss.name}: weight must be finite and not negative, and is {shorten(weight[~sound].tolist())} for the "
-        f"samples {shorten(samples)}. A mean curvature has no meaning with others."
-    )
+    sound = valid_weights(given)
+    if raising and not bool(sound.all()):  # waits for the device
+        raise ContractError(
+            f"{loss.name}: weight must be finite and not negative, and is {shorten(given[~sound].tolist())} for the "
+            f"samples {shorten((~sound).nonzero().flatten().tolist())}. A mean curvature has no meaning with others."
+        )
+    return torch.where(sound, given, 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nlcore.soundness.first_use import ENOUGH, check_first_use, check_soundness
-from nlcore.soundness.inputs import check_mask, check_weight, warn_of_invalid_weights
+from nlcore.soundness.inputs import check_mask, check_weight, valid_weights, warn_of_invalid_weights
 from nlcore.soundness.inside import modules_in, parameters_in, undisturbed
 from nlcore.soundness.second import check_second
 
@@ -17,5 +17,6 @@ __all__ = [
     "modules_in",
     "parameters_in",
     "undisturbed",
+    "valid_weights",
     "warn_of_invalid_weights",
 ]

@@ -13,7 +13,7 @@ from nlcore.evaluation import Evaluation, per_sample, transformed
 from nlcore.soundness.inside import undisturbed
 from nlcore.soundness.values import differs, example, scale
 
-__all__ = ["check_mask", "check_weight", "warn_of_invalid_weights"]
+__all__ = ["check_mask", "check_weight", "valid_weights", "warn_of_invalid_weights"]
 
 
 def check_mask(evaluation: Evaluation, flat: Tensor, value: Tensor) -> None:
@@ -76,6 +76,11 @@ def check_weight(name: str, weight: Any) -> None:
         )
 
 
+def valid_weights(weight: Tensor) -> Tensor:
+    """Return which weights [N] are finite and not negative, [N] bool."""
+    return (weight >= 0) & (weight < torch.inf)
+
+
 def warn_of_invalid_weights(name: str, weight: Any) -> bool:
     """Warn of weights that are negative or not finite, and count as 0; waits for the device.
 
@@ -89,7 +94,7 @@ def warn_of_invalid_weights(name: str, weight: Any) -> bool:
     if not isinstance(weight, Tensor) or weight.ndim != 1 or weight.is_meta or transformed(weight):
         return False
     weight = weight.detach()
-    invalid = ~((weight >= 0) & weight.isfinite())
+    invalid = ~valid_weights(weight)
     if not bool(invalid.any()):
         return False
     samples, values = invalid.nonzero().flatten().tolist(), weight[invalid].tolist()
