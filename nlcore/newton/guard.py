@@ -122,6 +122,4 @@ class LossGuard:
     @classmethod
     def of(cls, state: list[float]) -> LossGuard:
         """Return the guard with this state."""
-        level, lowest, spread, count, risen, signed, direction, since, start, quick = state
-        whole = int(count), int(risen), bool(signed), int(direction), int(since)
-        return cls(level, lowest, spread, *whole, start, quick)
+        return cls(*(type(one)(number) for one, number in zip(astuple(cls()), state, strict=True)))
