@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -156,9 +157,7 @@ def take_step(
     Returns:
         The step, and the problem with all samples, also those that the step leaves out.
     """
-    if ranks is None:
-        return _step(loss, prediction, target, curvature, memory=memory, ranks=None, **given)
-    with ranks.together():
+    with nullcontext() if ranks is None else ranks.together():
         return _step(loss, prediction, target, curvature, memory=memory, ranks=ranks, **given)
 
 
