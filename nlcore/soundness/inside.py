@@ -47,17 +47,17 @@ def undisturbed(evaluation: Evaluation, device: torch.device) -> Iterator[None]:
                 evaluation.generator.set_state(drawn)
 
 
-def modules_in(function: Any, depth: int = 3) -> list[nn.Module]:
+def modules_in(function: Any) -> list[nn.Module]:
     """Return the modules that a function is or refers to: by its binding, fields, closure or global names."""
-    return [one for one in _referred(function, depth) if isinstance(one, nn.Module)]
+    return [one for one in _referred(function) if isinstance(one, nn.Module)]
 
 
-def parameters_in(function: Any, depth: int = 3) -> list[nn.Parameter]:
+def parameters_in(function: Any) -> list[nn.Parameter]:
     """Return the parameters that a function refers to in the same way, apart from those of modules."""
-    return [one for one in _referred(function, depth) if isinstance(one, nn.Parameter)]
+    return [one for one in _referred(function) if isinstance(one, nn.Parameter)]
 
 
-def _referred(function: Any, depth: int) -> list[Any]:
+def _referred(function: Any, depth: int = 3) -> list[Any]:
     """Return the modules and parameters that a function is or refers to."""
     if isinstance(function, nn.Module | nn.Parameter):
         return [function]
