@@ -162,14 +162,16 @@ class Plugins:
                     pass  # Even where warnings are errors, one broken plugin does not hide the others.
 
     def commands(self) -> Iterator[tuple[PluginRecord, Callable[[Subparsers], None]]]:
-        """Yield, for each plugin that is loaded, its record and the function that adds its commands."""
+        """Load all plugins and yield, for each that loads, its record and the function that adds its commands."""
+        self.all_loaded()
         return ((plugin.record, plugin.hooks.commands) for plugin in list(self._plugins) if plugin.hooks)
 
     def offered(self, ask: Callable[[Hooks], Iterable[_T]]) -> Iterator[tuple[PluginRecord, _T]]:
-        """Yield, for each plugin that is loaded, its record with each thing that `ask` gets from its hooks.
+        """Load all plugins and yield, for each that loads, its record with each thing that `ask` gets from its hooks.
 
         A plugin whose hook fails is left out with a `PluginLoadWarning`.
         """
+        self.all_loaded()
         for plugin in [one for one in self._plugins if one.hooks]:
             try:
                 with isolated():

@@ -128,19 +128,16 @@ class Registry:
     def commands(self) -> Iterator[tuple[PluginRecord, Callable[[Subparsers], None]]]:
         """Yield each plugin that loads with the function that adds its commands to a command line."""
         with self._lock:
-            self._discovered().all_loaded()
             return self._discovered().commands()
 
     def tasks(self) -> dict[str, TaskSpec]:
         """Return the tasks of all plugins by id; one whose hook fails is left out with a `PluginLoadWarning`."""
         with self._lock:
-            self._discovered().all_loaded()
             return {spec.id: spec for _, spec in self._discovered().offered(Hooks.tasks)}
 
     def studies(self) -> list[tuple[PluginRecord, StudySource]]:
         """Return the studies of all plugins, each with the record of its plugin; as `tasks` about faults."""
         with self._lock:
-            self._discovered().all_loaded()
             return list(self._discovered().offered(Hooks.studies))
 
     def register(self, spec: AlgorithmSpec, /) -> None:
