@@ -168,14 +168,12 @@ class OscillatorsConfig(SimulatedConfig):
     hidden: tuple[int, ...] = Field((20, 20, 20), description="Widths of the hidden layers.")
 
 
-class LinearOscillatorsConfig(SimulatedConfig):
+class LinearOscillatorsConfig(OscillatorsConfig):
     """Options of `bench/linear_oscillators`."""
 
     steps: int = Field(24, ge=1, description="Pushes, each for one step of time.")
     step: float = Field(0.5, gt=0, description="Time of a step.")
-    samples: int = Field(4096, ge=1, description="Samples of the training data.")
     batch: int = Field(256, ge=1, description="Samples in a step.")
-    hidden: tuple[int, ...] = Field((20, 20, 20), description="Widths of the hidden layers.")
 
 
 class HeatConfig(SimulatedConfig):
