@@ -223,7 +223,8 @@ def _notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
     paired = ", for differences (paired by seed) the standard error" if study.seeds > 1 else ""
     counts = sorted({len(entry.candidates) for entry in plan.entries})
     others = "1 other seed" if study.tuning_seeds == 1 else f"{study.tuning_seeds} other seeds"
-    values = "learning rates, or learning rates times dampings," if _damped(plan) else "learning rates"
+    damped = any(entry.method.dampings for entry in plan.entries)
+    values = "learning rates, or learning rates times dampings," if damped else "learning rates"
     tuned = f"Every method tried {'–'.join(map(str, counts))} {values} × {others} on validation data"
     if study.learning_rates_from:
         tuned = f"Learning rates are those of the study {study.learning_rates_from}"
@@ -250,10 +251,6 @@ def _notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
     for row in rows:
         notes += [f"A run of '{row.entry.title}' stopped early and counts as it stood: {why}" for why in row.failures]
     return notes
-
-
-def _damped(plan: Plan) -> bool:
-    return any(entry.method.dampings for entry in plan.entries)
 
 
 def _command(study: Study, entry: Entry) -> str:
