@@ -25,7 +25,18 @@ from nlcore.registry.isolation import describe, resolve
 from nlcore_bench.config import TaskConfig
 from nlcore_bench.data.digits import PartName
 
-__all__ = ["AlgorithmTask", "Batch", "Measure", "Task", "make_task", "mean_loss", "mlp", "shuffled", "task_settings"]
+__all__ = [
+    "AlgorithmTask",
+    "Batch",
+    "Measure",
+    "Task",
+    "make_task",
+    "mean_loss",
+    "mlp",
+    "shuffled",
+    "task_settings",
+    "whole_epochs",
+]
 
 _WORST = 1e9
 
@@ -247,6 +258,14 @@ def shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Tens
             order = torch.cat([order, torch.randperm(count, generator=generator)])
         yield order[:size]
         order = order[size:]
+
+
+def whole_epochs(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield the indices of batches without end, in epochs whose last samples are left out if they are too few."""
+    size = min(size, count)
+    while True:
+        order = torch.randperm(count, generator=generator)
+        yield from torch.split(order[: count // size * size], size)
 
 
 def mlp(widths: tuple[int, ...], activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:

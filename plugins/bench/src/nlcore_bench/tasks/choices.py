@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,7 @@ import nlcore
 from nlcore_bench.config import ChoicesConfig
 from nlcore_bench.data import choices as data
 from nlcore_bench.data.digits import PartName
-from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, mlp
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, mlp, whole_epochs
 
 __all__ = ["Choices", "conditional_logit"]
 
@@ -84,17 +83,12 @@ class Choices(ChoicesConfig, AlgorithmTask):
 
     def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
         """Yield choices, each once per epoch."""
-        rows, generator = self.part(part), torch.Generator().manual_seed(seed)
-        size = min(self.batch, len(rows))
-        while True:
-            order = rows[torch.randperm(len(rows), generator=generator)]
-            for start, stop in pairwise(range(0, len(rows) + 1, size)):
-                yield self._batch(order[start:stop])
-
-    def _batch(self, rows: Tensor) -> Batch:
-        padded = ~self.whole.available[rows]
-        options = {"mask": padded} if bool(padded.any()) else {}
-        return Batch(self.whole.attributes[rows].float(), self.whole.chosen[rows], options=options)
+        known, generator = self.part(part), torch.Generator().manual_seed(seed)
+        for index in whole_epochs(len(known), self.batch, generator):
+            rows = known[index]
+            padded = ~self.whole.available[rows]
+            options = {"mask": padded} if bool(padded.any()) else {}
+            yield Batch(self.whole.attributes[rows].float(), self.whole.chosen[rows], options=options)
 
     def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
         """Return the negative log-likelihood of a choice in nats, and the share of the choices predicted, in %."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nlcore_bench.config import PathsConfig
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.data.terrain import Maps, terrain_part
-from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure
+from nlcore_bench.tasks.base import AlgorithmTask, Batch, Measure, whole_epochs
 
 __all__ = ["CostReader", "Paths"]
 
@@ -86,12 +86,7 @@ class Paths(PathsConfig, AlgorithmTask):
     def batches(self, seed: int, part: PartName = "train") -> Iterator[Batch]:
         """Yield maps with their paths and costs, every map once per epoch."""
         maps = self.maps(part)
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.empty(0, dtype=torch.int64)
-        while True:
-            if len(order) < self.batch:
-                order = torch.randperm(len(maps), generator=generator)
-            index, order = order[: self.batch], order[self.batch :]
+        for index in whole_epochs(len(maps), self.batch, torch.Generator().manual_seed(seed)):
             yield Batch(maps.images[index], maps.paths[index], maps.costs[index])
 
     def read(self, network: nn.Module, part: PartName) -> dict[str, float]:
