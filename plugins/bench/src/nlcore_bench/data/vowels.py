@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nlcore.errors import ConfigError
+from nlcore_bench.data import package_folder
 from nlcore_bench.data.digits import PartName
 
 __all__ = ["utterances"]
@@ -43,12 +41,8 @@ def utterances(part: PartName) -> tuple[Tensor, ...]:
 @cache
 def _read(name: str) -> list[Tensor]:
     """Return the series of a file: one per line, its channels separated by colons, the speaker in the last field."""
-    found = find_spec("sktime")
-    if found is None or found.origin is None:
-        raise ConfigError(
-            "bench/align needs the utterances that ship with sktime: pip install sktime, or 'nlcore-bench[align]'."
-        )
-    path = Path(found.origin).parent / "datasets" / "data" / "JapaneseVowels" / f"JapaneseVowels_{name}.ts"
+    missing = "bench/align needs the utterances that ship with sktime: pip install sktime, or 'nlcore-bench[align]'."
+    path = package_folder("sktime", missing) / "datasets" / "data" / "JapaneseVowels" / f"JapaneseVowels_{name}.ts"
     lines = path.read_text(encoding="utf-8").partition("@data")[2].split()
     series = ([[float(one) for one in channel.split(",")] for channel in line.split(":")[:-1]] for line in lines)
     return [torch.tensor(one).mT.contiguous() for one in series]

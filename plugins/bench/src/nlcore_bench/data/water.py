@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 from datetime import datetime
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nlcore.errors import ConfigError
+from nlcore_bench.data import package_folder
 from nlcore_bench.data.digits import PartName
 
 __all__ = ["chow_lin", "flows", "persistence"]
@@ -53,12 +52,10 @@ def flows(part: PartName, hours: int) -> Tensor:
 
 @cache
 def _read() -> tuple[list[float], Tensor]:
-    found = find_spec("river")
-    if found is None or found.origin is None:
-        raise ConfigError(
-            "bench/meters needs the flow of water that ships with river: pip install river, or 'nlcore-bench[meters]'."
-        )
-    path = Path(found.origin).parent / "datasets" / "water-flow.csv"
+    missing = (
+        "bench/meters needs the flow of water that ships with river: pip install river, or 'nlcore-bench[meters]'."
+    )
+    path = package_folder("river", missing) / "datasets" / "water-flow.csv"
     with path.open(encoding="utf-8", newline="") as file:
         rows = [(datetime.fromisoformat(row["Time"]), float(row["Water flow [l/s]"])) for row in csv.DictReader(file)]
     return [time.timestamp() for time, _ in rows], torch.tensor([value for _, value in rows], dtype=torch.float64)
