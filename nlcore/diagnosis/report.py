@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlcore.arguments import check_arguments
 from nlcore.capabilities import Capabilities, read_capabilities
 from nlcore.diagnosis.examination import Examination, examine
 from nlcore.diagnosis.figures import RHOS
 from nlcore.diagnosis.rules import Verdict, judge_loss, judge_outputs
 from nlcore.errors import ContractError, NonFiniteError, ShapeError
-from nlcore.evaluation import check_arguments, cloned, in_inference, per_sample
+from nlcore.evaluation import cloned, in_inference, per_sample
 from nlcore.newton.loss import NewtonLoss
 from nlcore.newton.problem import Problem
 

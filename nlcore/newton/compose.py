@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlcore.arguments import check_arguments
 from nlcore.capabilities import context_parameter, keywords, read_capabilities
 from nlcore.errors import ConfigError, ContractError, ShapeError, nearest
-from nlcore.evaluation import check_arguments
 from nlcore.protocol import Traits
 
 __all__ = ["Composed", "compose", "half_squared_error"]
