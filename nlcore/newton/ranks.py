@@ -67,17 +67,11 @@ class Ranks:
 
     def total(self, local: Tensor) -> Tensor:
         """Return the sum of `local` over the ranks."""
-        self._agree("sum", local.numel())
-        summed = local.clone()
-        self._run(lambda: dist.all_reduce(summed, group=self.group))
-        return summed
+        return self._reduced("sum", local, dist.ReduceOp.SUM)
 
     def largest(self, local: Tensor) -> Tensor:
         """Return the entrywise maximum of `local` over the ranks."""
-        self._agree("maximum", local.numel())
-        largest = local.clone()
-        self._run(lambda: dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group))
-        return largest
+        return self._reduced("maximum", local, dist.ReduceOp.MAX)
 
     def gather(self, rows: Tensor) -> tuple[Tensor, slice]:
         """Return the rows [N, …] of all ranks, and where those of this rank are."""
@@ -125,6 +119,12 @@ class Ranks:
                 self._differ(_FAILED, "failure", 0)
                 self._end(f"{type(error).__name__}: {error_text(error)}")
             raise
+
+    def _reduced(self, what: str, local: Tensor, operation: Any) -> Tensor:
+        self._agree(what, local.numel())
+        reduced = local.clone()
+        self._run(lambda: dist.all_reduce(reduced, operation, group=self.group))
+        return reduced
 
     def _agree(self, what: str, size: int) -> None:
         """Compare what is about to be exchanged.
