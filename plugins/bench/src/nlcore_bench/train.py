@@ -226,12 +226,9 @@ class Training:
             for name in sorted(parts):  # the gradient first, which alone can refuse its state
                 for one, own in zip(parts[name], state[name], strict=True):
                     one.load_state_dict(own)
-            self._loaded(state)
-
-    def _loaded(self, state: Mapping[str, Any]) -> None:
-        self.step = state["step"]
-        vars(self.outcome).update(state["outcome"])
-        torch.set_rng_state(state["random"])
+            self.step = state["step"]
+            vars(self.outcome).update(state["outcome"])
+            torch.set_rng_state(state["random"])
 
     def _parts(self) -> dict[str, list[Any]]:
         """Return all objects with a state, by the name in a checkpoint."""
