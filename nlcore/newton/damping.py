@@ -13,7 +13,7 @@ from torch import Tensor
 from nlcore.errors import ConfigError, UnsupportedCurvatureError
 from nlcore.newton.derivatives import Derivatives
 from nlcore.newton.matrix import CurvatureMatrix, DenseMatrix, OperatorMatrix
-from nlcore.newton.options import check_flag, concise, is_number
+from nlcore.newton.options import concise, is_number
 from nlcore.newton.rho import CANDIDATES, VALIDATED, bounded_rho, validated_rho, validated_rho_by_solves
 
 __all__ = [
@@ -130,7 +130,8 @@ class Bounded(DampingRule):
         ):
             if not is_number(value) or not low < value < high:
                 raise ConfigError(f"Bounded({name}={value!r}): give a number between {low} and {high}.")
-        check_flag("Bounded", "validated", self.validated)
+        if not isinstance(self.validated, bool):
+            raise ConfigError(f"Bounded(validated={self.validated!r}): give True or False.")
         if not isinstance(self.refresh, int):
             raise ConfigError(f"Bounded(refresh={self.refresh!r}): give a whole number of steps.")
 

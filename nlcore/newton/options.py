@@ -10,7 +10,6 @@ from nlcore.errors import ConfigError, nearest
 
 __all__ = [
     "check_choice",
-    "check_flag",
     "check_length",
     "check_positive",
     "check_power",
@@ -34,16 +33,6 @@ def check_choice(owner: str, name: str, value: object, choices: tuple[str, ...])
     if value not in choices:
         given = f"{owner}({name}={value!r})" if owner else f"{name}={value!r}"
         raise ConfigError(f"{given}: choose one of {', '.join(map(repr, choices))}{nearest(str(value), choices)}.")
-
-
-def check_flag(owner: str, name: str, value: object) -> None:
-    """Refuse a value that is neither True nor False.
-
-    Raises:
-        ConfigError: The value is neither; the message names the option and the value.
-    """
-    if not isinstance(value, bool):
-        raise ConfigError(f"{owner}({name}={value!r}): give True or False.")
 
 
 def check_positive(owner: str, name: str, value: object) -> None:
