@@ -169,7 +169,7 @@ def _precision(view: View, notes: list[str]) -> tuple[Precision | None, float]:
         return None, math.nan
     if found is None or found.wrong > WRONG_ALLOWED:
         return found, 1.0
-    spread = widest_spread(gradients, view.flat, WRONG_ALLOWED)
+    spread = widest_spread(gradients, view.flat)
     if spread is not None:
         notes.append(
             f"At outputs {spread:g} times as wide, float32 gradients are wrong: fix the loss if training goes there."

@@ -72,13 +72,12 @@ def precision_figures(gradients: Gradients, flat: Tensor) -> Precision | None:
     )
 
 
-def widest_spread(gradients: Gradients, flat: Tensor, allowed: float) -> float | None:
+def widest_spread(gradients: Gradients, flat: Tensor) -> float | None:
     """Return how many times wider the outputs may become before float32 goes wrong; `None` for thirty times at least.
 
     Args:
         gradients: Evaluates the loss.
         flat: [N, m]; it is right there.
-        allowed: The share of wrong samples that still counts as right.
     """
     centre = flat.mean(0, keepdim=True)
     for spread in _SPREADS:
@@ -88,6 +87,6 @@ def widest_spread(gradients: Gradients, flat: Tensor, allowed: float) -> float |
             return None
         if found is None:
             return None
-        if found.wrong > allowed:
+        if found.wrong > WRONG_ALLOWED:
             return spread
     return None
