@@ -146,18 +146,14 @@ class Plugins:
                 if record.state.faulty:
                     raise withheld(record) from record.cause
 
-    def warn_of_faults(self, stacklevel: int) -> None:
-        """Warn of each faulty plugin, once.
-
-        Args:
-            stacklevel: The frame that the warning points at, counted as `warnings.warn` does from the caller.
-        """
+    def warn_of_faults(self) -> None:
+        """Warn of each faulty plugin, once, where the method of the registry was called."""
         for record in self.known:
             key = (record.namespace, record.distribution)
             if record.state.faulty and key not in self._warned:
                 self._warned.add(key)
                 try:
-                    warnings.warn(str(withheld(record)), PluginLoadWarning, stacklevel=stacklevel + 1)
+                    warnings.warn(str(withheld(record)), PluginLoadWarning, stacklevel=3)
                 except PluginLoadWarning:
                     pass  # Even where warnings are errors, one broken plugin does not hide the others.
 

@@ -98,7 +98,7 @@ class Registry:
         with self._lock:
             specs = self._specs()
             self._discovered().raise_if_strict()
-            self._discovered().warn_of_faults(stacklevel=2)
+            self._discovered().warn_of_faults()
         return _sorted_ids(specs)
 
     def spec(self, id: str, /) -> AlgorithmSpec:
