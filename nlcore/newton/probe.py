@@ -84,7 +84,8 @@ def measure(
         directions: Theirs, [N, m] each, of which few are held at a time.
         reference: [N, m], the samples' own Newton steps; `None` where they are not probed.
         kept: See `descend`.
-        recent: The length of recent gradients, the unit of `reach`, or NaN; `None` if steps are not watched.
+        recent: The length of recent gradients, the unit of `reach`, or NaN before the first step, whose gradient it
+            then is; `None` if steps are not watched.
     """
     samples, changes, aligned = problem.samples, list[tuple[Tensor, ...]](), list[Tensor]()
     sizes, asked = list[Tensor](), dict[int, Tensor]()
@@ -106,8 +107,8 @@ def measure(
 
     descent, reach = descend(problem, plain.value, plain.gradient, moves(), kept=kept), None
     if recent is not None:
-        lengths = torch.stack(sizes).double()
-        reach = (descent.length * lengths * weight.double() / (lengths[0] if math.isnan(recent) else recent)).cpu()
+        unit = samples.root_mean_square(plain.gradient) if math.isnan(recent) else recent
+        reach = (descent.length * torch.stack(sizes).double() * weight.double() / unit).cpu()
     cosine = torch.cat(aligned) if aligned else None
     return Findings(members, network.leaves, changes, log_ratios(descent.fall), cosine, asked, reach)
 

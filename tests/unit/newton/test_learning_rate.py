@@ -92,6 +92,25 @@ def test_what_momentum_repeats_is_no_part_of_it(momentum):
     assert criterion._selection.learning_rate.value == pytest.approx(1e-3, rel=1e-3)
 
 
+@pytest.mark.parametrize("factor", [2.0**-10, 2.0**10])
+def test_a_multiple_of_the_loss_at_as_small_a_rate_trains_alike(factor):
+    def trained(factor):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 12)).double()
+        criterion = NewtonLoss(lambda y, t: factor * LOSS(y, t))
+        optimizer = torch.optim.SGD(net.parameters(), 1e-3 / factor)
+        for _ in range(40):
+            x = torch.randn(32, 8, dtype=torch.float64)
+            criterion(net(x), (torch.tanh(x) @ torch.ones(8, 12, dtype=torch.float64)).cumsum(1)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return criterion._selection.board.mean_reach, torch.cat([one.detach().flatten() for one in net.parameters()])
+
+    (reach, weights), (expected_reach, expected) = trained(factor), trained(1.0)
+    assert torch.allclose(reach + math.log(factor), expected_reach, atol=1e-6)
+    assert torch.allclose(weights, expected, atol=1e-8)
+
+
 def test_clipping_is_part_of_it():
     clipped = started(PROPORTIONAL["sgd"], before=lambda p: nn.utils.clip_grad_norm_(p, 0.1), steps=2)
     plain = started(PROPORTIONAL["sgd"], steps=2)
