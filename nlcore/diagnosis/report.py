@@ -269,8 +269,8 @@ def _diagnosed(
     problem = Problem.of(
         read, prediction.detach(), target, weight=weight, mask=mask, context=context, generator=source, raising=False
     )
-    counted = problem.samples.weight
-    if not bool((torch.isfinite(counted) & (counted >= 0)).all()) or not bool((counted > 0).any()):
+    wrong = 0 if problem.invalid_weights is None else int(problem.invalid_weights)
+    if wrong or not bool((problem.samples.weight > 0).any()):
         raise ContractError(
             f"{name}: weight must be finite, not negative, and positive for some sample that is not padding throughout."
         )

@@ -128,6 +128,13 @@ class TestFigures:
         assert 0 < found.loss_left < 0.15
         assert found.amplification_further[1] > found.amplification[1]
 
+    @pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf])
+    def test_an_invalid_weight_is_refused(self, wrong):
+        weight = torch.ones(20)
+        weight[3] = wrong
+        with pytest.raises(ContractError, match="weight must be finite, not negative"):
+            nlcore.diagnose(diagonal([1.0, 2.0]), draw(20, 2), draw(20, 2, seed=1), weight=weight)
+
     def test_weights_equal_repetition(self):
         prediction, target = draw(12, 4), draw(12, 4, seed=1)
         weight = torch.tensor([2.0, 1, 1, 3, 1, 1, 1, 1, 1, 1, 1, 0])
