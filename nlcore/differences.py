@@ -87,7 +87,8 @@ def _pulled(value: Tensor, source: Tensor, *, graph: bool) -> Tensor:
 def second_product(gradient: Callable[..., Tensor], at: Tensor, along: Tensor) -> Tensor:
     """Return every sample's second derivative times its direction, of the shape of `at`."""
     y = at.detach().requires_grad_()
-    slope = gradient(y, graph=True)
+    with torch.enable_grad():
+        slope = gradient(y, graph=True)
     if not slope.requires_grad:
         return torch.zeros_like(at)
     product = torch.autograd.grad(slope, y, along.to(slope.dtype), allow_unused=True)[0]

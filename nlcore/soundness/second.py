@@ -43,18 +43,22 @@ def check_second(evaluation: Evaluation, flat: Tensor, counts: Tensor, second: s
     name, (evaluation, flat) = evaluation.loss.name, widest(evaluation, flat)
     if evaluation.mask is not None:
         flat = flat.masked_fill(per_sample(evaluation.mask), 0.0)
+    curvature = share = 0.0
     try:
         gradient, at, written = _second_of(evaluation, flat, second)
         if at is None:
             return
-        if not bool(second_product(gradient, at, signs(at, tuple(at.shape))).any()) and not written:
-            _warn_of_zero(name, gradient(at), second)
-            return
-        curvature = _lowest_curvature(gradient, at, counts) if second == "outer" else 0.0
-        near = at + 0.1 * at.abs().nan_to_num(posinf=0.0).mean() * signs(at, tuple(at.shape))
-        share = min(missing_share(gradient, point, counts) for point in (at, near)) if written else 0.0
+        slope = gradient(at)
+        zero = not bool(second_product(gradient, at, signs(at, tuple(at.shape))).any()) and not written
+        if not zero and second == "outer":
+            curvature = _lowest_curvature(gradient, at, counts)
+        if not zero and written:
+            near = at + 0.1 * at.abs().nan_to_num(posinf=0.0).mean() * signs(at, tuple(at.shape))
+            share = min(missing_share(gradient, point, counts) for point in (at, near))
     except Exception:  # outside its domain, or a derivative is missing: the engine then names the remedies
         return
+    if zero:
+        _warn_of_zero(name, slope, second)
     if curvature < 0:
         _warn_of_no_convexity(name, curvature)
     if share <= _SHARE:

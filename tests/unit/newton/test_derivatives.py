@@ -200,6 +200,15 @@ def test_a_linear_loss_has_a_zero_hessian(backend):
     assert torch.equal(step.direction, target), "where the trace is zero the direction is the gradient"
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_warning_of_a_zero_hessian_may_be_an_error():
+    def linear(prediction, target):
+        return (prediction * target).sum(1)
+
+    with pytest.raises(NumericalWarning, match="is zero for every sample"):
+        newton_step(linear, *data(), Hessian())
+
+
 @pytest.mark.parametrize("event", [(), (1,), (3,), (2, 3), (2, 1, 3)], ids=str)
 @pytest.mark.parametrize("backend", ["func", "autograd"])
 def test_events_of_any_number_of_dimensions(event, backend):
