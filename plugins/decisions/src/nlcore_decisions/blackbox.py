@@ -29,16 +29,18 @@ class BlackBoxEstimate(ComparingLoss):
 class BlackBox(BlackBoxEstimate, ObjectiveLoss, config=BlackBoxConfig, traits=Traits(order=0, transforms="autograd")):
     r"""Differentiation of a black-box solver: the loss of its solution, with the gradient of an interpolation.
 
-    With the solution $y = y^*(c)$ and $v$ the slope of its loss L, value and gradient are
+    Let $y^*(c)$ be a solution of least cost under the costs $c$, L the loss of a solution $y$ with the target $t$, and
+    λ the `interpolation`. Value and gradient are
 
     $$
-    \ell(c, t) = L(y^*(c), t), \qquad v = \frac{\partial L}{\partial y}, \qquad
+    \ell(c, t) = L(y^*(c), t), \qquad v = \frac{\partial L}{\partial y}(y^*(c), t), \qquad
     \nabla = \frac{y^*(c + \lambda v) - y^*(c)}{\lambda}:
     $$
 
-    the gradient of a piecewise linear function of the costs, which agrees with the loss wherever adding λv to the costs
-    does not change the solution. L is the number of differing elements, $v = 1 - 2t$; or $\lVert y - t \rVert^2$; or
-    the regret $\langle c_0, y - t \rangle$ under the true costs $c_0$, $v = c_0$.
+    the gradient of a piecewise linear function of the costs. This function agrees with the loss wherever adding λv to
+    the costs does not change the solution. L is one of three losses, by `objective`: the number of differing elements
+    with $v = 1 - 2t$, the squared distance $\lVert y - t \rVert^2$ with $v = 2 (y - t)$, or the regret
+    $\langle c_0, y - t \rangle$ under the true costs $c_0$ with $v = c_0$.
 
     Shape:
         - prediction: `[batch, *event]`, the costs.
@@ -49,9 +51,9 @@ class BlackBox(BlackBoxEstimate, ObjectiveLoss, config=BlackBoxConfig, traits=Tr
         Two exact solves per sample.
 
     When it fails:
-        λ has to fit the scale of the costs; with a small one the gradient is mostly 0, with a large one it is only the
-        difference to the target. Nothing fixes the scale of the costs: behind an activation that saturates they can
-        drift to where its slope vanishes.
+        λ has to fit the scale of the costs. With a small λ the gradient is mostly 0; with a large λ it is only the
+        difference to the target, divided by λ. Nothing fixes the scale of the costs: behind an activation that
+        saturates they can drift to where its slope vanishes.
 
     Reference:
         Vlastelica, Paulus, Musil, Martius, Rolínek, [Differentiation of Blackbox Combinatorial

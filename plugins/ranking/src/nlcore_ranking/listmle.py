@@ -22,12 +22,14 @@ class ListMLE(ListLoss, id="ranking/listmle-v1", config=ListMLEConfig, traits=CU
     \ell(s, r) = \frac{1}{n} \sum_i \left( \log \sum_{k \in C_i} e^{s_k} - s_i \right),
     $$
 
-    with $C_i$ the items that are not placed before item $i$, itself among them.
+    where $s_i$ are the scores of the $n$ items. The competitors $C_i$ of item $i$ are the item itself and all items
+    that do not stand before it in the true order, which is that of descending relevance $r$.
 
-    The order of equal grades is unknown. `ties="shared"` lets every item compete with all that are not more relevant
-    (Breslow's rule for tied events); the loss then does not depend on the order of the list, and pulls tied items to
-    equal scores. `ties="index"` is the paper's loss for the order by relevance, then index. The Hessian, a sum of
-    diag(p_i) − p_i p_iᵀ with p_i the softmax of the scores over C_i, is supplied: the loss is convex.
+    The true order of items of equal relevance is unknown. With `ties="shared"`, every item competes with all items that
+    are not more relevant (Breslow's rule for tied events). The loss then does not depend on the order of the list, and
+    pulls tied items to equal scores. With `ties="index"`, the loss is that of the paper, for the order by relevance and
+    then by index. The loss is convex. Its Hessian is supplied: the sum of diag(p_i) − p_i p_iᵀ over the items, divided
+    by n like the loss, with p_i the softmax of the scores over $C_i$.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
@@ -40,8 +42,8 @@ class ListMLE(ListLoss, id="ranking/listmle-v1", config=ListMLEConfig, traits=CU
         Time and memory O(n²) per list, O(n³) time with the Hessian.
 
     When it fails:
-        The positions at the bottom count as much as those at the top. The loss does not change when all scores shift,
-        so its Hessian is singular along 1.
+        The positions at the bottom count as much as those at the top. The loss does not change if the same number is
+        added to all scores, so its Hessian is singular along the vector of ones.
 
     Args:
         ties: `"shared"` or `"index"`.

@@ -25,27 +25,28 @@ class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
     \ell(s, r) = \frac{6 \lVert R(s) - R^* \rVert^2}{n (n^2 - 1)}.
     $$
 
-    R(s) are the expected positions under a relaxed sort, and R* the true positions. Items of equal relevance share the
-    mean of their positions.
+    Here $s$ are the scores of the $n$ items of a list, and $r$ the target. $R(s)$ are the relaxed ranks of the scores,
+    and $R^*$ the true ranks, those of the target. Items with equal targets share the mean of their ranks.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]`, a value for every item, of either sign, of which only the order counts.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: without ties and for τ towards 0 it is one minus Spearman's correlation, from 0 to 2. A list of
-          one item has loss 0. If all items have the same relevance, the loss is 0 at equal scores.
+        - value: without ties and for τ towards 0 it is one minus Spearman's correlation, from 0 to 2. A list of one
+          item has loss 0. If all items have the same target, the loss is 0 at equal scores.
 
     Cost:
-        Time and memory O(n²) per list for any relaxation, because of the true positions. The Hessian is taken by
+        Time and memory O(n²) per list for any relaxation, because of the true ranks. The Hessian is taken by
         differentiation.
 
     When it fails:
-        All positions have equal weight, so it is not a loss for the top of a list. Relaxed ranks lie closer together
-        than true ones unless τ is small compared with the gaps, and SoftSort gives gradient 0 where all scores are
-        equal. With a sorting network, the value depends on the order in which the items are given, the more the softer
-        its swaps are. FastSoftSort gives gradient 0 where all gaps are larger than τ, LapSum one that decays
-        exponentially with them. Twice differentiable wherever no two scores are equal, not convex: the Hessian may be
-        indefinite. The ranks of `"fast_soft_sort"` are piecewise linear: `traits.order` is 1 then.
+        All ranks have equal weight, so it is not a loss for the top of a list. Relaxed ranks lie closer together than
+        true ones unless τ is small compared with the gaps between the scores. With SoftSort, the gradient is 0 where
+        all scores are equal. With a sorting network, the value depends on the order in which the items are given, and
+        more so with softer swaps. With FastSoftSort, the gradient is 0 where all gaps are larger than τ; with LapSum,
+        it decays exponentially with the gaps. The loss is twice differentiable wherever no two scores are equal. It is
+        not convex: the Hessian may be indefinite. With `"fast_soft_sort"` the ranks are piecewise linear, and
+        `traits.order` is 1.
 
     Args:
         temperature: τ > 0, in units of the scores.

@@ -33,10 +33,10 @@ class LinearOperator(LinearLoss):
     \ell(y, t) = \tfrac12 \lVert A y - t \rVert^2.
     $$
 
-    The gradient is $A^\top (A y - t)$ and the curvature $A^\top A$, the same for every sample. A is a matrix, of any
-    shape, or a function of rows, with its transpose; differences, sums over groups (temporal disaggregation, meters
-    behind a common one), tomography, a discretised integral equation. It takes no mask, since it fixes the
-    number of elements. Half precision is computed in float32.
+    The gradient is $A^\top (A y - t)$ and the Hessian $A^\top A$, the same for every sample. A is a matrix of any
+    shape, or a linear function of the prediction, optionally with its transpose. Examples are differences, tomography,
+    a discretised integral equation, and sums over groups, as in temporal disaggregation or with several meters behind a
+    common one. The loss takes no mask, since A fixes the number of elements. Half precision is computed in float32.
 
     Shape:
         - prediction: `[batch, m]`, the numbers.
@@ -44,14 +44,15 @@ class LinearOperator(LinearLoss):
         - value: half the squared distance of the image to the target, in squared units of the target.
 
     Cost:
-        Time O(km) per sample, or that of the function. A Newton step of more than 256 outputs uses the singular values,
-        computed once in O(km·min(k, m)) for a matrix with one side up to 2 048; above, and for a function, the default
-        takes the empirical Fisher, and `GaussNewton(solver="cg")` needs products alone.
+        Time O(km) per sample, or that of the function. With more than 256 outputs, a Newton step uses the singular
+        values of A, computed once in O(km·min(k, m)), if A is a matrix with one side of at most 2 048. For larger
+        matrices and for functions, the default uses the empirical Fisher matrix; `GaussNewton(solver="cg")` needs only
+        products with A and Aᵀ.
 
     When it fails:
-        With fewer rows than columns, or dependent ones, many predictions have the same image: `null_dimension` is the
-        number of dimensions of the outputs that the target leaves open. With damping a Newton step does not move along
-        them; without, it is a `SingularCurvatureError`.
+        If the columns of A are linearly dependent, as with fewer rows than columns, many predictions have the same
+        image. `null_dimension` is the number of dimensions of the outputs that the target leaves open. With damping, a
+        Newton step does not move along them; without, it raises a `SingularCurvatureError`.
 
     Args:
         matrix: A as rows of numbers or a tensor [k, m]; or a function that maps rows [batch, m] to [batch, k].
@@ -59,7 +60,7 @@ class LinearOperator(LinearLoss):
             differentiation.
 
     Raises:
-        ConfigError: The matrix is empty, ragged, not finite or not a matrix, or has a transpose beside it.
+        ConfigError: The matrix is empty, ragged, not finite or not a matrix, or `transpose` is given with a matrix.
 
     References:
         The loss is its definition. Chow, Lin: [Best Linear Unbiased Interpolation, Distribution, and Extrapolation of

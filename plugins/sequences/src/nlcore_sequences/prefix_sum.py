@@ -23,19 +23,19 @@ _LARGEST_SVD = 1024
 class PrefixSum(LinearLoss, Configured, id="sequences/prefix_sum-v1", config=PrefixSumConfig):
     r"""Numbers supervised by their running totals.
 
-    With L the lower triangular matrix of ones and p the order,
+    Let L be the lower triangular matrix of ones, and p the `order`, by default 1:
 
     $$
     \ell(y, t) = \tfrac12 \lVert L^p y - t \rVert^2, \qquad (L y)_k = \sum_{j \le k} y_j.
     $$
 
     The squares are summed over the m totals and not divided by m. The gradient is $L^{p\top} (L^p y - t)$. The Hessian
-    is $L^{p\top} L^p$, the same for every sample; for p = 1 its entry (j, k), counted from 0, is $m - \max(j, k)$.
-    Order 2 supervises accelerations by positions, for instance.
+    is $L^{p\top} L^p$, the same for every sample; for p = 1 its entry (j, k), counted from 0, is $m - \max(j, k)$. With
+    p = 2, for instance, accelerations are learned from positions.
 
     A mask removes padded elements from the sequence, wherever they are. The totals are those of the other elements in
-    their order, each compared with the target at its own position. Numbers and totals at padded elements are ignored,
-    and the Hessian then differs between samples. Half precision is computed in float32.
+    their order, each compared with the target at its own position. Numbers and totals at padded elements are ignored.
+    With a mask, the Hessian differs between samples. Half precision is computed in float32.
 
     Shape:
         - prediction: `[batch, m]`, the numbers; with `event_ndim=2` and `dim=-2` `[batch, m, channels]`, and so on.

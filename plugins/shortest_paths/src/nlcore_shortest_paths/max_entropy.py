@@ -31,8 +31,9 @@ class MaxEntropy(
     \ell(c, t) = \beta \langle c, t \rangle + \log Z, \qquad Z = \sum_{\text{walks}} e^{-\beta \cdot \text{cost}},
     $$
 
-    with Z the sum over all walks, which may visit a cell repeatedly. With W = diag exp(−βc) and the adjacency A of the
-    cells it is $Z = F_{sg}$ for $F = (W^{-1} - A)^{-1}$. The expected visits, and with them the gradient, are
+    where the sum is over all walks from source to goal, which may visit a cell repeatedly. Let W be the diagonal matrix
+    of $e^{-\beta c}$, A the adjacency matrix of the cells, s the source and g the goal. Then $Z = F_{sg}$ with
+    $F = (W^{-1} - A)^{-1}$. The expected numbers of visits $N_v$ to the cells v, and the gradient, are
 
     $$
     N_v = \frac{F_{sv} F_{vg}}{W_v Z}, \qquad \nabla = \beta (t - N),

@@ -125,12 +125,13 @@ class FastSoftSort(RankingLoss):
       `sort(scores, descending=True)` is the ascending list reversed.
 
     Each projection is computed by an isotonic regression. Items that are neighbours in the sorted list are pooled into
-    blocks, and the z of a block are shifted together, so that their mean (for `"kl"` their log-sum-exp) is that of the
-    w. As ε → ∞ all ranks tend to (n − 1)/2; for ε below a bound the ranks are exact.
+    blocks. All z of a block are shifted by the same number, so that their mean becomes that of the w of the block (for
+    `"kl"` their log-sum-exp). As ε → ∞ all ranks tend to (n − 1)/2. For ε below a bound that depends on the gaps
+    between the scores, the ranks are exact.
 
-    `inner` returns the ranks and `outer` is half the squared distance, so the Gauss–Newton matrix is JᵀJ. With `"l2"`
-    the ranks are piecewise linear and `traits.order` is 1; with `"kl"` they are smooth inside a block and their second
-    derivatives are exact.
+    The loss has a Gauss–Newton split: `inner` returns the ranks, and `outer` is half the squared distance. With the
+    Jacobian J of the ranks, the Gauss–Newton matrix is JᵀJ. With `"l2"` the ranks are piecewise linear and
+    `traits.order` is 1; with `"kl"` they are smooth inside a block and their second derivatives are exact.
 
     Shape:
         - prediction: `[batch, n]`, the scores.

@@ -42,14 +42,15 @@ class SoftSort(SoftmaxSort):
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: near 0 for the right order with gaps far above τ; log n for equal scores and `objective="rows"`.
+        - value: near 0 if the order is right and all gaps are far above τ. With `objective="rows"` and equal scores it
+          is log n.
 
     Cost:
         Time and memory O(n²) per list. The closed-form Hessian (`objective="rows"`) costs O(n³).
 
     When it fails:
-        Equal scores are ranked by index, and the derivative of |·| is taken as 0. *A list in which all scores are equal
-        has gradient 0*, so the last layer of a network must not start at zero. If τ is far below the gaps between
+        Equal scores are ranked by index, and the derivative of |·| at 0 is taken as 0. *A list in which all scores are
+        equal has gradient 0*, so the last layer of a network must not start at zero. If τ is far below the gaps between
         wrongly ordered scores, the loss is nearly piecewise linear and its curvature nearly zero.
 
     Args:
