@@ -137,7 +137,7 @@ def test_bounded_holds_for_repeated_and_removed_samples():
         )
 
 
-@pytest.mark.filterwarnings("ignore:.*second derivative is zero:nlcore.errors.NumericalWarning")
+@pytest.mark.filterwarnings("ignore:.*second derivative.* is zero:nlcore.errors.NumericalWarning")
 @pytest.mark.parametrize("curvature", [Hessian, GaussNewton])
 def test_bounded_zero_curvature_gives_the_gradient(curvature):
     prediction, target = data()[0], data(5, 7)[1]

@@ -226,7 +226,7 @@ def test_the_generator_makes_what_it_should():
 
 
 @pytest.mark.filterwarnings(
-    "ignore:.*second derivative is zero:nlcore.errors.NumericalWarning",
+    "ignore:.*second derivative.* is zero:nlcore.errors.NumericalWarning",
     "ignore:.*the mask marks:nlcore.errors.NumericalWarning",
 )
 @pytest.mark.parametrize("batch", range(BATCHES))
