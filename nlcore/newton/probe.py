@@ -27,6 +27,9 @@ _LENGTHS = (1.0, 2.0**-4, 2.0**-8)
 _EVALUATED = 1024
 """Most samples of a batch whose losses are evaluated along a move, evenly spread."""
 
+_ROUNDING = 1e-3
+"""Relative difference of a sample's loss, alone and in the batch, that is rounding."""
+
 _REFINEMENTS = 2
 """Parabolas that are fitted to the best length so far."""
 
@@ -135,17 +138,34 @@ def descend(problem: Problem, value: Tensor, slope: Tensor, moves: Iterable[Tens
         moves: K moves Δ [N, m], of which few are held at a time; the outputs go along −αΔ, α > 0.
         kept: How many numbers an evaluation keeps, by `nlcore.newton.chunks.intermediates`.
     """
-    if len(value) > _EVALUATED and problem.samples.ranks is None:
-        every = -(-len(value) // _EVALUATED)
-        few = torch.arange(0, len(value), every, device=value.device)
+    every = -(-len(value) // _EVALUATED)
+    few = torch.arange(0, len(value), max(1, every), device=value.device)
+    if every > 1 and (part := _accepted(problem, value, few)) is not None:
         kept //= every
-        problem, value, slope, moves = problem.take(few), value[few], slope[few], (move[few] for move in moves)
+        problem, value, slope, moves = part, value[few], slope[few], (move[few] for move in moves)
     fitting = max(1, _RESULTS_AT_A_TIME // max(1, kept))
     at_a_time = 1 if problem.loss.traits.stochastic else fitting  # all see the same draw
     waiting, found = iter(moves), []
     while some := list(islice(waiting, at_a_time)):
         found.append(_descend(problem, value, slope, torch.stack(some), at_a_time))
     return Descent(*map(torch.cat, zip(*found, strict=True)))
+
+
+def _accepted(problem: Problem, value: Tensor, few: Tensor) -> Problem | None:
+    """Return the problem of a few samples, `None` where the loss has other values for them, or other ranks take part.
+
+    A function that refers to data of the whole batch does not accept a part of it.
+    """
+    if problem.samples.ranks is not None or problem.loss.traits.stochastic:
+        return None
+    part = problem.take(few)
+    try:
+        with torch.no_grad():
+            again = part.evaluation.value(part.prediction).double()
+    except Exception:
+        return None
+    same = torch.isclose(again, value[few].double(), rtol=_ROUNDING, atol=0.0) | ~(part.samples.weight > 0)
+    return part if bool(same.all()) else None
 
 
 def log_ratios(falls: Tensor) -> Tensor:

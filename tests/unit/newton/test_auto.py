@@ -158,10 +158,26 @@ def test_a_descent_of_a_large_batch_evaluates_few_of_its_samples():
     (slope,) = torch.autograd.grad(value.sum(), y)
     seen.clear()
     found = descend(problem, value.detach(), slope, [slope], kept=2**30)
-    assert len(seen) == 5
+    assert len(seen) == 6  # and whether the loss accepts a part of the batch
     assert all(500 < count <= 1024 for count in seen)
     reached = value.mean() - loss(prediction - found.length[0] * slope, target).mean()
     assert torch.isclose(found.fall[0], reached, rtol=0.1)
+
+
+def test_a_loss_that_refers_to_the_whole_batch_is_evaluated_on_it():
+    prediction, target, start = torch.randn(3, 2000, M, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def loss(y, t):
+        return (bent(y + start) - t).square().sum(1)
+
+    problem = Problem.of(nlcore.capabilities.read_capabilities(loss), prediction, target)
+    y = prediction.clone().requires_grad_()
+    value = loss(y, target)
+    (slope,) = torch.autograd.grad(value.sum(), y)
+    found = descend(problem, value.detach(), slope, [slope], kept=2**30)
+    assert found.fall[0] > 0
+    reached = value.mean() - loss(prediction - found.length[0] * slope, target).mean()
+    assert torch.isclose(found.fall[0], reached)
 
 
 @pytest.mark.parametrize("few", [1, 5 * M**2])
