@@ -1,8 +1,8 @@
 """The effective learning rate of an optimiser whose steps are proportional to the gradient, as SGD's are.
 
 Under such an optimiser a direction twice as long makes a step twice as long. Adam, Muon and SOAP divide by the lengths
-of the gradients so far, each in its own way. It is seen at the parameters, and includes any clipping. With momentum, a
-step repeats a share of the step before; that is taken off first.
+of the gradients so far, each in its own way. The rate is measured at the parameters, and includes any clipping. With
+momentum, an update repeats a share of the update before it, which is subtracted first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _ENTRIES = 256
 """Entries of a parameter that are compared, up to twice as many."""
 
 _APART = 1e-6
-"""Share of the squared change of the step before that must lie off the change asked for; else none is taken off."""
+"""Smallest part of the squared last update that is orthogonal to the change asked for; below it, the two changes cannot
+be distinguished, and momentum counts as zero."""
 
 
 class EffectiveLearningRate:
@@ -47,7 +48,7 @@ class EffectiveLearningRate:
         return self.value is None or self.value > 0
 
     def remember(self) -> None:
-        """Keep a few entries of the parameters of the last `ask`, one step before the next."""
+        """Keep a few entries of the parameters at the step before a probe, so that its update is known there."""
         self._earlier = entries(self._leaves) if self._leaves and self.wanted else None
 
     def ask(self, leaves: Sequence[Tensor], asked: Tensor) -> None:
@@ -86,13 +87,13 @@ class EffectiveLearningRate:
             self._leaves = ()
 
     def _judge(self, products: Tensor, length: float) -> None:
-        """Note the ratio, by least squares: the change is a multiple of the one asked for and a share of the last.
+        """Fit the ratio by least squares: a change is a multiple of the one asked for, plus a share of the last update.
 
-        The multiple is each parameter's own, the share is common to all.
+        The multiple is fitted for each parameter, the share for all of them together.
 
         Args:
-            products: [parameters, 3, 3], the inner products of the change of a parameter, the one asked for and that of
-                the step before.
+            products: [parameters, 3, 3], the inner products of three vectors for each parameter: its change, the change
+                asked for, and the last update.
             length: The length of the step.
         """
         if not length > 0:

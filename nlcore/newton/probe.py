@@ -28,7 +28,7 @@ _EVALUATED = 1024
 """Most samples of a batch whose losses are evaluated along a move, evenly spread."""
 
 _ROUNDING = 1e-3
-"""Relative difference of a sample's loss, alone and in the batch, that is rounding."""
+"""Relative difference between the loss of a sample in the batch and in a part of it that counts as rounding."""
 
 _REFINEMENTS = 2
 """Parabolas that are fitted to the best length so far."""
@@ -129,7 +129,9 @@ class Descent(NamedTuple):
 
 
 def descend(problem: Problem, value: Tensor, slope: Tensor, moves: Iterable[Tensor], *, kept: int) -> Descent:
-    """Return how far the mean loss falls at best along each of K moves of the outputs, by 1 024 samples at most.
+    """Return how far the mean loss falls at best along each of K moves of the outputs.
+
+    Of a batch of more than 1 024 samples, at most as many are evaluated.
 
     Args:
         problem: The loss and the samples.
@@ -152,9 +154,10 @@ def descend(problem: Problem, value: Tensor, slope: Tensor, moves: Iterable[Tens
 
 
 def _accepted(problem: Problem, value: Tensor, few: Tensor) -> Problem | None:
-    """Return the problem of a few samples, `None` where the loss has other values for them, or other ranks take part.
+    """Return the problem of a few samples, or `None` if the whole batch has to be evaluated.
 
-    A function that refers to data of the whole batch does not accept a part of it.
+    That is so with several ranks, with random numbers, and where the loss of a sample depends on the rest of the batch,
+    as in a function that refers to data of the whole batch.
     """
     if problem.samples.ranks is not None or problem.loss.traits.stochastic:
         return None

@@ -69,9 +69,9 @@ class EarlierMatrices:
         return replace(kept, inverse=kept.inverse.to(problem.prediction.device))
 
     def candidate(self, member: int, at_batch: CandidatesAtBatch, step: int, *, same: bool) -> Curvature:
-        """Return a candidate by the matrix of an earlier batch where that serves; else by one of this batch, kept.
+        """Return a candidate that uses the matrix of an earlier batch, or that of this batch, which is then kept.
 
-        Samples' own matrices, those that are not formed and those that are not positive are not kept.
+        Three kinds of matrices are not kept: samples' own, those that are not formed, and those that are not positive.
 
         Args:
             member: Its index.

@@ -42,9 +42,9 @@ class Rollout:
     and the context is converted to the precision of the prediction.
 
     A step function maps `(state, control, parameters)`, of the shapes `[batch, *state]`, `[batch]` or `[batch, c]`, and
-    `[batch, p]`, to the next state. If there are no controls or no parameters, it receives None for them. Its
-    keyword-only parameters are read from the context by their names. A parameter `dt`, the time step `[batch]`, may
-    also be given as 'step'. The function has to be deterministic.
+    `[batch, p]`, to the next state. Controls that a simulator lacks are passed as None, and so are parameters. A
+    keyword-only parameter of the function is read from the context entry of the same name. A parameter `dt`, the time
+    step `[batch]`, may also be given as 'step'. The function has to be deterministic.
 
     Shape:
         - prediction: `[batch, T]` or `[batch, T, c]`, the controls; or `[batch, p]`, the parameters or initial state.
