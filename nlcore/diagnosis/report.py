@@ -20,6 +20,7 @@ from nlcore.errors import ContractError, NonFiniteError, ShapeError
 from nlcore.evaluation import cloned, in_inference, per_sample
 from nlcore.newton.loss import NewtonLoss
 from nlcore.newton.problem import Problem
+from nlcore.soundness import require_valid_weights
 
 __all__ = ["Diagnosis", "diagnose", "finite_or_none"]
 
@@ -269,11 +270,10 @@ def _diagnosed(
     problem = Problem.of(
         read, prediction.detach(), target, weight=weight, mask=mask, context=context, generator=source, raising=False
     )
-    wrong = 0 if problem.invalid_weights is None else int(problem.invalid_weights)
-    if wrong or not bool((problem.samples.weight > 0).any()):
-        raise ContractError(
-            f"{name}: weight must be finite, not negative, and positive for some sample that is not padding throughout."
-        )
+    if weight is not None:
+        require_valid_weights(name, weight)
+    if not bool((problem.samples.weight > 0).any()):
+        raise ContractError(f"{name}: the weight must be positive for some sample that is not padding throughout.")
     finite = per_sample(torch.isfinite(prediction if mask is None else prediction.masked_fill(mask, 0.0))).all(1)
     if not bool(finite.all()):
         samples = [int(i) for i in (~finite).nonzero().flatten()]

@@ -1,8 +1,8 @@
 """The effective learning rate of an optimiser whose steps are proportional to the gradient, as SGD's are.
 
 Under such an optimiser a direction twice as long makes a step twice as long. Adam, Muon and SOAP divide by the lengths
-of the gradients so far, each in its own way. The rate is measured at the parameters, and includes any clipping. With
-momentum, an update repeats a share of the update before it, which is subtracted first.
+of the gradients so far, each in its own way. The learning rate is measured at the parameters, and includes any
+clipping. With momentum, an update repeats a share of the update before it, which is subtracted first.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from nlcore.capabilities import Capabilities
-from nlcore.errors import ContractError, ShapeError, shorten
+from nlcore.errors import ShapeError
 from nlcore.evaluation import Evaluation, finite_rows, per_sample
 from nlcore.newton.ranks import Ranks
-from nlcore.soundness import valid_weights
+from nlcore.soundness import require_valid_weights, valid_weights
 
 __all__ = ["Backend", "Problem", "Samples"]
 
@@ -250,10 +250,7 @@ def _weights(loss: Capabilities, prediction: Tensor, weight: Tensor | None, *, r
         advice = " Mark padded outputs by mask=; other weights of single outputs belong in the loss." if each else ""
         raise ShapeError(f"{loss.name}: weight needs one number per sample, shape {[count]}, got {got}.{advice}")
     given = weight.detach().to(device, torch.float64)
-    sound = valid_weights(given)
-    if raising and not bool(sound.all()):  # waits for the device
-        raise ContractError(
-            f"{loss.name}: weight must be finite and not negative, and is {shorten(given[~sound].tolist())} for the "
-            f"samples {shorten((~sound).nonzero().flatten().tolist())}. A mean curvature has no meaning with others."
-        )
-    return torch.where(sound, given, 0.0)
+    if raising:
+        require_valid_weights(loss.name, given)
+        return given
+    return torch.where(valid_weights(given), given, 0.0)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from nlcore.soundness.first_use import ENOUGH, check_first_use, check_soundness
-from nlcore.soundness.inputs import check_mask, check_weight, valid_weights, warn_of_invalid_weights
+from nlcore.soundness.inputs import (
+    check_mask,
+    check_weight,
+    require_valid_weights,
+    valid_weights,
+    warn_of_invalid_weights,
+)
 from nlcore.soundness.inside import modules_in, parameters_in, undisturbed
 from nlcore.soundness.second import check_second
 
@@ -16,6 +22,7 @@ __all__ = [
     "check_weight",
     "modules_in",
     "parameters_in",
+    "require_valid_weights",
     "undisturbed",
     "valid_weights",
     "warn_of_invalid_weights",

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlcore.errors import NumericalWarning, shorten
+from nlcore.errors import ContractError, NumericalWarning, shorten
 from nlcore.evaluation import Evaluation, per_sample, transformed
 from nlcore.soundness.inside import undisturbed
 from nlcore.soundness.values import differs, example, scale
 
-__all__ = ["check_mask", "check_weight", "valid_weights", "warn_of_invalid_weights"]
+__all__ = ["check_mask", "check_weight", "require_valid_weights", "valid_weights", "warn_of_invalid_weights"]
 
 
 def check_mask(evaluation: Evaluation, flat: Tensor, value: Tensor) -> None:
@@ -79,6 +79,24 @@ def check_weight(name: str, weight: Any) -> None:
 def valid_weights(weight: Tensor) -> Tensor:
     """Return which weights [N] are finite and not negative, [N] bool."""
     return (weight >= 0) & (weight < torch.inf)
+
+
+def require_valid_weights(name: str, weight: Tensor) -> None:
+    """Refuse weights that are negative or not finite; waits for the device.
+
+    Args:
+        name: Of the loss.
+        weight: [N].
+
+    Raises:
+        ContractError: There are any.
+    """
+    invalid = ~valid_weights(weight)
+    if bool(invalid.any()):
+        raise ContractError(
+            f"{name}: weight must be finite and not negative, and is {shorten(weight[invalid].tolist())} for the "
+            f"samples {shorten(invalid.nonzero().flatten().tolist())}. A mean curvature has no meaning with others."
+        )
 
 
 def warn_of_invalid_weights(name: str, weight: Any) -> bool:

@@ -132,7 +132,9 @@ class TestFigures:
     def test_an_invalid_weight_is_refused(self, wrong):
         weight = torch.ones(20)
         weight[3] = wrong
-        with pytest.raises(ContractError, match="weight must be finite, not negative"):
+        with pytest.raises(
+            ContractError, match=r"weight must be finite and not negative, and is .* for the samples 3\."
+        ):
             nlcore.diagnose(diagonal([1.0, 2.0]), draw(20, 2), draw(20, 2, seed=1), weight=weight)
 
     def test_weights_equal_repetition(self):
