@@ -97,7 +97,7 @@ class Auto:
         if operator is not None and kind is not None:
             return _with_operator(operator, kind, fishers[0])
         if kind is None or size > FORMED or (pulls > _MOST_PULLS and kind is Hessian):
-            return Candidates.of(GRADIENT, *fishers, HALF_FISHER, cautious=HALF_FISHER, interval=10)
+            return Candidates.of(GRADIENT, *fishers, HALF_FISHER, cautious=GRADIENT, interval=10)
         half, step = kind(damping=Relative(0.1), power=0.5), kind(damping=Relative(1e-3))
         batch = GRADIENT, fishers[0], half, step, kind(damping=Relative(0.1))
         if loss.traits.constant_curvature:

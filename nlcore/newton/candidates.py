@@ -49,7 +49,7 @@ class Candidates:
         curvatures: The candidates; the first is the gradient.
         newton: Index of the samples' own Newton steps; `None` if they are not probed.
         bounded: A curvature with `Bounded` damping, whose matrices show how alike the samples are; `None` without one.
-        cautious: Index of the half power, the only one beside the gradient that may be chosen early.
+        cautious: Index of the only one beside the gradient that may be chosen early, the half power; 0 for none.
         constant: Whether the matrix is the same for all samples and steps.
         refresh: Steps for which the matrix of a batch serves otherwise.
         interval: Fewest steps between two probes.
