@@ -76,6 +76,7 @@ def measure(
     reference: Tensor | None,
     kept: int,
     recent: float | None,
+    limited: bool,
 ) -> Findings:
     """Return how far the loss falls along the moves that a network makes of directions.
 
@@ -89,6 +90,7 @@ def measure(
         kept: See `descend`.
         recent: The length of recent gradients, the unit of `reach`, or NaN before the first step, whose gradient it
             then is; `None` if steps are not watched.
+        limited: Whether a parameter that is a single number changes no more than the others do, see `_limits`.
     """
     samples, changes, aligned = problem.samples, list[tuple[Tensor, ...]](), list[Tensor]()
     sizes, asked = list[Tensor](), dict[int, Tensor]()
@@ -96,8 +98,12 @@ def measure(
     weight = samples.total(samples.weight.sum()).clamp(min=torch.finfo(torch.float32).tiny)
 
     def moves() -> Iterator[Tensor]:
+        limits: dict[int, Tensor] | None = None if limited else {}
         for member, direction in zip(members, directions, strict=True):
             change = tuple(samples.total(part) for part in network.vjp(samples.weight.unsqueeze(-1) * direction))
+            limits = _limits(change) if limits is None else limits  # by the gradient, the first of the candidates
+            if limits:
+                change = tuple(part * limits[k] if k in limits else part for k, part in enumerate(change))
             if waits:
                 changes.append(change)
             if recent is not None:
@@ -114,6 +120,32 @@ def measure(
         reach = (descent.length * torch.stack(sizes).double() * weight.double() / unit).cpu()
     cosine = torch.cat(aligned) if aligned else None
     return Findings(members, network.leaves, changes, log_ratios(descent.fall), cosine, asked, reach)
+
+
+def _limits(change: tuple[Tensor, ...]) -> dict[int, Tensor]:
+    """Return factors under which no parameter without dimensions changes more than the entries of the others.
+
+    An optimiser that divides by the lengths of earlier gradients moves every entry by about its learning rate. The
+    derivative with respect to one number that all outputs depend on, such as a temperature, is far larger than the
+    others: without a limit, its change alone would decide which direction is best.
+
+    Args:
+        change: The changes of the parameters that the gradient asks for.
+
+    Returns:
+        The factors by the indices of the parameters that have one.
+    """
+    single = {k: part for k, part in enumerate(change) if not part.ndim}
+    others = [part for part in change if part.numel() and part.ndim]
+    if not single or not others:
+        return {}
+    device = others[0].device
+    squares = torch.stack([part.abs().double().square().sum().to(device) for part in others])
+    usual = (squares.sum() / sum(part.numel() for part in others)).sqrt()
+    return {
+        k: (usual.to(part.device) / part.abs().double().clamp(min=1e-300)).clamp(max=1.0).to(part.dtype)
+        for k, part in single.items()
+    }
 
 
 class Descent(NamedTuple):

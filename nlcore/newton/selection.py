@@ -295,6 +295,7 @@ class Selection:
             reference=next(at_batch.directions([used[members.index(newton)]])) if newton in members else None,
             kept=self._kept(problem),
             recent=self.length.recent if self.learning_rate.wanted else None,
+            limited=self.learning_rate.value == 0,
         )
         if found.reach is not None:
             board.reached(found.reach, members)
