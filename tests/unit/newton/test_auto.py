@@ -18,6 +18,7 @@ from nlcore import Auto, Bounded, EmpiricalFisher, GaussNewton, NewtonLoss, Rela
 from nlcore.errors import ConfigError, PerformanceWarning
 from nlcore.newton.candidates import Candidates, CandidatesAtBatch
 from nlcore.newton.chunks import intermediates
+from nlcore.newton.fisher import GRADIENT
 from nlcore.newton.network import Network
 from nlcore.newton.probe import descend
 from nlcore.newton.problem import Problem
@@ -475,6 +476,64 @@ def test_the_samples_own_steps_have_an_advantage_only_where_their_matrices_are_t
     board.current = 0
     board.decide([0, 1, 2])
     assert board.current == 1
+
+
+def test_the_gradient_of_a_loss_of_which_nothing_else_is_known_is_left_for_a_clear_gain_alone():
+    board = Scoreboard(Candidates.of(GRADIENT, EmpiricalFisher(Relative(0.1)), cautious=GRADIENT))
+    board.scores[1] = 0.9
+    for board.probes, chosen in (0, 0), (5, 0), (6, 1):
+        board.decide([0, 1])
+        assert board.current == chosen
+    for score, chosen in (0.01, 1), (0.0, 0), (0.2, 0), (0.26, 1):
+        board.scores[1] = score
+        board.decide([0, 1])
+        assert board.current == chosen
+
+
+def gaussian(y, target):
+    """A negative log-likelihood as a function: the logarithms of the standard deviations are outputs too."""
+    mean, log_deviation = y.split(M // 2, 1)
+    return (0.5 * ((mean - target[:, : M // 2]) / log_deviation.exp()).square() + log_deviation).sum(1)
+
+
+@pytest.mark.parametrize("lr", [3e-3, 1e-2])
+def test_a_likelihood_as_a_function_is_trained_no_worse_than_plainly(lr):
+    differences = []
+    for seed in range(4):
+        reached = []
+        for criterion in (lambda y, target: gaussian(y, target).mean(), NewtonLoss(gaussian)):
+            net = network(seed=seed)
+            train(criterion, net, torch.optim.Adam(net.parameters(), lr), 200)
+            with torch.no_grad():
+                losses = [gaussian(net(x), target).mean() for x, target in map(batch, range(1000, 1020))]
+            reached.append(float(torch.stack(losses).mean()))
+        differences.append(reached[1] - reached[0])
+    assert sum(differences) / len(differences) < 0.05
+
+
+class Scaled(nn.Module):
+    """A network whose outputs all depend on one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.scale = network(), nn.Parameter(torch.tensor(0.01))
+
+    def forward(self, x):
+        return 100 * self.scale * self.inner(x)
+
+
+@pytest.mark.parametrize(("kind", "limited"), [(torch.optim.Adam, True), (torch.optim.SGD, False)])
+def test_a_parameter_that_is_one_number_does_not_outweigh_the_others(kind, limited):
+    net, criterion = Scaled(), NewtonLoss(nlcore.compose(bent))
+    train(criterion, net, kind(net.parameters(), 1e-3), 11)
+    pending = criterion._selection._pending
+    assert pending is not None
+    place = [leaf.ndim for leaf in pending.leaves].index(0)
+    single = [changes[place].abs().item() for changes in pending.changes]
+    others = torch.cat([part.flatten() for k, part in enumerate(pending.changes[0]) if k != place])
+    usual = others.square().mean().sqrt().item()
+    assert (single[0] == pytest.approx(usual, rel=1e-4)) == limited
+    assert (single[0] > 10 * usual) != limited
 
 
 def test_a_loss_that_rises_for_good_keeps_the_gradient():
