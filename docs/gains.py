@@ -19,7 +19,7 @@ from nlcore_bench.statistics import Paired
 from nlcore_bench.tables import Table
 
 ROOT = Path(__file__).parents[1]
-AGAINST = {"plain": "plain training", "control": "the best of clipping and normalisation"}
+AGAINST = {"plain": "plain training", "control": "the best control"}
 WORDS = ("better", "level", "worse")
 
 
