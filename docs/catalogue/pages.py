@@ -109,16 +109,19 @@ def _derivatives(entry: Entry) -> str:
     found, traits = entry.probe, entry.loss.traits
     if found is None:
         return ""
-    words = [f"**Order {entry.order}.** {_order_words(entry)}"]
+    words = [
+        f"**Order {entry.order}**{'' if not entry.options else ' with the default options'}. {_order_words(entry)}"
+    ]
     if traits.psd_hessian:
-        words.append("Wherever the Hessian exists, it is positive semi-definite: no sample has negative curvature.")
+        words.append("The Hessian is positive semi-definite wherever it exists: no sample has negative curvature.")
     elif "its Hessian" in found.supplies or traits.order >= 2:
         words.append("The Hessian is not guaranteed to be positive semi-definite.")
     supplied = " and ".join(found.supplies)
-    automatic = "The loss supplies no derivative of its own; autograd computes them."
+    automatic = "Autograd computes the derivatives."
     words.append(f"The loss supplies {supplied}." if supplied else automatic)
     rows = [f"| `{name}` | {cell(re.split(r'[.] ', text)[0])} |" for name, text in found.curvatures.items()]
-    rows.append(f'| `Auto(aim="outputs")` | uses `{cell(found.auto)}`, because {cell(found.reason)} |')
+    how = f"([how it is chosen]({_UP}guides/curvature.md#the-curvature-for-the-outputs))"
+    rows.append(f'| `Auto(aim="outputs")` | uses `{cell(found.auto)}`, because {cell(found.reason)} {how} |')
     return "\n".join([" ".join(words), "", "| curvature | available? |", "|---|---|", *rows])
 
 
@@ -127,7 +130,9 @@ def _order_words(entry: Entry) -> str:
     own = "its gradient" in supplies
     if traits.stochastic and own:
         more = " and a Hessian" if "its Hessian" in supplies else ""
-        return f"The value is random, and its gradient{more} are estimated from the same samples."
+        return f"The value is random, and its gradient{more} are estimated from the same random draws."
+    if traits.constant_curvature:
+        return "The second derivative is constant and not zero."
     if traits.order >= 2:
         return "The second derivative exists almost everywhere, and is not zero."
     if traits.order == 1:
@@ -164,12 +169,12 @@ def _example(entry: Entry) -> str:
 def _neighbours(entry: Entry, others: Iterable[Entry]) -> str:
     lines = []
     for other in others:
-        order = other.order.replace(" (", ", ").removesuffix(")")
+        order = other.order.replace("own gradient", "its gradient is defined by the method")
         differs = [f"derivative order {order}"] if other.order != entry.order else []
         if other.takes_mask != entry.takes_mask:
             differs.append("takes a mask" if other.takes_mask else "takes no mask")
         summary = other.spec.summary.rstrip(".")
-        more = f" ({', '.join(differs)})" if differs else ""
+        more = f"; {', '.join(differs)}" if differs else ""
         link = f"../{other.file}" if other.spec.namespace != entry.spec.namespace else f"{other.name}.md"
         lines.append(f"- [{other.spec.name}]({link}): {summary}{more}.")
     return "\n".join(lines) or "No other algorithm is listed for this purpose. [All algorithms](../index.md)."

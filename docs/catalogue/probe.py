@@ -77,7 +77,9 @@ def _described(target: Any) -> str:
     from torch.utils import _pytree as pytree
 
     leaves = [leaf for leaf in pytree.tree_leaves(target) if isinstance(leaf, Tensor)]
-    return ", ".join(f"{list(leaf.shape[1:]) or 'one'} {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves)
+    return ", ".join(
+        f"{list(leaf.shape[1:]) or 'a single'} {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves
+    )
 
 
 def _limits(loss: Any, able: dict[str, str]) -> list[str]:
@@ -90,7 +92,9 @@ def _limits(loss: Any, able: dict[str, str]) -> list[str]:
     ]
     if loss.traits.stochastic:
         found.append("It is random: estimated from few samples, the gradient is noisy, and the curvature even more so.")
-    return found or ["Neither shift invariance nor negative curvature nor a loss of precision in float32 was found."]
+    nothing = "No difficulty was found: adding the same number to all outputs changes the loss, no sample has negative "
+    nothing += "curvature, and float32 is precise enough."
+    return found or [nothing]
 
 
 def _tried(look: Callable[[Any, Tensor, Any], str], loss: Any, prediction: Tensor, target: Any) -> str:

@@ -218,8 +218,8 @@ class CrossEntropy(_Elementary):
         Time and memory O(classes) per sample, O(classes²) with the Hessian.
 
     When it fails:
-        Where one logit is far above the others the Hessian vanishes, also if it is the wrong one: without damping a
-        Newton step for a confidently wrong sample is huge.
+        Where one logit, right or wrong, is far above the others, the Hessian vanishes: with little damping, a Newton
+        step for a confidently wrong sample is huge.
     """
 
     _id = "core/cross_entropy"

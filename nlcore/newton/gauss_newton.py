@@ -69,6 +69,6 @@ class GaussNewton(SecondOrder):
         """Refuse a loss without a split."""
         if "split" not in loss.supplies:
             raise UnsupportedCurvatureError(
-                f"{loss.name} has no Gauss–Newton split (methods `inner` and `outer`). Write it as "
-                f"nlcore.compose(inner, outer), or use nlcore.Hessian() or nlcore.EmpiricalFisher()."
+                f"{loss.name} has no Gauss–Newton split, for which it would need the methods `inner` and `outer`. "
+                f"Write it as nlcore.compose(inner, outer), or use nlcore.Hessian() or nlcore.EmpiricalFisher()."
             )

@@ -97,7 +97,7 @@ class ControlOptions(NoiseOptions):
     control: Control = Field(
         "leave_one_out",
         description="Control variate of the derivatives that are estimated from samples: 'none', 'leave_one_out' (at "
-        "least 2 samples) or 'antithetic' (best an even number).",
+        "least 2 samples) or 'antithetic' (preferably an even number of samples).",
     )
 
     @model_validator(mode="after")

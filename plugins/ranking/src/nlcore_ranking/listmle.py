@@ -35,8 +35,8 @@ class ListMLE(ListLoss, id="ranking/listmle-v1", config=ListMLEConfig, traits=CU
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]`, the relevance of every item, ≥ 0, of which only the order counts.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: nats per item. If all items have the same relevance, the loss is smallest at equal scores with
-          `"shared"`. A list of one item has loss 0.
+        - value: nats, per item with `normalize=True`. With `ties="shared"`, equal scores are best for items of equal
+          relevance. A list of one item has loss 0.
 
     Cost:
         Time and memory O(n²) per list, O(n³) time with the Hessian.

@@ -94,7 +94,7 @@ class LinearOperatorConfig(AlgorithmConfig):
 
     matrix: Annotated[tuple[Row, ...], Field(min_length=1)] = Field(
         ((1.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 1.0)),
-        description="The rows of A; as it stands an example, the totals of two pairs.",
+        description="The rows of A. The default is only an example: the totals of two pairs.",
     )
 
     @model_validator(mode="after")

@@ -34,20 +34,21 @@ class LinearOperator(LinearLoss):
     $$
 
     The gradient is $A^\top (A y - t)$ and the Hessian $A^\top A$, the same for every sample. A is a matrix of any
-    shape, or a linear function of the prediction, optionally with its transpose. Examples are differences, tomography,
-    a discretised integral equation, and sums over groups, as in temporal disaggregation or with several meters behind a
-    common one. The loss takes no mask, since A fixes the number of elements. Half precision is computed in float32.
+    shape. The class also takes a linear function of the prediction in its place, as in `LinearOperator(lambda y:
+    y.cumsum(1))`, optionally with its transpose. Examples are differences, tomography, a discretised integral equation,
+    and sums over groups, such as several electricity meters of which only the common total is known. The loss takes no
+    mask, since A fixes the number of elements. Half precision is computed in float32.
 
     Shape:
         - prediction: `[batch, m]`, the numbers.
-        - target: `[batch, k]`, their image, the dtype of the prediction.
+        - target: `[batch, k]`, what Ay should be, in the dtype of the prediction.
         - value: half the squared distance of the image to the target, in squared units of the target.
 
     Cost:
         Time O(km) per sample, or that of the function. With more than 256 outputs, a Newton step uses the singular
-        values of A, computed once in O(km·min(k, m)), if A is a matrix with one side of at most 2 048. For larger
-        matrices and for functions, the default uses the empirical Fisher matrix; `GaussNewton(solver="cg")` needs only
-        products with A and Aᵀ.
+        values of A, computed once in O(km·min(k, m)), if A is a matrix with min(k, m) ≤ 2 048. With more than 256
+        outputs and a larger matrix or a function, the default has only the gradient and directions with the empirical
+        Fisher matrix; `GaussNewton(solver="cg")` needs only products with A and Aᵀ.
 
     When it fails:
         If the columns of A are linearly dependent, as with fewer rows than columns, many predictions have the same
@@ -63,8 +64,8 @@ class LinearOperator(LinearLoss):
         ConfigError: The matrix is empty, ragged, not finite or not a matrix, or `transpose` is given with a matrix.
 
     References:
-        The loss is its definition. Chow, Lin: [Best Linear Unbiased Interpolation, Distribution, and Extrapolation of
-        Time Series by Related Series](https://doi.org/10.2307/1928739), 1971 (disaggregation).
+        No paper: the loss is defined above. For disaggregation, Chow, Lin: [Best Linear Unbiased Interpolation,
+        Distribution, and Extrapolation of Time Series by Related Series](https://doi.org/10.2307/1928739), 1971.
 
     Example:
         >>> import torch

@@ -47,12 +47,12 @@ class SoftDTW(AlignmentLoss):
     \nabla^2 \ell = \sum_{ij} E_{ij} \nabla^2 c_{ij} - \tfrac1\gamma J^\top \mathrm{Cov}\, J .
     $$
 
-    With `curvature="fixed_alignment"`, the loss supplies only the first of the two terms as its Hessian. For squared
-    distances this is a diagonal matrix, with $2 \sum_j E_{ij}$ at time step i. This matrix is the Hessian of a
-    quadratic upper bound on the loss that touches the loss at the prediction, since $s_\gamma$ is concave in the local
-    costs. A Newton step with each sample's own matrix and without damping therefore never raises the loss: with
-    `max_ratio=None`, it moves every time step to the mean of the target's time steps, weighted by E. The value and the
-    gradient of the loss do not depend on `curvature`.
+    With `curvature="fixed_alignment"`, the first term alone serves as the Hessian. For squared distances this is a
+    diagonal matrix, with $2 \sum_j E_{ij}$ at time step i. This matrix is the Hessian of a quadratic upper bound on the
+    loss that touches the loss at the prediction, since $s_\gamma$ is concave in the local costs. A Newton step with
+    each sample's own matrix and without damping therefore never raises the loss: with `max_ratio=None`, it moves every
+    time step to the mean of the target's time steps, weighted by E. The value and the gradient of the loss do not
+    depend on `curvature`.
 
     A mask removes padded time steps from the prediction, at any position; single channels of a time step can be padded
     too. Targets of different lengths are given with their lengths or a mask. Inputs in half precision are computed in

@@ -62,7 +62,7 @@ _ALGORITHMS = (
         id="shortest_paths/imle-v1",
         factory="nlcore_shortest_paths.imle:IMLE",
         config="nlcore_shortest_paths.config:IMLEConfig",
-        summary="Cells in which paths of noisy costs and the true path differ, towards an improved distribution",
+        summary="Cells in which paths of noisy costs and the true path differ, with the gradient of I-MLE",
         reference="Niepert et al., Implicit MLE, NeurIPS 2021",
         since="0.1.0",
     ),

@@ -42,7 +42,7 @@ class BellmanFord(RelaxedPathLoss, PathLoss, id="shortest_paths/bellman_ford-v1"
 
     With `loop="for"` the trace is updated `iterations` times, the first time while the mass is still at the goal. With
     `loop="while"` the mass moves a further step with the probability sigmoid(β(1 − x(source))), and the relaxed path is
-    the expected trace at the end of the loop. A sample is stopped once the probability that it continues has fallen to
+    the expected trace at the end of the loop. A sample is stopped once the product of these probabilities has fallen to
     1e-5; the derivative treats the step at which it is stopped as fixed. With `objective="l2"` the loss has a
     Gauss–Newton split: the features are the relaxed path.
 
@@ -61,8 +61,8 @@ class BellmanFord(RelaxedPathLoss, PathLoss, id="shortest_paths/bellman_ford-v1"
         β times a typical difference of costs should be between 1 and 100. With a smaller β, the path spreads over the
         map; with a larger one, the gradient vanishes except near ties. Mass that reaches the source moves on from it,
         so the trace at the cells beside the source is too large, more so with `loop="for"` than with `loop="while"`. A
-        shortest path of more than `iterations` steps is not found; with `loop="for"`, the relaxed path lacks the source
-        if it has exactly as many.
+        shortest path of more than `iterations` steps is not found; with `loop="for"`, one of exactly `iterations` steps
+        is found without its source.
 
     Reference:
         Petersen, Borgelt, Kuehne, Deussen, [Learning with Algorithmic Supervision via Continuous

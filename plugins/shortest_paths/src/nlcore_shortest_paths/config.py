@@ -82,9 +82,9 @@ class RelaxationOptions(AlgorithmConfig):
     iterations: int | None = Field(
         None,
         ge=1,
-        description="Sweeps of Bellman–Ford, and steps of the loop 'for'; paths with more steps need more. The default "
-        "is H + W + 1 on a map of H×W cells, on a graph without cycles a number that is enough for every path, and on "
-        "one with cycles 2k + 1 if every node can be reached from the source by k edges.",
+        description="Sweeps of Bellman–Ford, and steps of the loop 'for'; a path of more steps is not found. The "
+        "default on a map of H×W cells is H + W + 1. On a graph without cycles it is enough for every path, and on "
+        "one with cycles it is 2k + 1 if k edges lead from the source to any node.",
     )
 
 
@@ -118,7 +118,7 @@ class _SolvedConfig(PathConfig):
     min_cost: float = Field(
         1e-3,
         gt=0,
-        description="Lower bound of changed costs: a path of least cost exists only for positive costs.",
+        description="Lower bound of the costs after the method has changed them: the solver needs positive costs.",
     )
 
 

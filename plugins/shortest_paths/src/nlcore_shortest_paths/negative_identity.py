@@ -20,7 +20,7 @@ class NegativeIdentity(
 
     A path avoids cells whose costs rise, so minus the identity takes the place of the Jacobian of the path. The
     gradient is then −v, with v = 2(y*(c) − t) the slope of Σ(y − t)², which equals ℓ for paths. It is the gradient of a
-    perceptron, and needs no further solution.
+    perceptron, and needs no further solve.
 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.

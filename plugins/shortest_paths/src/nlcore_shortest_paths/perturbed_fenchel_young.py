@@ -26,10 +26,10 @@ class PerturbedFenchelYoung(
     \nabla = t - y_\sigma(c), \qquad y_\sigma(c) = \mathbb{E}\, y^*(c + \sigma Z).
     $$
 
-    The loss is convex in c and at least 0; its Hessian is −∂y_σ/∂c = −E[y*(c + σZ) Zᵀ]/σ. The returned value is the
-    mean of ⟨c + σZ, t − y*⟩ over the draws of Z, with the expectation ℓ; the conjugate term of the Fenchel–Young loss,
-    which depends only on t, is left out. With the same state of the generator, value, gradient and `hessian` use the
-    same draws; the Hessian needs no further solution.
+    The loss is convex in c and at least 0; its Hessian is −∂y_σ/∂c = −E[y*(c + σZ) Zᵀ]/σ. The returned value, the mean
+    of ⟨c + σZ, t − y*⟩ over the draws of Z, has the expectation ℓ. The conjugate term of the Fenchel–Young loss, which
+    depends only on t, is left out. With the same state of the generator, value, gradient and `hessian` use the same
+    draws; the Hessian needs no further solve.
 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.
@@ -38,12 +38,12 @@ class PerturbedFenchelYoung(
           value does not measure how far the predicted path is from the best.
 
     Cost:
-        `num_samples` exact solves per map; the Hessian has (H·W)² numbers and needs no further solution.
+        `num_samples` exact solves per map; the Hessian has (H·W)² numbers and needs no further solve.
 
     When it fails:
-        The estimate of the Hessian is symmetrised, but from few samples it is indefinite (smallest eigenvalue −0.5 with
-        3 samples on 12×12 cells): use it with `nlcore.Hessian(psd="abs")` or `"clip"`. Perturbed costs below `min_cost`
-        are set to it, which biases the gradients of cheap cells where σ is as large as the costs.
+        The estimate of the Hessian is symmetrised, but from few samples it is indefinite: use it with
+        `nlcore.Hessian(psd="abs")` or `"clip"`. Perturbed costs below `min_cost` are set to it, which biases the
+        gradients of cheap cells where σ is as large as the costs.
 
     Reference:
         Berthet, Blondel, Teboul, Cuturi, Vert, Bach, [Learning with Differentiable Perturbed

@@ -37,7 +37,7 @@ class SmoothedAlgorithm(SampledLoss, id="shortest_paths/smoothed_algorithm-v1", 
         - value: the squared distance of the mean path to the true one; 0 if every perturbed path is the true one.
 
     Cost:
-        `num_samples` exact solves per map; the Hessian has (H·W)² numbers and needs no further solution.
+        `num_samples` exact solves per map; the Hessian has (H·W)² numbers and needs no further solve.
 
     When it fails:
         With few samples, as `SmoothedLoss`. `CentralDifference` estimates the same gradient from three times as many

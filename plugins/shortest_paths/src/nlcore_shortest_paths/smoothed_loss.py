@@ -31,7 +31,7 @@ class SmoothedLoss(SampledLoss, id="shortest_paths/smoothed_loss-v1", config=Smo
         - value: the mean number of cells in which the path of noisy costs and the true path differ.
 
     Cost:
-        `num_samples` exact solves per map; the Hessian has (H·W)² numbers and needs no further solution.
+        `num_samples` exact solves per map; the Hessian has (H·W)² numbers and needs no further solve.
 
     When it fails:
         With few samples, because only the values of the loss are used: on 12×12 cells, the cosine to the true gradient

@@ -162,15 +162,15 @@ class SortingNetwork(PermutationLoss):
     - `reciprocal`: ½ + x/(1 + 2|x|);
     - `optimal`: ½ + x for |x| ≤ ¼, 1 − 1/(16x) for x > ¼, and 1/(16|x|) for x < −¼.
 
-    The loss is computed from log P, layer by layer, with logarithms of α and 1 − α that are exact in both tails. On the
-    CPU, value and first derivative are computed from P in float64 instead, with α and 1 − α both exact; only lists in
-    which an entry $P_{r_j j}$ underflows use log P. The Hessian is computed by a formula.
+    On the CPU, value and gradient are computed from P in float64. On other devices, and for lists in which an entry
+    $P_{r_j j}$ underflows, they are computed from log P, layer by layer. In both cases, α and 1 − α are exact in both
+    tails. The Hessian is computed by a formula.
 
     Shape:
         - prediction: `[batch, n]`, the scores.
         - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
         - mask: `[batch, n]` bool, True at padded items.
-        - value: near 0 for the right order with gaps far above 1/β.
+        - value: near 0 for the right order with gaps far above 1/β, where β is the `steepness`.
 
     Cost:
         Time O(layers·n²) per list, with n layers (odd–even) or ⌈log₂n⌉(⌈log₂n⌉ + 1)/2 (bitonic); O(layers·n·k) for
@@ -179,10 +179,10 @@ class SortingNetwork(PermutationLoss):
         installed, the loss, its Hessian and all operators but `log_permutation` run as compiled code on the CPU.
 
     When it fails:
-        The Hessian is often indefinite. The gradient separates equal scores, because the slope of F at 0 is positive;
-        with `logistic_phi` this slope is large, ¼·β·(1e10)^λ. With `logistic` and `gaussian`, the derivative of P
-        vanishes if two scores are in the wrong order and far more than 1/β apart. The gradient of the loss still
-        corrects the order then; the gradients of `sort` and `rank` do not.
+        The Hessian is often indefinite. Equal scores do no harm: the slope of F at 0 is positive, so the gradient
+        separates them. With `logistic_phi` this slope is very large, ¼·β·(1e10)^λ. With `logistic` and `gaussian`, the
+        derivative of P vanishes if two scores are in the wrong order and far more than 1/β apart. The gradient of the
+        loss, which is that of log P, still corrects the order then; the gradients of `sort` and `rank` do not.
 
     Args:
         network: `"odd_even"` or `"bitonic"`, for any n.

@@ -91,14 +91,16 @@ class ProblemConfig(AlgorithmConfig):
         "minimise", description="Whether the predicted numbers are costs, 'minimise', or values, 'maximise'."
     )
     num_samples: int | None = Field(
-        None, description="Draws of noise: perturbed methods (by default 3) and implicit ones (1)."
+        None,
+        description="Draws of noise, for perturbed Fenchel–Young and the central difference (by default 3) and "
+        "I-MLE (1).",
     )
     sigma: float | None = Field(
-        None, description="Scale of the noise on the costs: perturbed and implicit methods; by default 0.5."
+        None, description="Scale of the noise on the costs, for the same methods; by default 0.5."
     )
     noise: Noise | ImplicitNoise | None = Field(
         None,
-        description="Perturbed Fenchel–Young: 'additive' (the default) or 'multiplicative'. Implicit methods: "
+        description="Perturbed Fenchel–Young: 'additive' (the default) or 'multiplicative'. I-MLE: "
         "'sum_of_gamma' (the default) or 'gumbel'.",
     )
     control: Control | None = Field(
@@ -107,11 +109,11 @@ class ProblemConfig(AlgorithmConfig):
         "'antithetic' or 'none'.",
     )
     length: int | None = Field(
-        None, description="Implicit methods, 'sum_of_gamma': usual number of elements of a solution; by default 5."
+        None, description="I-MLE, 'sum_of_gamma': usual number of elements of a solution; by default 5."
     )
     objective: Objective | None = Field(
         None,
-        description="Loss of a solution: 'hamming' (the default of black box and the implicit methods), "
+        description="Loss of a solution: 'hamming' (the default of black box and I-MLE), "
         "'squared_error' (that of the central difference), or 'regret', where the target is the true costs.",
     )
     interpolation: float | None = Field(None, description="Black box and I-MLE: length λ of the step; by default 10.")
@@ -134,18 +136,18 @@ class ProblemConfig(AlgorithmConfig):
     )
     margin: float | None = Field(
         None,
-        description="Pairwise ranking: predicted cost by which the best solution is to be cheaper. Maximum a "
-        "posteriori: factor of the true differences. By default 0.",
+        description="Pairwise ranking: by how much the predicted cost of the best solution is to be lower than that of "
+        "another. Maximum a posteriori: the same, as a multiple of the difference of their true costs. By default 0.",
     )
     temperature: float | None = Field(None, description="Listwise ranking: temperature; by default 1.")
     min_cost: float | None = Field(
-        None, description="Lower bound of costs that a method has changed; by default none but for 'graph_path'."
+        None, description="Lower bound of the costs after a method has changed them; by default none."
     )
     pool_size: int | None = Field(
         None,
         ge=1,
-        description="Contrastive and ranking methods: the pool is the solutions of so many random costs, by default "
-        "32; for a pool of your own use the method's class.",
+        description="Contrastive and ranking methods compare with a pool of solutions, of this many random costs, by "
+        "default 32. For a pool of your own use the method's class.",
     )
     pool_seed: int | None = Field(None, ge=0, description="Seed of these random costs; by default 0.")
 
@@ -198,9 +200,9 @@ class KnapsackConfig(_ValuesConfig):
     problem: ClassVar[tuple[str, ...]] = ("weights", "capacity")
     weights: Annotated[tuple[Row, ...], Field(min_length=1)] | Row = Field(
         (3.0, 4.0, 5.0, 6.0, 7.0),
-        description="Weight of each item; of several resources a row for each. As it stands an example.",
+        description="Weight of each item, in one row for each resource. The default is only an example.",
     )
-    capacity: FiniteFloat | Row = Field(12.0, description="The capacity; of several resources one for each.")
+    capacity: FiniteFloat | Row = Field(12.0, description="The capacity, one number for each resource.")
 
 
 class AssignmentConfig(ProblemConfig):
@@ -221,7 +223,7 @@ class _PathConfig(ProblemConfig):
     problem: ClassVar[tuple[str, ...]] = ("edges", "source", "goal")
     edges: Edges = Field(
         ((0, 1), (0, 2), (1, 2), (1, 3), (2, 3), (2, 4), (3, 4)),
-        description="Directed edges as pairs (start, end) of nodes, counted from 0. As it stands an example.",
+        description="Directed edges as pairs (start, end) of nodes, counted from 0. The default is only an example.",
     )
     source: int = Field(0, ge=0, description="Node where a path begins.")
     goal: int = Field(4, ge=0, description="Node where it ends.")
@@ -237,7 +239,7 @@ class GraphPathConfig(_PathConfig):
     edges: Edges = Field(
         ((0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)),
         description="Directed edges as pairs (start, end) of nodes, counted from 0; one for both ways is given twice. "
-        "As it stands an example.",
+        "The default is only an example.",
     )
     goal: int = Field(3, ge=0, description="Node where it ends.")
     min_cost: float | None = Field(
@@ -254,7 +256,7 @@ class SpanningTreeConfig(ProblemConfig):
     problem: ClassVar[tuple[str, ...]] = ("edges",)
     edges: Edges = Field(
         ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)),
-        description="Undirected edges as pairs of nodes, counted from 0. As it stands an example.",
+        description="Undirected edges as pairs of nodes, counted from 0. The default is only an example.",
     )
 
 
@@ -266,7 +268,7 @@ class LinearProgramConfig(ProblemConfig):
     b_ub: Row | None = Field(None, description="Right-hand sides of the inequalities.")
     A_eq: tuple[Row, ...] | None = Field(
         ((1.0, 1.0, 1.0, 1.0),),
-        description="Rows of the equations A_eq·y = b_eq; null for none. As it stands an example.",
+        description="Rows of the equations A_eq·y = b_eq; null for none. The default is only an example.",
     )
     b_eq: Row | None = Field((2.0,), description="Right-hand sides of the equations.")
     bounds: Bound | tuple[Bound, ...] = Field(

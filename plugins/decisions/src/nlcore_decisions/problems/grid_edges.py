@@ -19,14 +19,15 @@ class GridEdgesLoss(ProblemLoss, id="decisions/grid_edges-v1", config=GridEdgesC
 
     A path moves right and down; costs may be negative.
 
-    By default, with the true solution t and Z standard normal,
+    The prediction is c, the costs, or −c with `sense="maximise"`. By default, with the true solution t and Z
+    standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` selects another loss; the class of that name has its formula and options, and accepts any other solver.
-    With `sense="maximise"` the prediction is −c.
+    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. These
+    classes have the formulas and options, and accept other solvers than this one.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges, row by row: the horizontal ones, then those to the next row.

@@ -22,14 +22,15 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
 
     W holds the weights of the items and b the capacity, of one or several resources.
 
-    By default, with the true solution t and Z standard normal,
+    The prediction is −c, the values, or c with `sense="minimise"`. By default, with the true solution t and Z
+    standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` selects another loss; the class of that name has its formula and options, and accepts any other solver.
-    With `sense="maximise"` the prediction is −c.
+    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. These
+    classes have the formulas and options, and accept other solvers than this one.
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`.

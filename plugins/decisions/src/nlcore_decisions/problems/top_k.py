@@ -18,14 +18,15 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
     Y = \{ y : y \in \{0, 1\}^n, \quad \sum_i y_i = k \}.
     $$
 
-    By default, with the true solution t and Z standard normal,
+    The prediction is −c, the values, or c with `sense="minimise"`. By default, with the true solution t and Z
+    standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` selects another loss; the class of that name has its formula and options, and accepts any other solver.
-    With `sense="maximise"` the prediction is −c.
+    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. These
+    classes have the formulas and options, and accept other solvers than this one.
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`; any n ≥ k.
