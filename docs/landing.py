@@ -119,9 +119,10 @@ def _sentence(table: Found) -> str:
 
     other = control.entry.optimizer
     return (
-        f"**The right outputs: digits, learned from their running totals alone.** Trained with Adam and the default, "
-        f"the network reads {share(adam['default'])} of unseen digits correctly, against {share(adam['plain'])} with "
-        f"plain gradients and {share(adam['control'])} with the best of clipping and normalisation. {NAMES[other]} "
+        f"**The right outputs: digits, learned from their running totals alone.** With Adam and "
+        f"`NewtonLoss(loss)`, the default, the network reads {share(adam['default'])} of unseen digits correctly; with "
+        f"plain gradients {share(adam['plain'])}, and with the best of clipping and normalisation "
+        f"{share(adam['control'])}. {NAMES[other]} "
         f"achieves much of this gain without curvature: {share(table[other]['plain'])} with plain gradients and "
         f"{share(table[other]['control'])} with the best of clipping and normalisation. With {NAMES[other]}, the "
         f"default, which aims at a low loss, reads {share(table[other]['default'])}. "
@@ -161,9 +162,9 @@ def _setting(plan: Plan, table: Found) -> str:
     steps = {plan.study.steps_of(task) for task in (OUTPUTS, LOSS)}
     return (
         f"All numbers are means of {len(table['adam']['plain'].runs)} seeds after "
-        f"{' or '.join(map(str, sorted(steps)))} steps. For each method, the learning rate was chosen from the same "
-        "number of candidates, on validation data and with other seeds: for the held-out loss, and for "
-        '`Auto(aim="outputs")` for the digits. [The study](results/default/report.md).'
+        f"{' or '.join(map(str, sorted(steps)))} steps. Learning rates were chosen from equally many "
+        'candidates, on validation data and with other seeds: by the loss; only that of `Auto(aim="outputs")` by the '
+        "digits. [The study](results/default/report.md)."
     )
 
 

@@ -36,7 +36,7 @@ class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
           item has loss 0. If all items have the same target, the loss is 0 at equal scores.
 
     Cost:
-        Time and memory O(n²) per list for any relaxation, because of the true ranks. The Hessian is taken by
+        Time and memory O(n²) per list for any relaxation: the true ranks compare all pairs. The Hessian is taken by
         differentiation.
 
     When it fails:
@@ -44,9 +44,9 @@ class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
         true ones unless τ is small compared with the gaps between the scores. With SoftSort, the gradient is 0 where
         all scores are equal. With a sorting network, the value depends on the order in which the items are given, and
         more so with softer swaps. With FastSoftSort, the gradient is 0 where all gaps are larger than τ; with LapSum,
-        it decays exponentially with the gaps. The loss is twice differentiable wherever no two scores are equal. It is
-        not convex: the Hessian may be indefinite. With `"fast_soft_sort"` the ranks are piecewise linear, and
-        `traits.order` is 1.
+        it decays exponentially with the gaps. Except with `"fast_soft_sort"`, the loss is twice differentiable wherever
+        no two scores are equal. With `"fast_soft_sort"`, the ranks are piecewise linear, and the loss has derivatives
+        of order 1. It is not convex: the Hessian may be indefinite.
 
     Args:
         temperature: τ > 0, in units of the scores.

@@ -51,8 +51,8 @@ class PrefixSum(LinearLoss, Configured, id="sequences/prefix_sum-v1", config=Pre
 
     When it fails:
         The loss is steep along the sum of the numbers and flat along directions whose signs alternate, so plain
-        gradients train slowly. The condition number of the Hessian grows as m² (113 at m = 8, 438 at m = 16), at order
-        p as the p-th power of this. The outputs are not interchangeable, so a Newton step differs from a rescaled
+        gradients train slowly. At order p, the condition number of the Hessian grows as $m^{2p}$; at order 1, it is 113
+        for m = 8 and 438 for m = 16. The outputs are not interchangeable, so a Newton step differs from a rescaled
         gradient.
 
     Args:

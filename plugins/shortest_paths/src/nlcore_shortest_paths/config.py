@@ -83,8 +83,8 @@ class RelaxationOptions(AlgorithmConfig):
         None,
         ge=1,
         description="Sweeps of Bellman–Ford, and steps of the loop 'for'; a path of more steps is not found. The "
-        "default on a map of H×W cells is H + W + 1. On a graph without cycles it is enough for every path, and on "
-        "one with cycles it is 2k + 1 if k edges lead from the source to any node.",
+        "default on a map of H×W cells is H + W + 1. On a graph without cycles, it is the length of the longest path; "
+        "on one with cycles, 2k + 1 if every node is within k edges of the source.",
     )
 
 

@@ -135,7 +135,7 @@ class FastSoftSort(RankingLoss):
 
     Shape:
         - prediction: `[batch, n]`, the scores.
-        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
+        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `nlcore_sorting.ranks`.
         - mask: `[batch, n]` bool, True at padded items.
         - value: half the squared distance of the soft ranks to the true ones, 0 for the right order with gaps above ε.
 

@@ -60,7 +60,7 @@ class OptimalTransportSort(PermutationLoss):
 
     Shape:
         - prediction: `[batch, n]`, the scores.
-        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
+        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `nlcore_sorting.ranks`.
         - mask: `[batch, n]` bool, True at padded items.
         - value: near 0 for the right order with gaps far above ε; log n for equal scores and `objective="rows"`.
 

@@ -40,7 +40,7 @@ class SoftSort(SoftmaxSort):
 
     Shape:
         - prediction: `[batch, n]`, the scores.
-        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
+        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `nlcore_sorting.ranks`.
         - mask: `[batch, n]` bool, True at padded items.
         - value: near 0 if the order is right and all gaps are far above τ. With `objective="rows"` and equal scores it
           is log n.

@@ -168,7 +168,7 @@ class SortingNetwork(PermutationLoss):
 
     Shape:
         - prediction: `[batch, n]`, the scores.
-        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `ranks`.
+        - target: `[batch, n]` int64, the true rank of every item, 0 for the smallest; see `nlcore_sorting.ranks`.
         - mask: `[batch, n]` bool, True at padded items.
         - value: near 0 for the right order with gaps far above 1/β, where β is the `steepness`.
 

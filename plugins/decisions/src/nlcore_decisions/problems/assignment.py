@@ -20,15 +20,15 @@ class AssignmentLoss(ProblemLoss, id="decisions/assignment-v1", config=Assignmen
 
     With n = k these are the permutation matrices.
 
-    The prediction is c, the costs, or −c with `sense="maximise"`. By default, with the true solution t and Z
+    The prediction is the costs c; with `sense="maximise"`, the values −c. By default, with the true solution t and Z
     standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. These
-    classes have the formulas and options, and accept other solvers than this one.
+    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. Their
+    reference gives formulas and options, and how many exact solves they need; they accept any solver.
 
     Shape:
         - prediction: `[batch, n, k]`, the costs, or values with `sense="maximise"`; any n and k.

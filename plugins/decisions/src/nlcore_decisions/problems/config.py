@@ -86,7 +86,7 @@ class ProblemConfig(AlgorithmConfig):
     problem: ClassVar[tuple[str, ...]] = ()
     """The options of the problem."""
 
-    method: Method = Field("perturbed_fenchel_young", description="How the solver is trained through.")
+    method: Method = Field("perturbed_fenchel_young", description="How to train through the solver.")
     sense: Sense = Field(
         "minimise", description="Whether the predicted numbers are costs, 'minimise', or values, 'maximise'."
     )
@@ -146,10 +146,10 @@ class ProblemConfig(AlgorithmConfig):
     pool_size: int | None = Field(
         None,
         ge=1,
-        description="Contrastive and ranking methods compare with a pool of solutions, of this many random costs, by "
-        "default 32. For a pool of your own use the method's class.",
+        description="Contrastive and ranking methods compare with a pool: the solutions of this many random cost "
+        "vectors, by default 32. For a pool of your own use the method's class.",
     )
-    pool_seed: int | None = Field(None, ge=0, description="Seed of these random costs; by default 0.")
+    pool_seed: int | None = Field(None, ge=0, description="Seed of these random cost vectors; by default 0.")
 
     def given(self) -> dict[str, Any]:
         """Return the options of the method that are given, and the sense."""

@@ -21,15 +21,15 @@ class GraphPathLoss(ProblemLoss, id="decisions/graph_path-v1", config=GraphPathC
     torch.nn.functional.softplus(output) + 1e-2. Costs that the method changes are kept above `min_cost`; multiplicative
     noise needs no such bound.
 
-    The prediction is c, the costs, or −c with `sense="maximise"`. By default, with the true solution t and Z
+    The prediction is the costs c; with `sense="maximise"`, the values −c. By default, with the true solution t and Z
     standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. These
-    classes have the formulas and options, and accept other solvers than this one.
+    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. Their
+    reference gives formulas and options, and how many exact solves they need; they accept any solver.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges in the order of `edges`.

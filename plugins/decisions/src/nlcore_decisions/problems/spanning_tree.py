@@ -17,15 +17,15 @@ class SpanningTreeLoss(ProblemLoss, id="decisions/spanning_tree-v1", config=Span
     Y = \{ y : y \in \{0, 1\}^E \text{ on the edges of a spanning tree} \}.
     $$
 
-    The prediction is c, the costs, or −c with `sense="maximise"`. By default, with the true solution t and Z
+    The prediction is the costs c; with `sense="maximise"`, the values −c. By default, with the true solution t and Z
     standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. These
-    classes have the formulas and options, and accept other solvers than this one.
+    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. Their
+    reference gives formulas and options, and how many exact solves they need; they accept any solver.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges in the order of `edges`, or values with `sense="maximise"`.

@@ -18,15 +18,15 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
     Y = \{ y : y \in \{0, 1\}^n, \quad \sum_i y_i = k \}.
     $$
 
-    The prediction is −c, the values, or c with `sense="minimise"`. By default, with the true solution t and Z
+    The prediction is the values −c; with `sense="minimise"`, the costs c. By default, with the true solution t and Z
     standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. These
-    classes have the formulas and options, and accept other solvers than this one.
+    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. Their
+    reference gives formulas and options, and how many exact solves they need; they accept any solver.
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`; any n ≥ k.
