@@ -182,9 +182,9 @@ GROUPS = {
         Page(
             "ltr/report.md",
             "Learning to rank the rows of a table",
-            rf"Fisher: {_COUNT}.*Default \(Hessian\): {_COUNT}",
+            rf"Fisher: {_COUNT}.*Default: {_COUNT}",
             "level with plain training on {2} of {1} losses with the Fisher matrix, on {6} with the default",
-            FIRST,
+            PRESENT,
         ),
         Page(
             "half_inverse/report.md",
