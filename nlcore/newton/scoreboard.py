@@ -179,7 +179,7 @@ class Scoreboard:
         probes = probes if self.probes else f"the first probe of {count} directions on the network"
         if self.current == 0:
             rose = self.probes < self.held
-            why = "the loss rose along another one" if rose else "no other direction lets the loss fall further"
+            why = "the loss rose" if rose else "no other direction lets the loss fall further"
             return f"the gradient, because {why}; {probes}."
         further = math.exp(float(self.scores[self.current]))
         times = "" if f"{further:.2g}" == "1" else f"{further:.2g} times "
