@@ -119,6 +119,8 @@ def _derivatives(entry: Entry) -> str:
     supplied = " and ".join(found.supplies)
     automatic = "Autograd computes the derivatives."
     words.append(f"The loss supplies {supplied}." if supplied else automatic)
+    if entry.options:
+        words.append("This holds for the default options.")
     rows = [f"| `{name}` | {cell(re.split(r'[.] ', text)[0])} |" for name, text in found.curvatures.items()]
     how = f"([how it is chosen]({_UP}guides/curvature.md#the-curvature-for-the-outputs))"
     rows.append(f'| `Auto(aim="outputs")` | uses `{cell(found.auto)}`, because {cell(found.reason)} {how} |')

@@ -64,8 +64,8 @@ class LinearOperator(LinearLoss):
         ConfigError: The matrix is empty, ragged, not finite or not a matrix, or `transpose` is given with a matrix.
 
     References:
-        No paper: the loss is defined above. For disaggregation, Chow, Lin: [Best Linear Unbiased Interpolation,
-        Distribution, and Extrapolation of Time Series by Related Series](https://doi.org/10.2307/1928739), 1971.
+        For disaggregation: Chow, Lin, [Best Linear Unbiased Interpolation, Distribution, and Extrapolation of Time
+        Series by Related Series](https://doi.org/10.2307/1928739), 1971.
 
     Example:
         >>> import torch
