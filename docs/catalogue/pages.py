@@ -109,9 +109,7 @@ def _derivatives(entry: Entry) -> str:
     found, traits = entry.probe, entry.loss.traits
     if found is None:
         return ""
-    words = [
-        f"**Order {entry.order}**{'' if not entry.options else ' with the default options'}. {_order_words(entry)}"
-    ]
+    words = [f"**Order {entry.order}.** {_order_words(entry)}"]
     if traits.psd_hessian:
         words.append("The Hessian is positive semi-definite wherever it exists: no sample has negative curvature.")
     elif "its Hessian" in found.supplies or traits.order >= 2:
