@@ -23,8 +23,8 @@ _MARGIN = 0.1
 
 _CLEAR = 0.25
 """Advantage for which the gradient is left where nothing but gradients is known of the loss: the Fisher matrix is large
-where gradients are, and not where the loss curves. With less, about as many trainings ended above the plain one as
-below it. For the same reason the gradient is taken again as soon as it is as good."""
+where gradients are, and not where the loss curves. A direction that is given up again costs more than it gained: the
+second moments of Adam remember it. The gradient is taken again as soon as it is as good."""
 
 _TRUST = 6
 """Probes before a candidate other than the gradient and the cautious one may be chosen where samples differ: to a
@@ -179,7 +179,7 @@ class Scoreboard:
         probes = probes if self.probes else f"the first probe of {count} directions on the network"
         if self.current == 0:
             rose = self.probes < self.held
-            why = "the loss rose" if rose else "no other direction lets the loss fall further"
+            why = "the loss rose" if rose else "no other direction lets the loss fall clearly further"
             return f"the gradient, because {why}; {probes}."
         further = math.exp(float(self.scores[self.current]))
         times = "" if f"{further:.2g}" == "1" else f"{further:.2g} times "

@@ -85,13 +85,13 @@ def by_hand(folder: Path, baseline: dict[str, str], measure: str) -> dict[str, A
             (difference,), np.mean, method="percentile", random_state=np.random.default_rng(0)
         ).confidence_interval
         tests = (stats.wilcoxon, stats.ttest_rel)
-        signs, student = (test(mine, other).pvalue if difference.any() else 1.0 for test in tests)
+        wilcoxon, student = (test(mine, other).pvalue if difference.any() else 1.0 for test in tests)
         found[name] = {
             "mean": f"{fmean(mine):.1f} ± {stdev(mine):.1f}",
             "difference": f"{fmean(difference):+.1f} ± {stdev(difference) / len(mine) ** 0.5:.1f}",
             "quartiles": f"{middle:.1f} ({low:.1f}–{high:.1f})",
             "interval": f"{bootstrap.low:+.1f} … {bootstrap.high:+.1f}",
-            "wilcoxon": signs,
+            "wilcoxon": wilcoxon,
             "student": student,
             "improved": f"{np.mean(difference > 0):.0%}",
         }
