@@ -34,10 +34,10 @@ class LinearOperator(LinearLoss):
     $$
 
     The gradient is $A^\top (A y - t)$ and the Hessian $A^\top A$, the same for every sample. A is a matrix of any
-    shape. The class also takes a linear function of the prediction in its place, as in `LinearOperator(lambda y:
-    y.cumsum(1))`, optionally with its transpose. Examples are differences, tomography, a discretised integral equation,
-    and sums over groups, such as several electricity meters of which only the common total is known. The loss takes no
-    mask, since A fixes the number of elements. Half precision is computed in float32.
+    shape. In its place, the class takes a linear function of the prediction, such as `lambda y: y.cumsum(1)`,
+    optionally with its transpose. Examples are differences, tomography, a discretised integral equation, and sums over
+    groups, such as several electricity meters of which only the common total is known. The loss takes no mask, since A
+    fixes the number of elements. Half precision is computed in float32.
 
     Shape:
         - prediction: `[batch, m]`, the numbers.

@@ -93,14 +93,14 @@ class ProblemConfig(AlgorithmConfig):
     num_samples: int | None = Field(
         None,
         description="Draws of noise, for perturbed Fenchel–Young and the central difference (by default 3) and "
-        "I-MLE (1).",
+        "I-MLE, adaptive or not (1).",
     )
     sigma: float | None = Field(
         None, description="Scale of the noise on the costs, for the same methods; by default 0.5."
     )
     noise: Noise | ImplicitNoise | None = Field(
         None,
-        description="Perturbed Fenchel–Young: 'additive' (the default) or 'multiplicative'. I-MLE: "
+        description="Perturbed Fenchel–Young: 'additive' (the default) or 'multiplicative'. Both I-MLE: "
         "'sum_of_gamma' (the default) or 'gumbel'.",
     )
     control: Control | None = Field(
@@ -109,11 +109,11 @@ class ProblemConfig(AlgorithmConfig):
         "'antithetic' or 'none'.",
     )
     length: int | None = Field(
-        None, description="I-MLE, 'sum_of_gamma': usual number of elements of a solution; by default 5."
+        None, description="Both I-MLE, 'sum_of_gamma': usual number of elements of a solution; by default 5."
     )
     objective: Objective | None = Field(
         None,
-        description="Loss of a solution: 'hamming' (the default of black box and I-MLE), "
+        description="Loss of a solution: 'hamming' (the default of black box and both I-MLE), "
         "'squared_error' (that of the central difference), or 'regret', where the target is the true costs.",
     )
     interpolation: float | None = Field(None, description="Black box and I-MLE: length λ of the step; by default 10.")

@@ -26,13 +26,13 @@ class GridEdgesLoss(ProblemLoss, id="decisions/grid_edges-v1", config=GridEdgesC
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. Their
-    reference gives formulas and options, and how many exact solves they need; they accept any solver.
+    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. The
+    reference of these classes gives formulas, options and the number of exact solves; they accept any solver.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges, row by row: the horizontal ones, then those to the next row.
         - target: `[batch, E]`, 1 on the edges of the true path; **the true values or costs** for `spo_plus`, the
-          ranking methods and `objective="regret"`.
+          ranking methods, `objective="regret"`, and `maximum_a_posteriori` with a margin.
         - value: as defined by the method.
 
     Cost:

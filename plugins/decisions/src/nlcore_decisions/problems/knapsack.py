@@ -29,13 +29,13 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. Their
-    reference gives formulas and options, and how many exact solves they need; they accept any solver.
+    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. The
+    reference of these classes gives formulas, options and the number of exact solves; they accept any solver.
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`.
         - target: `[batch, n]`, 1 on the items to take; **the true values or costs** for `spo_plus`, the
-          ranking methods and `objective="regret"`.
+          ranking methods, `objective="regret"`, and `maximum_a_posteriori` with a margin.
         - value: as defined by the method.
 
     Cost:

@@ -25,17 +25,17 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
-    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. Their
-    reference gives formulas and options, and how many exact solves they need; they accept any solver.
+    `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. The
+    reference of these classes gives formulas, options and the number of exact solves; they accept any solver.
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`; any n ≥ k.
         - target: `[batch, n]`, 1 on the elements to take; **the true values or costs** for `spo_plus`, the
-          ranking methods and `objective="regret"`.
+          ranking methods, `objective="regret"`, and `maximum_a_posteriori` with a margin.
         - value: as defined by the method.
 
     Cost:
-        An exact solve is a sort, O(n log n), and the method states how many it needs.
+        An exact solve is a sort, O(n log n).
 
     When it fails:
         If the values around the k-th largest are far apart compared with `sigma`, no perturbation changes the subset,
