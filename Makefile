@@ -3,7 +3,7 @@ GIVEN_PYTHON := $(PYTHON)
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STUDIES := totals ranking paper_explanation paper_damping paper_ranking paper_no_harm paper_paths ltr paths decisions half_inverse sequences optimizers defaults default_outputs default default_long
+STUDIES := totals ranking paper_explanation paper_damping paper_ranking paper_mnist paper_no_harm paper_paths ltr paths decisions half_inverse sequences optimizers defaults default_outputs default default_long
 PLUGINS := sorting ranking decisions shortest_paths sequences bench
 STAMP  := $(VENV)/.installed
 SOURCES := nlcore tools $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)
@@ -110,13 +110,14 @@ format: $(STAMP)  ## rewrite in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-RECORDED = $(filter $(notdir $(patsubst %/,%,$(dir $(wildcard docs/results/*/runs.jsonl)))),$(STUDIES))
+RECORDED = $(filter-out paper_mnist,$(filter $(notdir $(patsubst %/,%,$(dir $(wildcard docs/results/*/runs.jsonl)))),$(STUDIES)))
 TIMED    = $(notdir $(basename $(shell grep -l '^equal_time = true' plugins/bench/src/nlcore_bench/studies/*.toml)))
 
 # Studies at equal time run in one process, so that their times are not those of a full machine.
-results: $(STAMP)  ## repeat every page of docs/results but those of `make benchmarks` (days); finished runs are kept
+results: $(STAMP)  ## repeat every page of docs/results but those of `make benchmarks` (days); finished runs are kept; MNIST=
 	$(BIN)/nlcore bench run $(filter-out $(TIMED),$(RECORDED)) --out docs/results
 	$(BIN)/nlcore bench run $(filter $(TIMED),$(RECORDED)) --workers 1 --out docs/results
+	$(if $(MNIST),$(BIN)/nlcore bench run paper_mnist --option folder="$(MNIST)" --out docs/results)
 	$(BIN)/nlcore bench engine
 	cp runs/engine/engine.md runs/engine/engine.json runs/engine/engine.png docs/results
 	$(BIN)/python docs/catalogue/measure_cost.py

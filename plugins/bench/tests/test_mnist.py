@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from nlcore.cli import main
 from nlcore.errors import ConfigError
 from nlcore_bench import Totals
 from nlcore_bench.data.mnist import _SHA256, _files, digest, idx, mnist
@@ -47,6 +48,25 @@ def test_totals_read_them_and_record_their_digest(folder) -> None:
     assert task.network(0)(batch.inputs).shape == (2, 3)
     options = task_settings("bench/totals", {"folder": str(folder)})["options"]
     assert options == {"folder": digest(str(folder))}
+
+
+def test_a_report_needs_the_records_but_not_the_data(folder, tmp_path, capsys) -> None:
+    study = tmp_path / "digits.toml"
+    study.write_text(
+        'id = "digits"\ntitle = "Digits"\nsteps = 1\nevery = 1\nseeds = 1\ntuning_seeds = 1\nlearning_rates = [0.1]\n'
+        '[methods.plain]\n[tasks.one]\nid = "bench/totals-v1"\noptions = { length = 2, batch = 2, hidden = [4] }\n'
+    )
+    out = ["--quiet", "--out", str(tmp_path / "runs")]
+    assert main(["bench", "run", str(study), *out, "--workers", "1", "--option", f"folder={folder}"]) == 0
+    (folder / "train-images-idx3-ubyte.gz").unlink()
+    mnist.cache_clear()
+    digest.cache_clear()
+    assert main(["bench", "report", str(study), *out[1:]]) == 0
+    page = (tmp_path / "runs/digits/report.md").read_text()
+    assert "nlcore bench run digits --methods plain --option folder=FOLDER\n" in page
+    capsys.readouterr()
+    assert main(["bench", "run", str(study), *out]) == 1
+    assert "folder is" in capsys.readouterr().err
 
 
 def test_what_is_not_there_or_no_idx_file_is_named(folder) -> None:

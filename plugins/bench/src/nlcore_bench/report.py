@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from nlcore.errors import ConfigError
+from nlcore_bench.catalogue import find
 from nlcore_bench.files import write_whole
 from nlcore_bench.findings import finding, summaries, summary_tables
 from nlcore_bench.pictures import pictures_of
 from nlcore_bench.plan import Plan
 from nlcore_bench.rows import Row, rows_of
+from nlcore_bench.settings import options_given
 from nlcore_bench.statistics import RULE, Paired, Sample, holm
 from nlcore_bench.study import Entry, Study
 from nlcore_bench.tables import Table, bullets
 from nlcore_bench.tails import TAILS, tail_text
-from nlcore_bench.tasks.base import Measure
+from nlcore_bench.tasks.base import Measure, task_settings
 
 __all__ = ["Report", "make_report", "write_report"]
 
@@ -89,7 +92,7 @@ class Report:
 
 def write_report(plan: Plan, folder: Path) -> str:
     """Write `report.txt`, `report.md`, `report.html` and the pictures into the folder of a study; return the text."""
-    report = make_report(plan, _machine(folder))
+    report = make_report(plan, _machine(folder), _given(plan.study, folder))
     for name, content in report.pictures.items():
         write_whole(folder / name, content)
     write_whole(folder / "report.md", report.markdown())
@@ -98,12 +101,13 @@ def write_report(plan: Plan, folder: Path) -> str:
     return report.text()
 
 
-def make_report(plan: Plan, machine: str = "") -> Report:
+def make_report(plan: Plan, machine: str = "", given: Sequence[str] = ()) -> Report:
     """Return the report of the rows whose runs are all there.
 
     Args:
         plan: The plan with its runs.
         machine: Versions and machine of the runs.
+        given: Names of the options that the command needs beside those of the study.
     """
     study, rows = plan.study, rows_of(plan, plan.entries)
     tables: dict[str, list[Row]] = {}
@@ -124,7 +128,7 @@ def make_report(plan: Plan, machine: str = "") -> Report:
         tables=(*summary, *(table for name, members in tables.items() for table in _tables(plan, name, members))),
         notes=(*unfinished, *study.notes, *_notes(plan, rows)),
         limits=study.limits,
-        commands=tuple(_command(study, row.entry) for row in rows),
+        commands=tuple(_command(study, row.entry, given) for row in rows),
         machine=machine,
     )
 
@@ -253,10 +257,22 @@ def _notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _command(study: Study, entry: Entry) -> str:
+def _command(study: Study, entry: Entry, given: Sequence[str]) -> str:
     words = ["nlcore bench run", study.id, "--methods", entry.name]
     words += ["--tasks", entry.task] if len(study.tasks) > 1 else []
-    return " ".join([*words, *(["--optimizers", entry.optimizer] if len(study.optimizers) > 1 else [])])
+    words += ["--optimizers", entry.optimizer] if len(study.optimizers) > 1 else []
+    return " ".join([*words, *(["--option", *(f"{name}={name.upper()}" for name in given)] if given else [])])
+
+
+def _given(study: Study, folder: Path) -> list[str]:
+    """Return the names of the options on record that the study in its file does not set."""
+    try:
+        written = find(study.id)
+    except ConfigError:  # a study of the user's own file
+        written = study
+    tasks = {name: task_settings(part.id, part.options)["options"] for name, part in written.tasks.items()}
+    options = options_given(folder, tasks)
+    return sorted({name for task in options.values() for name in task})
 
 
 def _machine(folder: Path) -> str:

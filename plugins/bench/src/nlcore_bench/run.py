@@ -26,6 +26,7 @@ from nlcore_bench.catalogue import find
 from nlcore_bench.data.digits import PartName
 from nlcore_bench.plan import Plan
 from nlcore_bench.records import Cell, ResultsError, Run, Store, installed
+from nlcore_bench.settings import options_given
 from nlcore_bench.study import Entry, Study
 from nlcore_bench.tasks.base import make_task, task_settings
 from nlcore_bench.train import Training, one_thread, train
@@ -106,13 +107,17 @@ def open_store(study: Study, folder: Path, entries: Sequence[Entry] | None = Non
     Args:
         study: The study.
         folder: Its folder.
-        entries: The rows to check: `None` for all, and none for a report, which needs the records alone.
+        entries: The rows to check: `None` for all, and none for a report, which needs the records alone: options that
+            were given on the command line, such as the folder of the data, are taken from them.
 
     Raises:
         ConfigError: A part of the study is wrong or not installed.
         ResultsError: The folder belongs to other settings, or a record in it is damaged.
     """
     tasks = _checked(study, study.entries() if entries is None else entries)
+    if entries is not None and not entries:
+        given = options_given(folder, {name: one["options"] for name, one in tasks.items()})
+        tasks = {name: {**one, "options": {**one["options"], **given[name]}} for name, one in tasks.items()}
     measures = {name: [one.name for one in Plan(study, {}).study_task(name).measures] for name in study.tasks}
     gpu = {"device": torch.cuda.get_device_name(study.device)} if study.device.startswith("cuda") and entries else {}
     return Store(folder, study.settings(tasks), {**_environment(), **gpu}, measures=measures)

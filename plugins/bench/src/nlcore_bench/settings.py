@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter
 from nlcore_bench.documents import Text, parse, validate
 from nlcore_bench.files import ResultsError, write_whole
 
-__all__ = ["as_json", "check_settings", "extend_settings", "write_settings"]
+__all__ = ["as_json", "check_settings", "extend_settings", "options_given", "write_settings"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,24 @@ def write_settings(path: Path, settings: Mapping[str, Any], environment: Mapping
     write_whole(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
+def options_given(folder: Path, options: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the options on record that a study does not set, by task: those given on the command line.
+
+    Args:
+        folder: Folder of the study; it may be empty.
+        options: The options that the study sets, by task.
+
+    Raises:
+        ResultsError: The file cannot be read or is damaged.
+    """
+    path = folder / "settings.json"
+    tasks = _document(path).settings.get("tasks", {}) if path.exists() else {}
+    return {
+        name: {key: value for key, value in tasks.get(name, {}).get("options", {}).items() if key not in mine}
+        for name, mine in options.items()
+    }
+
+
 def check_settings(path: Path, settings: Mapping[str, Any]) -> _Document:
     """Return the content of a file whose settings agree with these.
 
@@ -60,12 +78,9 @@ def check_settings(path: Path, settings: Mapping[str, Any]) -> _Document:
         ResultsError: The file cannot be read or is damaged, is of another format, or its settings differ; the message
             names the first differences.
     """
-    try:
-        document = validate(_DOCUMENT, parse(path.read_bytes()))
-        there = document.settings
-        old, new = dict(_flat(there)), dict(_flat(settings))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ResultsError(f"{path} holds no settings ({error}). Choose another folder with --out.") from error
+    document = _document(path)
+    there = document.settings
+    old, new = dict(_flat(there)), dict(_flat(settings))
     if there.get("format", settings.get("format")) != settings.get("format"):
         raise ResultsError(
             f"{path.parent} was written by another version of nlcore-bench (format {there['format']}; this one has "
@@ -78,6 +93,15 @@ def check_settings(path: Path, settings: Mapping[str, Any]) -> _Document:
     ]
     if differing:
         raise ResultsError(_difference(path.parent, differing, old, new))
+    return document
+
+
+def _document(path: Path) -> _Document:
+    try:
+        document = validate(_DOCUMENT, parse(path.read_bytes()))
+        list(_flat(document.settings))  # raises if it is nested too deeply
+    except (OSError, ValueError, RecursionError) as error:
+        raise ResultsError(f"{path} holds no settings ({error}). Choose another folder with --out.") from error
     return document
 
 
