@@ -78,8 +78,8 @@ def _inputs(entry: Entry) -> str:
     lines = ["| tensor | shape and meaning |", "|---|---|", *rows]
     if entry.probe is not None:
         shape, target = entry.probe.shape, entry.probe.target
-        about = f"In the built-in example, `example()`, a sample's prediction has shape `{shape}`; its target has the "
-        about += f"shape and type `{target}`."
+        about = f"In the built-in example, `example()`, a sample's prediction has shape `{shape}`, "
+        about += f"and its target is `{target}`."
         lines += ["", about]
     if not entry.takes_mask:
         lines += ["", "It takes no mask: all samples of a batch must have the same size."]
@@ -112,17 +112,25 @@ def _derivatives(entry: Entry) -> str:
     words = [f"**Order {entry.order}.** {_order_words(entry)}"]
     if traits.psd_hessian:
         words.append("The Hessian is positive semi-definite wherever it exists: no sample has negative curvature.")
+    elif "its Hessian" in found.supplies and traits.stochastic:
+        words.append("The estimate of the Hessian is not guaranteed to be positive semi-definite.")
     elif "its Hessian" in found.supplies or traits.order >= 2:
         words.append("The Hessian is not guaranteed to be positive semi-definite.")
     supplied = " and ".join(found.supplies)
-    automatic = "Autograd computes the derivatives."
+    automatic = "The derivatives are those of autograd."
     words.append(f"The loss supplies {supplied}." if supplied else automatic)
     if entry.options:
         words.append("This holds for the default options.")
     rows = [f"| `{name}` | {cell(re.split(r'[.] ', text)[0])} |" for name, text in found.curvatures.items()]
     how = f"([how it is chosen]({_UP}guides/curvature.md#the-curvature-for-the-outputs))"
     rows.append(f'| `Auto(aim="outputs")` | uses `{cell(found.auto)}`, because {cell(found.reason)} {how} |')
-    return "\n".join([" ".join(words), "", "| curvature | available? |", "|---|---|", *rows])
+    below = (
+        f"[`Bounded(validated=True)`]({_UP}concepts/aims.md#for-the-outputs-damping-that-sees-noise) is a damping; "
+        f"[`normalize=True`]({_UP}guides/curvature.md#the-curvature-for-the-outputs) gives the steps of a batch a "
+        "fixed length."
+    )
+    table = [" ".join(words), "", "| curvature | available? |", "|---|---|", *rows]
+    return "\n".join([*table, *(["", below] if "normalize=True" in found.auto else [])])
 
 
 def _order_words(entry: Entry) -> str:

@@ -12,8 +12,9 @@ __all__ = ["draw_pictures"]
 
 _CAPTION = (
     "One sample of the built-in example. One output varies, and all others stay fixed; the dotted line marks the value "
-    "of this output in the example. Below: the gradient that the network receives, with the plain loss and with the "
-    "curvature matrix of a batch. [How to read it](../../reference/pictures.md#how-to-read-one)."
+    "of this output in the example. Below: what the network receives at each output, first the gradient of the plain "
+    "loss, then the Newton steps with the matrix that a title names, its mean over a batch; ρ is the relative damping. "
+    "[How to read it](../../reference/pictures.md#how-to-read-one)."
 )
 
 

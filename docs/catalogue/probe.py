@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,10 +76,10 @@ def _described(target: Any) -> str:
     """Return shape and dtype of a target without the batch, as `[5] int64`; of every tensor of a nested one."""
     from torch.utils import _pytree as pytree
 
+    if isinstance(target, Mapping):
+        return "{" + ", ".join(f'"{name}": {_described(value)}' for name, value in target.items()) + "}"
     leaves = [leaf for leaf in pytree.tree_leaves(target) if isinstance(leaf, Tensor)]
-    return ", ".join(
-        f"{list(leaf.shape[1:]) or 'a single'} {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves
-    )
+    return ", ".join(f"{list(leaf.shape[1:]) or 'one'} {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves)
 
 
 def _limits(loss: Any, able: dict[str, str]) -> list[str]:
@@ -91,7 +91,7 @@ def _limits(loss: Any, able: dict[str, str]) -> list[str]:
         text for look in (_shift, _ties, _negative, _precision) if (text := _tried(look, loss, prediction, target))
     ]
     if loss.traits.stochastic:
-        found.append("It is random: estimated from few samples, the gradient is noisy, and the curvature even more so.")
+        found.append("It is random: with few draws, the gradient is noisy, and the curvature even more so.")
     nothing = "No difficulty was found: adding the same number to all outputs changes the loss, no sample has negative "
     nothing += "curvature, and float32 is precise enough."
     return found or [nothing]

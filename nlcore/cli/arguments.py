@@ -24,8 +24,8 @@ _BOUNDS = {
     "multipleOf": "multiple of {}",
     "minLength": "length ≥ {}",
     "maxLength": "length ≤ {}",
-    "minItems": "≥ {} items",
-    "maxItems": "≤ {} items",
+    "minItems": "≥ {} elements",
+    "maxItems": "≤ {} elements",
     "pattern": "matches {}",
 }
 _LONGEST_CALL = 84
@@ -180,7 +180,7 @@ def _range(entry: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     entry = _resolved(entry, definitions)
     found = [text.format(entry[key]) for key, text in _BOUNDS.items() if key in entry]
     if "minItems" in entry and entry["minItems"] == entry.get("maxItems"):
-        found = [f"{entry['minItems']} items"]
+        found = [f"{entry['minItems']} elements"]
     for several in ("anyOf", "oneOf"):
         found += [text for one in entry.get(several, []) if (text := _range(one, definitions))]
     return ", ".join(found)

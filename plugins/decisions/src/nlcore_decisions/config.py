@@ -96,8 +96,8 @@ class ControlOptions(NoiseOptions):
 
     control: Control = Field(
         "leave_one_out",
-        description="Control variate of the derivatives that are estimated from samples: 'none', 'leave_one_out' (at "
-        "least 2 samples) or 'antithetic' (preferably an even number of samples).",
+        description="Control variate of the estimates from draws of noise, for perturbed Fenchel–Young of the Hessian "
+        "alone: 'none', 'leave_one_out' (at least 2 draws) or 'antithetic' (preferably an even number of draws).",
     )
 
     @model_validator(mode="after")
@@ -123,7 +123,7 @@ class ImplicitNoiseOptions(AlgorithmConfig):
         description="'sum_of_gamma', whose sum over a solution of `length` elements is Gumbel, or 'gumbel' for each "
         "element.",
     )
-    length: int = Field(5, ge=1, description="Usual number of elements of a solution; read by 'sum_of_gamma' only.")
+    length: int = Field(5, ge=1, description="Usual number of chosen elements of a solution; for 'sum_of_gamma' only.")
 
 
 class IMLEOptions(ImplicitNoiseOptions):
@@ -156,8 +156,8 @@ class MethodConfig(AlgorithmConfig):
     min_cost: float | None = Field(
         None,
         gt=0,
-        description="Lower bound of costs that a method has changed (with noise, by a step, 2ĉ − c), for a solver that "
-        "needs positive costs; by default there is none.",
+        description="Lower bound of the costs that the solver receives (with noise, after a step, or 2ĉ − c), for one "
+        "that needs positive costs; by default there is none.",
     )
 
 
@@ -189,7 +189,7 @@ class AdaptiveIMLEConfig(ObjectiveOptions, ImplicitNoiseOptions, MethodConfig):
     """Options of `AdaptiveIMLE`."""
 
     nonzeros: float = Field(
-        1.0, gt=0, description="Number of entries in which the gradient of a sample is at least to differ from 0."
+        1.0, gt=0, description="Number of entries of a sample's gradient that should at least not be 0."
     )
     largest: float = Field(
         2.0, gt=0, description="Largest step relative to the costs: λ‖v‖ ≤ largest·‖c‖, v the slope of the loss."
@@ -208,8 +208,8 @@ class NegativeIdentityConfig(MethodConfig):
 
     projection: Projection = Field(
         "none",
-        description="Projection of the gradient: 'mean' takes its mean out; 'norm' its part along the costs, and "
-        "divides by their norm; 'standardise' is both.",
+        description="Projection of the gradient: 'mean' subtracts its mean; 'norm' subtracts its part along the costs "
+        "and divides by their norm; 'standardise' does both.",
     )
 
 

@@ -56,7 +56,7 @@ _LOSSES = (
     (
         "spearman",
         "Spearman",
-        "Spearman's rho between relevance and scores, by relaxed ranks",
+        "One minus Spearman's rho between scores and target, by relaxed ranks",
         "Blondel et al., Fast Differentiable Sorting and Ranking, ICML 2020 (the loss); Spearman 1904 (rho)",
     ),
     (

@@ -39,7 +39,8 @@ _GAIN = "Gain of an item of relevance r: 'exponential' is 2^r − 1, 'linear' is
 _K = "Positions that count, from the first; `None` for all."
 _TEMPERATURE = "Softness τ in units of the scores; the sort is exact as τ → 0."
 _RELAXATION = (
-    "The relaxed sort: 'neuralsort'; 'softsort'; 'diffsort', a Cauchy odd–even sorting network of steepness 1/τ."
+    "The relaxed sort: 'neuralsort'; 'softsort'; 'diffsort', an odd–even sorting network with Cauchy distributions of "
+    "steepness 1/τ."
 )
 _NORMALIZE = "Divide the sum over {} by their number, so that lists of different length have equal weight."
 
@@ -133,8 +134,9 @@ class SpearmanConfig(AlgorithmConfig):
     temperature: float = Field(1.0, gt=0, description=_TEMPERATURE, json_schema_extra={"softness": "increasing"})
     relaxation: SoftRank = Field(
         "neuralsort",
-        description=f"{_RELAXATION[:-1]}; 'fast_soft_sort', the Euclidean projection with strength τ; or 'lapsum', of "
-        "scale τ. The ranks of the last two take O(n log n).",
+        description=f"{_RELAXATION[:-1]}; 'fast_soft_sort', the Euclidean projection onto the permutahedron with "
+        "regularisation strength τ; or 'lapsum', with Laplace distributions of scale τ. The ranks of the last two take "
+        "O(n log n).",
     )
 
 

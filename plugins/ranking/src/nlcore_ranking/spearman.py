@@ -1,4 +1,4 @@
-"""Spearman's rho between relevance and scores, by relaxed ranks."""
+"""One minus Spearman's rho between scores and target, by relaxed ranks."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Spearman(ListLoss, id="ranking/spearman-v1", config=SpearmanConfig):
           item has loss 0. If all items have the same target, the loss is 0 at equal scores.
 
     Cost:
-        Time and memory O(n²) per list for any relaxation: the true ranks compare all pairs. The Hessian is taken by
-        differentiation.
+        Time and memory O(n²) per list with any relaxation: even where the relaxed ranks take O(n log n), the true ranks
+        are found by comparing all pairs. The Hessian is taken by differentiation.
 
     When it fails:
         All ranks have equal weight, so it is not a loss for the top of a list. Relaxed ranks lie closer together than
         true ones unless τ is small compared with the gaps between the scores. With SoftSort, the gradient is 0 where
-        all scores are equal. With a sorting network, the value depends on the order in which the items are given, and
-        more so with softer swaps. With FastSoftSort, the gradient is 0 where all gaps are larger than τ; with LapSum,
-        it decays exponentially with the gaps. Except with `"fast_soft_sort"`, the loss is twice differentiable wherever
-        no two scores are equal. With `"fast_soft_sort"`, the ranks are piecewise linear, and the loss has derivatives
-        of order 1. It is not convex: the Hessian may be indefinite.
+        all scores are equal. With `"diffsort"`, the value depends on the order in which the items are given, the more
+        so the larger τ is. With FastSoftSort, the gradient is 0 where all gaps are larger than τ; with LapSum,
+        it decays exponentially with the gaps. The loss is not convex, so its Hessian may be indefinite. It is twice
+        differentiable wherever no two scores are equal, except with `"fast_soft_sort"`: there the ranks are piecewise
+        linear, and only first derivatives of the loss are used.
 
     Args:
         temperature: τ > 0, in units of the scores.

@@ -118,7 +118,8 @@ class _SolvedConfig(PathConfig):
     min_cost: float = Field(
         1e-3,
         gt=0,
-        description="Lower bound of the costs after the method has changed them: the solver needs positive costs.",
+        description="Lower bound of the costs that the solver receives, with noise or after a step: it needs "
+        "positive costs.",
     )
 
 

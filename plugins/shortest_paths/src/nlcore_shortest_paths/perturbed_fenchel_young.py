@@ -19,7 +19,8 @@ class PerturbedFenchelYoung(
 ):
     r"""Perturbed Fenchel–Young loss of paths: the cost of the true path minus the mean least cost under noise.
 
-    With Z standard normal and $y_\sigma$ the mean perturbed shortest path,
+    Let y run over all paths from corner to corner, $y^*(c)$ be the shortest one for the costs c, Z standard normal, and
+    $y_\sigma$ the mean of the shortest paths of costs with noise:
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_y \langle c + \sigma Z, y \rangle, \qquad
@@ -27,22 +28,23 @@ class PerturbedFenchelYoung(
     $$
 
     The loss is convex in c and at least 0; its Hessian is −∂y_σ/∂c = −E[y*(c + σZ) Zᵀ]/σ. The returned value, the mean
-    of ⟨c + σZ, t − y*⟩ over the draws of Z, has the expectation ℓ. The conjugate term of the Fenchel–Young loss, which
-    depends only on t, is left out. With the same state of the generator, value, gradient and `hessian` use the same
-    draws; the Hessian needs no further solve.
+    of ⟨c + σZ, t − y*⟩ over the draws of Z, has the expectation ℓ. The loss of the paper has one more term, which
+    depends on t alone and is left out. If the generator is in the same state, value, gradient and the method `hessian`
+    use the same draws, so the Hessian needs no further solve.
 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.
         - target: `[batch, H, W]`, the true path, 1 on it and 0 elsewhere.
-        - value: at least 0, in units of the costs. 0 means that the true path is the best for every perturbation; the
-          value does not measure how far the predicted path is from the best.
+        - value: at least 0, in units of the costs. 0 means that the true path is the shortest for every draw of the
+          noise; the value does not say by how much the predicted path costs more than the true one.
 
     Cost:
-        `num_samples` exact solves per map; the Hessian has (H·W)² numbers and needs no further solve.
+        `num_samples` exact solves for each sample; the Hessian has (H·W)² numbers and needs no further solve.
 
     When it fails:
-        The estimate of the Hessian is symmetrised, but from few samples it is indefinite: use it with
-        `nlcore.Hessian(psd="abs")` or `"clip"`. Perturbed costs below `min_cost` are set to it, which biases the
+        The estimate of the Hessian is symmetrised, but with few draws it is indefinite: use it with
+        `nlcore.Hessian(psd="abs")`, which takes the absolute values of its eigenvalues, or `psd="clip"`, which sets the
+        negative ones to 0. Costs with noise below `min_cost` are set to it, which biases the
         gradients of cheap cells where σ is as large as the costs.
 
     Reference:

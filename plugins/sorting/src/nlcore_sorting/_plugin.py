@@ -14,7 +14,7 @@ _ALGORITHMS = (
         id="sorting/neuralsort-v1",
         factory="nlcore_sorting.neuralsort:NeuralSort",
         config="nlcore_sorting.config:NeuralSortConfig",
-        summary="Ranking through NeuralSort: a softmax over pairwise distances for every rank",
+        summary="Ranking through NeuralSort: for every rank, a softmax over the items",
         reference="Grover et al., Stochastic Optimization of Sorting Networks via Continuous Relaxations, ICLR 2019",
         since="0.1.0",
     ),

@@ -1,4 +1,4 @@
-"""NeuralSort: a softmax over pairwise distances for every rank."""
+"""NeuralSort: for every rank, a softmax over the items."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _pulls(scores: Tensor, length: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class NeuralSort(SoftmaxSort):
-    r"""Ranking loss through NeuralSort, a softmax over pairwise distances for every rank.
+    r"""Ranking loss through NeuralSort: for every rank, a softmax over the items.
 
     Let $s_j$ be the scores of $n$ items and $\tau$ the temperature. In the relaxed permutation matrix, row $i$ stands
     for rank $i$ and column $j$ for item $j$. Ranks count from 0, the smallest score first:

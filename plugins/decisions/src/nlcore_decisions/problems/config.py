@@ -86,14 +86,16 @@ class ProblemConfig(AlgorithmConfig):
     problem: ClassVar[tuple[str, ...]] = ()
     """The options of the problem."""
 
-    method: Method = Field("perturbed_fenchel_young", description="How to train through the solver.")
+    method: Method = Field(
+        "perturbed_fenchel_young", description="How to train through the solver; each is a class of nlcore_decisions."
+    )
     sense: Sense = Field(
         "minimise", description="Whether the predicted numbers are costs, 'minimise', or values, 'maximise'."
     )
     num_samples: int | None = Field(
         None,
-        description="Draws of noise, for perturbed Fenchel–Young and the central difference (by default 3) and "
-        "I-MLE, adaptive or not (1).",
+        description="Draws of noise. By default 3 for perturbed Fenchel–Young and the central difference, 1 for I-MLE, "
+        "adaptive or not.",
     )
     sigma: float | None = Field(
         None, description="Scale of the noise on the costs, for the same methods; by default 0.5."
@@ -109,21 +111,31 @@ class ProblemConfig(AlgorithmConfig):
         "'antithetic' or 'none'.",
     )
     length: int | None = Field(
-        None, description="Both I-MLE, 'sum_of_gamma': usual number of elements of a solution; by default 5."
+        None,
+        description="Both I-MLE, noise 'sum_of_gamma': usual number of chosen elements of a solution; by default 5.",
     )
     objective: Objective | None = Field(
         None,
-        description="Loss of a solution: 'hamming' (the default of black box and both I-MLE), "
-        "'squared_error' (that of the central difference), or 'regret', where the target is the true costs.",
+        description="How black box, both I-MLE and the central difference judge a solution: 'hamming', the number of "
+        "elements that differ from the target (the default of all but the last), 'squared_error' (that of the last), "
+        "or 'regret', by how much it is worse than the best one under the true values or costs, then the target.",
     )
-    interpolation: float | None = Field(None, description="Black box and I-MLE: length λ of the step; by default 10.")
+    interpolation: float | None = Field(
+        None,
+        description="Black box and I-MLE, but not adaptive I-MLE: length λ of the step of the costs from one solve to "
+        "the other; by default 10.",
+    )
     nonzeros: float | None = Field(
-        None, description="Adaptive I-MLE: entries of a gradient that are to differ from 0; by default 1."
+        None, description="Adaptive I-MLE: number of entries of a gradient that should at least not be 0; by default 1."
     )
     largest: float | None = Field(None, description="Adaptive I-MLE: largest step relative to the costs; by default 2.")
-    halvings: int | None = Field(None, description="Adaptive I-MLE: halvings to the smallest step; by default 3.")
+    halvings: int | None = Field(
+        None, description="Adaptive I-MLE: the smallest step is the largest, halved this many times; by default 3."
+    )
     projection: Projection | None = Field(
-        None, description="Negative identity: 'none' (the default), 'mean', 'norm' or 'standardise'."
+        None,
+        description="Negative identity: projection of the gradient. 'mean' subtracts its mean; 'norm' subtracts its "
+        "part along the costs and divides by their norm; 'standardise' does both; 'none' is the default.",
     )
     step: float | None = Field(
         None, description="Central difference: largest shift of a cost in units of σ; by default 1."
@@ -141,13 +153,15 @@ class ProblemConfig(AlgorithmConfig):
     )
     temperature: float | None = Field(None, description="Listwise ranking: temperature; by default 1.")
     min_cost: float | None = Field(
-        None, description="Lower bound of the costs after a method has changed them; by default none."
+        None,
+        description="Lower bound of the costs that the solver receives after the method changed them; default none.",
     )
     pool_size: int | None = Field(
         None,
         ge=1,
-        description="Contrastive and ranking methods compare with a pool: the solutions of this many random cost "
-        "vectors, by default 32. For a pool of your own use the method's class.",
+        description="Noise-contrastive, maximum a posteriori and the ranking methods compare the true solution with a "
+        "pool: the solutions of this many random cost vectors, by default 32. For a pool of your own use the method's "
+        "class.",
     )
     pool_seed: int | None = Field(None, ge=0, description="Seed of these random cost vectors; by default 0.")
 

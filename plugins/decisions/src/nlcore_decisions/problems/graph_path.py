@@ -21,15 +21,16 @@ class GraphPathLoss(ProblemLoss, id="decisions/graph_path-v1", config=GraphPathC
     torch.nn.functional.softplus(output) + 1e-2. Costs that the method changes are kept above `min_cost`; multiplicative
     noise needs no such bound.
 
-    The prediction is the costs c; with `sense="maximise"`, the values −c. By default, with the true solution t and Z
-    standard normal,
+    The prediction holds the costs c, or with `sense="maximise"` values, whose negative is c. With the default method,
+    the true solution t and Z standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
     `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. The
-    reference of these classes gives formulas, options and the number of exact solves; they accept any solver.
+    reference of these classes gives their formulas, options and number of exact solves. With them you can train through
+    a solver of your own.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges in the order of `edges`.

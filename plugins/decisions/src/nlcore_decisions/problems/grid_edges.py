@@ -19,15 +19,16 @@ class GridEdgesLoss(ProblemLoss, id="decisions/grid_edges-v1", config=GridEdgesC
 
     A path moves right and down; costs may be negative.
 
-    The prediction is the costs c; with `sense="maximise"`, the values −c. By default, with the true solution t and Z
-    standard normal,
+    The prediction holds the costs c, or with `sense="maximise"` values, whose negative is c. With the default method,
+    the true solution t and Z standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
     `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. The
-    reference of these classes gives formulas, options and the number of exact solves; they accept any solver.
+    reference of these classes gives their formulas, options and number of exact solves. With them you can train through
+    a solver of your own.
 
     Shape:
         - prediction: `[batch, E]`, the costs of the edges, row by row: the horizontal ones, then those to the next row.

@@ -22,15 +22,16 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
 
     W holds the weights of the items and b the capacity, of one or several resources.
 
-    The prediction is the values −c; with `sense="minimise"`, the costs c. By default, with the true solution t and Z
-    standard normal,
+    The prediction holds values, whose negative is c, or with `sense="minimise"` the costs c. With the default method,
+    the true solution t and Z standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
     `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. The
-    reference of these classes gives formulas, options and the number of exact solves; they accept any solver.
+    reference of these classes gives their formulas, options and number of exact solves. With them you can train through
+    a solver of your own.
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`.
@@ -39,8 +40,9 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
         - value: as defined by the method.
 
     Cost:
-        An exact solve takes O(n·capacity) or less for one resource of whole numbers, and exponential time in the
-        worst case for several resources; the number of exact solves depends on the method.
+        With one resource, whose weights and capacity are whole numbers, an exact solve takes O(n·capacity) or less;
+        with several resources it takes exponential time in the worst case. The number of exact solves depends on the
+        method.
 
     When it fails:
         With `sense="minimise"` the empty knapsack is the best for any positive costs. The solver is exact, and slow for

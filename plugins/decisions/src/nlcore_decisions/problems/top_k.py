@@ -18,15 +18,16 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
     Y = \{ y : y \in \{0, 1\}^n, \quad \sum_i y_i = k \}.
     $$
 
-    The prediction is the values −c; with `sense="minimise"`, the costs c. By default, with the true solution t and Z
-    standard normal,
+    The prediction holds values, whose negative is c, or with `sense="minimise"` the costs c. With the default method,
+    the true solution t and Z standard normal,
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
     $$
 
     `method` selects another loss: `"spo_plus"` is that of the class `nlcore_decisions.SPOPlus`, and so on. The
-    reference of these classes gives formulas, options and the number of exact solves; they accept any solver.
+    reference of these classes gives their formulas, options and number of exact solves. With them you can train through
+    a solver of your own.
 
     Shape:
         - prediction: `[batch, n]`, the values, or costs with `sense="minimise"`; any n ≥ k.
