@@ -40,7 +40,7 @@ def test_the_tables_of_the_default_are_what_the_records_say(path):
 
 def test_the_landing_page_describes_its_chart_of_losses_as_the_records_do():
     found = landing.verdicts_of(landing.table_of(records.plan_of("default"), landing.LOSS, "loss"))
-    words = {"better": "lowest", "level": "level with clipping and normalisation", "worse": "higher than these"}
+    words = {"better": "lowest", "level": "level with the best without curvature", "worse": "higher"}
     described = ", ".join(f"{words[word]} under {records.NAMES[name]}" for name, word in found.items())
     page = (DOCS / "index.md").read_text("utf-8")
     assert page.count(f"the default is {described}") == 2
