@@ -3,7 +3,7 @@ GIVEN_PYTHON := $(PYTHON)
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STUDIES := totals ranking paper_explanation paper_damping paper_ranking paper_mnist paper_no_harm paper_paths ltr paths decisions half_inverse sequences optimizers defaults default_outputs default default_long
+STUDIES := totals ranking paper_explanation paper_damping paper_ranking paper_mnist paper_regimes paper_no_harm paper_paths ltr paths decisions half_inverse sequences optimizers defaults default_outputs default default_long
 PLUGINS := sorting ranking decisions shortest_paths sequences bench
 STAMP  := $(VENV)/.installed
 SOURCES := nlcore tools $(PLUGINS:%=plugins/%/src) $(wildcard benchmarks/*.py)

@@ -57,6 +57,9 @@ def test_float32_makes_a_gradient_explode_that_is_exact_from_logarithms() -> Non
     assert 0.5 < ratio[1] < 1.0  # the last digit of 1 − P
     assert ratio[2] > 1e4  # P of the wrong entry is 1, and 1e12 in place of 1/(1 − P) meets the small entry beside it
     assert ratio[3] < 0.01  # which is 0 here
+    double = gradient(NaiveEntries(exact, torch.float64), scores, ranks).norm(dim=1)
+    torch.testing.assert_close(double[:3], true[:3], rtol=1e-3, atol=0.0)  # float64 is exact up to gaps of 27 τ
+    assert double[3] < 0.01 * true[3]
 
 
 def test_its_update_is_the_gradient_of_the_method(content: dict[str, Any], tmp_path: Any) -> None:

@@ -1,9 +1,9 @@
-"""The naive ranking loss: binary cross-entropy of a permutation matrix in float32."""
+"""The naive ranking loss: binary cross-entropy of a rounded permutation matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ __all__ = ["NaiveEntries", "naive_entries"]
 
 
 class NaiveEntries:
-    r"""Binary cross-entropy between a relaxed permutation matrix, rounded to float32, and the true one.
+    r"""Binary cross-entropy between a relaxed permutation matrix, rounded to its dtype, and the true one.
 
     $$
     \ell(s, r) = -\frac{1}{n^2} \sum_{ij} Q_{ij} \log P_{ij} + (1 - Q_{ij}) \log(1 - P_{ij}),
@@ -32,6 +32,7 @@ class NaiveEntries:
 
     Args:
         sorter: A loss with the method `permutation`, such as those of `nlcore-sorting`.
+        dtype: The matrix is computed in it from the scores, and rounded to it; by default that of the scores.
 
     Raises:
         ConfigError: The loss has no permutation matrix.
@@ -39,16 +40,16 @@ class NaiveEntries:
 
     traits = nlcore.Traits()
 
-    def __init__(self, sorter: Any) -> None:
+    def __init__(self, sorter: Any, dtype: torch.dtype | None = None) -> None:
         if not hasattr(sorter, "permutation"):
             raise ConfigError(f"{sorter!r} has no permutation matrix with entries to compare.")
-        self.sorter = sorter
+        self.sorter, self.dtype = sorter, dtype
 
     def __call__(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the loss of each list, [batch], of scores and ranks [batch, n]."""
-        relaxed = self.sorter.permutation(prediction)
+        relaxed = self.sorter.permutation(prediction.to(self.dtype or prediction.dtype))
         true = F.one_hot(target, prediction.shape[-1]).mT.to(relaxed.dtype)
-        return F.binary_cross_entropy(relaxed, true, reduction="none").mean((-2, -1))
+        return F.binary_cross_entropy(relaxed, true, reduction="none").mean((-2, -1)).to(prediction.dtype)
 
     def hessian(self, prediction: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the second derivative by autograd, [batch, n, n], rounding included.
@@ -70,17 +71,24 @@ class NaiveEntries:
         return found
 
 
-def naive_entries(loss: Any, network: nn.Module, *, curvature: Mapping[str, Any] | None = None) -> Gradient:
+def naive_entries(
+    loss: Any,
+    network: nn.Module,
+    *,
+    curvature: Mapping[str, Any] | None = None,
+    dtype: Literal["float32", "float64"] | None = None,
+) -> Gradient:
     """Return the gradient of a method that trains on the naive form of its loss; an `update` of a study.
 
     Args:
         loss: A loss with a permutation matrix.
         network: The network.
         curvature: A class of nlcore with its options, as `curvature` of a method; `None` for the loss itself.
+        dtype: That of the permutation matrix, instead of the network's.
 
     Raises:
         ConfigError: The loss has no permutation matrix, or the curvature is unknown.
     """
-    naive = NaiveEntries(loss)
+    naive = NaiveEntries(loss, None if dtype is None else getattr(torch, dtype))
     mean = MeanLoss(naive) if curvature is None else nlcore.NewtonLoss(naive, make_curvature(curvature))
     return Backward(network, Criterion(mean))
