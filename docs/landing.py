@@ -139,12 +139,12 @@ def _loss_sentence(table: Found) -> str:
         values[name] = f"{', '.join(means[:-1])} and {means[-1]}"
     words = verdicts_of(table)
     for word in sorted(set(words.values()), key=list(words.values()).index):
-        verdicts += [f"{word} with {' and '.join(NAMES[key] for key in table if words[key] == word)}"]
+        verdicts += [f"{word} under {' and '.join(NAMES[key] for key in table if words[key] == word)}"]
     return (
-        f"**A low loss: a network predicts the initial temperatures of a plate, and its training data hold the "
-        f"temperatures at a later time alone.** Relative to plain training with the same optimiser, the held-out loss "
-        f"of the default is {values['default']}. Without curvature, the best of plain training, clipping and "
-        f"normalisation has {values['control']}. Compared with this best, the default is "
+        f"**A low loss: a network predicts the initial temperatures of a plate; its training data contain only the "
+        f"temperatures at a later time, never the initial ones.** Relative to plain training with the same optimiser, "
+        f"the held-out loss of the default is {values['default']}. Without curvature, the best of plain training, "
+        f"clipping and normalisation has {values['control']}. Compared with this best, the default is "
         f"{', '.join(verdicts[:-1])}{' and ' * (len(verdicts) > 1)}{verdicts[-1]}."
     )
 
@@ -162,8 +162,8 @@ def _setting(plan: Plan, table: Found) -> str:
         f"All numbers are means of {len(table['adam']['plain'].runs)} seeds after "
         f"{' or '.join(map(str, sorted(steps)))} steps. The dotted line is the same network, trained with Adam and the "
         "label of every digit. Each learning rate was chosen from equally many candidates, on validation data and with "
-        'other seeds. The criterion was the loss, but for `Auto(aim="outputs")` the share of correct digits. '
-        "[The study](results/default/report.md)."
+        'other seeds: the one with the lowest loss, or, for `Auto(aim="outputs")`, with the largest share of correct '
+        "digits. [The study](results/default/report.md)."
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from paper_values import grouped, value
-from records import RESULTS, rows
+from records import RESULTS, plan_of, rows
 
 from nlcore_bench import Sample, find
 from nlcore_bench.rows import Row, paired
@@ -45,9 +45,15 @@ def absent(study: str) -> str:
     return f"The study `{study}` has no complete rows on record yet: `nlcore bench run {study}`."
 
 
-def pivot(study: str, folder: Path) -> str:
-    """Return the means of a study as Markdown: a row for each task and loss, a column for each method."""
-    known = rows(study, folder)
+def pivot(study: str, folder: Path, losses: tuple[str, ...] = ()) -> str:
+    """Return the means of a study as Markdown: a row for each task and loss, a column for each method.
+
+    Args:
+        study: Id of the study.
+        folder: Folder of the studies on record.
+        losses: Labels of the losses; all if empty.
+    """
+    known = [row for row in rows(study, folder) if not losses or row.entry.group in losses]
     if not known:
         return absent(study)
     found = find(study)
@@ -57,7 +63,7 @@ def pivot(study: str, folder: Path) -> str:
         task = found.tasks[row.entry.task].label or row.entry.task
         words = [task] * (len(found.tasks) > 1) + [row.entry.optimizer] * several
         lines.setdefault((*words, *([row.entry.group] if found.losses else [])), {})[row.entry.label] = row
-    methods = list(dict.fromkeys(entry.label for entry in found.entries()))
+    methods = list(dict.fromkeys(row.entry.label for row in known))
     body = tuple(
         (*key, *(_cell(members[name]) if name in members else "–" for name in methods))
         for key, members in lines.items()
@@ -72,11 +78,11 @@ def _cell(row: Row) -> str:
     return f"{row.first.text(sample.mean)} ± {row.first.text(sample.spread or 0.0)}{_SIGNS[pair.word] if pair else ''}"
 
 
-def transfer(folder: Path) -> str:
+def transfer(study: str, task: str, folder: Path) -> str:
     """Return exact matches on lists of 10 of networks that were trained on lists of 5."""
-    known = [row for row in rows("paper_ranking", folder) if row.entry.task == "n5"]
+    known = [row for row in rows(study, folder) if row.entry.task == task]
     if not known:
-        return absent("paper_ranking")
+        return absent(study)
     measure = next(one for one in known[0].measures if one.name == "exact_transfer")
     methods = list(dict.fromkeys(row.entry.label for row in known))
     body = []
@@ -92,6 +98,27 @@ def transfer(folder: Path) -> str:
             cells.append(f"{_mean(measure.text, members[name].held_out(measure))}{sign}")
         body.append((group, *cells))
     return Table(("relaxation", *methods), tuple(body)).markdown()
+
+
+def rates(folder: Path) -> str:
+    """Return exact matches on validation data, a row for each training and learning rate of `paper_regimes`."""
+    plan = plan_of("paper_regimes", folder)
+    known = [row for row in rows("paper_regimes", folder) if row.entry.group == "τ = 0.1"]
+    if plan is None or not known:
+        return absent("paper_regimes")
+    methods = list(dict.fromkeys(row.entry.label for row in known))
+    cells: dict[tuple[str, float], dict[str, str]] = {}
+    for row in sorted(known, key=lambda one: list(plan.study.tasks).index(one.entry.task)):
+        for rate in plan.study.learning_rates:
+            runs = [plan.runs[cell] for cell in plan.tuning(row.entry) if cell.learning_rate == rate]
+            sample = Sample(tuple(run.final[row.first.name] for run in runs))
+            training = plan.study.tasks[row.entry.task].label
+            cells.setdefault((training, rate), {})[row.entry.label] = _mean(row.first.text, sample)
+    body = tuple(
+        (training, f"{rate:g}", *(members.get(name, "–") for name in methods))
+        for (training, rate), members in cells.items()
+    )
+    return Table(("training", "learning rate", *methods), body, words=2).markdown()
 
 
 def _mean(text: Callable[[float], str], sample: Sample) -> str:
@@ -172,7 +199,12 @@ def _against(row: Row | None) -> str:
 
 TABLES: Mapping[str, Callable[[Path], str]] = {
     "ranking": lambda folder: pivot("paper_ranking", folder),
-    "transfer": transfer,
+    "transfer": lambda folder: transfer("paper_ranking", "n5", folder),
+    "mnist": lambda folder: pivot("paper_mnist", folder),
+    "mnist_transfer": lambda folder: transfer("paper_mnist", "mnist", folder),
+    "regimes": lambda folder: pivot("paper_regimes", folder, ("τ = 0.1",)),
+    "rates": rates,
+    "precision": lambda folder: pivot("paper_regimes", folder, ("τ = 0.005", "τ = 0.002")),
     "explanation": lambda folder: pivot("paper_explanation", folder),
     "tails": tails,
     "shares": shares,

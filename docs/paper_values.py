@@ -169,6 +169,40 @@ def _ranking(folder: Path) -> dict[str, str]:
     return values | _beside("every", every)
 
 
+def _mnist(folder: Path) -> dict[str, str]:
+    """Return the differences with the exact loss at the soft scales, and with both losses at the hard one."""
+    groups = grouped("paper_mnist", folder)
+    hard = groups.pop("NeuralSort, τ = 0.002")
+    values = _beside("soft", groups)
+    for name in ("plain", "naive"):
+        values[f"hard_{name}"] = f"{hard[name].held_out(hard[name].first).mean:.1f}"
+    values["hard_exact"] = _paired(hard, "plain", "naive").signed()
+    for word in ("clipping", "Fisher", "Hessian"):
+        values[f"hard_{word}"] = _paired(hard, f"naive, {word}", "naive").signed()
+        values[f"exact_{word}"] = _paired(hard, word, "plain").signed()
+    return values
+
+
+def _regimes(folder: Path) -> dict[str, str]:
+    """Return the differences by training, and the losses of precision."""
+    tasks: dict[str, Groups] = {}
+    for row in rows("paper_regimes", folder):
+        tasks.setdefault(row.entry.task, {}).setdefault(row.entry.group, {})[row.entry.label] = row
+    soft = {task: {"τ = 0.1": groups["τ = 0.1"]} for task, groups in tasks.items()}
+    values = {key: text for task, groups in soft.items() for key, text in _beside(task, groups).items()}
+    values |= _beside("every", {task: groups["τ = 0.1"] for task, groups in soft.items()})
+    for task, groups in soft.items():
+        for name in ("clipping", "Fisher", "Hessian", "default"):
+            values[f"{task}_{name}_signed"] = _paired(groups["τ = 0.1"], name, "plain").signed()
+        for name in ("Fisher", "Hessian", "default"):
+            values[f"{task}_{name}_clipping_signed"] = _paired(groups["τ = 0.1"], name, "clipping").signed()
+    for word in ("sharp", "hard"):
+        members = tasks["usual"]["τ = 0.005" if word == "sharp" else "τ = 0.002"]
+        for name in ("naive, float64", "naive, float32"):
+            values[f"{word}_{name[-7:]}"] = _paired(members, name, "exact").signed()
+    return values
+
+
 def _paper_paths(folder: Path) -> dict[str, str]:
     """Return the differences of the methods by kind of loss, to plain training and to clipping."""
     groups = grouped("paper_paths", folder)
@@ -248,5 +282,7 @@ _STUDIES: Mapping[str, Callable[[Path], dict[str, str]]] = {
     "paper_no_harm": _no_harm,
     "paths": _paths,
     "paper_ranking": _ranking,
+    "paper_mnist": _mnist,
+    "paper_regimes": _regimes,
     "paper_paths": _paper_paths,
 }

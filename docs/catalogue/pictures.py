@@ -12,8 +12,9 @@ __all__ = ["draw_pictures"]
 
 _CAPTION = (
     "One sample of the built-in example. One output varies, and all others stay fixed; the dotted line marks the value "
-    "of this output in the example. Below: what the network receives at each output, first the gradient of the plain "
-    "loss, then the Newton steps with the matrix that a title names, its mean over a batch; ρ is the relative damping. "
+    "of this output in the example. The last panels show what the network receives at each output (at most six are "
+    "drawn): first the gradient of the plain loss, then Newton steps. A title names the curvature matrix of the step, "
+    "which is the mean over a batch; ρ is the relative damping. "
     "[How to read it](../../reference/pictures.md#how-to-read-one)."
 )
 

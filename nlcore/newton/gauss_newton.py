@@ -69,7 +69,7 @@ class GaussNewton(SecondOrder):
         """Refuse a loss without a split."""
         if "split" not in loss.supplies:
             raise UnsupportedCurvatureError(
-                f"{loss.name} has no Gauss–Newton split, that is, no methods `inner` (the algorithm) and `outer` (the "
-                "loss of its result). "
+                f"{loss.name} provides no Gauss–Newton split, that is, no methods `inner` (the algorithm) and `outer` "
+                "(the loss of its result). "
                 f"Write it as nlcore.compose(inner, outer), or use nlcore.Hessian() or nlcore.EmpiricalFisher()."
             )

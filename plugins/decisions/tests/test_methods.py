@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import nlcore
 import nlcore_decisions
 from nlcore.errors import ConfigError, ContractError, DeviceError, DtypeError, NonFiniteError, ShapeError
 from nlcore.testing import check_algorithm
@@ -349,3 +350,57 @@ def test_decisions(generator) -> None:
     assert torch.equal(SPOPlus(ANY).decide(predicted), ANY(predicted))
     assert torch.equal(SPOPlus(ANY, sense="maximise").decide(predicted), ANY(-predicted))
     assert SPOPlus(ANY).decide(predicted.half()).dtype == torch.float16
+
+
+@pytest.mark.parametrize("curvature", [nlcore.EmpiricalFisher(), nlcore.Hessian(psd="abs")], ids=["Fisher", "Hessian"])
+def test_a_newton_step_solves_once(curvature, generator, monkeypatch) -> None:
+    calls = []
+    solve = Vertices._solved
+    monkeypatch.setattr(Vertices, "_solved", lambda self, flat: calls.append(len(flat)) or solve(self, flat))
+    criterion = nlcore.NewtonLoss(PerturbedFenchelYoung(ANY, num_samples=7), curvature, generator=generator)
+    predicted, target = criterion.loss.example(20, generator=generator, dtype=torch.float64, device="cpu")
+    criterion(predicted.requires_grad_(), target)  # the first use has checks of its own
+    calls.clear()
+    criterion(predicted, target)
+    assert calls == [7 * len(predicted)]
+
+
+@pytest.mark.parametrize("make", [PerturbedFenchelYoung, SPOPlus, BlackBox, IMLE, CentralDifference])
+def test_solutions_that_are_kept_change_no_number(make, monkeypatch) -> None:
+    def numbers(loss: Any) -> list[Tensor]:
+        first = torch.Generator().manual_seed(0)
+        costs, target = loss.example(20, generator=first, dtype=torch.float64, device="cpu")
+        found = []
+        for _ in range(2):
+            for seed in (1, 1, 2):
+                state = torch.Generator().manual_seed(seed)
+                found += [loss(costs, target, generator=state), loss.gradient(costs, target, generator=state)]
+            costs += 1e-3 * found[-1]  # in place, as an optimiser changes a parameter
+        return found
+
+    kept = numbers(make(ANY))
+    monkeypatch.setattr(make, "_repeatable", False)
+    torch.testing.assert_close(kept, numbers(make(ANY)), rtol=0, atol=0)
+
+
+def test_solutions_of_a_users_argmin_which_may_change_are_not_kept(generator) -> None:
+    calls = []
+
+    def argmin(costs: Tensor) -> Tensor:
+        calls.append(len(costs))
+        return ANY(costs)
+
+    loss = NegativeIdentity(argmin, shape=(5,))
+    costs, target = loss.example(20, generator=generator, dtype=torch.float64, device="cpu")
+    loss(costs, target)
+    calls.clear()
+    loss(costs, target)
+    assert calls == [20]
+
+
+def test_kept_solutions_are_not_pickled(generator) -> None:
+    loss = NegativeIdentity(ANY)
+    size = len(pickle.dumps(loss))
+    loss(*loss.example(20, generator=generator, dtype=torch.float64, device="cpu"))
+    assert len(pickle.dumps(loss)) < size + 200
+    assert pickle.loads(pickle.dumps(loss)) == loss == copy.deepcopy(loss)

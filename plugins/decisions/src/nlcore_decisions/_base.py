@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -58,6 +58,11 @@ class SolvingLoss(ABC):
     def _solver(self, costs: Tensor, context: Any) -> Tensor:
         """Return the solutions of costs [M, *event], detached."""
 
+    @property
+    def _repeatable(self) -> bool:
+        """Whether the solver is known to give equal costs equal solutions at any time, so that they can be kept."""
+        return False
+
     def _changed(self, costs: Tensor) -> Tensor:
         """Return costs that a method has changed, [..., *event], brought back to where the solver is defined."""
         return costs
@@ -65,20 +70,65 @@ class SolvingLoss(ABC):
     def _solutions(self, truth: Truth, *costs: Tensor) -> tuple[Tensor, ...]:
         """Return the solutions of several tensors of costs, each [N, *event] or [S, N, *event], all by one call.
 
+        Value, gradient and Hessian of a batch ask for the same solutions one after the other: if the solver is
+        `_repeatable`, the last few are kept.
+
         Args:
             truth: With the context of the N samples.
             costs: The costs, of one dtype.
         """
+        if not self._repeatable or torch.compiler.is_compiling() or not all(map(_plain, costs)):
+            return self._solved(truth.context, costs)
+        memory = self.__dict__.setdefault("_last_solved", _Solutions())
+        found = [memory.find(one, truth.context) for one in costs]
+        missing = [one for one, known in zip(costs, found, strict=True) if known is None]
+        new = iter(self._solved(truth.context, missing) if missing else ())
+        for index, one in enumerate(costs):
+            if found[index] is None:
+                found[index] = next(new)
+                memory.keep(one, truth.context, found[index])
+        return tuple(found)
+
+    def _solved(self, context: Any, costs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the solutions of several tensors of costs by one call of the solver."""
         if len(costs) == 1 and costs[0].ndim == self._ndim + 1:
-            return (self._solver(costs[0], truth.context),)
+            return (self._solver(costs[0], context),)
         flat = [one.reshape(-1, *one.shape[one.ndim - self._ndim :]) for one in costs]
         joined = torch.cat(flat) if len(flat) > 1 else flat[0]
-        context = truth.context
         if context is not None:
             size = costs[0].shape[costs[0].ndim - self._ndim - 1]
             context = repeated(context, len(joined) // size if size else 1)
         found = torch.split(self._solver(joined, context), [len(one) for one in flat])
         return tuple(one.reshape(given.shape) for one, given in zip(found, costs, strict=True))
+
+
+class _Solutions:
+    """The problems solved last, with their solutions; neither copied nor pickled with the loss."""
+
+    _KEPT: ClassVar[int] = 3  # those of the true costs, the predicted costs and the costs that a method has changed
+
+    def __init__(self) -> None:
+        self._known: tuple[tuple[Tensor, Any, Tensor], ...] = ()
+
+    def find(self, costs: Tensor, context: Any) -> Tensor | None:
+        """Return the solutions of these costs in this context, if they are kept."""
+        for known, beside, found in self._known:
+            same = beside is context and known.dtype == costs.dtype and known.device == costs.device
+            if same and torch.equal(known, costs):
+                return found.clone()
+        return None
+
+    def keep(self, costs: Tensor, context: Any, found: Tensor) -> None:
+        """Keep copies of costs and solutions: the caller may change its own."""
+        self._known = ((costs.clone(), context, found.clone()), *self._known[: self._KEPT - 1])
+
+    def __reduce__(self) -> tuple[type[_Solutions], tuple[()]]:
+        return _Solutions, ()
+
+
+def _plain(costs: Tensor) -> bool:
+    """Return whether costs can be compared: they are no meta tensor, and under no transform of `torch.func`."""
+    return type(costs) is Tensor and not costs.is_meta and not torch._C._are_functorch_transforms_active()
 
 
 class EstimatedLoss(SolvingLoss):

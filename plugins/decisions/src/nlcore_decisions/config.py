@@ -96,8 +96,9 @@ class ControlOptions(NoiseOptions):
 
     control: Control = Field(
         "leave_one_out",
-        description="Control variate of the estimates from draws of noise, for perturbed Fenchel–Young of the Hessian "
-        "alone: 'none', 'leave_one_out' (at least 2 draws) or 'antithetic' (preferably an even number of draws).",
+        description="How the noise of the estimates is reduced, for perturbed Fenchel–Young that of the Hessian: "
+        "'none'; 'leave_one_out', a control variate (at least 2 draws); or 'antithetic', draws in pairs Z and −Z "
+        "(preferably an even number).",
     )
 
     @model_validator(mode="after")
@@ -189,7 +190,7 @@ class AdaptiveIMLEConfig(ObjectiveOptions, ImplicitNoiseOptions, MethodConfig):
     """Options of `AdaptiveIMLE`."""
 
     nonzeros: float = Field(
-        1.0, gt=0, description="Number of entries of a sample's gradient that should at least not be 0."
+        1.0, gt=0, description="How many entries of a sample's gradient should be nonzero at least."
     )
     largest: float = Field(
         2.0, gt=0, description="Largest step relative to the costs: λ‖v‖ ≤ largest·‖c‖, v the slope of the loss."

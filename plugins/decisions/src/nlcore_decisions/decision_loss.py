@@ -255,6 +255,10 @@ class DecisionLoss(SolvingLoss, Configured):
     def _solver(self, costs: Tensor, context: Any) -> Tensor:
         return check_result(self._name, costs, self._raw(costs, context))
 
+    @property
+    def _repeatable(self) -> bool:
+        return isinstance(self.argmin, Solver)
+
     def _raw(self, costs: Tensor, context: Any) -> Any:
         """Return what the argmin returns."""
         if not self._held_context:

@@ -90,7 +90,7 @@ class PerturbedFenchelYoung(
     `perturbed.multiplied_jacobian` with multiplicative noise. The returned value is the mean of ⟨c̃, t − y*(c̃)⟩ over
     `num_samples` draws of noisy costs c̃, and the gradient is the derivative of this mean. The conjugate term of the
     Fenchel–Young loss, which depends only on t, is left out. With the same state of the generator, value, gradient and
-    `hessian` use the same draws; the Hessian needs no further call of the solver.
+    `hessian` use the same draws, and a solver of this package solves once for all three.
 
     Shape:
         - prediction: `[batch, *event]`, the costs.

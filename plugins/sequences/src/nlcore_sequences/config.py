@@ -143,8 +143,8 @@ class SoftDTWConfig(_AlignmentConfig):
 
     curvature: Curvature = Field(
         "exact",
-        description="'exact' has the second derivatives of the value; 'fixed_alignment' those of the squared distance "
-        "at the expected alignment, positive semi-definite, for cost='squared_euclidean'.",
+        description="'exact': the Hessian is that of the loss. 'fixed_alignment': the Hessian takes the expected "
+        "alignment for constant and is positive semi-definite; only for cost='squared_euclidean'.",
     )
 
 

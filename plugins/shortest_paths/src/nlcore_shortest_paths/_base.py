@@ -145,6 +145,10 @@ class EstimatedPathLoss(PathLoss, EstimatedLoss, traits=Traits(event_ndim=2, ord
     def _solver(self, costs: Tensor, context: Any = None) -> Tensor:
         return self._shortest(costs)
 
+    @property
+    def _repeatable(self) -> bool:
+        return True
+
     def _loss(self, costs: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
         return self._value(costs, Truth(solution=target), generator)
 

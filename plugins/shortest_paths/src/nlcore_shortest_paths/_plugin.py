@@ -38,7 +38,7 @@ _ALGORITHMS = (
         id="shortest_paths/perturbed_fenchel_young-v1",
         factory="nlcore_shortest_paths.perturbed_fenchel_young:PerturbedFenchelYoung",
         config="nlcore_shortest_paths.config:PerturbedFenchelYoungConfig",
-        summary="Cost of the true path minus that of the shortest path under noise, on average: convex",
+        summary="Cost of the true path minus the mean cost of the shortest path for costs with noise: convex",
         reference="Berthet et al., Learning with Differentiable Perturbed Optimizers, NeurIPS 2020",
         since="0.1.0",
     ),

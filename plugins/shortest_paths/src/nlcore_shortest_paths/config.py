@@ -118,7 +118,7 @@ class _SolvedConfig(PathConfig):
     min_cost: float = Field(
         1e-3,
         gt=0,
-        description="Lower bound of the costs that the solver receives, with noise or after a step: it needs "
+        description="Lower bound of the costs that the solver receives, which the method has changed; the solver needs "
         "positive costs.",
     )
 

@@ -19,8 +19,8 @@ class PerturbedFenchelYoung(
 ):
     r"""Perturbed Fenchel–Young loss of paths: the cost of the true path minus the mean least cost under noise.
 
-    Let y run over all paths from corner to corner, $y^*(c)$ be the shortest one for the costs c, Z standard normal, and
-    $y_\sigma$ the mean of the shortest paths of costs with noise:
+    Let y run over all paths from the source to the goal, $y^*(c)$ be the shortest one for the costs c, t the true path,
+    Z standard normal, and $y_\sigma$ the mean of the shortest paths for costs with noise:
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_y \langle c + \sigma Z, y \rangle, \qquad
@@ -30,7 +30,7 @@ class PerturbedFenchelYoung(
     The loss is convex in c and at least 0; its Hessian is −∂y_σ/∂c = −E[y*(c + σZ) Zᵀ]/σ. The returned value, the mean
     of ⟨c + σZ, t − y*⟩ over the draws of Z, has the expectation ℓ. The loss of the paper has one more term, which
     depends on t alone and is left out. If the generator is in the same state, value, gradient and the method `hessian`
-    use the same draws, so the Hessian needs no further solve.
+    use the same draws and the same solutions: a Newton step solves once for all three.
 
     Shape:
         - prediction: `[batch, H, W]`, the cost of every cell, positive.
@@ -44,7 +44,7 @@ class PerturbedFenchelYoung(
     When it fails:
         The estimate of the Hessian is symmetrised, but with few draws it is indefinite: use it with
         `nlcore.Hessian(psd="abs")`, which takes the absolute values of its eigenvalues, or `psd="clip"`, which sets the
-        negative ones to 0. Costs with noise below `min_cost` are set to it, which biases the
+        negative ones to 0. A cost that falls below `min_cost` with its noise is set to `min_cost`, which biases the
         gradients of cheap cells where σ is as large as the costs.
 
     Reference:

@@ -20,8 +20,8 @@ class AssignmentLoss(ProblemLoss, id="decisions/assignment-v1", config=Assignmen
 
     With n = k these are the permutation matrices.
 
-    The prediction holds the costs c, or with `sense="maximise"` values, whose negative is c. With the default method,
-    the true solution t and Z standard normal,
+    The prediction holds the costs c, or with `sense="maximise"` values, whose negative is c. Let t be the true solution
+    and Z standard normal. The loss of the default method is
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.

@@ -107,8 +107,8 @@ class ProblemConfig(AlgorithmConfig):
     )
     control: Control | None = Field(
         None,
-        description="Perturbed Fenchel–Young: control variate of the Hessian, 'leave_one_out' (the default), "
-        "'antithetic' or 'none'.",
+        description="Perturbed Fenchel–Young: how the noise of the Hessian is reduced, 'leave_one_out' (the default, a "
+        "control variate), 'antithetic' (draws in pairs Z and −Z) or 'none'.",
     )
     length: int | None = Field(
         None,
@@ -116,9 +116,10 @@ class ProblemConfig(AlgorithmConfig):
     )
     objective: Objective | None = Field(
         None,
-        description="How black box, both I-MLE and the central difference judge a solution: 'hamming', the number of "
-        "elements that differ from the target (the default of all but the last), 'squared_error' (that of the last), "
-        "or 'regret', by how much it is worse than the best one under the true values or costs, then the target.",
+        description="How black box, both I-MLE and the central difference judge a solution. 'hamming': the number of "
+        "elements that differ from the target (the default, except for the central difference); 'squared_error': the "
+        "squared distance to the target (its default); 'regret': by how much the solution is worse than the best one "
+        "under the true values or costs, which are the target with this option.",
     )
     interpolation: float | None = Field(
         None,
@@ -126,7 +127,7 @@ class ProblemConfig(AlgorithmConfig):
         "the other; by default 10.",
     )
     nonzeros: float | None = Field(
-        None, description="Adaptive I-MLE: number of entries of a gradient that should at least not be 0; by default 1."
+        None, description="Adaptive I-MLE: how many entries of a gradient should be nonzero at least; by default 1."
     )
     largest: float | None = Field(None, description="Adaptive I-MLE: largest step relative to the costs; by default 2.")
     halvings: int | None = Field(

@@ -17,8 +17,8 @@ class DagPathLoss(ProblemLoss, id="decisions/dag_path-v1", config=DagPathConfig)
     Y = \{ y : y \in \{0, 1\}^E \text{ on the edges of a path from source to goal} \}.
     $$
 
-    The prediction holds the costs c, or with `sense="maximise"` values, whose negative is c. With the default method,
-    the true solution t and Z standard normal,
+    The prediction holds the costs c, or with `sense="maximise"` values, whose negative is c. Let t be the true solution
+    and Z standard normal. The loss of the default method is
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.

@@ -21,8 +21,8 @@ class GraphPathLoss(ProblemLoss, id="decisions/graph_path-v1", config=GraphPathC
     torch.nn.functional.softplus(output) + 1e-2. Costs that the method changes are kept above `min_cost`; multiplicative
     noise needs no such bound.
 
-    The prediction holds the costs c, or with `sense="maximise"` values, whose negative is c. With the default method,
-    the true solution t and Z standard normal,
+    The prediction holds the costs c, or with `sense="maximise"` values, whose negative is c. Let t be the true solution
+    and Z standard normal. The loss of the default method is
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.

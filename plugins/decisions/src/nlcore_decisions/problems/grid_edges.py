@@ -19,8 +19,8 @@ class GridEdgesLoss(ProblemLoss, id="decisions/grid_edges-v1", config=GridEdgesC
 
     A path moves right and down; costs may be negative.
 
-    The prediction holds the costs c, or with `sense="maximise"` values, whose negative is c. With the default method,
-    the true solution t and Z standard normal,
+    The prediction holds the costs c, or with `sense="maximise"` values, whose negative is c. Let t be the true solution
+    and Z standard normal. The loss of the default method is
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.

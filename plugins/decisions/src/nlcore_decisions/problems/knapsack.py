@@ -22,8 +22,8 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
 
     W holds the weights of the items and b the capacity, of one or several resources.
 
-    The prediction holds values, whose negative is c, or with `sense="minimise"` the costs c. With the default method,
-    the true solution t and Z standard normal,
+    The prediction holds values, whose negative is c, or with `sense="minimise"` the costs c. Let t be the true solution
+    and Z standard normal. The loss of the default method is
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
@@ -40,8 +40,8 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
         - value: as defined by the method.
 
     Cost:
-        With one resource, whose weights and capacity are whole numbers, an exact solve takes O(n·capacity) or less;
-        with several resources it takes exponential time in the worst case. The number of exact solves depends on the
+        With one resource, and if weights and capacity are whole numbers, an exact solve takes O(n·capacity) or less;
+        otherwise it takes exponential time in the worst case. The number of exact solves depends on the
         method.
 
     When it fails:

@@ -19,8 +19,8 @@ class LinearProgramLoss(ProblemLoss, id="decisions/linear_program-v1", config=Li
 
     With `integer`, variables are whole numbers.
 
-    The prediction holds the costs c, or with `sense="maximise"` values, whose negative is c. With the default method,
-    the true solution t and Z standard normal,
+    The prediction holds the costs c, or with `sense="maximise"` values, whose negative is c. Let t be the true solution
+    and Z standard normal. The loss of the default method is
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.

@@ -18,8 +18,8 @@ class TopKLoss(ProblemLoss, id="decisions/top_k-v1", config=TopKConfig):
     Y = \{ y : y \in \{0, 1\}^n, \quad \sum_i y_i = k \}.
     $$
 
-    The prediction holds values, whose negative is c, or with `sense="minimise"` the costs c. With the default method,
-    the true solution t and Z standard normal,
+    The prediction holds values, whose negative is c, or with `sense="minimise"` the costs c. Let t be the true solution
+    and Z standard normal. The loss of the default method is
 
     $$
     \ell(c, t) = \langle c, t \rangle - \mathbb{E} \min_{y \in Y} \langle c + \sigma Z, y \rangle.
