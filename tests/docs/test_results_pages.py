@@ -59,6 +59,40 @@ def test_the_page_of_choices_is_that_of_its_figures():
         assert all(row["steps"] is None or row["gaps"][-1] < choices.WITHIN for row in sample["rows"].values())
 
 
+@pytest.mark.parametrize(
+    ("study", "row", "sentence"),
+    [
+        (
+            "decisions",
+            "Default",
+            "On {1} pairs of loss and task, the default is better than plain training on {0}, level on {2} and worse on "
+            "{3},",
+        ),
+        ("decisions", "Clipped", "Clipping is better on {0}, level on {2} and worse on {3}."),
+        (
+            "optimizers",
+            "Default, aim loss in loss at equal time",
+            "the default is better than plain training on {0} of {1} pairs of task and optimiser, level on {2} and worse "
+            "on {3}.",
+        ),
+        ("paths", "Fisher", "In the same number of steps it is better on {0} losses, level on {2} and worse on {3};"),
+        ("paths", "Fisher at equal time", "in equal time it is better on {0}, level on {2} and worse on {3}."),
+        (
+            "paths",
+            "Hessian",
+            "The Hessian is better on {0} of {1} losses and level on {2} in the same number of steps;",
+        ),
+    ],
+)
+def test_the_prose_on_results_has_the_counts_of_the_reports(study, row, sentence):
+    report = (RESULTS / study / "report.md").read_text("utf-8")
+    counts = re.search(
+        rf"{row}: better on (\d+) of (\d+) (?:cases|losses), level on (\d+), worse on (\d+)", report
+    ).groups()
+    said = " ".join((RESULTS / "index.md").read_text("utf-8").split())
+    assert sentence.format(*("none" if one == "0" else one for one in counts)) in said
+
+
 def test_the_tables_of_the_list_of_results_are_what_the_pages_say():
     text = (RESULTS / "index.md").read_text("utf-8")
     assert text == results_list.with_tables(text), "run: python docs/results_list.py"

@@ -101,6 +101,23 @@ def test_a_study_from_run_to_report(capsys: pytest.CaptureFixture[str], tmp_path
     assert "steps is 60 there and 500 here" in capsys.readouterr().err
 
 
+def test_a_second_study_without_its_data_stops_before_the_first_is_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def written(name: str, options: str) -> str:
+        (tmp_path / f"{name}.toml").write_text(
+            f'id = "{name}"\ntitle = "{name}"\nsteps = 1\nevery = 1\nseeds = 1\nlearning_rates = [0.1]\n'
+            "[methods.plain]\n"
+            f'[tasks.one]\nid = "bench/totals-v1"\noptions = {{ length = 2, batch = 2, hidden = [4]{options} }}\n'
+        )
+        return str(tmp_path / f"{name}.toml")
+
+    studies = [written("embedded", ""), written("elsewhere", ', folder = "nowhere"')]
+    assert main(["bench", "run", *studies, "--quiet", "--out", str(tmp_path / "runs")]) == 2
+    assert "nowhere has neither" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_interrupted_study_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,10 @@ def test_what_is_not_there_or_no_idx_file_is_named(folder) -> None:
     with pytest.raises(ConfigError, match=r"has neither train-images-idx3-ubyte nor train-images-idx3-ubyte\.gz"):
         mnist(str(folder / "nowhere"))
     whole = (folder / "t10k-images-idx3-ubyte").read_bytes()
+    for cut in (2, 6, 7, 10, 15):
+        (folder / "t10k-images-idx3-ubyte").write_bytes(whole[:cut])
+        with pytest.raises(ConfigError, match=f"it has {cut} bytes.*SHA-256 {_SHA256['t10k-images-idx3-ubyte']}"):
+            mnist(str(folder))
     (folder / "t10k-images-idx3-ubyte").write_bytes(whole[:-1])
     with pytest.raises(
         ConfigError, match=r"cut off: it has \d+ bytes\. The t10k-images-idx3-ubyte of MNIST, unpacked, has"

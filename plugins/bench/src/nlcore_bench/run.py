@@ -31,7 +31,7 @@ from nlcore_bench.study import Entry, Study
 from nlcore_bench.tasks.base import make_task, task_settings
 from nlcore_bench.train import Training, one_thread, train
 
-__all__ = ["open_store", "plan_of", "progress", "run_study", "train_cell"]
+__all__ = ["check_study", "open_store", "plan_of", "progress", "run_study", "train_cell"]
 
 _Jobs: TypeAlias = Sequence[tuple[Entry, Cell]]
 _Trained: TypeAlias = Callable[[Study, _Jobs, Path], Iterator[Run]]
@@ -67,8 +67,16 @@ def train_cell(study: Study, entry: Entry, cell: Cell, checkpoint: Path | None =
     return Run.of(cell, vars(outcome))
 
 
-def _checked(study: Study, entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
-    """Return the settings of all tasks; build all parts of the runs once, so that errors precede the first run."""
+def check_study(study: Study, entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
+    """Return the settings of all tasks; build all parts of the runs once, so that errors precede the first run.
+
+    Args:
+        study: The study.
+        entries: The rows to check.
+
+    Raises:
+        ConfigError: A part of the study is wrong or not installed, or its data cannot be read.
+    """
     plan = Plan(study, {})
     settings = {name: task_settings(part.id, part.options) for name, part in study.tasks.items()}
     every = {one.name for name in study.tasks for one in plan.study_task(name).measures}
@@ -114,7 +122,7 @@ def open_store(study: Study, folder: Path, entries: Sequence[Entry] | None = Non
         ConfigError: A part of the study is wrong or not installed.
         ResultsError: The folder belongs to other settings, or a record in it is damaged.
     """
-    tasks = _checked(study, study.entries() if entries is None else entries)
+    tasks = check_study(study, study.entries() if entries is None else entries)
     if entries is not None and not entries:
         given = options_given(folder, {name: one["options"] for name, one in tasks.items()})
         tasks = {name: {**one, "options": {**one["options"], **given[name]}} for name, one in tasks.items()}

@@ -39,15 +39,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Run studies, one after the other, and write their reports."""
     from nlcore_bench.findings import in_short
     from nlcore_bench.report import write_report
-    from nlcore_bench.run import run_study
+    from nlcore_bench.run import check_study, run_study
     from nlcore_bench.tables import bullets
 
     workers = _positive("--workers", arguments.workers, _cores())
     if arguments.cluster and arguments.workers:
         raise ConfigError("--workers is the number of processes on this machine; leave it out with --cluster.")
     words = {"tasks": arguments.tasks, "optimizers": arguments.optimizers, "methods": arguments.methods}
-    # An error in any study comes before the first is run.
     chosen_of = [(study, folder, study.entries(**words)) for study, folder in _studies(arguments)]
+    for study, _, chosen in chosen_of if len(chosen_of) > 1 else ():
+        check_study(study, chosen)  # an error in any study comes before the first is run
     if not arguments.quiet:
         _say_cost(chosen_of, 1 if arguments.cluster else workers)
     findings = []

@@ -38,8 +38,7 @@ _SHA256 = {  # of the files, unpacked
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 _GIVE = (
-    "Name the folder of the four IDX files of MNIST with --option folder=DIR, or give folder=openml to download them; "
-    "without this option the digits of scikit-learn are read."
+    "Name the folder of the four IDX files of MNIST with --option folder=DIR, or give folder=openml to download them."
 )
 
 
@@ -115,8 +114,8 @@ def _array(folder: str, name: str, ndim: int) -> NDArray[np.uint8]:
     """Return the array of an IDX file: two zeros, the type, the number of dimensions, the sizes, the numbers."""
     content, place = _content(folder, name)
     header = 4 + 4 * ndim
-    sizes = [int(one) for one in np.frombuffer(content[4:header], dtype=">u4")]
-    if content[:4] != bytes([0, 0, _BYTE, ndim]) or len(sizes) != ndim or len(content) != header + math.prod(sizes):
+    sizes = [int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4)]
+    if content[:4] != bytes([0, 0, _BYTE, ndim]) or len(content) != header + math.prod(sizes):
         raise ConfigError(
             f"{place} is not an IDX file of unsigned bytes in {ndim} dimensions, or is cut off: it has {len(content)} "
             f"bytes. {_expected(name)} Get the file again."
