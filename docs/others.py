@@ -80,8 +80,8 @@ PROBLEMS = (
         "(https://github.com/tum-pbs/half-inverse-gradients)",
         (Published("Adam, Gauss–Newton, half-inverse gradients", "curves against time", "Figure 2, no number"),),
         "96 pushes, 4096 samples, batches of 128 and ReLU layers of 20, 20 and 20 are theirs. The paper compares after "
-        "equal time on its machine, ours after 300 steps. Their own update is measured here by the study "
-        "`half_inverse`.",
+        "equal time on its machine, ours after 300 steps. The study `half_inverse` measures their own "
+        "update; it is not on record.",
         ("default", "oscillators"),
     ),
     Problem(

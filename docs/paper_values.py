@@ -22,6 +22,7 @@ _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", 
 _OUTCOMES = ("better", "level", "worse")
 _HARD = (", τ = 0.002", ", β = 1000")
 _COLLAPSED = 50.0  # % of digits right
+_CHANCE = 2.5  # % of lists right, three times chance
 
 
 def value(name: str, folder: Path) -> str:
@@ -97,6 +98,12 @@ def _explanation(folder: Path) -> dict[str, str]:
         "hard_tail": f"{min(_tail(one['naive']) for one in gaining.values()):,.0f}".replace(",", " "),
         "exact_tail": f"{max(_tail(one['exact']) for one in groups.values()):.1f}",
         "hessian_tail": _span(_tail(one["naive, Hessian"]) for one in gaining.values()),
+        "seeds_fisher": str(sum(len(one["naive, Fisher"].runs) for one in gaining.values())),
+        "chance_fisher": _at_chance(one["naive, Fisher"] for one in gaining.values()),
+        "chance_hessian": _at_chance(one["naive, Hessian"] for one in gaining.values()),
+        "chance_clipping": _at_chance(one["naive, clipping"] for one in gaining.values()),
+        "edges": str(sum(row.edges[0] for one in groups.values() for row in one.values())),
+        "rows": str(sum(map(len, groups.values()))),
         "lost": f"{gains('exact, clipping', 'exact', {'': first})[0]:.0f}",
         "largest": f"{first['exact'].chosen.learning_rate:g}",
         "smaller": f"{first['exact, clipping'].chosen.learning_rate:g}",
@@ -118,6 +125,11 @@ def _explanation(folder: Path) -> dict[str, str]:
         **counts("hessian", [("exact, Hessian", "exact")]),
         **counts("beyond", [(one, f"{one.partition(',')[0]}, clipping") for one in curvatures]),
     }
+
+
+def _at_chance(found: Iterable[Row]) -> str:
+    """Return how many runs end near the share of lists that are right by chance, 1 in 120."""
+    return str(sum(run.final[row.first.name] < _CHANCE for row in found for run in row.runs))
 
 
 def _tail(row: Row) -> float:
@@ -165,6 +177,8 @@ def _ranking(folder: Path) -> dict[str, str]:
     values: dict[str, str] = {}
     for task, groups in tasks.items():
         values |= _beside(task, groups)
+    found = rows("paper_ranking", folder)
+    values |= {"edges": str(sum(one.edges[0] for one in found)), "rows": str(len(found))}
     every = {f"{task}, {group}": one for task, groups in tasks.items() for group, one in groups.items()}
     return values | _beside("every", every)
 
@@ -248,6 +262,8 @@ def _no_harm(folder: Path) -> dict[str, str]:
     hessian = [run for one in curved if one.entry.label == "Hessian" for run in one.runs]
     return {
         **values,
+        "edges": str(sum(one.edges[0] for one in found)),
+        "rows": str(len(found)),
         "curved": str(len(curved)),
         "smallest": str(len(smallest)),
         "hessian_runs": str(len(hessian)),

@@ -65,8 +65,8 @@ def test_the_page_of_choices_is_that_of_its_figures():
         (
             "decisions",
             "Default",
-            "On {1} pairs of loss and task, the default is better than plain training on {0}, level on {2} and worse on "
-            "{3},",
+            "On {1} pairs of loss and task, the default is better than plain training on {0}, level on {2} "
+            "and worse on {3},",
         ),
         ("decisions", "Clipped", "Clipping is better on {0}, level on {2} and worse on {3}."),
         (
@@ -86,9 +86,8 @@ def test_the_page_of_choices_is_that_of_its_figures():
 )
 def test_the_prose_on_results_has_the_counts_of_the_reports(study, row, sentence):
     report = (RESULTS / study / "report.md").read_text("utf-8")
-    counts = re.search(
-        rf"{row}: better on (\d+) of (\d+) (?:cases|losses), level on (\d+), worse on (\d+)", report
-    ).groups()
+    counted = rf"{row}: better on (\d+) of (\d+) (?:cases|losses), level on (\d+), worse on (\d+)"
+    counts = re.search(counted, report).groups()
     said = " ".join((RESULTS / "index.md").read_text("utf-8").split())
     assert sentence.format(*("none" if one == "0" else one for one in counts)) in said
 
