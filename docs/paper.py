@@ -100,7 +100,7 @@ def transfer(study: str, task: str, folder: Path) -> str:
     return Table(("relaxation", *methods), tuple(body)).markdown()
 
 
-def rates(folder: Path) -> str:
+def learning_rates(folder: Path) -> str:
     """Return exact matches on validation data, a row for each training and learning rate of `paper_regimes`."""
     plan = plan_of("paper_regimes", folder)
     known = [row for row in rows("paper_regimes", folder) if row.entry.group == "τ = 0.1"]
@@ -203,7 +203,7 @@ TABLES: Mapping[str, Callable[[Path], str]] = {
     "mnist": lambda folder: pivot("paper_mnist", folder),
     "mnist_transfer": lambda folder: transfer("paper_mnist", "mnist", folder),
     "regimes": lambda folder: pivot("paper_regimes", folder, ("τ = 0.1",)),
-    "rates": rates,
+    "learning_rates": learning_rates,
     "precision": lambda folder: pivot("paper_regimes", folder, ("τ = 0.005", "τ = 0.002")),
     "explanation": lambda folder: pivot("paper_explanation", folder),
     "tails": tails,

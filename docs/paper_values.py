@@ -210,6 +210,12 @@ def _regimes(folder: Path) -> dict[str, str]:
             values[f"{task}_{name}_signed"] = _paired(groups["τ = 0.1"], name, "plain").signed()
         for name in ("Fisher", "Hessian", "default"):
             values[f"{task}_{name}_clipping_signed"] = _paired(groups["τ = 0.1"], name, "clipping").signed()
+    for name in ("clipping", "Fisher", "Hessian", "default"):
+        pairs = [_paired(groups["τ = 0.1"], name, "plain") for groups in soft.values()]
+        values[f"{name}_span"] = _span((pair.difference.mean for pair in pairs), 1)
+    usual = soft["usual"]["τ = 0.1"]
+    for name in ("plain", "clipping"):
+        values[f"{name}_rate"] = f"{usual[name].chosen.learning_rate:g}"
     for word in ("sharp", "hard"):
         members = tasks["usual"]["τ = 0.005" if word == "sharp" else "τ = 0.002"]
         for name in ("naive, float64", "naive, float32"):

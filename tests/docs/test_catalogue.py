@@ -167,7 +167,7 @@ class TestEveryPage:
             assert re.search(rf"^\| \*\*{name}\*\* \| `\[batch[^`]*\]`[^|]*\w", inputs, re.MULTILINE), name
         assert "`[batch]`, one loss for each sample: " in inputs
         assert re.search(
-            r"`example\(\)`, a sample's prediction has shape `\[\d+.*\]`; its target has .*`.+ \w+`", inputs
+            r"`example\(\)`, a sample's prediction has shape `\[\d+.*\]`, and its target is `.+ \w+}?`", inputs
         )
         assert ("| **mask** |" in inputs) is nlcore.make(id).traits.takes_mask
         assert ("It takes no mask" in inputs) is not nlcore.make(id).traits.takes_mask

@@ -72,8 +72,8 @@ def test_the_page_of_choices_is_that_of_its_figures():
         (
             "optimizers",
             "Default, aim loss in loss at equal time",
-            "the default is better than plain training on {0} of {1} pairs of task and optimiser, level on {2} and worse "
-            "on {3}.",
+            "the default is better than plain training on {0} of {1} pairs of task and optimiser, level on {2} and "
+            "worse on {3}.",
         ),
         ("paths", "Fisher", "In the same number of steps it is better on {0} losses, level on {2} and worse on {3};"),
         ("paths", "Fisher at equal time", "in equal time it is better on {0}, level on {2} and worse on {3}."),

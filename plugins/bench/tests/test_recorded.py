@@ -18,10 +18,6 @@ STILL_TO_RUN = {
     "default_outputs",
     "half_inverse",
     "optimizers",
-    "paper_mnist",
-    "paper_paths",
-    "paper_ranking",
-    "paper_regimes",
 }  # without all of their records
 NEED_DATA = {"paper_mnist"}  # whose data are given on the command line
 RECORDED = sorted(path.parent.name for path in RESULTS.glob("*/report.md"))

@@ -127,7 +127,7 @@ class _Solutions:
 
 
 def _plain(costs: Tensor) -> bool:
-    """Return whether costs can be compared: they are no meta tensor, and under no transform of `torch.func`."""
+    """Return whether costs can be compared: they have values, and no transform of `torch.func` is active."""
     return type(costs) is Tensor and not costs.is_meta and not torch._C._are_functorch_transforms_active()
 
 
