@@ -559,8 +559,8 @@ class TestOptions:
             "maybe": ("float | None", "None", "≥ 0, < 1"),
             "text": ("str", '"x"', "length ≥ 1, matches ^x"),
             "flag": ("bool", "True", ""),
-            "numbers": ("list[float]", "[1.0]", "≥ 1 items, ≤ 3 items"),
-            "pair": ("list[int]", "[0, 1]", "2 items"),
+            "numbers": ("list[float]", "[1.0]", "≥ 1 elements, ≤ 3 elements"),
+            "pair": ("list[int]", "[0, 1]", "2 elements"),
             "table": ("dict", "{'a': 1}", ""),
             "inner": ("dict", "{'a': 1}", ""),
         }
