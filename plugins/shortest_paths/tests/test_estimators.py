@@ -320,3 +320,14 @@ def test_bad_options(make, wrong, message) -> None:
 
     with pytest.raises(ConfigError, match=message):
         make(**wrong)
+
+
+@pytest.mark.parametrize("make", [BlackBox, NegativeIdentity])
+def test_costs_that_change_in_place_are_solved_again(make, generator) -> None:
+    costs, other = torch.rand(2, 5, 6, 6, generator=generator, dtype=torch.float64) + 0.1
+    target = shortest_path(other)
+    loss = make()
+    before = loss(costs, target)
+    costs[:] = other  # the tensor whose solutions were kept
+    assert bool((before > 0).any())
+    assert not loss(costs, target).any()

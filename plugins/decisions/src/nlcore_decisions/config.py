@@ -190,7 +190,7 @@ class AdaptiveIMLEConfig(ObjectiveOptions, ImplicitNoiseOptions, MethodConfig):
     """Options of `AdaptiveIMLE`."""
 
     nonzeros: float = Field(
-        1.0, gt=0, description="How many entries of a sample's gradient should be nonzero at least."
+        1.0, gt=0, description="Least number of nonzero entries that the gradient of a sample should have."
     )
     largest: float = Field(
         2.0, gt=0, description="Largest step relative to the costs: λ‖v‖ ≤ largest·‖c‖, v the slope of the loss."

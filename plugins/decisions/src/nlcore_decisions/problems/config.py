@@ -102,7 +102,7 @@ class ProblemConfig(AlgorithmConfig):
     )
     noise: Noise | ImplicitNoise | None = Field(
         None,
-        description="Perturbed Fenchel–Young: 'additive' (the default) or 'multiplicative'. Both I-MLE: "
+        description="Perturbed Fenchel–Young: 'additive' (the default) or 'multiplicative'. I-MLE, adaptive or not: "
         "'sum_of_gamma' (the default) or 'gumbel'.",
     )
     control: Control | None = Field(
@@ -112,14 +112,15 @@ class ProblemConfig(AlgorithmConfig):
     )
     length: int | None = Field(
         None,
-        description="Both I-MLE, noise 'sum_of_gamma': usual number of chosen elements of a solution; by default 5.",
+        description="I-MLE and adaptive I-MLE, noise 'sum_of_gamma': usual number of chosen elements of a solution; by "
+        "default 5.",
     )
     objective: Objective | None = Field(
         None,
-        description="How black box, both I-MLE and the central difference judge a solution. 'hamming': the number of "
-        "elements that differ from the target (the default, except for the central difference); 'squared_error': the "
-        "squared distance to the target (its default); 'regret': by how much the solution is worse than the best one "
-        "under the true values or costs, which are the target with this option.",
+        description="How black box, I-MLE, adaptive I-MLE and the central difference judge a solution. 'hamming': the "
+        "number of elements that differ from the target (the default, except for the central difference); "
+        "'squared_error': the squared distance to the target (the default of the central difference); 'regret': by how "
+        "much the solution is worse than the best one under the true values or costs, which are then the target.",
     )
     interpolation: float | None = Field(
         None,
@@ -127,7 +128,7 @@ class ProblemConfig(AlgorithmConfig):
         "the other; by default 10.",
     )
     nonzeros: float | None = Field(
-        None, description="Adaptive I-MLE: how many entries of a gradient should be nonzero at least; by default 1."
+        None, description="Adaptive I-MLE: least number of nonzero entries that a gradient should have; by default 1."
     )
     largest: float | None = Field(None, description="Adaptive I-MLE: largest step relative to the costs; by default 2.")
     halvings: int | None = Field(
@@ -155,7 +156,7 @@ class ProblemConfig(AlgorithmConfig):
     temperature: float | None = Field(None, description="Listwise ranking: temperature; by default 1.")
     min_cost: float | None = Field(
         None,
-        description="Lower bound of the costs that the solver receives after the method changed them; default none.",
+        description="Lower bound of the costs that a method has changed, for the solver; by default there is none.",
     )
     pool_size: int | None = Field(
         None,

@@ -41,8 +41,7 @@ class KnapsackLoss(ProblemLoss, id="decisions/knapsack-v1", config=KnapsackConfi
 
     Cost:
         With one resource, and if weights and capacity are whole numbers, an exact solve takes O(n·capacity) or less;
-        otherwise it takes exponential time in the worst case. The number of exact solves depends on the
-        method.
+        otherwise it takes exponential time in the worst case. The number of exact solves depends on the method.
 
     When it fails:
         With `sense="minimise"` the empty knapsack is the best for any positive costs. The solver is exact, and slow for
